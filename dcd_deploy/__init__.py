@@ -1,0 +1,19 @@
+"""dcd_deploy: networks with dynamic convolution, from a trained checkpoint to a verified file for phones and boards.
+
+The rooms, each importing only from those above it (``tests/test_import_directions.py`` holds them to it):
+
+    errors        one exception tree, one exit code each
+    optional      the one door for packages that only some commands need
+    progress      what a long function tells its caller while it runs
+    files         reading refused early, writing whole or not at all
+    artifacts     what an exported file knows about itself
+    models        networks in train form, checkpoints, the exact deploy form           needs torch
+    runtimes      running an exported file in an app                                   needs numpy and onnxruntime
+    export        deploy form → ONNX → simplified → verified                           needs torch, onnx, onnxsim
+    benchmarks    a model beside its static twin, interleaved                          needs a runtime
+    commands      the five commands as Python functions
+    reports       results → tables and JSON; the only place that formats a number
+    cli           the command line: parse → one call of ``commands`` → one report
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Latency of a model beside a baseline, measured interleaved, with its uncertainty."""

@@ -1,0 +1,86 @@
+"""A model beside its baseline: open both, measure them in turns, compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dcd_deploy.benchmarks.compare import Latency, Ratio, latency, ratio
+from dcd_deploy.benchmarks.environment import Environment, read_environment
+from dcd_deploy.benchmarks.measure import MeasureConfig, Measurement, Run, measure_interleaved
+from dcd_deploy.errors import OptionError
+from dcd_deploy.progress import Progress, silent
+from dcd_deploy.runtimes.model import Model, open_model
+
+SCHEMA = 1
+MODEL, BASELINE = "model", "baseline"
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """One run of the benchmark, raw samples included; latencies go by role, ``MODEL`` or ``BASELINE``."""
+
+    model: str
+    baseline: str | None
+    batch: int
+    threads: int
+    latencies: dict[str, Latency]
+    ratio: Ratio | None
+    environment: Environment
+    config: MeasureConfig
+    measurements: tuple[Measurement, ...]
+    schema: int = SCHEMA
+
+
+def bench_models(
+    model: Path,
+    baseline: Path | None = None,
+    *,
+    threads: int = 1,
+    batch: int = 1,
+    config: MeasureConfig | None = None,
+    progress: Progress = silent,
+) -> BenchResult:
+    """Measure ``model`` beside ``baseline`` with ``threads`` threads; ``batch`` counts where the file leaves it free.
+
+    Raises:
+        OptionError: a count is below one, or the two files take different inputs.
+        InputFileError, ModelFileError: a file cannot be opened or run.
+    """
+    if threads < 1 or batch < 1:
+        raise OptionError(f"expected at least one thread and a batch of at least one, found {threads} and {batch}")
+    config = config or MeasureConfig()
+    environment = read_environment()
+    paths = {MODEL: model} if baseline is None else {MODEL: model, BASELINE: baseline}
+    with progress("open models"):
+        opened = {role: open_model(path, threads=threads) for role, path in paths.items()}
+    shapes = {role: _shape(opened_model, batch) for role, opened_model in opened.items()}
+    if len(set(shapes.values())) != 1:
+        raise OptionError(f"expected models with the same input, found {shapes}; export both at one size and batch")
+    with progress("measure in turns"):
+        measured = measure_interleaved({role: _runner(m, shapes[role]) for role, m in opened.items()}, config)
+    return BenchResult(
+        model=str(model),
+        baseline=None if baseline is None else str(baseline),
+        batch=shapes[MODEL][0],
+        threads=threads,
+        latencies={m.name: latency(m) for m in measured},
+        ratio=None if baseline is None else ratio(*measured),
+        environment=environment,
+        config=config,
+        measurements=tuple(measured),
+    )
+
+
+def _shape(model: Model, batch: int) -> tuple[int, ...]:
+    shape = model.session.inputs[0].shape
+    if None in shape[1:]:
+        raise OptionError(f"expected a model whose input size is fixed, found {shape}; export it with --input-size")
+    return tuple(batch if size is None else size for size in shape)
+
+
+def _runner(model: Model, shape: tuple[int, ...]) -> Run:
+    images = np.random.default_rng(0).standard_normal(shape, np.float32)
+    return lambda: model.session.run(images)

@@ -1,0 +1,259 @@
+"""The command line: parse → one call of ``commands`` → one report.
+
+Results go to standard output (with --json one object and nothing else), progress and errors to standard error. Every
+kind of error has its own exit code, listed by ``dcd_deploy.errors``; 2 is a wrong use of the command line, 130 an
+interruption.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dcd_deploy import __version__, commands
+from dcd_deploy.cli_outcome import answer
+from dcd_deploy.cli_values import parse_batch, parse_size, parse_triple
+from dcd_deploy.errors import INTERRUPTED
+from dcd_deploy.progress import Progress, silent
+
+app = typer.Typer(
+    name="dcd-deploy",
+    help="Networks with dynamic convolution, from a trained checkpoint to a verified model file.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Ema = Annotated[bool, typer.Option("--ema", help="Take the averaged (EMA) copy of the weights.")]
+InputSize = Annotated[str, typer.Option("--input-size", help="Side, or HEIGHTxWIDTH.")]
+Samples = Annotated[
+    Path | None, typer.Option("--samples", help=".npy file of normalised pictures (n, 3, H, W) to verify on.")
+]
+Tolerance = Annotated[
+    float | None, typer.Option("--tolerance", help="Largest error, relative to the outputs' range. [default: 5e-5]")
+]
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint: .pth.tar, .pt, .pth or .safetensors.")],
+    arch: Annotated[str | None, typer.Option(help="Architecture, where the tensors' own is not wanted.")] = None,
+    width_mult: Annotated[float | None, typer.Option(help="Width of MobileNetV2, instead of the inferred one.")] = None,
+    fc_squeeze: Annotated[
+        int | None, typer.Option(help="Squeeze of MobileNetV2-DCD, instead of the inferred one.")
+    ] = None,
+    num_classes: Annotated[int | None, typer.Option(help="Number of classes, instead of the inferred one.")] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Dropout the network was trained with (0: none), instead of the inferred one.")
+    ] = None,
+    ema: Ema = False,
+    to: Annotated[str, typer.Option(help=f"Format: {', '.join(commands.FORMATS)}.")] = "onnx",
+    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path(),
+    name: Annotated[str | None, typer.Option(help="Name of the files. [default: network and input size]")] = None,
+    input_size: InputSize = "224",
+    batch: Annotated[str, typer.Option(help="Batch size: a number, or 'dynamic' for any.")] = "1",
+    lowering: Annotated[str, typer.Option(help="Order of computation: auto, branch, half or kernel.")] = "auto",
+    opset: Annotated[int, typer.Option(help="ONNX opset, 15 to 26.")] = 18,
+    labels: Annotated[Path | None, typer.Option(help="Text file with one label per line.")] = None,
+    mean: Annotated[str | None, typer.Option(help="Mean of R,G,B in 0..1. [default: 0.485,0.456,0.406]")] = None,
+    std: Annotated[str | None, typer.Option(help="Deviation of R,G,B. [default: 0.229,0.224,0.225]")] = None,
+    resize: Annotated[
+        int | None, typer.Option(help="Short side before the centre crop. [default: input size · 256/224]")
+    ] = None,
+    with_baseline: Annotated[
+        bool, typer.Option("--with-baseline", help="Write the static twin too, to time against.")
+    ] = False,
+    tolerance: Tolerance = None,
+    samples: Samples = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Turn a trained checkpoint into a verified model file."""
+
+    def run() -> Any:
+        return commands.export(
+            checkpoint,
+            arch=arch,
+            width_mult=width_mult,
+            fc_squeeze=fc_squeeze,
+            num_classes=num_classes,
+            dropout=dropout,
+            ema=ema,
+            to=to,
+            out=out,
+            name=name,
+            input_size=parse_size(input_size),
+            batch=parse_batch(batch),
+            lowering=lowering,
+            opset=opset,
+            labels=labels,
+            mean=parse_triple("--mean", mean),
+            std=parse_triple("--std", std),
+            resize=resize,
+            with_baseline=with_baseline,
+            tolerance=tolerance,
+            samples=samples,
+            progress=chosen_progress(quiet),
+        )
+
+    def show(result: Any) -> None:
+        from dcd_deploy.reports.exporting import show_export
+        from dcd_deploy.reports.terminal import console
+
+        show_export(console(), result, str(checkpoint))
+
+    def plain(result: Any) -> Any:
+        from dcd_deploy.reports.exporting import export_as_plain
+
+        return export_as_plain(result)
+
+    answer(run, show, plain=plain, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def verify(
+    artifact: Annotated[Path, typer.Argument(help="Model file that dcd-deploy exported.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Check against this checkpoint in float64; without it, the file checks itself.")
+    ] = None,
+    ema: Ema = False,
+    tolerance: Tolerance = None,
+    samples: Samples = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check that a model file computes what was trained."""
+
+    def run() -> Any:
+        return commands.verify(
+            artifact,
+            checkpoint=checkpoint,
+            ema=ema,
+            tolerance=tolerance,
+            samples=samples,
+            progress=chosen_progress(quiet),
+        )
+
+    def show(result: Any) -> None:
+        from dcd_deploy.reports.terminal import console
+        from dcd_deploy.reports.verification import show_check
+
+        show_check(console(), result)
+
+    answer(run, show, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="Checkpoint or model file.")],
+    ema: Ema = False,
+    input_size: InputSize = "224",
+    as_json: AsJson = False,
+) -> None:
+    """Say what a checkpoint or a model file holds."""
+
+    def run() -> Any:
+        return commands.inspect(file, ema=ema, input_size=parse_size(input_size))
+
+    def show(result: Any) -> None:
+        from dcd_deploy.reports.inspecting import show_inspection
+        from dcd_deploy.reports.terminal import console
+
+        show_inspection(console(), result)
+
+    answer(run, show, as_json=as_json)
+
+
+@app.command()
+def bench(
+    model: Annotated[Path, typer.Argument(help="Model file.")],
+    baseline: Annotated[
+        str, typer.Option(help="Model file to time against; 'static' for its static twin; 'none'.")
+    ] = "static",
+    threads: Annotated[int, typer.Option(help="Threads of the runtime.")] = 1,
+    batch: Annotated[int, typer.Option(help="Batch size, where the file leaves it free.")] = 1,
+    min_seconds: Annotated[float, typer.Option(help="Measure at least this long.")] = 3.0,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Time a model and its static twin in turns."""
+
+    def run() -> Any:
+        return commands.bench(
+            model,
+            baseline=baseline,
+            threads=threads,
+            batch=batch,
+            min_seconds=min_seconds,
+            progress=chosen_progress(quiet),
+        )
+
+    def show(result: Any) -> None:
+        from dcd_deploy.reports.terminal import console
+        from dcd_deploy.reports.timing import show_bench
+
+        show_bench(console(), result)
+
+    answer(run, show, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="Model file.")],
+    image: Annotated[Path, typer.Argument(help="Picture file.")],
+    top: Annotated[int, typer.Option(help="How many classes to print.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Print the likeliest classes of a picture."""
+
+    def run() -> Any:
+        return commands.predict(model, image, top=top)
+
+    def show(result: Any) -> None:
+        from dcd_deploy.reports.predicting import show_predictions
+        from dcd_deploy.reports.terminal import console
+
+        show_predictions(console(), result)
+
+    answer(run, show, as_json=as_json)
+
+
+def chosen_progress(quiet: bool) -> Progress:
+    """Return the progress shown on standard error, or none."""
+    if quiet:
+        return silent
+    from dcd_deploy.reports.terminal import live_progress
+
+    return live_progress
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Networks with dynamic convolution, from a trained checkpoint to a verified model file."""
+    if show_version:
+        typer.echo(f"dcd-deploy {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line. A request to terminate ends it like Ctrl-C, so that nothing is left half-written."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app()
+    except KeyboardInterrupt:  # outside a command, while modules load
+        sys.stderr.write("dcd-deploy: error: interrupted\n")
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

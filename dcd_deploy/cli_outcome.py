@@ -1,0 +1,91 @@
+"""How a command ends: its result shown, or one clear line on standard error and an exit code of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import typer
+
+from dcd_deploy.errors import INTERRUPTED, CheckpointMismatchError, DcdDeployError, OutputError, VerificationError
+
+if TYPE_CHECKING:
+    from dcd_deploy.export.verify import VerificationReport
+    from dcd_deploy.models.fit import Mismatch
+
+DEBUG_VARIABLE = "DCD_DEPLOY_TRACEBACK"
+DEFECT = 1
+
+Show = Callable[[Any], None]
+
+
+def answer(
+    run: Callable[[], Any],
+    show: Show,
+    *,
+    plain: Callable[[Any], Any] | None = None,
+    as_json: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Run, show the result as a table (``show``) or as JSON (of ``plain``), and exit with the code of what happened."""
+    try:
+        _present(run(), show, plain, as_json=as_json, quiet=quiet)
+        sys.stdout.flush()
+    except DcdDeployError as error:
+        _show_details(error, as_json=as_json, quiet=quiet)
+        fail(error.exit_code, str(error))
+    except KeyboardInterrupt:
+        fail(INTERRUPTED, "interrupted; nothing was left half-written")
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # the reader of our output left; that is its right
+    except OSError as error:
+        fail(
+            OutputError.exit_code,
+            f"expected to print the result, but: {error.strerror or error}; give standard output more room",
+        )
+    except Exception as error:  # noqa: BLE001 - the last door: a defect of ours ends in one line too
+        if os.environ.get(DEBUG_VARIABLE):
+            traceback.print_exc()
+        hint = f"a defect of dcd-deploy; please report it with the output of {DEBUG_VARIABLE}=1"
+        fail(DEFECT, f"{type(error).__name__}: {' '.join(str(error).split())[:300]} ({hint})")
+
+
+def fail(code: int, message: str) -> None:
+    """Print the one line, and exit with ``code``."""
+    from dcd_deploy.reports.numbers import plain
+
+    sys.stdout.flush()
+    sys.stderr.write(f"dcd-deploy: error: {plain(message)}\n")
+    raise typer.Exit(code)
+
+
+def _present(result: Any, show: Show, plain: Callable[[Any], Any] | None, *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        from dcd_deploy.reports.machine import to_json
+
+        print(to_json(result if plain is None else plain(result)))
+    elif not quiet:
+        show(result)
+
+
+def _show_details(error: DcdDeployError, *, as_json: bool, quiet: bool) -> None:
+    """Print on standard output what an error carries: the comparisons that failed, or the keys that differ."""
+    if as_json:
+        from dcd_deploy.reports.machine import to_json
+
+        print(to_json(error))
+    elif isinstance(error, VerificationError) and error.report is not None and not quiet:
+        from dcd_deploy.reports.terminal import console
+        from dcd_deploy.reports.verification import show_check
+
+        show_check(console(), cast("VerificationReport", error.report))
+    elif isinstance(error, CheckpointMismatchError) and not quiet:
+        from dcd_deploy.reports.inspecting import show_mismatch
+        from dcd_deploy.reports.terminal import console
+
+        show_mismatch(console(), cast("Mismatch", error.mismatch))

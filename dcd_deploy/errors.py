@@ -1,0 +1,105 @@
+"""Every error that a user can meet, each with its own exit code.
+
+A message says what was expected, what was found and what to do. ``cli.main`` prints it on one line and exits with the
+code.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class DcdDeployError(Exception):
+    """The root of the tree. ``exit_code`` 1 itself is kept for defects of this program."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class InputFileError(DcdDeployError):
+    """An input file is missing, empty, or cannot be read."""
+
+    exit_code = 3
+
+
+class CheckpointError(DcdDeployError):
+    """A file is not a checkpoint, is damaged, or holds something other than weights."""
+
+    exit_code = 4
+
+
+class CheckpointMismatchError(DcdDeployError):
+    """The tensors are those of another network. ``mismatch`` (models.fit.Mismatch) has the exact lists."""
+
+    exit_code = 5
+
+    def __init__(self, message: str, mismatch: object) -> None:
+        super().__init__(message)
+        self.mismatch = mismatch
+
+
+class WeightValueError(DcdDeployError):
+    """A weight is not a finite real number."""
+
+    exit_code = 6
+
+
+class UnknownNameError(DcdDeployError):
+    """A format, architecture or other named choice does not exist."""
+
+    exit_code = 7
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = tuple(known)
+        near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        super().__init__(f"unknown {kind} '{name}': {hint}Known: {', '.join(known)}")
+
+
+class OptionError(DcdDeployError):
+    """A value is outside what the command or the network allows (an input size too small, a bad label file)."""
+
+    exit_code = 8
+
+
+class VerificationError(DcdDeployError):
+    """What was computed is not what was trained. ``report`` is the VerificationReport, where one was made."""
+
+    exit_code = 9
+
+    def __init__(self, message: str, report: object = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class OutputError(DcdDeployError):
+    """A result cannot be written: no permission, no such folder, no space."""
+
+    exit_code = 10
+
+
+class MissingDependencyError(DcdDeployError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+    exit_code = 11
+
+
+class ModelFileError(DcdDeployError):
+    """A model file cannot be opened or run, or is not one of ours where it has to be."""
+
+    exit_code = 12
+
+
+class ExportError(DcdDeployError):
+    """A converter refused the network, or produced something else than was asked for."""
+
+    exit_code = 13
+
+
+INTERRUPTED = 130
+
+
+def exit_codes() -> dict[int, type[DcdDeployError]]:
+    """Return every exit code and the error behind it."""
+    return {cls.exit_code: cls for cls in DcdDeployError.__subclasses__()}

@@ -1,0 +1,55 @@
+"""What an ONNX graph consists of: nodes by operator, bytes, and multiply-adds."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+import onnx
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class GraphStats:
+    """Counts of one ONNX model; ``macs`` for one sample."""
+
+    nodes: int
+    operators: dict[str, int]
+    size_bytes: int
+    macs: int
+
+
+def graph_stats(model: onnx.ModelProto) -> GraphStats:
+    """Count the nodes, bytes and multiply-adds of ``model``."""
+    operators = Counter(node.op_type for node in model.graph.node)
+    ordered = dict(sorted(operators.items(), key=lambda item: (-item[1], item[0])))
+    return GraphStats(len(model.graph.node), ordered, model.ByteSize(), graph_macs(model))
+
+
+def graph_macs(model: onnx.ModelProto) -> int:
+    """Return the multiply-adds of all Conv, Gemm and MatMul nodes, a free batch size counted as one."""
+    shapes = _shapes(onnx.shape_inference.infer_shapes(model, data_prop=True).graph)
+    return sum(_node_macs(node, shapes) for node in model.graph.node)
+
+
+def _node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
+    if node.op_type not in ("Conv", "Gemm", "MatMul"):
+        return 0
+    output, weight = shapes.get(node.output[0]), shapes.get(node.input[1])
+    if output is None or weight is None:
+        return 0
+    if node.op_type == "Conv":
+        return math.prod(output) * math.prod(weight[1:])
+    left = shapes.get(node.input[0], (1,))
+    transposed = any(a.name == "transA" and a.i for a in node.attribute)
+    return math.prod(output) * (left[0] if transposed else left[-1])
+
+
+def _shapes(graph: onnx.GraphProto) -> Shapes:
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        dims = value.type.tensor_type.shape.dim
+        shapes[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else 1 for dim in dims)
+    return shapes

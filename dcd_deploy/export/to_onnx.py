@@ -1,0 +1,108 @@
+"""Deploy form → ONNX, by tracing it with torch's exporter.
+
+The exporter's own graph is kept as it came ("raw"), and once more after the exporter's clean-up of the constructs
+that only it understands ("tidied": shape arithmetic, sequences, casts). ``simplify`` takes it from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx
+import torch
+from torch import nn
+
+from dcd_deploy.errors import ExportError, OptionError
+from dcd_deploy.models.deploy.network import DeployNetwork
+
+INPUT, OUTPUT = "input", "logits"
+DEFAULT_OPSET, OPSETS = 18, range(15, 27)
+SMALLEST_NORMAL = torch.finfo(torch.float32).tiny
+
+
+@dataclass(frozen=True)
+class TracedOnnx:
+    """The exporter's graph as it came, and tidied."""
+
+    raw: onnx.ModelProto
+    tidied: onnx.ModelProto
+
+
+def to_onnx(
+    deploy: DeployNetwork, height: int, width: int, batch: int | None = 1, opset: int = DEFAULT_OPSET
+) -> TracedOnnx:
+    """Trace the deploy form in float32 for inputs (batch, 3, height, width); a batch of None stays free.
+
+    Raises:
+        OptionError: the opset is not among ``OPSETS``.
+        ExportError: the exporter refused the network, or gave another opset than was asked for.
+    """
+    if opset not in OPSETS:
+        raise OptionError(
+            f"expected an opset in {OPSETS.start}..{OPSETS.stop - 1}, the ones that come out right, found {opset}; "
+            "choose another --opset"
+        )
+    program = _trace(deployable(deploy), height, width, batch, opset)
+    raw = onnx.ModelProto()
+    raw.CopyFrom(program.model_proto)
+    program.optimize()
+    tidied = program.model_proto
+    found = next(entry.version for entry in tidied.opset_import if entry.domain == "")
+    if found != opset:
+        raise ExportError(f"expected a model of opset {opset}, but the exporter gave {found}; choose another --opset")
+    return TracedOnnx(raw, tidied)
+
+
+def deployable(network: nn.Module) -> nn.Module:
+    """Return a float32 copy whose denormal weights are zero: they change nothing, and make processors slow."""
+    single = copy.deepcopy(network).float().eval()
+    with torch.no_grad():
+        for weight in single.parameters():
+            weight.masked_fill_(weight.abs() < SMALLEST_NORMAL, 0.0)
+    return single
+
+
+def _trace(network: nn.Module, height: int, width: int, batch: int | None, opset: int) -> torch.onnx.ONNXProgram:
+    example = torch.zeros(batch or 2, 3, height, width)
+    free = ({0: torch.export.Dim("N")},) if batch is None else None
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                optimize=False,
+                opset_version=opset,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=free,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ExportError(
+            f"torch's ONNX exporter refused the network at {height}×{width}: {reason}; try another --lowering"
+        ) from error
+    assert program is not None
+    return program
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks about itself off the user's terminal; its errors are raised."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

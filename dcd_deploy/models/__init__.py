@@ -1,0 +1,9 @@
+"""Networks in train form, what is known of them, and their deploy form.
+
+geometry, dynamic           the dynamic layers: sizes and train form
+mobilenetv2, resnet         the networks, dynamic and static, under upstream key names
+spec, registry              what a network is; networks by name
+checkpoint, infer, fit      a file → its tensors → which network they are → the network
+sizes, summary, inspection  maps, multiply-adds and parameters
+deploy                      the exact folds and the orders of computation
+"""

@@ -1,0 +1,161 @@
+"""From a trained network to its deploy form: convolution, BatchNorm and activation become one unit, layer by layer.
+
+    train form   conv ─ BN ─ act                  deploy form   unit = act(conv')
+    dynamic      DynamicConv2d ─ BN ─ act                       unit = act(form)
+
+Works alike for a dynamic network and for its static twin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcd_deploy.errors import UnknownNameError
+from dcd_deploy.models.deploy.branch import BranchForm
+from dcd_deploy.models.deploy.classifier import DynamicClassifier
+from dcd_deploy.models.deploy.cost import cheapest_form
+from dcd_deploy.models.deploy.fold import BatchNorm, fold_dynamic, fold_static, linear_of
+from dcd_deploy.models.deploy.half import HalfForm
+from dcd_deploy.models.deploy.kernel import KernelForm
+from dcd_deploy.models.dynamic import DynamicConv2d, DynamicLinear
+from dcd_deploy.models.mobilenetv2 import InvertedResidual, MobileNetV2
+from dcd_deploy.models.resnet import Block, ResNet
+from dcd_deploy.models.sizes import MapSize, layer_sizes
+
+FORMS: dict[str, type[BranchForm | HalfForm | KernelForm]] = {
+    "branch": BranchForm,
+    "half": HalfForm,
+    "kernel": KernelForm,
+}
+LOWERINGS = ("auto", *FORMS)
+
+
+class DeployUnit(nn.Module):
+    """A convolution, static or dynamic, with its activation."""
+
+    def __init__(self, conv: nn.Module, activation: nn.Module | None) -> None:
+        super().__init__()
+        self.conv = conv
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return y if self.activation is None else self.activation(y)
+
+
+class DeployBlock(nn.Module):
+    """Units in a row, plus the block's input (as it is, or through ``shortcut``), then the activation."""
+
+    def __init__(self, units: Iterable[DeployUnit], shortcut: nn.Module, activation: nn.Module | None = None) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*units)
+        self.shortcut = shortcut
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.body(x) + self.shortcut(x)
+        return y if self.activation is None else self.activation(y)
+
+
+class DeployNetwork(nn.Module):
+    """A whole network without BatchNorm; (N, 3, H, W) to (N, classes), for the one H×W it was made for.
+
+    ``lowering`` says which form each dynamic layer got, by the layer's name in the train form.
+    """
+
+    def __init__(self, features: Iterable[nn.Module], classifier: nn.Module, lowering: dict[str, str]) -> None:
+        super().__init__()
+        self.features = nn.Sequential(*features)
+        self.classifier = classifier
+        self.lowering = lowering
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x)
+        logits: Tensor = self.classifier(F.avg_pool2d(x, x.shape[2:]).flatten(1))
+        return logits
+
+
+def to_deploy(network: nn.Module, height: int, width: int, lowering: str = "auto") -> DeployNetwork:
+    """Return the deploy form of a train-form network in eval mode, in the network's own precision.
+
+    ``lowering`` is "auto" (the cost model of ``deploy.cost`` decides for each layer) or the form that all layers get.
+
+    Raises:
+        UnknownNameError: there is no such lowering.
+    """
+    if lowering not in LOWERINGS:
+        raise UnknownNameError("lowering", lowering, LOWERINGS)
+    assert isinstance(network, MobileNetV2 | ResNet)
+    lower = _Lowering(network, height, width, lowering)
+    features = _mobilenet(network, lower) if isinstance(network, MobileNetV2) else _resnet(network, lower)
+    last = network.classifier[-1]
+    classifier: nn.Module
+    if isinstance(last, DynamicLinear):
+        classifier = DynamicClassifier(fold_dynamic(last))
+        lower.chosen[lower.names[last]] = "branch"
+    else:
+        classifier = linear_of(last.get_parameter("weight"), last.get_parameter("bias"))
+    return DeployNetwork(features, classifier, lower.chosen).eval()
+
+
+class _Lowering:
+    """Turns (convolution, BatchNorm, activation) into units, and remembers which form each dynamic layer got."""
+
+    def __init__(self, network: MobileNetV2 | ResNet, height: int, width: int, lowering: str) -> None:
+        self.names = {module: name for name, module in network.named_modules()}
+        self.sizes = layer_sizes(network.spec, height, width)
+        self.lowering = lowering
+        self.chosen: dict[str, str] = {}
+
+    def unit(self, conv: nn.Module, norm: nn.Module, activation: nn.Module | None = None) -> DeployUnit:
+        assert isinstance(norm, BatchNorm)
+        if not isinstance(conv, DynamicConv2d):
+            assert isinstance(conv, nn.Conv2d)
+            return DeployUnit(fold_static(conv, norm), activation)
+        name = self.names[conv]
+        form = self._choose(conv, self.sizes[name], activated=activation is not None)
+        self.chosen[name] = form
+        return DeployUnit(FORMS[form](fold_dynamic(conv, norm), self.sizes[name]), activation)
+
+    def sequence(self, layers: nn.Sequential) -> list[DeployUnit]:
+        return [self.unit(*triple) for triple in _triples(layers)]
+
+    def _choose(self, conv: DynamicConv2d, size: MapSize, *, activated: bool) -> str:
+        return cheapest_form(conv.geometry, size, activated=activated) if self.lowering == "auto" else self.lowering
+
+
+def _triples(layers: nn.Sequential) -> list[tuple[nn.Module, nn.Module, nn.Module | None]]:
+    """Group a Sequential of conv, BatchNorm [, activation], … into (conv, BatchNorm, activation or None)."""
+    modules = list(layers)
+    triples: list[tuple[nn.Module, nn.Module, nn.Module | None]] = []
+    for conv, norm, after in zip(modules, modules[1:], [*modules[2:], None], strict=False):
+        if isinstance(norm, BatchNorm):
+            triples.append((conv, norm, after if isinstance(after, nn.ReLU | nn.ReLU6) else None))
+    return triples
+
+
+def _mobilenet(network: MobileNetV2, lower: _Lowering) -> list[nn.Module]:
+    stem, *blocks = network.features
+    assert isinstance(stem, nn.Sequential)
+    return [*lower.sequence(stem), *(_inverted(block, lower) for block in blocks), *lower.sequence(network.conv)]
+
+
+def _inverted(block: nn.Module, lower: _Lowering) -> nn.Module:
+    assert isinstance(block, InvertedResidual)
+    units = lower.sequence(block.conv)
+    return DeployBlock(units, nn.Identity()) if block.residual else nn.Sequential(*units)
+
+
+def _resnet(network: ResNet, lower: _Lowering) -> list[nn.Module]:
+    stem = lower.unit(network.conv1, network.bn1, network.relu)
+    return [stem, network.maxpool, *(_residual(block, lower) for block in network.blocks())]
+
+
+def _residual(block: Block, lower: _Lowering) -> nn.Module:
+    *first, last = block.layers()
+    units = [*(lower.unit(conv, norm, block.relu) for conv, norm in first), lower.unit(*last)]
+    shortcut = nn.Identity() if block.downsample is None else lower.sequence(block.downsample)[0]
+    return DeployBlock(units, shortcut, block.relu)

@@ -1,0 +1,90 @@
+"""Feature-map sizes and multiply-adds of every layer, found by running the network without data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dcd_deploy.errors import OptionError
+from dcd_deploy.models.dynamic import DynamicConv2d, DynamicLayer
+from dcd_deploy.models.registry import build
+from dcd_deploy.models.spec import NetworkSpec
+
+SMALLEST_INPUT = 32  # five halvings leave one pixel
+
+
+@dataclass(frozen=True)
+class MapSize:
+    """Height and width of a layer's input and output (1×1 for vectors)."""
+
+    in_height: int
+    in_width: int
+    out_height: int
+    out_width: int
+
+    @property
+    def inputs(self) -> int:
+        """Pixels in."""
+        return self.in_height * self.in_width
+
+    @property
+    def outputs(self) -> int:
+        """Pixels out."""
+        return self.out_height * self.out_width
+
+
+def check_input_size(height: int, width: int) -> None:
+    """Raise OptionError if the networks cannot take an input of this size."""
+    if min(height, width) < SMALLEST_INPUT:
+        raise OptionError(
+            f"expected an input size of at least {SMALLEST_INPUT}×{SMALLEST_INPUT}, found {height}×{width}; "
+            "choose a larger --input-size"
+        )
+
+
+def layer_sizes(spec: NetworkSpec, height: int, width: int) -> dict[str, MapSize]:
+    """Return the sizes at every layer of the network, by its name in the train form."""
+    sizes: dict[str, MapSize] = {}
+    with torch.device("meta"):
+        network = build(spec).eval()
+        images = torch.empty(1, 3, height, width)
+    for name, module in network.named_modules():
+        module.register_forward_hook(_recorder(sizes, name))
+    with torch.no_grad():
+        network(images)
+    return sizes
+
+
+def layer_macs(spec: NetworkSpec, height: int, width: int) -> dict[str, int]:
+    """Return the multiply-adds of every convolution, linear layer and Φ product, in the order of the train form.
+
+    A Φ product is listed under the name of its layer followed by ``.phi``.
+    """
+    with torch.device("meta"):
+        network = build(spec)
+    sizes = layer_sizes(spec, height, width)
+    macs = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            macs[name] = module.weight.numel() * sizes[name].outputs
+        elif isinstance(module, nn.Linear):
+            macs[name] = module.weight.numel()
+        elif isinstance(module, DynamicLayer):
+            pixels = sizes[name].outputs if isinstance(module, DynamicConv2d) else 1
+            macs[f"{name}.phi"] = module.geometry.L**2 * pixels
+    return macs
+
+
+def _recorder(sizes: dict[str, MapSize], name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        del module
+        sizes[name] = MapSize(*_plane(inputs[0]), *_plane(output))
+
+    return record
+
+
+def _plane(tensor: Tensor) -> tuple[int, int]:
+    return (tensor.shape[2], tensor.shape[3]) if tensor.dim() == 4 else (1, 1)

@@ -1,0 +1,74 @@
+"""What a network costs, layer by layer, beside its static twin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from dcd_deploy.models.dynamic import DynamicConv2d, DynamicLayer
+from dcd_deploy.models.registry import build
+from dcd_deploy.models.sizes import layer_macs, layer_sizes
+from dcd_deploy.models.spec import NetworkSpec
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One dynamic layer: its sizes, and the multiply-adds of its static part (W0) and of its branch (all else)."""
+
+    name: str
+    C: int
+    K: int
+    L: int
+    S: int
+    kernel: int
+    stride: int
+    height: int
+    width: int
+    macs_static: int
+    macs_branch: int
+    params: int
+    params_share: float  # of all parameters of the network, 0..1
+
+
+@dataclass(frozen=True)
+class NetworkSummary:
+    """A network at one input size, its dynamic layers, and its totals beside the static twin's."""
+
+    spec: NetworkSpec
+    height: int
+    width: int
+    layers: tuple[LayerSummary, ...]
+    params: int
+    macs: int
+    twin_params: int
+    twin_macs: int
+
+
+def summarise(spec: NetworkSpec, height: int, width: int) -> NetworkSummary:
+    """Count the network of ``spec`` for inputs of height × width, in the order in which it was trained."""
+    with torch.device("meta"):
+        network, twin = build(spec), build(spec.twin())
+    macs = layer_macs(spec, height, width)
+    params = _params(network)
+    sizes = layer_sizes(spec, height, width)
+    layers = []
+    for name, module in network.named_modules():
+        if isinstance(module, DynamicLayer):
+            g, size = module.geometry, sizes[name]
+            static_name = f"{name}.{'conv' if isinstance(module, DynamicConv2d) else 'cls'}"
+            inside = sum(count for layer, count in macs.items() if layer.startswith(f"{name}."))
+            static, own = macs[static_name], _params(module)
+            layers.append(
+                LayerSummary(
+                    name, g.C, g.K, g.L, g.S, g.kernel, g.stride, size.in_height, size.in_width,
+                    static, inside - static, own, own / params,
+                )
+            )  # fmt: skip
+    twin_macs = sum(layer_macs(spec.twin(), height, width).values())
+    return NetworkSummary(spec, height, width, tuple(layers), params, sum(macs.values()), _params(twin), twin_macs)
+
+
+def _params(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

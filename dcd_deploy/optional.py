@@ -1,0 +1,35 @@
+"""The one door for optional packages: import, or an error that names the extra to install."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from dcd_deploy.errors import MissingDependencyError
+
+EXTRA_OF = {
+    "torch": "export",
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxsim": "export",
+    "safetensors.torch": "export",
+    "PIL.Image": "image",
+    "PIL.ImageOps": "image",
+    "onnxruntime": None,  # part of the base install, but runtimes may be replaced by hand
+}
+
+
+def require(name: str) -> ModuleType:
+    """Return the module ``name``.
+
+    Raises:
+        MissingDependencyError: it is not installed; the message says how to get it.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package, extra = name.partition(".")[0], EXTRA_OF[name]
+        what = f"dcd-deploy[{extra}]" if extra else package
+        raise MissingDependencyError(
+            f"this needs the package '{package}', which cannot be imported ({error}); run: pip install '{what}'"
+        ) from error

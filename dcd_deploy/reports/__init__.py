@@ -1,0 +1,1 @@
+"""Results → tables for people, JSON for machines. The only place that formats a number."""

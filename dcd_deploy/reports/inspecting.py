@@ -1,0 +1,130 @@
+"""How ``inspect`` reads: a checkpoint, an ONNX file, or a checkpoint that fits nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from dcd_deploy.artifacts import ModelCard, TensorSpec
+from dcd_deploy.export.onnx_file import OnnxFileSummary
+from dcd_deploy.reports import numbers
+from dcd_deploy.reports.terminal import line, show_table
+
+if TYPE_CHECKING:  # a model file is inspected where torch is not installed
+    from dcd_deploy.models.fit import Mismatch
+    from dcd_deploy.models.inspection import CheckpointSummary
+    from dcd_deploy.models.summary import LayerSummary, NetworkSummary
+
+LAYER_COLUMNS = (
+    "dynamic layer",
+    "kernel",
+    "input",
+    "C",
+    "K",
+    "L",
+    "S",
+    "MACs static",
+    "MACs branch",
+    "branch/static",
+    "params",
+    "of all",
+)
+
+
+def show_inspection(screen: Console, summary: CheckpointSummary | OnnxFileSummary) -> None:
+    """Print what a file of either kind holds."""
+    if isinstance(summary, OnnxFileSummary):
+        show_onnx_file(screen, summary)
+    else:
+        show_checkpoint(screen, summary)
+
+
+def show_checkpoint(screen: Console, summary: CheckpointSummary) -> None:
+    """Print what a checkpoint holds, a row for each dynamic layer, and totals beside the static twin."""
+    network = summary.network
+    spec, size = network.spec, f"{network.height}×{network.width}"
+    info = "".join(f", {key} {value}" for key, value in summary.info.items())
+    line(screen, f"{summary.path}  {numbers.size(summary.size_bytes)}  sha256 {summary.sha256[:16]}…")
+    line(screen, f"weights: {summary.source}, {', '.join(summary.dtypes)}{info}")
+    dropout = "with dropout" if spec.dropout else "without dropout"
+    line(screen, f"network: {spec.describe()}, {spec.num_classes} classes, {dropout}; at {size}")
+    line(screen)
+    if network.layers:
+        show_table(screen, "", LAYER_COLUMNS, map(_layer_row, network.layers))
+    show_table(screen, "", ("total", "params", "MACs as trained", "over the twin"), _total_rows(network))
+
+
+def show_onnx_file(screen: Console, summary: OnnxFileSummary) -> None:
+    """Print inputs, outputs, operators and metadata of an ONNX file."""
+    graph = summary.graph
+    versions = f"opset {summary.opset}  IR {summary.ir_version}"
+    line(screen, f"{summary.path}  {numbers.size(graph.size_bytes)}  {summary.producer}  {versions}")
+    line(screen)
+    tensors = [("input", *_tensor(t)) for t in summary.inputs] + [("output", *_tensor(t)) for t in summary.outputs]
+    show_table(screen, "", ("", "name", "shape", "type"), tensors, left=4)
+    counts = [(name, str(number)) for name, number in graph.operators.items()]
+    show_table(screen, f"{graph.nodes} nodes, {numbers.count(graph.macs)} MACs", ("operator", "nodes"), counts)
+    if summary.card is not None:
+        show_table(screen, "description", ("", ""), _card_rows(summary.card), left=2)
+    for key, text in summary.metadata.items():
+        line(screen, f"{key}: {text[:200]}")
+
+
+def show_mismatch(screen: Console, mismatch: Mismatch) -> None:
+    """Print every key by which a checkpoint differs from the nearest network."""
+    title = f"nearest known network: {mismatch.spec.describe()}, {mismatch.matched} keys agree"
+    rows = [("missing", key, "") for key in mismatch.missing]
+    rows += [("unexpected", key, "") for key in mismatch.unexpected]
+    shapes = mismatch.wrong_shape.items()
+    rows += [("wrong shape", key, f"expected {want}, found {have}") for key, (want, have) in shapes]
+    show_table(screen, title, ("", "key", ""), rows, left=3)
+
+
+def _layer_row(layer: LayerSummary) -> tuple[str, ...]:
+    stride = f" s{layer.stride}" if layer.stride > 1 else ""
+    return (
+        layer.name,
+        f"{layer.kernel}×{layer.kernel}{stride}",
+        f"{layer.height}×{layer.width}",
+        *(str(value) for value in (layer.C, layer.K, layer.L, layer.S)),
+        numbers.count(layer.macs_static),
+        numbers.count(layer.macs_branch),
+        numbers.percent(layer.macs_branch / layer.macs_static),
+        numbers.count(layer.params),
+        numbers.percent(layer.params_share),
+    )
+
+
+def _total_rows(network: NetworkSummary) -> list[tuple[str, ...]]:
+    more = numbers.percent(network.macs / network.twin_macs - 1)
+    return [
+        (network.spec.describe(), numbers.count(network.params), numbers.count(network.macs), f"+{more}"),
+        ("static twin", numbers.count(network.twin_params), numbers.count(network.twin_macs), ""),
+    ]
+
+
+def _tensor(spec: TensorSpec) -> tuple[str, str, str]:
+    return spec.name, "×".join("N" if size is None else str(size) for size in spec.shape), spec.dtype
+
+
+def _card_rows(card: ModelCard) -> list[tuple[str, str]]:
+    p, settings = card.preprocessing, "".join(f", {key} {value}" for key, value in card.spec.items() if key != "arch")
+    labels = (
+        f"{len(card.labels)}: {', '.join(card.labels[:8])}{' …' * (len(card.labels) > 8)}" if card.labels else "none"
+    )
+    forms = Counter(card.lowering.values()).most_common()
+    made_from = f"sha256 {card.checkpoint_sha256}" if card.checkpoint_sha256 else "none (a twin made for timing)"
+    reference = "none"
+    if card.reference is not None:
+        reference = f"{len(card.reference.logits)} samples, tolerance {numbers.error(card.reference.tolerance)}"
+    return [
+        ("network", card.arch + settings),
+        ("preprocessing", f"resize {p.resize}, crop {p.height}×{p.width}, RGB, mean {p.mean}, std {p.std}"),
+        ("labels", labels),
+        ("lowering", ", ".join(f"{form} in {number} layers" for form, number in forms) or "static"),
+        ("checkpoint", made_from),
+        ("reference", reference),
+        ("producer", card.producer),
+    ]

@@ -1,0 +1,63 @@
+"""The two consoles: results on standard output, progress and errors on standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dcd_deploy.reports.numbers import plain
+
+FILE_WIDTH = 120  # of tables that go into a file or a pipe
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console that prints texts as they are: no markup, no guessing at numbers or links."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else FILE_WIDTH
+    return Console(file=stream, markup=False, highlight=False, emoji=False, width=width)
+
+
+def line(screen: Console, text: str = "") -> None:
+    """Print one line, however long; the terminal folds it."""
+    screen.print(plain(text), soft_wrap=True)
+
+
+def show_table(
+    screen: Console, title: str, columns: Sequence[str], rows: Iterable[Iterable[str]], *, left: int = 1
+) -> None:
+    """Print a table whose first ``left`` columns are texts and whose others are numbers, and an empty line."""
+    if title:
+        screen.print(plain(title), style="bold", soft_wrap=True)
+    made = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
+    for i, column in enumerate(columns):
+        made.add_column(column, justify="left" if i < left else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(plain(cell)) for cell in row))
+    screen.print(made)
+    screen.print()
+
+
+@contextmanager
+def live_progress(stage: str) -> Iterator[None]:
+    """Show on standard error which stage runs, and how long it took."""
+    screen, start = console(stderr=True), time.perf_counter()
+    if screen.is_terminal:
+        with screen.status(stage):
+            yield
+        screen.print(f"  {stage:<48}{time.perf_counter() - start:6.1f} s", style="dim")
+        return
+    sys.stderr.write(f"  {stage:<48}")
+    sys.stderr.flush()
+    try:
+        yield
+    except BaseException:
+        sys.stderr.write("\n")
+        raise
+    sys.stderr.write(f"{time.perf_counter() - start:6.1f} s\n")

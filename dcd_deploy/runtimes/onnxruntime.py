@@ -1,0 +1,77 @@
+"""Models run by onnxruntime on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dcd_deploy.artifacts import TensorSpec
+from dcd_deploy.errors import ModelFileError
+from dcd_deploy.files import existing_file
+from dcd_deploy.optional import require
+
+DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
+ERRORS_ONLY = 3
+
+
+class OnnxRuntimeSession:
+    """An ONNX model, from a file or from bytes, opened with ``threads`` threads (0: as many as there are cores).
+
+    Raises:
+        InputFileError: there is no such file.
+        ModelFileError: onnxruntime cannot open it, or has no input.
+    """
+
+    def __init__(self, model: Path | bytes, threads: int = 0) -> None:
+        if isinstance(model, Path):
+            existing_file(model, "an ONNX model")
+        runtime = require("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = ERRORS_ONLY
+        source = str(model) if isinstance(model, Path) else model
+        try:
+            self._session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions have no public base
+            raise ModelFileError(
+                f"expected an ONNX model at {_where(model)}, but onnxruntime says: {_first_line(error)}"
+            ) from error
+        self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
+        self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
+        if not self.inputs or not self.outputs:
+            raise ModelFileError(f"expected a model with an input and an output at {_where(model)}, found none")
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The texts stored in the file."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the first output for ``images``."""
+        try:
+            outputs: list[NDArray[np.float32]] = self._session.run(
+                [self.outputs[0].name], {self.inputs[0].name: images}
+            )
+        except Exception as error:  # as above
+            raise ModelFileError(
+                f"the model cannot run on an input of shape {images.shape} and type {images.dtype} "
+                f"(it takes {self.inputs[0].shape}): {_first_line(error)}"
+            ) from error
+        return outputs[0]
+
+
+def _spec(value: Any) -> TensorSpec:
+    shape = tuple(size if isinstance(size, int) else None for size in value.shape)
+    return TensorSpec(value.name, shape, DTYPES.get(value.type, value.type))
+
+
+def _where(model: Path | bytes) -> str:
+    return f"'{model}'" if isinstance(model, Path) else "the exported graph"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].removeprefix("[ONNXRuntimeError] : ")[:300] if lines else type(error).__name__
