@@ -25,7 +25,7 @@ from dcd_deploy.models.dynamic import DynamicLayer, gate
 from dcd_deploy.samples import Images, verification_inputs
 
 CONTRASTS = (1.0, 0.5, 0.25)
-REPRODUCIBLE = 0.5  # of the tolerance
+REPRODUCIBLE = 0.2  # of the tolerance, which leaves room for a runtime's other order of summation
 SMALLEST_SIZE = 1e-300  # a head that is all zero does not vary
 
 Outputs = NDArray[np.float64]
@@ -65,12 +65,18 @@ class TrainReference:
 
 
 def generated_reference(network: nn.Module, preprocessing: Preprocessing, tolerance: float) -> TrainReference:
-    """Run the float64 train-form ``network`` on the most vivid pictures on which it is reproducible."""
+    """Run the float64 train-form ``network`` on the most vivid pictures on which it is reproducible.
+
+    Where it is reproducible on none, the pictures that come nearest are taken, and the gate has to decide.
+    """
+    tried = []
     for contrast in CONTRASTS:
         images = verification_inputs(preprocessing, contrast=contrast)
         outputs, error = _outputs_and_error(network, images)
+        tried.append((error, contrast, images, outputs))
         if error <= REPRODUCIBLE * tolerance:
             break
+    error, contrast, images, outputs = min(tried, key=lambda one: one[0])
     return TrainReference(images, outputs, measure_sensitivity(network, images, outputs), error, contrast)
 
 

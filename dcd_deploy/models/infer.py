@@ -20,8 +20,8 @@ T = TypeVar("T")
 Shapes = Mapping[str, tuple[int, ...]]
 
 USUAL_WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25, 0.1, 1.4, 1.3, 2.0)
-WIDTHS = (*USUAL_WIDTHS, *(i / 100 for i in range(5, 401)))
-SQUEEZES = (8, 16, 4, 32, *range(1, 129))
+WIDTHS: tuple[float, ...] = (*USUAL_WIDTHS, *(i / 100 for i in range(5, 401)))
+SQUEEZES: tuple[int, ...] = (8, 16, 4, 32, *range(1, 129))
 SOME_DROPOUT = 0.1  # the rate is not stored, and plays no part after training
 
 
@@ -97,7 +97,7 @@ def _squeeze(shapes: Shapes) -> int:
             seen.append((kernel[1], kernel[0], shape[0]))
 
     def agreement(squeeze: int) -> int:
-        return sum(mobilenet_geometry(c, k, squeeze).S == s for c, k, s in seen)
+        return sum(1 for c, k, s in seen if mobilenet_geometry(c, k, squeeze).S == s)
 
     return _best(SQUEEZES, agreement)
 
