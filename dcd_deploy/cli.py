@@ -7,10 +7,11 @@ interruption.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -252,7 +253,18 @@ def main() -> None:
         app()
     except KeyboardInterrupt:  # outside a command, while modules load
         sys.stderr.write("dcd-deploy: error: interrupted\n")
-        sys.exit(INTERRUPTED)
+        leave_interrupted()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            leave_interrupted()
+        raise
+
+
+def leave_interrupted() -> NoReturn:
+    """Exit with 130. An interrupted exec() inside torch makes Python kill itself with the signal instead, if it is let."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ from pathlib import Path
 from dcd_deploy.errors import InputFileError, OutputError
 
 
+PREFIX = ".dcd-deploy-"
+
+
 def existing_file(path: str | os.PathLike[str], expected: str) -> Path:
     """Return ``path`` if it is a readable file that is not empty.
 
@@ -46,8 +49,8 @@ def check_writable(folder: Path) -> None:
         nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
         if not nearest.is_dir():
             raise NotADirectoryError(0, f"'{nearest}' is not a folder")
-        if not os.access(nearest, os.W_OK | os.X_OK):
-            raise PermissionError(0, f"no permission to write into '{nearest}'")
+        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=nearest):  # asking for permission is not enough: try it
+            pass
 
 
 @contextmanager
@@ -61,7 +64,7 @@ def staging(folder: Path) -> Iterator[Path]:
     """
     with _output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=".dcd-deploy-", dir=folder))
+        stage = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
         try:
             yield stage
             for path in sorted(stage.iterdir()):

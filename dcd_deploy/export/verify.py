@@ -124,9 +124,10 @@ def _compare_batches(
     wanted = reference.outputs[order.ravel()]
     if found.shape != wanted.shape:
         raise VerificationError(f"{stage}: expected outputs of shape {wanted.shape}, found {found.shape}")
-    max_abs = float(np.abs(found - wanted).max())
-    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
-    cosine = float(np.min((found * wanted).sum(axis=1) / norms))
+    with np.errstate(invalid="ignore", divide="ignore"):  # infinite or zero outputs make NaN, and NaN does not pass
+        max_abs = float(np.abs(found - wanted).max())
+        norms = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
+        cosine = float(np.min((found * wanted).sum(axis=1) / norms))
     agreement = float(np.mean(found.argmax(axis=1) == wanted.argmax(axis=1)))
     return Comparison(stage, mode, max_abs, max_abs / reference.range, cosine, agreement, tolerance)
 

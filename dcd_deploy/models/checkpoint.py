@@ -164,7 +164,7 @@ def _info(content: Any) -> dict[str, str | int | float]:
     found: dict[str, str | int | float] = {}
     for key in ("arch", "epoch", "best_prec1"):
         value = content.get(key)
-        if isinstance(value, Tensor | np.generic) and value.size in (1, torch.Size([])):
+        if isinstance(value, Tensor | np.generic) and value.ndim == 0:
             value = value.item()
         if isinstance(value, str | int | float):
             found[key] = value

@@ -1,0 +1,75 @@
+"""Who may import whom, as ``dcd_deploy.__doc__`` lists the rooms: only from those above."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "dcd_deploy"
+# room → the rooms that it may import from, besides itself
+ALLOWED = {
+    "errors": set(),
+    "optional": {"errors"},
+    "progress": set(),
+    "files": {"errors"},
+    "artifacts": {"errors"},
+    "samples": {"errors", "files", "artifacts"},
+    "models": {"errors", "optional", "files"},
+    "runtimes": {"errors", "optional", "files", "artifacts", "samples"},
+}
+ALLOWED["export"] = {"errors", "optional", "progress", "files", "artifacts", "samples", "models", "runtimes"}
+ALLOWED["benchmarks"] = {"errors", "progress", "files", "artifacts", "runtimes"}
+ALLOWED["commands"] = set(ALLOWED)
+ALLOWED["reports"] = set(ALLOWED) - {"commands"}
+ALLOWED["cli_values"] = {"errors"}
+ALLOWED["cli_outcome"] = {"errors", "reports", "export", "models"}
+ALLOWED["cli"] = set(ALLOWED)
+HEAVY = {"torch", "onnx", "onnxsim", "onnxscript", "safetensors"}
+MAY_BE_HEAVY = {"models", "export"}
+
+
+def room_of(module: str) -> str:
+    return (module.split(".") + ["__init__"])[1]
+
+
+def imports(path: Path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: absolute imports only"
+            yield from ([f"dcd_deploy.{alias.name}" for alias in node.names] if node.module == "dcd_deploy" else [node.module])
+
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports(path):
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for name in imports(path):
+        package = name.split(".")[0]
+        if package == "dcd_deploy":
+            other = room_of(name)
+            known = other in ALLOWED
+            assert not known or other == room or other in ALLOWED.get(room, set()), f"{path} must not import {name}"
+        assert package not in HEAVY or room in MAY_BE_HEAVY, f"{path} must not import {name}"
+
+
+def test_every_room_is_listed():
+    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES} - {"__init__"}
+    assert rooms == set(ALLOWED)
+
+
+def test_no_cycle():
+    for room, others in ALLOWED.items():
+        assert all(room not in ALLOWED[other] or other == room for other in others - {room}), room
+
+
+def test_loading_the_command_line_loads_nothing_heavy():
+    """``dcd-deploy --version`` and ``predict`` must not pay for torch."""
+    code = "import sys, dcd_deploy.cli; print(sorted({'torch', 'onnx', 'onnxruntime', 'numpy', 'rich.table'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,229 @@
+"""An exported file in an app: no torch, its own preprocessing and labels, nothing trusted that it says."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dcd_deploy.artifacts import METADATA_KEY, ModelCard, Preprocessing
+from dcd_deploy.errors import (
+    DcdDeployError,
+    InputFileError,
+    MissingDependencyError,
+    ModelFileError,
+    OptionError,
+    UnknownNameError,
+    VerificationError,
+)
+from dcd_deploy.optional import require
+from dcd_deploy.runtimes import open_model, self_check
+from dcd_deploy.runtimes.pictures import read_picture
+from dcd_deploy.runtimes.preprocessing import preprocess, resize_short_side
+
+APP = """
+import sys
+class Guard:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "onnx", "onnxscript", "onnxsim", "PIL", "rich", "typer", "safetensors", "sklearn"}:
+            raise ImportError(f"{name} is not there in an app")
+sys.meta_path.insert(0, Guard())
+import numpy as np
+from dcd_deploy.runtimes import open_model, self_check
+model = open_model(sys.argv[1])
+picture = np.zeros((50, 40, 3), np.uint8)
+answers = model.predict(picture, top=3)
+assert len(answers) == 3 and answers[0].label in model.card.labels
+assert self_check(model).passed
+assert "torch" not in sys.modules
+packages = {m.split(".")[0] for m, v in sys.modules.items() if getattr(v, "__file__", None) and "site-packages" in v.__file__}
+print(sorted(packages))
+"""
+
+
+def test_an_app_needs_numpy_and_onnxruntime_alone(digits_export):
+    command = [sys.executable, "-c", APP, str(digits_export.artifact.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    foreign = set(json.loads(done.stdout.replace("'", '"'))) - {"numpy", "onnxruntime", "dcd_deploy"}
+    assert not {name for name in foreign if not name.startswith("_")}, "packages that an app would have to install"
+
+
+def test_the_file_knows_itself(digits_export, digits_checkpoint):
+    from dcd_deploy.files import sha256
+
+    card = open_model(digits_export.artifact.path).card
+    assert card.labels[3] == "three"
+    assert card.preprocessing == Preprocessing(32, 32, 32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert card.input.shape == (1, 3, 32, 32)
+    assert card.checkpoint_sha256 == sha256(digits_checkpoint)
+    assert set(card.lowering.values()) <= {"branch", "half", "kernel"}
+    assert len(card.lowering) == 33
+    sidecar = json.loads(digits_export.artifact.sidecar_path.read_text())
+    wanted = {"input", "output", "preprocessing", "labels", "lowering", "macs", "verification", "versions", "checkpoint_sha256"}
+    assert wanted <= sidecar.keys()
+    assert sidecar["graph"]["simplified"]["nodes"] == digits_export.built.simplified.nodes
+
+
+def test_predictions_are_the_logits_softmax(digits_export, held_out):
+    images, labels = held_out
+    model = open_model(digits_export.artifact.path)
+    answers = model.predict(images[0], top=10)
+    logits = model.run(model.preprocess(images[0]))[0].astype(float)
+    assert sum(answer.probability for answer in answers) == pytest.approx(1)
+    assert [answer.index for answer in answers] == list(np.argsort(-logits))
+    assert answers[0].index == labels[0]
+
+
+def test_self_check_can_fail(digits_export):
+    check = self_check(open_model(digits_export.artifact.path))
+    assert check.passed
+    assert check.checked() is check
+    with pytest.raises(VerificationError, match="export it again, or check the runtime's version"):
+        check.checked(tolerance=check.relative / 2)
+
+
+def rewritten(tmp_path, source, change):
+    model = onnx.load(source)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    card = json.loads(properties[METADATA_KEY])
+    new = change(card)
+    onnx.helper.set_model_props(model, {METADATA_KEY: new if isinstance(new, str) else json.dumps(new or card)})
+    path = tmp_path / "rewritten.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def setting(*keys, value):
+    def change(card):
+        place = card
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = value
+
+    return change
+
+
+HOSTILE_CARDS = {
+    "not JSON": lambda card: "{",
+    "a list": lambda card: "[]",
+    "too deep": lambda card: "[" * 100_000,
+    "huge number": lambda card: '{"schema": ' + "9" * 5000 + "}",
+    "another schema": setting("schema", value=99),
+    "no labels": lambda card: card.pop("labels") and None,
+    "labels are numbers": setting("labels", value=[1, 2]),
+    "negative size": setting("preprocessing", "height", value=-1),
+    "immense size": setting("preprocessing", "resize", value=10**9),
+    "text for size": setting("preprocessing", "width", value="32"),
+    "true for size": setting("preprocessing", "width", value=True),
+    "crop larger than picture": setting("preprocessing", "resize", value=16),
+    "zero std": setting("preprocessing", "std", value=[0, 1, 1]),
+    "two means": setting("preprocessing", "mean", value=[0, 1]),
+    "infinite mean": setting("preprocessing", "mean", value=[float("inf"), 0, 0]),
+    "other shapes": setting("input", "shape", value=[1, 3, 224, 224]),
+    "ragged reference": setting("reference", "logits", value=[[1.0], [1.0, 2.0]]),
+    "text in reference": setting("reference", "range", value="1"),
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE_CARDS.values(), ids=HOSTILE_CARDS)
+def test_a_hostile_description_is_refused(tmp_path, digits_export, change):
+    path = rewritten(tmp_path, digits_export.artifact.path, change)
+    with pytest.raises(ModelFileError) as caught:
+        open_model(path)
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.integers(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+        max_leaves=20,
+    )
+)
+def test_no_description_crashes_the_reader(content):
+    with pytest.raises(DcdDeployError):
+        ModelCard.from_json(json.dumps(content))
+
+
+def test_description_survives_the_round_trip(digits_export):
+    card = digits_export.artifact.card
+    assert ModelCard.from_json(card.to_json()) == card
+
+
+def test_files_that_are_no_models(tmp_path, digits_export):
+    with pytest.raises(InputFileError, match="no such file"):
+        open_model(tmp_path / "none.onnx")
+    with pytest.raises(UnknownNameError, match=r"unknown kind of model file '.pdf'"):
+        open_model(tmp_path / "paper.pdf")
+    whole = digits_export.artifact.path.read_bytes()
+    for name, content in (("cut", whole[: len(whole) // 2]), ("noise", b"\x00" * 100), ("text", b"hello")):
+        path = tmp_path / f"{name}.onnx"
+        path.write_bytes(content)
+        with pytest.raises(ModelFileError, match="expected an ONNX model at"):
+            open_model(path)
+
+
+def test_a_foreign_model_runs_but_does_not_preprocess(tmp_path):
+    text = '<ir_version: 8, opset_import: ["" : 18]> net (float[N, 3, 4, 4] x) => (float[N, 48] y) { y = Flatten (x) }'
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "foreign.onnx")
+    model = open_model(tmp_path / "foreign.onnx")
+    assert model.run(np.zeros((2, 3, 4, 4), np.float32)).shape == (2, 48)
+    with pytest.raises(ModelFileError, match="expected a model exported by dcd-deploy"):
+        model.predict(np.zeros((4, 4, 3), np.uint8))
+
+
+def test_inputs_of_the_wrong_kind(digits_export):
+    model = open_model(digits_export.artifact.path)
+    with pytest.raises(OptionError, match=r"expected images of shape \(N, 3, H, W\)"):
+        model.run(np.zeros((3, 32, 32), np.float32))
+    with pytest.raises(ModelFileError, match="cannot run on an input of shape"):
+        model.run(np.zeros((1, 3, 31, 32), np.float32))
+    for picture in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 4), np.uint8)):
+        with pytest.raises(OptionError, match="expected an RGB picture"):
+            model.predict(picture)
+
+
+@pytest.mark.parametrize(("height", "width", "side"), [(300, 500, 256), (97, 61, 256), (640, 257, 224), (32, 32, 32), (33, 500, 40)])
+def test_resizing_is_pillows(height, width, side):
+    noise = np.random.default_rng(0).integers(0, 256, (height // 4 + 1, width // 4 + 1, 3), dtype=np.uint8)
+    picture = np.asarray(Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC))
+    ours = resize_short_side(picture, side)
+    theirs = Image.fromarray(picture).resize((ours.shape[1], ours.shape[0]), Image.Resampling.BILINEAR)
+    assert min(ours.shape[:2]) == side
+    assert np.abs(ours - np.asarray(theirs, float)).max() <= 1
+
+
+def test_preprocessing_is_the_published_one():
+    """Resize 256, centre crop 224, mean and deviation of ImageNet, channels first."""
+    picture = np.random.default_rng(1).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    found = preprocess(picture, Preprocessing.for_size(224, 224))
+    resized = np.asarray(Image.fromarray(picture).resize((341, 256), Image.Resampling.BILINEAR), float)
+    cropped = resized[16:240, 58:282] / 255
+    wanted = ((cropped - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]).transpose(2, 0, 1)[None]
+    assert found.dtype == np.float32
+    assert found.shape == (1, 3, 224, 224)
+    assert np.abs(found - wanted).max() <= 1.01 / 255 / 0.224
+
+
+def test_pictures_are_turned_as_the_camera_says(tmp_path):
+    image = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.png", exif=exif)
+    assert read_picture(tmp_path / "turned.png").shape == (6, 4, 3)
+    (tmp_path / "none.png").write_bytes(b"no picture")
+    with pytest.raises(InputFileError, match="expected a picture"):
+        read_picture(tmp_path / "none.png")
+
+
+def test_a_missing_package_names_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'dcd-deploy\[image\]'"):
+        require("PIL.Image")
