@@ -261,7 +261,7 @@ def main() -> None:
 
 
 def leave_interrupted() -> NoReturn:
-    """Exit with 130. An interrupted exec() inside torch makes Python kill itself with the signal instead, if it is let."""
+    """Exit with 130; after an interrupted exec() inside torch, Python would kill itself with the signal instead."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(INTERRUPTED)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from dcd_deploy.errors import InputFileError, OutputError
 
-
 PREFIX = ".dcd-deploy-"
 
 

@@ -1,4 +1,4 @@
-"""Golden cases of the published forward pass: the checkpoint and the input are rebuilt from a seed, the output is stored.
+"""Golden cases of the published forward pass: checkpoint and input are rebuilt from a seed, the output is stored.
 
 Each ``golden/*.npz`` (three networks) and ``golden/layers/*.npz`` (seven layers) holds
 

@@ -17,14 +17,18 @@ QUICK = MeasureConfig(warmup_runs=1, warmup_seconds=0, min_blocks=4, min_seconds
 def test_blocks_alternate_and_drop_their_first_runs():
     order = []
     runs = {name: (lambda name=name: order.append(name)) for name in ("a", "b")}
-    a, b = measure_interleaved(runs, MeasureConfig(runs=5, dropped=2, warmup_runs=3, warmup_seconds=0, min_blocks=4, min_seconds=0))
+    a, b = measure_interleaved(
+        runs, MeasureConfig(runs=5, dropped=2, warmup_runs=3, warmup_seconds=0, min_blocks=4, min_seconds=0)
+    )
     assert "".join(order) == "aaa" + "bbb" + ("a" * 5 + "b" * 5) * 4
     assert [len(block) for block in (*a.blocks_ms, *b.blocks_ms)] == [3] * 8
 
 
 def test_it_measures_for_as_long_as_asked():
     start = time.perf_counter()
-    (only,) = measure_interleaved({"a": lambda: time.sleep(0.001)}, MeasureConfig(warmup_seconds=0, min_blocks=1, min_seconds=0.2))
+    (only,) = measure_interleaved(
+        {"a": lambda: time.sleep(0.001)}, MeasureConfig(warmup_seconds=0, min_blocks=1, min_seconds=0.2)
+    )
     assert time.perf_counter() - start >= 0.2
     assert latency(only).median_ms >= 1.0
 

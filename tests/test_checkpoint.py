@@ -19,7 +19,9 @@ from dcd_deploy.models.fit import fit, load_network
 
 @pytest.fixture
 def state(small_network):
-    return {key: value.float() if value.is_floating_point() else value for key, value in small_network.state_dict().items()}
+    return {
+        key: value.float() if value.is_floating_point() else value for key, value in small_network.state_dict().items()
+    }
 
 
 def prefixed(state, prefix="module."):
@@ -27,7 +29,13 @@ def prefixed(state, prefix="module."):
 
 
 CONTAINERS = {
-    "authors' dict": lambda s: {"epoch": 9, "arch": "x", "state_dict": prefixed(s), "best_prec1": 70.0, "optimizer": {}},
+    "authors' dict": lambda s: {
+        "epoch": 9,
+        "arch": "x",
+        "state_dict": prefixed(s),
+        "best_prec1": 70.0,
+        "optimizer": {},
+    },
     "bare state_dict": lambda s: s,
     "bare, DataParallel": prefixed,
     "compiled, DataParallel": lambda s: prefixed(prefixed(s, "_orig_mod.")),
@@ -172,13 +180,15 @@ def test_an_onnx_model_is_named_as_such(digits_export):
 
 def test_a_torchscript_program_is_named_as_such(tmp_path):
     path = tmp_path / "net.pt"
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="torch.jit"):
         torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
     with pytest.raises(CheckpointError, match="TorchScript"):
         read_checkpoint(path)
 
 
-@pytest.mark.parametrize("content", [{}, {"epoch": 3}, {"state_dict": {}}, {"state_dict": {"a": 1}}, {1: torch.ones(1)}])
+@pytest.mark.parametrize(
+    "content", [{}, {"epoch": 3}, {"state_dict": {}}, {"state_dict": {"a": 1}}, {1: torch.ones(1)}]
+)
 def test_no_weights_inside(tmp_path, content):
     path = tmp_path / "net.pth"
     torch.save(content, path)

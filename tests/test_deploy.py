@@ -18,7 +18,12 @@ from dcd_deploy.models.sizes import MapSize
 def randomised(module: nn.Module) -> nn.Module:
     for part in module.modules():
         if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
-            for tensor, low, high in ((part.weight, 0.2, 2), (part.bias, -1, 1), (part.running_mean, -1, 1), (part.running_var, 0.2, 2)):
+            for tensor, low, high in (
+                (part.weight, 0.2, 2),
+                (part.bias, -1, 1),
+                (part.running_mean, -1, 1),
+                (part.running_var, 0.2, 2),
+            ):
                 nn.init.uniform_(tensor, low, high)
     return module.double().eval()
 
@@ -56,7 +61,9 @@ def test_static_fold():
         assert torch.allclose(fold_static(conv, norm)(x), norm(conv(x)), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("fault", ["phi", "phi_bias", "scale", "static", "query", "query_bias", "project", "bias", "shift", "shift_bias"])
+@pytest.mark.parametrize(
+    "fault", ["phi", "phi_bias", "scale", "static", "query", "query_bias", "project", "bias", "shift", "shift_bias"]
+)
 def test_a_fold_that_is_off_by_a_millionth_shows(fault):
     """Every quantity of the fold matters to at least one form, and an error in it is seen in float64."""
     torch.manual_seed(0)
@@ -76,7 +83,7 @@ def test_unknown_lowering(small_network):
 
 
 def test_auto_takes_what_was_measured_to_be_fast():
-    """On MobileNetV2 ×1.0 at 224: one kernel for each sample where it is small against the map, the branch where it is not."""
+    """MobileNetV2 ×1.0 at 224: one kernel for each sample where it is small against the map, else the branch."""
     wide_map, small_map = MapSize(56, 56, 56, 56), MapSize(7, 7, 7, 7)
     assert cheapest_form(mobilenet_geometry(24, 144, 16), wide_map, activated=True) == "kernel"
     assert cheapest_form(mobilenet_geometry(160, 960, 16), small_map, activated=True) == "branch"

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import live_network, save_checkpoint
+from calibrated import calibrated_network, save_checkpoint
 from golden_cases import load_module
 from onnx import numpy_helper
 
@@ -132,7 +132,10 @@ def test_lambda_dropped(built):
     scaled = set(outputs_of(built.model, "attention.scale.weight"))
     names = [n.output[0] for n in built.model.graph.node if n.op_type == "HardSigmoid" and n.input[0] in scaled]
     assert len(names) == 33
-    ones = {name: np.full_like(value, 0.5) for name, value in values_on(built.model, names, built.reference.images[:1]).items()}
+    ones = {
+        name: np.full_like(value, 0.5)
+        for name, value in values_on(built.model, names, built.reference.images[:1]).items()
+    }
     for chosen in (names[:1], names[-1:], names):
         (comparison,) = errors(constants_in_place_of(built.model, {name: ones[name] for name in chosen}), built)
         assert not comparison.passed
@@ -192,7 +195,7 @@ def test_not_a_number_fails(small_network, value):
 
 
 def test_inputs_that_do_not_exercise_the_branch_are_refused():
-    network = live_network(NetworkSpec("resnet10_dcd", 10))
+    network = calibrated_network(NetworkSpec("resnet10_dcd", 10))
     for head, symbol in (("fc_phi", "Φ"), ("fc_scale", "λ")):
         for layer in (module for module in network.modules() if isinstance(module, DynamicLayer)):
             getattr(layer, head).weight.data.zero_()
@@ -272,7 +275,7 @@ def test_the_smallest_tolerance_that_would_pass(small_network):
 
 
 def test_checkpoint_of_another_class_count(tmp_path, digits_export):
-    network = live_network(NetworkSpec("mobilenetv2_dcd", 7, 0.25, 8))
+    network = calibrated_network(NetworkSpec("mobilenetv2_dcd", 7, 0.25, 8))
     path = save_checkpoint(tmp_path / "seven.pth.tar", network)
     with pytest.raises(VerificationError, match="the checkpoint has 7 classes, the model 10"):
         commands.verify(digits_export.artifact.path, checkpoint=path)

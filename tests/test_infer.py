@@ -47,7 +47,9 @@ def test_overrides():
     spec = NetworkSpec("mobilenetv2_dcd", 10, 0.35, 8)
     assert fit(checkpoint_of(spec), SpecOverrides(width_mult=0.36)).width_mult == 0.36
     assert fit(checkpoint_of(spec), SpecOverrides(arch="mobilenetv2_dcd")) == spec
-    with pytest.raises(CheckpointMismatchError, match="does not fit resnet18_dcd.*tensors are those of mobilenetv2_dcd ×0.35"):
+    with pytest.raises(
+        CheckpointMismatchError, match="does not fit resnet18_dcd.*tensors are those of mobilenetv2_dcd ×0.35"
+    ):
         fit(checkpoint_of(spec), SpecOverrides(arch="resnet18_dcd"))
     with pytest.raises(CheckpointMismatchError, match="wrongly shaped: classifier.0.fc_scale.weight"):
         fit(checkpoint_of(spec), SpecOverrides(num_classes=11))
@@ -69,7 +71,13 @@ def test_exact_lists_of_what_differs():
     assert mismatch.unexpected == ("extra.weight",)
     assert mismatch.wrong_shape == {"layer2.0.bn1.weight": ((128,), (3,))}
     message = str(caught.value)
-    for part in ("nearest is resnet18_dcd", "1 missing", "1 unexpected", "expected (128,), found (3,)", "inspect net.pth"):
+    for part in (
+        "nearest is resnet18_dcd",
+        "1 missing",
+        "1 unexpected",
+        "expected (128,), found (3,)",
+        "inspect net.pth",
+    ):
         assert part in message
     assert "\n" not in message
 

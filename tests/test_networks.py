@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import live_network
+from calibrated import calibrated_network
 
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.models.deploy.network import to_deploy
@@ -26,7 +26,9 @@ COUNTS = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "params", "twin_params", "macs", "twin_macs"), COUNTS, ids=lambda v: getattr(v, "arch", ""))
+@pytest.mark.parametrize(
+    ("spec", "params", "twin_params", "macs", "twin_macs"), COUNTS, ids=lambda v: getattr(v, "arch", "")
+)
 def test_counts(spec, params, twin_params, macs, twin_macs):
     summary = summarise(spec, 224, 224)
     found = (summary.params, summary.twin_params, summary.macs, summary.twin_macs)
@@ -63,11 +65,13 @@ def test_twin_has_the_same_channels(arch):
     assert not any(isinstance(module, DynamicLayer) for module in twin.modules())
 
 
-@pytest.mark.parametrize("spec", [NetworkSpec("mobilenetv2_dcd", 6, 0.1, 8), NetworkSpec("resnet10_dcd", 6), NetworkSpec("resnet50_dcd", 6)])
+@pytest.mark.parametrize(
+    "spec", [NetworkSpec("mobilenetv2_dcd", 6, 0.1, 8), NetworkSpec("resnet10_dcd", 6), NetworkSpec("resnet50_dcd", 6)]
+)
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 32)])
 @pytest.mark.parametrize("lowering", ["auto", "branch", "half", "kernel"])
 def test_deploy_form_at_odd_sizes(spec, size, lowering):
-    network = live_network(spec)
+    network = calibrated_network(spec)
     images = torch.randn(3, 3, *size, dtype=torch.float64)
     deploy = to_deploy(network, *size, lowering)
     with torch.inference_mode():

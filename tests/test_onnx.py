@@ -36,7 +36,9 @@ def test_any_batch_uses_batched_matmul(any_batch):
     model = onnx.load(any_batch.artifact.path)
     weights = {tensor.name for tensor in model.graph.initializer}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    assert all(node.input[1] in weights for node in convolutions), "a computed weight would tie the graph to one batch size"
+    assert all(node.input[1] in weights for node in convolutions), (
+        "a computed weight would tie the graph to one batch size"
+    )
     assert not any(a.name == "group" and a.i > 1 for node in convolutions for a in node.attribute)
 
 

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
+from conftest import DIGITS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -30,7 +31,7 @@ APP = """
 import sys
 class Guard:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "onnx", "onnxscript", "onnxsim", "PIL", "rich", "typer", "safetensors", "sklearn"}:
+        if name.split(".")[0] in "torch onnx onnxscript onnxsim PIL rich typer safetensors sklearn".split():
             raise ImportError(f"{name} is not there in an app")
 sys.meta_path.insert(0, Guard())
 import numpy as np
@@ -41,7 +42,8 @@ answers = model.predict(picture, top=3)
 assert len(answers) == 3 and answers[0].label in model.card.labels
 assert self_check(model).passed
 assert "torch" not in sys.modules
-packages = {m.split(".")[0] for m, v in sys.modules.items() if getattr(v, "__file__", None) and "site-packages" in v.__file__}
+files = {name.split(".")[0]: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+packages = {name for name, file in files.items() if "site-packages" in file}
 print(sorted(packages))
 """
 
@@ -52,6 +54,42 @@ def test_an_app_needs_numpy_and_onnxruntime_alone(digits_export):
     assert done.returncode == 0, done.stderr
     foreign = set(json.loads(done.stdout.replace("'", '"'))) - {"numpy", "onnxruntime", "dcd_deploy"}
     assert not {name for name in foreign if not name.startswith("_")}, "packages that an app would have to install"
+
+
+BASE_INSTALL = """
+import sys
+class Guard:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in "torch onnx onnxscript onnxsim PIL safetensors sklearn scipy".split():
+            raise ImportError(f"{name} is not part of the base install")
+sys.meta_path.insert(0, Guard())
+from dcd_deploy.cli import main
+sys.argv[0] = "dcd-deploy"
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["verify", "MODEL"], 0, "self-check on 2 samples"),
+        (["verify", "MODEL", "--json"], 0, '"passed": true'),
+        (["bench", "MODEL", "--min-seconds", "0.1"], 0, "ratio"),
+        (["bench", "MODEL", "--baseline", "none", "--min-seconds", "0.1"], 0, "median"),
+        (["--help"], 0, "predict"),
+        (["predict", "MODEL", "PICTURE"], 11, "pip install 'dcd-deploy[image]'"),
+        (["export", "PICTURE"], 11, "pip install 'dcd-deploy[export]'"),
+        (["inspect", "MODEL"], 11, "pip install 'dcd-deploy[export]'"),
+        (["verify", "MODEL", "--checkpoint", "PICTURE"], 11, "pip install 'dcd-deploy[export]'"),
+    ],
+)
+def test_the_base_install(digits_export, arguments, code, words):
+    """With numpy, onnxruntime and typer alone the app's commands work, and the others name what is missing."""
+    places = {"MODEL": str(digits_export.artifact.path), "PICTURE": str(DIGITS / "seven.png")}
+    command = [sys.executable, "-c", BASE_INSTALL, *(places.get(argument, argument) for argument in arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert words in (done.stderr if code else done.stdout)
 
 
 def test_the_file_knows_itself(digits_export, digits_checkpoint):
@@ -65,8 +103,19 @@ def test_the_file_knows_itself(digits_export, digits_checkpoint):
     assert set(card.lowering.values()) <= {"branch", "half", "kernel"}
     assert len(card.lowering) == 33
     sidecar = json.loads(digits_export.artifact.sidecar_path.read_text())
-    wanted = {"input", "output", "preprocessing", "labels", "lowering", "macs", "verification", "versions", "checkpoint_sha256"}
+    wanted = {
+        "input",
+        "output",
+        "preprocessing",
+        "labels",
+        "lowering",
+        "macs",
+        "verification",
+        "versions",
+        "checkpoint_sha256",
+    }
     assert wanted <= sidecar.keys()
+    assert sidecar["size_bytes"] == digits_export.artifact.path.stat().st_size
     assert sidecar["graph"]["simplified"]["nodes"] == digits_export.built.simplified.nodes
 
 
@@ -170,6 +219,21 @@ def test_files_that_are_no_models(tmp_path, digits_export):
             open_model(path)
 
 
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname"])
+def test_a_model_that_reads_other_files_is_refused(tmp_path, location):
+    (tmp_path / "secret.bin").write_bytes(b"x" * 16)
+    folder = tmp_path / "models"
+    folder.mkdir()
+    text = """<ir_version: 8, opset_import: ["" : 18]> net (float[1, 4] x) => (float[1, 4] y) { y = Add (x, w) }"""
+    model = onnx.parser.parse_model(text)
+    tensor = model.graph.initializer.add(name="w", dims=[4], data_type=onnx.TensorProto.FLOAT)
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    (folder / "net.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelFileError):
+        open_model(folder / "net.onnx")
+
+
 def test_a_foreign_model_runs_but_does_not_preprocess(tmp_path):
     text = '<ir_version: 8, opset_import: ["" : 18]> net (float[N, 3, 4, 4] x) => (float[N, 48] y) { y = Flatten (x) }'
     onnx.save(onnx.parser.parse_model(text), tmp_path / "foreign.onnx")
@@ -185,12 +249,19 @@ def test_inputs_of_the_wrong_kind(digits_export):
         model.run(np.zeros((3, 32, 32), np.float32))
     with pytest.raises(ModelFileError, match="cannot run on an input of shape"):
         model.run(np.zeros((1, 3, 31, 32), np.float32))
-    for picture in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 4), np.uint8)):
+    for picture in (
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 3)),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+    ):
         with pytest.raises(OptionError, match="expected an RGB picture"):
             model.predict(picture)
 
 
-@pytest.mark.parametrize(("height", "width", "side"), [(300, 500, 256), (97, 61, 256), (640, 257, 224), (32, 32, 32), (33, 500, 40)])
+@pytest.mark.parametrize(
+    ("height", "width", "side"), [(300, 500, 256), (97, 61, 256), (640, 257, 224), (32, 32, 32), (33, 500, 40)]
+)
 def test_resizing_is_pillows(height, width, side):
     noise = np.random.default_rng(0).integers(0, 256, (height // 4 + 1, width // 4 + 1, 3), dtype=np.uint8)
     picture = np.asarray(Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC))

@@ -59,13 +59,14 @@ def describe_export(spec: NetworkSpec, built: BuiltModel, checkpoint: Checkpoint
     }
 
 
-def write_model(path: Path, built: BuiltModel, card: ModelCard) -> None:
-    """Write the graph with its description inside."""
+def write_model(path: Path, built: BuiltModel, card: ModelCard) -> int:
+    """Write the graph with its description inside, and return the size of the file in bytes."""
     model = onnx.ModelProto()
     model.CopyFrom(built.model)
     model.producer_name, model.producer_version = "dcd-deploy", __version__
     onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
     onnx.save(model, path)
+    return path.stat().st_size
 
 
 def _carried_reference(built: BuiltModel, config: BuildConfig) -> Reference | None:

@@ -65,9 +65,10 @@ def export_checkpoint(
     built = build_onnx(network, config.build, progress)
     twin = build_twin(spec, config.build, progress) if config.with_baseline else None
     card = describe_model(spec, built, config.labels, checkpoint.sha256)
-    artifact = Artifact(config.model_path, "onnx", card, describe_export(spec, built, checkpoint))
+    facts = describe_export(spec, built, checkpoint)
     with progress("write files"), staging(config.out) as folder:
-        write_model(folder / artifact.path.name, built, card)
+        size = write_model(folder / config.model_path.name, built, card)
+        artifact = Artifact(config.model_path, "onnx", card, {"size_bytes": size, **facts})
         (folder / artifact.sidecar_path.name).write_text(artifact.sidecar(), encoding="utf-8")
         if twin is not None:
             write_twin(folder / config.baseline_path.name, spec, twin)

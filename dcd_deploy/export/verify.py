@@ -79,7 +79,7 @@ class VerificationReport:
         report = replace(self, comparisons=self.comparisons + comparisons)
         for comparison in comparisons:
             if not comparison.passed:
-                raise VerificationError(_explain(comparison), report)
+                raise VerificationError(_explain(comparison, report.float32_error), report)
         return report
 
 
@@ -144,11 +144,13 @@ def _check_sensitivity(sensitivity: Sensitivity | None, tolerance: float) -> Non
             )
 
 
-def _explain(comparison: Comparison) -> str:
+def _explain(comparison: Comparison, float32_error: float) -> str:
+    restless = float32_error > comparison.tolerance / 10
+    hint = f"; this network amplifies rounding ({float32_error:.0e} by itself): try real pictures with --samples"
     return (
         f"{comparison.stage}, inputs {comparison.mode}: expected outputs within {comparison.tolerance:.1e} of the "
         f"trained network's (relative to their range), found {comparison.relative:.2e}; "
-        f"it would pass at {comparison.smallest_tolerance:.1e}"
+        f"it would pass at {comparison.smallest_tolerance:.1e}{hint if restless else ''}"
     )
 
 

@@ -97,7 +97,7 @@ def _squeeze(shapes: Shapes) -> int:
             seen.append((kernel[1], kernel[0], shape[0]))
 
     def agreement(squeeze: int) -> int:
-        return sum(1 for c, k, s in seen if mobilenet_geometry(c, k, squeeze).S == s)
+        return sum(1 for c, k, s in seen if s == mobilenet_geometry(c, k, squeeze).S)
 
     return _best(SQUEEZES, agreement)
 

@@ -35,7 +35,7 @@ def show_table(
     """Print a table whose first ``left`` columns are texts and whose others are numbers, and an empty line."""
     if title:
         screen.print(plain(title), style="bold", soft_wrap=True)
-    made = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(columns))
     for i, column in enumerate(columns):
         made.add_column(column, justify="left" if i < left else "right", overflow="fold")
     for row in rows:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:  # the self-check is shown where torch is not installed
     from dcd_deploy.export.reference import Sensitivity
     from dcd_deploy.export.verify import Comparison, VerificationReport
 
-COLUMNS = ("stage", "inputs", "max abs", "of range", "tolerance", "would pass at", "cosine", "top-1 agrees", "")
-MOTION_COLUMNS = ("", "moved, median layer", "least moved layer", "constant in", "frozen, moves outputs by")
+COLUMNS = ("stage", "inputs", "max abs", "of range", "passes at", "limit", "cosine", "top-1", "")
+MODES = {"one by one": "singly", "in one batch": "batched"}
+MOTION_COLUMNS = ("", "moved (median)", "moved (least)", "constant in", "if frozen, outputs move")
 CONSTANT = 1e-6
 
 
@@ -46,9 +47,9 @@ def show_self_check(screen: Console, check: SelfCheck) -> None:
 
 
 def _row(c: Comparison) -> tuple[str, ...]:
-    errors = (c.max_abs, c.relative, c.tolerance, c.smallest_tolerance)
+    errors = (c.max_abs, c.relative, c.smallest_tolerance, c.tolerance)
     verdict = "ok" if c.passed else "FAILED"
-    return c.stage, c.mode, *map(numbers.error, errors), f"{c.cosine:.9f}", numbers.percent(c.top1_agreement), verdict
+    return c.stage, MODES[c.mode], *map(numbers.error, errors), f"{c.cosine:.6f}", f"{c.top1_agreement:.0%}", verdict
 
 
 def _motion_rows(sensitivity: Sensitivity) -> list[tuple[str, ...]]:

@@ -1,0 +1,52 @@
+"""Networks with random weights and live BatchNorm statistics, where no trained checkpoint can be had.
+
+Fresh BatchNorms are the identity and hide every error of the folds; random deep dynamic networks without calibrated
+statistics amplify rounding beyond all bounds. So the statistics are averaged over random pictures, layer upon layer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcd_deploy.models.registry import build
+from dcd_deploy.models.spec import NetworkSpec
+
+PATCHES, PICTURES_EACH, ROUNDS = (4, 8, 16, 32), 4, 2
+
+
+def calibrated_network(spec: NetworkSpec, size: int = 64, seed: int = 0) -> nn.Module:
+    """Return a float64 train-form network in eval mode whose BatchNorms are far from the identity."""
+    torch.manual_seed(seed)
+    network = build(spec)
+    for name, module in network.named_modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            dynamic = isinstance(module, nn.BatchNorm1d) and name.endswith("bn2")
+            nn.init.uniform_(module.weight, *((0.1, 0.3) if dynamic else (0.7, 1.3)))
+            nn.init.normal_(module.bias, 0.0, 0.1)
+            module.momentum = None  # average over all that it sees
+        elif isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
+    network.train()
+    with torch.no_grad():
+        for _ in range(ROUNDS):
+            network(pictures(size))
+    return network.double().eval()
+
+
+def pictures(size: int) -> Tensor:
+    """Return pictures (n, 3, size, size) of coarse to fine patches with noise, each with its own colour."""
+    patches = [F.interpolate(torch.randn(1, 3, grid, grid), size) for grid in PATCHES for _ in range(PICTURES_EACH)]
+    coarse = torch.cat(patches)
+    return coarse + 0.3 * torch.randn_like(coarse) + 0.5 * torch.randn(len(coarse), 3, 1, 1)
+
+
+def save_checkpoint(path: Path, network: nn.Module, arch: str = "") -> Path:
+    """Write what the published training script writes."""
+    state = {f"module.{key}": value.float() for key, value in network.state_dict().items()}
+    content = {"epoch": 1, "arch": arch, "state_dict": state, "best_prec1": torch.tensor(0.0), "optimizer": {}}
+    torch.save(content, path)
+    return path
