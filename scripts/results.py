@@ -93,6 +93,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     rows = []
+    print(HEADER, flush=True)
     networks = {name: spec for name, spec in NETWORKS.items() if not options.quick or name.endswith("×1.0")}
     for name, spec in networks.items():
         with tempfile.TemporaryDirectory() as folder:
