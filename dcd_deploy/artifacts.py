@@ -106,7 +106,7 @@ class Artifact:
     @property
     def sidecar_path(self) -> Path:
         """The JSON file beside the model."""
-        return self.path.with_suffix(".json")
+        return self.path.with_name(f"{self.path.name}.json")
 
     def sidecar(self) -> str:
         """Return the sidecar's text: the description, then the facts."""

@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 StrPath = str | os.PathLike[str]
 Triple = tuple[float, float, float]
 
-FORMATS = ("onnx",)
-EXPORT_PACKAGES = ("torch", "onnx", "onnxscript", "onnxsim")
+FORMATS = {
+    "onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
+    "tflite": ("torch", "litert_torch", "ai_edge_litert.interpreter"),
+}  # and the packages that each needs
 
 
 def export(
@@ -50,13 +52,14 @@ def export(
     num_classes: int | None = None,
     dropout: float | None = None,
     ema: bool = False,
-    to: str = "onnx",
+    to: str | Sequence[str] = "onnx",
     out: StrPath = ".",
     name: str | None = None,
     input_size: int | tuple[int, int] = 224,
     batch: int | None = 1,
     lowering: str = "auto",
     opset: int = 18,
+    layout: str = "nhwc",
     labels: StrPath | Sequence[str] | None = None,
     mean: Triple | None = None,
     std: Triple | None = None,
@@ -66,8 +69,10 @@ def export(
     samples: StrPath | None = None,
     progress: Progress = silent,
 ) -> ExportResult:
-    """Turn a trained checkpoint into a verified model file ``out``/``name``.onnx and its JSON sidecar.
+    """Turn a trained checkpoint into verified model files ``out``/``name``.onnx or .tflite, each with a JSON sidecar.
 
+    ``to`` is "onnx", "tflite" or both ("onnx,tflite"); ``opset`` counts for the first, ``layout`` of the input, "nhwc"
+    or "nchw", for the second.
     ``input_size`` is a side or (height, width); ``batch`` a number, or None for any; ``labels`` a file with one per
     line, or the labels themselves; ``mean`` and ``std`` are of RGB values 0..1; ``samples`` a .npy file of normalised
     pictures to verify on. The architecture and its settings follow from the tensors where they are not given.
@@ -75,10 +80,7 @@ def export(
     Raises:
         DcdDeployError: with the exit code of its kind (see ``dcd_deploy.errors``); no file is left then.
     """
-    if to not in FORMATS:
-        raise UnknownNameError("format", to, FORMATS)
-    for package in EXPORT_PACKAGES:
-        require(package)
+    formats = _formats(to)
     from dcd_deploy.export.build import BuildConfig
     from dcd_deploy.export.pipeline import ExportConfig, export_checkpoint
     from dcd_deploy.export.verify import FLOAT32_TOLERANCE
@@ -95,11 +97,12 @@ def export(
         batch=_checked_batch(batch),
         lowering=lowering,
         opset=opset,
+        layout=layout,
         tolerance=_checked_tolerance(FLOAT32_TOLERANCE if tolerance is None else tolerance),
         samples=None if samples is None else Path(samples),
     )
     name = _checked_name(name or spec.file_name(preprocessing.height, preprocessing.width))
-    config = ExportConfig(Path(out), name, build, _labels(labels, spec.num_classes), with_baseline)
+    config = ExportConfig(Path(out), name, build, formats, _labels(labels, spec.num_classes), with_baseline)
     return export_checkpoint(loaded, spec, config, progress)
 
 
@@ -179,11 +182,10 @@ def bench(
         if baseline != "static":
             other = None if baseline == "none" else Path(baseline)
         elif not (other := path.with_name(f"{path.stem}-static{path.suffix}")).exists():
-            for package in EXPORT_PACKAGES:
-                require(package)
+            _require_packages(path.suffix.removeprefix("."))
             from dcd_deploy.export.twin import export_twin
 
-            other = export_twin(open_model(path).described(), Path(folder), progress)
+            other = export_twin(open_model(path), Path(folder), progress)
         return bench_models(path, other, threads=threads, batch=batch, config=config, progress=progress)
 
 
@@ -196,6 +198,23 @@ def predict(model: StrPath, image: StrPath, *, top: int = 5) -> list[Prediction]
         raise OptionError(f"expected --top of at least 1, found {top}")
 
     return open_model(model).predict(read_picture(image), top)
+
+
+def _formats(to: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the formats of "onnx,tflite" or ("onnx", "tflite"), each once, when what they need is installed."""
+    names = to.split(",") if isinstance(to, str) else to
+    formats = tuple(dict.fromkeys(name.strip() for name in names))
+    for format in formats:
+        if format not in FORMATS:
+            raise UnknownNameError("format", format, FORMATS)
+    for format in formats:
+        _require_packages(format)
+    return formats
+
+
+def _require_packages(format: str) -> None:
+    for package in FORMATS.get(format, ()):
+        require(package)
 
 
 def _preprocessing(

@@ -15,6 +15,13 @@ EXTRA_OF = {
     "safetensors.torch": "export",
     "PIL.Image": "image",
     "PIL.ImageOps": "image",
+    "litert_torch": "tflite-export",
+    "litert_torch.backend.lowerings": "tflite-export",
+    "litert_converter.mlir.ir": "tflite-export",
+    "litert_converter.mlir.dialects.stablehlo": "tflite-export",
+    "ai_edge_litert.schema_py_generated": "tflite",
+    "ai_edge_litert.interpreter": "tflite",
+    "tflite_runtime.interpreter": "tflite-runtime",
     "onnxruntime": None,  # part of the base install, but runtimes may be replaced by hand
 }
 

@@ -2,14 +2,15 @@
 
 import pytest
 import torch
+from forms import FORMS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from dcd_deploy.errors import UnknownNameError
-from dcd_deploy.models.deploy.cost import cheapest_form, form_costs
+from dcd_deploy.models.deploy.channels_first.cost import cheapest_form, form_costs
 from dcd_deploy.models.deploy.fold import fold_dynamic, fold_static
-from dcd_deploy.models.deploy.network import FORMS, to_deploy
+from dcd_deploy.models.deploy.network import to_deploy
 from dcd_deploy.models.dynamic import ResNetDynamicConv
 from dcd_deploy.models.geometry import LayerGeometry, mobilenet_geometry
 from dcd_deploy.models.sizes import MapSize

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from forms import FORMS, TARGETS
 from golden_cases import LAYERS, NETWORKS, load_case, load_module
 from torch import nn
 
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.to_onnx import to_onnx
-from dcd_deploy.models.deploy.classifier import DynamicClassifier
 from dcd_deploy.models.deploy.fold import fold_dynamic
-from dcd_deploy.models.deploy.network import FORMS, LOWERINGS, to_deploy
+from dcd_deploy.models.deploy.network import LOWERINGS, to_deploy
 from dcd_deploy.models.dynamic import DynamicLinear
 from dcd_deploy.models.sizes import MapSize
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
@@ -51,14 +51,18 @@ def test_layer_forms(name, form):
 def test_classifier_form():
     case, layer = load_module("dycls_320_10")
     assert isinstance(layer, DynamicLinear)
-    assert case.error(run(DynamicClassifier(fold_dynamic(layer)), case.input)) <= FLOAT64
+    folded = fold_dynamic(layer)
+    assert case.error(run(TARGETS["channels_first"].dynamic_classifier(folded), case.input)) <= FLOAT64
+    features = case.input[:, None, None]  # (N, 1, 1, C)
+    assert case.error(run(TARGETS["channels_last"].dynamic_classifier(folded), features)) <= FLOAT64
 
 
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("lowering", LOWERINGS)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_deploy_form(name, lowering):
+def test_deploy_form(name, lowering, target):
     case, network = load_module(name)
-    deploy = to_deploy(network, *case.input.shape[2:], lowering)
+    deploy = to_deploy(network, *case.input.shape[2:], lowering, TARGETS[target])
     assert case.error(run(deploy, case.input)) <= FLOAT64
     assert not any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in deploy.modules())
 

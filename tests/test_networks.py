@@ -3,6 +3,7 @@
 import pytest
 import torch
 from calibrated import calibrated_network
+from forms import TARGETS
 
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.models.deploy.network import to_deploy
@@ -69,11 +70,12 @@ def test_twin_has_the_same_channels(arch):
     "spec", [NetworkSpec("mobilenetv2_dcd", 6, 0.1, 8), NetworkSpec("resnet10_dcd", 6), NetworkSpec("resnet50_dcd", 6)]
 )
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 32)])
+@pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
 @pytest.mark.parametrize("lowering", ["auto", "branch", "half", "kernel"])
-def test_deploy_form_at_odd_sizes(spec, size, lowering):
+def test_deploy_form_at_odd_sizes(spec, size, lowering, target):
     network = calibrated_network(spec)
     images = torch.randn(3, 3, *size, dtype=torch.float64)
-    deploy = to_deploy(network, *size, lowering)
+    deploy = to_deploy(network, *size, lowering, target)
     with torch.inference_mode():
         wanted = network(images)
         alone = torch.cat([deploy(image[None]) for image in images])

@@ -12,6 +12,7 @@ from dcd_deploy.benchmarks.environment import Environment, read_environment
 from dcd_deploy.benchmarks.measure import MeasureConfig, Measurement, Run, measure_interleaved
 from dcd_deploy.errors import OptionError
 from dcd_deploy.progress import Progress, silent
+from dcd_deploy.runtimes.litert import is_channels_last
 from dcd_deploy.runtimes.model import Model, open_model
 
 SCHEMA = 1
@@ -75,12 +76,14 @@ def bench_models(
 
 
 def _shape(model: Model, batch: int) -> tuple[int, ...]:
+    """Return the shape (N, 3, H, W) of a model's input, whichever layout its file has."""
     shape = model.session.inputs[0].shape
+    if is_channels_last(shape):
+        shape = (shape[0], shape[3], *shape[1:3])
     if None in shape[1:]:
         raise OptionError(f"expected a model whose input size is fixed, found {shape}; export it with --input-size")
     return tuple(batch if size is None else size for size in shape)
 
 
 def _runner(model: Model, shape: tuple[int, ...]) -> Run:
-    images = np.random.default_rng(0).standard_normal(shape, np.float32)
-    return lambda: model.session.run(images)
+    return model.session.prepare(np.random.default_rng(0).standard_normal(shape, np.float32))

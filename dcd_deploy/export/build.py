@@ -1,42 +1,43 @@
-"""From a train-form network to a verified ONNX graph in memory, stage by stage.
+"""What every format's build shares: its settings, what it returns, and the checked steps on the way.
 
-train form (float64) → reference outputs
-  → deploy form                      checked, 1e-9
-  → ONNX as traced                   checked, 5e-5
-  → ONNX simplified                  checked, 5e-5
+train form (float64) → reference outputs → deploy form, checked to 1e-9 → the format's own stages (``build_onnx``,
+``build_tflite``), each checked
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import onnx
 from torch import nn
 
-from dcd_deploy.artifacts import Preprocessing
-from dcd_deploy.export.graph import GraphStats, graph_stats
+from dcd_deploy.artifacts import ModelCard, Preprocessing, TensorSpec
 from dcd_deploy.export.reference import TrainReference, generated_reference, make_reference, run_torch
-from dcd_deploy.export.simplify import simplify
-from dcd_deploy.export.to_onnx import DEFAULT_OPSET, to_onnx
+from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.verify import (
     DEPLOY_TOLERANCE,
     FLOAT32_TOLERANCE,
-    Comparison,
     VerificationReport,
     compare,
     new_report,
 )
-from dcd_deploy.models.deploy.network import to_deploy
-from dcd_deploy.progress import Progress, silent
-from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
+from dcd_deploy.models.deploy.network import DeployNetwork, to_deploy
+from dcd_deploy.models.deploy.target import Target
+from dcd_deploy.progress import Progress
 from dcd_deploy.samples import inputs_from_file
+
+DEFAULT_OPSET = 18
 
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """What the graph is to be; a ``batch`` of None is free, ``samples`` is a .npy file of verification inputs."""
+    """What the graph is to be.
+
+    A ``batch`` of None is free; ``samples`` is a .npy file of verification inputs; ``opset`` counts for ONNX, and
+    ``layout``, "nhwc" or "nchw", for the input of TFLite.
+    """
 
     preprocessing: Preprocessing
     batch: int | None = 1
@@ -44,47 +45,49 @@ class BuildConfig:
     opset: int = DEFAULT_OPSET
     tolerance: float = FLOAT32_TOLERANCE
     samples: Path | None = None
+    layout: str = "nhwc"
 
 
 @dataclass(frozen=True)
-class BuiltModel:
-    """A verified graph that is not yet on disk."""
+class BuiltModel(ABC):
+    """A verified graph that is not yet on disk; ``traced`` and ``finished`` count it before and after our passes."""
 
-    model: onnx.ModelProto
     config: BuildConfig
     report: VerificationReport
     reference: TrainReference
     traced: GraphStats
-    simplified: GraphStats
+    finished: GraphStats
     lowering: dict[str, str]
 
+    @property
+    @abstractmethod
+    def input(self) -> TensorSpec:
+        """The input as the file has it."""
 
-def build_onnx(network: nn.Module, config: BuildConfig, progress: Progress = silent) -> BuiltModel:
-    """Lower, trace, simplify and verify a float64 train-form network.
+    @property
+    @abstractmethod
+    def versions(self) -> dict[str, str]:
+        """The versions of the packages that made it."""
 
-    Raises:
-        ExportError, VerificationError: a stage refused the network, or computed something else.
-    """
-    height, width, batch = config.preprocessing.height, config.preprocessing.width, config.batch
-    with progress("reference outputs in float64"):
-        reference, report = reference_for(network, config)
-    with progress("deploy form, verified in float64"):
-        deploy = to_deploy(network, height, width, config.lowering)
-        run = lambda images: run_torch(deploy, images)  # noqa: E731 - a name for one use reads worse
-        report = report.with_comparisons(*compare("deploy form", run, reference, DEPLOY_TOLERANCE))
-    with progress("trace to ONNX"):
-        traced = to_onnx(deploy, height, width, batch, config.opset)
-    with progress("verify ONNX as traced"):
-        report = report.with_comparisons(*_compare_onnx("ONNX as traced", traced.raw, reference, config))
-    with progress("simplify"):
-        images = reference.images[np.arange(batch or 2) % len(reference.images)]
-        model = simplify(traced.tidied, images, config.tolerance * reference.range)
-    with progress("verify ONNX simplified"):
-        report = report.with_comparisons(*_compare_onnx("ONNX simplified", model, reference, config))
-    return BuiltModel(model, config, report, reference, graph_stats(traced.raw), graph_stats(model), deploy.lowering)
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the sidecar says about this format alone."""
+        return {}
+
+    @abstractmethod
+    def content(self, card: ModelCard) -> bytes:
+        """Return the file, with its description inside."""
 
 
-def reference_for(network: nn.Module, config: BuildConfig) -> tuple[TrainReference, VerificationReport]:
+@dataclass(frozen=True)
+class CheckedReference:
+    """The float64 reference of a network and the report to which each stage adds its comparisons."""
+
+    reference: TrainReference
+    report: VerificationReport
+
+
+def reference_for(network: nn.Module, config: BuildConfig) -> CheckedReference:
     """Return the float64 reference on the inputs that ``config`` names, and a report without comparisons."""
     settings = config.preprocessing
     if config.samples is None:
@@ -93,11 +96,19 @@ def reference_for(network: nn.Module, config: BuildConfig) -> tuple[TrainReferen
     else:
         reference = make_reference(network, inputs_from_file(config.samples, settings.height, settings.width))
         source = f"pictures of {config.samples.name}"
-    return reference, new_report(reference, source, config.tolerance)
+    return CheckedReference(reference, new_report(reference, source, config.tolerance))
 
 
-def _compare_onnx(
-    stage: str, model: onnx.ModelProto, reference: TrainReference, config: BuildConfig
-) -> tuple[Comparison, ...]:
-    session = OnnxRuntimeSession(model.SerializeToString())
-    return compare(stage, session.run, reference, config.tolerance, config.batch)
+def checked_deploy(
+    network: nn.Module, config: BuildConfig, checked: CheckedReference, target: Target, progress: Progress
+) -> tuple[DeployNetwork, VerificationReport]:
+    """Return the deploy form in a target's spelling, and the report with its comparison in float64.
+
+    Raises:
+        VerificationError: it computes something else than the train form.
+    """
+    with progress("deploy form, verified in float64"):
+        deploy = to_deploy(network, config.preprocessing.height, config.preprocessing.width, config.lowering, target)
+        run = lambda images: run_torch(deploy, images)  # noqa: E731 - a name for one use reads worse
+        comparisons = compare("deploy form", run, checked.reference, DEPLOY_TOLERANCE)
+        return deploy, checked.report.with_comparisons(*comparisons)

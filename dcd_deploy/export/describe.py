@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
-import onnxsim
-import torch
 
 from dcd_deploy import __version__
-from dcd_deploy.artifacts import METADATA_KEY, ModelCard, Reference, TensorSpec
+from dcd_deploy.artifacts import ModelCard, Reference, TensorSpec
 from dcd_deploy.export.build import BuildConfig, BuiltModel
-from dcd_deploy.export.to_onnx import INPUT, OUTPUT
+from dcd_deploy.export.deployable import OUTPUT
 from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.models.sizes import layer_macs
 from dcd_deploy.models.spec import NetworkSpec
@@ -30,7 +25,7 @@ def describe_model(spec: NetworkSpec, built: BuiltModel, labels: tuple[str, ...]
     return ModelCard(
         arch=spec.arch,
         spec=asdict(spec),
-        input=TensorSpec(INPUT, (config.batch, 3, settings.height, settings.width)),
+        input=built.input,
         output=TensorSpec(OUTPUT, (config.batch, spec.num_classes)),
         preprocessing=settings,
         labels=labels,
@@ -47,26 +42,16 @@ def describe_export(spec: NetworkSpec, built: BuiltModel, checkpoint: Checkpoint
     released, static = (layer_macs(s, settings.height, settings.width) for s in (spec, spec.twin()))
     return {
         "checkpoint": checkpoint.path.name,
-        "opset": built.config.opset,
-        "graph": {"traced": asdict(built.traced), "simplified": asdict(built.simplified)},
+        **built.facts,
+        "graph": {"traced": asdict(built.traced), "finished": asdict(built.finished)},
         "macs": {
             "released_form": sum(released.values()),
-            "this_file": built.simplified.macs,
+            "this_file": built.finished.macs,
             "static_twin": sum(static.values()),
         },
         "verification": asdict(built.report),
-        "versions": {module.__name__: module.__version__ for module in (torch, onnx, onnxsim, onnxruntime, np)},
+        "versions": built.versions,
     }
-
-
-def write_model(path: Path, built: BuiltModel, card: ModelCard) -> int:
-    """Write the graph with its description inside, and return the size of the file in bytes."""
-    model = onnx.ModelProto()
-    model.CopyFrom(built.model)
-    model.producer_name, model.producer_version = "dcd-deploy", __version__
-    onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
-    onnx.save(model, path)
-    return path.stat().st_size
 
 
 def _carried_reference(built: BuiltModel, config: BuildConfig) -> Reference | None:

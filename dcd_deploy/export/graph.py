@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
 
 import onnx
 
+from dcd_deploy.export.stats import GraphStats
+
 Shapes = dict[str, tuple[int, ...]]
-
-
-@dataclass(frozen=True)
-class GraphStats:
-    """Counts of one ONNX model; ``macs`` for one sample."""
-
-    nodes: int
-    operators: dict[str, int]
-    size_bytes: int
-    macs: int
 
 
 def graph_stats(model: onnx.ModelProto) -> GraphStats:

@@ -1,4 +1,4 @@
-"""Export: read weights → build and verify (``build``) → file and sidecar, whole or not at all."""
+"""Export: read weights → build and verify (``formats``) → file and sidecar, whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcd_deploy.artifacts import Artifact
-from dcd_deploy.export.build import BuildConfig, BuiltModel, build_onnx
-from dcd_deploy.export.describe import describe_export, describe_model, write_model
-from dcd_deploy.export.twin import build_twin, write_twin
+from dcd_deploy.export.build import BuildConfig, BuiltModel, reference_for
+from dcd_deploy.export.describe import describe_export, describe_model
+from dcd_deploy.export.formats import build
+from dcd_deploy.export.twin import build_twins, twin_content
 from dcd_deploy.files import check_writable, staging
 from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.models.fit import load_network
@@ -20,32 +21,38 @@ from dcd_deploy.progress import Progress, silent
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """Where to write, under which name, what to say about it, and how to build it."""
+    """Where to write, under which name, in which formats, what to say about it, and how to build it."""
 
     out: Path
     name: str
     build: BuildConfig
+    formats: tuple[str, ...] = ("onnx",)
     labels: tuple[str, ...] = ()
     with_baseline: bool = False
 
-    @property
-    def model_path(self) -> Path:
+    def model_path(self, format: str) -> Path:
         """The exported file."""
-        return self.out / f"{self.name}.onnx"
+        return self.out / f"{self.name}.{format}"
 
-    @property
-    def baseline_path(self) -> Path:
+    def baseline_path(self, format: str) -> Path:
         """Its static twin."""
-        return self.out / f"{self.name}-static.onnx"
+        return self.out / f"{self.name}-static.{format}"
 
 
 @dataclass(frozen=True)
-class ExportResult:
-    """What an export made; ``built`` has the graph, the report and the counts."""
+class ExportedFile:
+    """One file of an export; ``built`` has the graph, the report and the counts."""
 
     artifact: Artifact
     built: BuiltModel
     baseline: Path | None
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export made, a file for each format."""
+
+    files: tuple[ExportedFile, ...]
     seconds: float
 
 
@@ -62,15 +69,30 @@ def export_checkpoint(
     check_writable(config.out)
     with progress("load weights"):
         network = load_network(checkpoint, spec)
-    built = build_onnx(network, config.build, progress)
-    twin = build_twin(spec, config.build, progress) if config.with_baseline else None
-    card = describe_model(spec, built, config.labels, checkpoint.sha256)
-    facts = describe_export(spec, built, checkpoint)
+    with progress("reference outputs in float64"):
+        checked = reference_for(network, config.build)
+    built = {format: build(format, network, config.build, checked, progress) for format in config.formats}
+    twins = build_twins(spec, config.build, config.formats, progress) if config.with_baseline else {}
     with progress("write files"), staging(config.out) as folder:
-        size = write_model(folder / config.model_path.name, built, card)
-        artifact = Artifact(config.model_path, "onnx", card, {"size_bytes": size, **facts})
-        (folder / artifact.sidecar_path.name).write_text(artifact.sidecar(), encoding="utf-8")
-        if twin is not None:
-            write_twin(folder / config.baseline_path.name, spec, twin)
-    baseline = config.baseline_path if twin is not None else None
-    return ExportResult(artifact, built, baseline, time.perf_counter() - start)
+        files = [_write(folder, config, checkpoint, spec, *item) for item in built.items()]
+        for format, twin in twins.items():
+            (folder / config.baseline_path(format).name).write_bytes(twin_content(spec, twin))
+    return ExportResult(tuple(files), time.perf_counter() - start)
+
+
+def _write(
+    folder: Path,
+    config: ExportConfig,
+    checkpoint: Checkpoint,
+    spec: NetworkSpec,
+    format: str,
+    built: BuiltModel,
+) -> ExportedFile:
+    """Write one format's file and sidecar into ``folder``, and return them as they will be in their place."""
+    card = describe_model(spec, built, config.labels, checkpoint.sha256)
+    content, path = built.content(card), config.model_path(format)
+    facts = {"size_bytes": len(content), **describe_export(spec, built, checkpoint)}
+    artifact = Artifact(path, format, card, facts)
+    (folder / path.name).write_bytes(content)
+    (folder / artifact.sidecar_path.name).write_text(artifact.sidecar(), encoding="utf-8")
+    return ExportedFile(artifact, built, config.baseline_path(format) if config.with_baseline else None)

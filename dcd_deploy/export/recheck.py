@@ -40,11 +40,11 @@ def verify_against_checkpoint(
         )
     config = BuildConfig(card.preprocessing, batch=card.input.shape[0], tolerance=tolerance, samples=samples)
     with progress("reference outputs in float64"):
-        reference, report = reference_for(network, config)
+        checked = reference_for(network, config)
     with progress("verify the model"):
-        comparisons = compare("model file", model.session.run, reference, tolerance, config.batch)
+        comparisons = compare("model file", model.session.run, checked.reference, tolerance, config.batch)
     try:
-        return report.with_comparisons(*comparisons)
+        return checked.report.with_comparisons(*comparisons)
     except VerificationError as error:
         raise VerificationError(f"{error}{_other_checkpoint(card, loaded)}", error.report) from error
 

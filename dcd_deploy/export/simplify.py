@@ -14,7 +14,7 @@ import onnx
 import onnxsim
 
 from dcd_deploy.errors import VerificationError
-from dcd_deploy.export.to_onnx import INPUT
+from dcd_deploy.export.deployable import INPUT
 from dcd_deploy.samples import Images
 
 Pass = Callable[[onnx.ModelProto], None]

@@ -7,7 +7,6 @@ that only it understands ("tidied": shape arithmetic, sequences, casts). ``simpl
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import warnings
 from collections.abc import Iterator
@@ -18,11 +17,11 @@ import torch
 from torch import nn
 
 from dcd_deploy.errors import ExportError, OptionError
+from dcd_deploy.export.build import DEFAULT_OPSET
+from dcd_deploy.export.deployable import INPUT, OUTPUT, deployable
 from dcd_deploy.models.deploy.network import DeployNetwork
 
-INPUT, OUTPUT = "input", "logits"
-DEFAULT_OPSET, OPSETS = 18, range(15, 27)
-SMALLEST_NORMAL = torch.finfo(torch.float32).tiny
+OPSETS = range(15, 27)
 
 
 @dataclass(frozen=True)
@@ -56,15 +55,6 @@ def to_onnx(
     if found != opset:
         raise ExportError(f"expected a model of opset {opset}, but the exporter gave {found}; choose another --opset")
     return TracedOnnx(raw, tidied)
-
-
-def deployable(network: nn.Module) -> nn.Module:
-    """Return a float32 copy whose denormal weights are zero: they change nothing, and make processors slow."""
-    single = copy.deepcopy(network).float().eval()
-    with torch.no_grad():
-        for weight in single.parameters():
-            weight.masked_fill_(weight.abs() < SMALLEST_NORMAL, 0.0)
-    return single
 
 
 def _trace(network: nn.Module, height: int, width: int, batch: int | None, opset: int) -> torch.onnx.ONNXProgram:

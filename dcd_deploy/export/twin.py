@@ -5,6 +5,7 @@ Its weights are He-initialised from a fixed seed. Latency does not depend on the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -12,45 +13,54 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dcd_deploy.artifacts import ModelCard
-from dcd_deploy.export.build import BuildConfig, BuiltModel, build_onnx
-from dcd_deploy.export.describe import describe_model, write_model
-from dcd_deploy.models.registry import build
+from dcd_deploy.export.build import BuildConfig, BuiltModel, reference_for
+from dcd_deploy.export.describe import describe_model
+from dcd_deploy.export.formats import build
+from dcd_deploy.models.registry import build as build_network
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import Progress, silent
+from dcd_deploy.runtimes.litert import is_channels_last
+from dcd_deploy.runtimes.model import Model
 
 SEED = 0
 
 
-def build_twin(spec: NetworkSpec, config: BuildConfig, progress: Progress = silent) -> BuiltModel:
-    """Build and verify the static twin of ``spec``, under the same settings."""
+def build_twins(
+    spec: NetworkSpec, config: BuildConfig, formats: Sequence[str], progress: Progress = silent
+) -> dict[str, BuiltModel]:
+    """Build and verify the static twin of ``spec`` under the same settings, format by format."""
 
     def twin_progress(stage: str) -> AbstractContextManager[None]:
         return progress(f"static twin: {stage}")
 
-    return build_onnx(twin_network(spec), replace(config, samples=None), twin_progress)
+    network, config = twin_network(spec), replace(config, samples=None)
+    checked = reference_for(network, config)
+    return {format: build(format, network, config, checked, twin_progress) for format in formats}
 
 
 def twin_network(spec: NetworkSpec) -> nn.Module:
     """Return the static twin of ``spec`` in train form and float64."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        twin = build(spec.twin())
+        twin = build_network(spec.twin())
         for module in twin.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
     return twin.double().eval()
 
 
-def write_twin(path: Path, spec: NetworkSpec, built: BuiltModel) -> None:
-    """Write a twin that ``build_twin`` made."""
-    write_model(path, built, describe_model(spec.twin(), built, (), ""))
+def twin_content(spec: NetworkSpec, built: BuiltModel) -> bytes:
+    """Return the file of a twin that ``build_twins`` made."""
+    return built.content(describe_model(spec.twin(), built, (), ""))
 
 
-def export_twin(card: ModelCard, folder: Path, progress: Progress = silent) -> Path:
-    """Write the static twin of an exported model into ``folder`` and return its path."""
+def export_twin(model: Model, folder: Path, progress: Progress = silent) -> Path:
+    """Write the static twin of an exported model, in the same format, into ``folder`` and return its path."""
+    card = model.described()
     spec = NetworkSpec.from_json(card.spec)
-    config = BuildConfig(card.preprocessing, batch=card.input.shape[0])
-    path = folder / "static.onnx"
-    write_twin(path, spec, build_twin(spec, config, progress))
+    layout = "nhwc" if is_channels_last(card.input.shape) else "nchw"
+    config = BuildConfig(card.preprocessing, batch=card.input.shape[0], layout=layout)
+    built = build_twins(spec, config, [model.format], progress)[model.format]
+    path = folder / f"static.{model.format}"
+    path.write_bytes(twin_content(spec, built))
     return path

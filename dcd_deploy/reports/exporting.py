@@ -8,37 +8,51 @@ from typing import Any
 
 from rich.console import Console
 
-from dcd_deploy.export.graph import GraphStats
-from dcd_deploy.export.pipeline import ExportResult
+from dcd_deploy.export.pipeline import ExportedFile, ExportResult
+from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.reports import numbers
 from dcd_deploy.reports.machine import as_plain
 from dcd_deploy.reports.terminal import line, show_table
 from dcd_deploy.reports.verification import show_verification
 
+STAGES = {"onnx": ("ONNX graph", "as traced", "simplified"), "tflite": ("TFLite graph", "as converted", "finished")}
+
 
 def show_export(screen: Console, result: ExportResult, checkpoint: str) -> None:
-    """Print the graph before and after simplification, the verification, and what to type next."""
-    built, path = result.built, result.artifact.path
-    show_table(screen, "ONNX graph", ("", "as traced", "simplified"), _graph_rows(built.traced, built.simplified))
-    show_verification(screen, built.report)
-    line(screen, f"order of computation: {_lowering(built.lowering)}")
-    size, sidecar = numbers.size(path.stat().st_size), result.artifact.sidecar_path.name
-    line(screen, f"wrote {path} ({size}) and {sidecar} in {result.seconds:.1f} s")
-    if result.baseline is not None:
-        line(screen, f"wrote {result.baseline} (static twin, untrained, for timing)")
-    line(screen, f"next: dcd-deploy bench {path}")
+    """Print for each file its graph before and after our passes and its verification; then what to type next."""
+    for file in result.files:
+        _show_file(screen, file)
+    for file in result.files:
+        path, sidecar = file.artifact.path, file.artifact.sidecar_path.name
+        line(screen, f"wrote {path} ({numbers.size(path.stat().st_size)}) and {sidecar}")
+        if file.baseline is not None:
+            line(screen, f"wrote {file.baseline} (static twin, untrained, for timing)")
+    path = result.files[0].artifact.path
+    line(screen, f"done in {result.seconds:.1f} s; next: dcd-deploy bench {path}")
     line(screen, f"      dcd-deploy verify {path} --checkpoint {checkpoint}")
 
 
 def export_as_plain(result: ExportResult) -> dict[str, Any]:
-    """Return what the sidecar says, and where the files are."""
-    sidecar: dict[str, Any] = json.loads(result.artifact.sidecar())
+    """Return for each file what its sidecar says, and where the files are."""
+    return {"files": [_file_as_plain(file) for file in result.files], "seconds": result.seconds}
+
+
+def _show_file(screen: Console, file: ExportedFile) -> None:
+    title, before, after = STAGES[file.artifact.format]
+    rows = _graph_rows(file.built.traced, file.built.finished)
+    show_table(screen, title, ("", before, after), rows)
+    show_verification(screen, file.built.report)
+    line(screen, f"order of computation: {_lowering(file.built.lowering)}")
+    line(screen)
+
+
+def _file_as_plain(file: ExportedFile) -> dict[str, Any]:
+    sidecar: dict[str, Any] = json.loads(file.artifact.sidecar())
     return sidecar | {
-        "path": str(result.artifact.path),
-        "sidecar": str(result.artifact.sidecar_path),
-        "baseline": None if result.baseline is None else str(result.baseline),
-        "seconds": result.seconds,
-        "verification": as_plain(result.built.report),
+        "path": str(file.artifact.path),
+        "sidecar": str(file.artifact.sidecar_path),
+        "baseline": None if file.baseline is None else str(file.baseline),
+        "verification": as_plain(file.built.report),
     }
 
 

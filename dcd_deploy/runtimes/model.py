@@ -10,6 +10,7 @@ Preprocessing, labels and shapes come from the file. Nothing here imports torch.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard
 from dcd_deploy.errors import ModelFileError, OptionError, UnknownNameError
+from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.runtimes.preprocessing import Picture, preprocess, softmax
 from dcd_deploy.runtimes.session import Session
 
-SESSIONS: dict[str, type[OnnxRuntimeSession]] = {".onnx": OnnxRuntimeSession}
+SESSIONS: dict[str, Callable[[Path, int], Session]] = {".onnx": OnnxRuntimeSession, ".tflite": LiteRtSession}
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,10 @@ class Prediction:
 class Model:
     """An opened model with what its file says about itself; ``card`` is None in a file that is not one of ours."""
 
-    def __init__(self, session: Session, card: ModelCard | None) -> None:
+    def __init__(self, session: Session, card: ModelCard | None, format: str = "onnx") -> None:
         self.session = session
         self.card = card
+        self.format = format
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits (N, classes) of normalised images (N, 3, H, W), whatever the file's own batch size."""
@@ -92,16 +95,16 @@ def open_model(path: str | os.PathLike[str], *, threads: int = 0) -> Model:
     path = Path(path)
     if path.suffix not in SESSIONS:
         raise UnknownNameError("kind of model file", path.suffix or str(path), SESSIONS)
-    return as_model(SESSIONS[path.suffix](path, threads))
+    return as_model(SESSIONS[path.suffix](path, threads), path.suffix.removeprefix("."))
 
 
-def as_model(session: Session) -> Model:
+def as_model(session: Session, format: str = "onnx") -> Model:
     """Return an opened session as a model, with its description read and checked."""
     text = session.metadata.get(METADATA_KEY)
     card = None if text is None else ModelCard.from_json(text)
     if card is not None:
         _check_card(session, card)
-    return Model(session, card)
+    return Model(session, card, format)
 
 
 def _check_card(session: Session, card: ModelCard) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ class OnnxRuntimeSession:
     def metadata(self) -> dict[str, str]:
         """The texts stored in the file."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def prepare(self, images: NDArray[np.float32]) -> Callable[[], object]:
+        """Return what runs the model on ``images``."""
+        names, feed = [self.outputs[0].name], {self.inputs[0].name: images}
+        return lambda: self._session.run(names, feed)
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the first output for ``images``."""

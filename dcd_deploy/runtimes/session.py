@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -27,3 +28,6 @@ class Session(Protocol):
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the output (N, classes) for images (N, 3, H, W)."""
+
+    def prepare(self, images: NDArray[np.float32]) -> Callable[[], object]:
+        """Set images (N, 3, H, W) as the input, and return what runs the model on them and nothing else."""

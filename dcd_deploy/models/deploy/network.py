@@ -10,27 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_deploy.errors import UnknownNameError
-from dcd_deploy.models.deploy.branch import BranchForm
-from dcd_deploy.models.deploy.classifier import DynamicClassifier
-from dcd_deploy.models.deploy.cost import cheapest_form
-from dcd_deploy.models.deploy.fold import BatchNorm, fold_dynamic, fold_static, linear_of
-from dcd_deploy.models.deploy.half import HalfForm
-from dcd_deploy.models.deploy.kernel import KernelForm
+from dcd_deploy.models.deploy.channels_first import CHANNELS_FIRST
+from dcd_deploy.models.deploy.fold import BatchNorm, fold_dynamic, fold_static
+from dcd_deploy.models.deploy.target import Target
 from dcd_deploy.models.dynamic import DynamicConv2d, DynamicLinear
 from dcd_deploy.models.mobilenetv2 import InvertedResidual, MobileNetV2
 from dcd_deploy.models.resnet import Block, ResNet
 from dcd_deploy.models.sizes import MapSize, layer_sizes
 
-FORMS: dict[str, type[BranchForm | HalfForm | KernelForm]] = {
-    "branch": BranchForm,
-    "half": HalfForm,
-    "kernel": KernelForm,
-}
-LOWERINGS = ("auto", *FORMS)
+LOWERINGS = ("auto", *CHANNELS_FIRST.forms)
 
 
 class DeployUnit(nn.Module):
@@ -73,15 +64,16 @@ class DeployNetwork(nn.Module):
         self.lowering = lowering
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.features(x)
-        logits: Tensor = self.classifier(F.avg_pool2d(x, x.shape[2:]).flatten(1))
+        logits: Tensor = self.classifier(self.features(x))
         return logits
 
 
-def to_deploy(network: nn.Module, height: int, width: int, lowering: str = "auto") -> DeployNetwork:
+def to_deploy(
+    network: nn.Module, height: int, width: int, lowering: str = "auto", target: Target = CHANNELS_FIRST
+) -> DeployNetwork:
     """Return the deploy form of a train-form network in eval mode, in the network's own precision.
 
-    ``lowering`` is "auto" (the cost model of ``deploy.cost`` decides for each layer) or the form that all layers get.
+    ``lowering`` is "auto" (the target's rule decides for each layer) or the form that all layers get.
 
     Raises:
         UnknownNameError: there is no such lowering.
@@ -89,42 +81,45 @@ def to_deploy(network: nn.Module, height: int, width: int, lowering: str = "auto
     if lowering not in LOWERINGS:
         raise UnknownNameError("lowering", lowering, LOWERINGS)
     assert isinstance(network, MobileNetV2 | ResNet)
-    lower = _Lowering(network, height, width, lowering)
+    lower = _Lowering(network, height, width, lowering, target)
     features = _mobilenet(network, lower) if isinstance(network, MobileNetV2) else _resnet(network, lower)
-    last = network.classifier[-1]
-    classifier: nn.Module
-    if isinstance(last, DynamicLinear):
-        classifier = DynamicClassifier(fold_dynamic(last))
-        lower.chosen[lower.names[last]] = "branch"
-    else:
-        classifier = linear_of(last.get_parameter("weight"), last.get_parameter("bias"))
-    return DeployNetwork(features, classifier, lower.chosen).eval()
+    classifier = lower.classifier(network.classifier[-1])
+    return DeployNetwork([target.entry(), *features, target.global_pool()], classifier, lower.chosen).eval()
 
 
 class _Lowering:
     """Turns (convolution, BatchNorm, activation) into units, and remembers which form each dynamic layer got."""
 
-    def __init__(self, network: MobileNetV2 | ResNet, height: int, width: int, lowering: str) -> None:
+    def __init__(self, network: MobileNetV2 | ResNet, height: int, width: int, lowering: str, target: Target) -> None:
         self.names = {module: name for name, module in network.named_modules()}
         self.sizes = layer_sizes(network.spec, height, width)
         self.lowering = lowering
+        self.target = target
         self.chosen: dict[str, str] = {}
 
     def unit(self, conv: nn.Module, norm: nn.Module, activation: nn.Module | None = None) -> DeployUnit:
         assert isinstance(norm, BatchNorm)
         if not isinstance(conv, DynamicConv2d):
             assert isinstance(conv, nn.Conv2d)
-            return DeployUnit(fold_static(conv, norm), activation)
+            return DeployUnit(self.target.layer(fold_static(conv, norm)), activation)
         name = self.names[conv]
         form = self._choose(conv, self.sizes[name], activated=activation is not None)
         self.chosen[name] = form
-        return DeployUnit(FORMS[form](fold_dynamic(conv, norm), self.sizes[name]), activation)
+        return DeployUnit(self.target.forms[form](fold_dynamic(conv, norm), self.sizes[name]), activation)
+
+    def classifier(self, layer: nn.Module) -> nn.Module:
+        if isinstance(layer, DynamicLinear):
+            self.chosen[self.names[layer]] = "branch"
+            return self.target.dynamic_classifier(fold_dynamic(layer))
+        return self.target.static_classifier(layer.get_parameter("weight"), layer.get_parameter("bias"))
 
     def sequence(self, layers: nn.Sequential) -> list[DeployUnit]:
         return [self.unit(*triple) for triple in _triples(layers)]
 
     def _choose(self, conv: DynamicConv2d, size: MapSize, *, activated: bool) -> str:
-        return cheapest_form(conv.geometry, size, activated=activated) if self.lowering == "auto" else self.lowering
+        if self.lowering != "auto":
+            return self.lowering
+        return self.target.choose(conv.geometry, size, activated=activated)
 
 
 def _triples(layers: nn.Sequential) -> list[tuple[nn.Module, nn.Module, nn.Module | None]]:
@@ -151,7 +146,7 @@ def _inverted(block: nn.Module, lower: _Lowering) -> nn.Module:
 
 def _resnet(network: ResNet, lower: _Lowering) -> list[nn.Module]:
     stem = lower.unit(network.conv1, network.bn1, network.relu)
-    return [stem, network.maxpool, *(_residual(block, lower) for block in network.blocks())]
+    return [stem, lower.target.layer(network.maxpool), *(_residual(block, lower) for block in network.blocks())]
 
 
 def _residual(block: Block, lower: _Lowering) -> nn.Module:

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_deploy.models.deploy.attention import Attention
+from dcd_deploy.models.deploy.channels_first.attention import Attention
+from dcd_deploy.models.deploy.channels_first.parts import per_sample_conv1x1
 from dcd_deploy.models.deploy.fold import FoldedLayer, frozen, linear_of
-from dcd_deploy.models.deploy.parts import per_sample_conv1x1
 from dcd_deploy.models.sizes import MapSize
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dcd_deploy.models.deploy.attention import Attention
+from dcd_deploy.models.deploy.channels_first.attention import Attention
 from dcd_deploy.models.deploy.fold import FoldedLayer, linear_of
 
 

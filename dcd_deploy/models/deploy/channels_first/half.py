@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dcd_deploy.models.deploy.attention import Attention
+from dcd_deploy.models.deploy.channels_first.attention import Attention
+from dcd_deploy.models.deploy.channels_first.parts import StaticAndQuery, per_sample_conv1x1
 from dcd_deploy.models.deploy.fold import FoldedLayer, frozen, linear_of
-from dcd_deploy.models.deploy.parts import StaticAndQuery, per_sample_conv1x1
 from dcd_deploy.models.sizes import MapSize
 
 

@@ -1,0 +1,15 @@
+"""What a graph consists of, whatever its format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class GraphStats:
+    """Counts of one model; ``macs`` for one sample."""
+
+    nodes: int
+    operators: dict[str, int]
+    size_bytes: int
+    macs: int

@@ -1,0 +1,136 @@
+"""A TFLite file as objects: names, operators and multiply-adds, metadata; from bytes and back.
+
+The objects are those that ai-edge-litert generates from the schema.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import flatbuffers
+import numpy as np
+
+from dcd_deploy import __version__
+from dcd_deploy.artifacts import METADATA_KEY, ModelCard
+from dcd_deploy.export.deployable import INPUT, OUTPUT
+from dcd_deploy.export.stats import GraphStats
+from dcd_deploy.export.tflite_metadata import BUFFER_NAME, labels_archive, standard_metadata
+from dcd_deploy.optional import require
+
+IDENTIFIER = b"TFL3"
+ALIGNMENT = 16  # of every buffer, by the schema
+CONVERTER_NOTES = frozenset({"keep_stablehlo_constant"})
+WEIGHTED = {"CONV_2D", "FULLY_CONNECTED", "DEPTHWISE_CONV_2D"}
+
+
+@dataclass(frozen=True)
+class TfliteModel:
+    """The root object (``schema_py_generated.ModelT``) of a file with one graph."""
+
+    root: Any
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> TfliteModel:
+        """Read a file that our own converter wrote."""
+        return cls(_schema().ModelT.InitFromPackedBuf(content, 0))
+
+    @property
+    def graph(self) -> Any:
+        """The only subgraph (``SubGraphT``)."""
+        return self.root.subgraphs[0]
+
+    def operator_name(self, operator: Any) -> str:
+        """Return the name of an operator, such as CONV_2D."""
+        code = self.root.operatorCodes[operator.opcodeIndex]
+        number = max(code.builtinCode, code.deprecatedBuiltinCode)
+        names = {value: name for name, value in vars(_schema().BuiltinOperator).items() if isinstance(value, int)}
+        return str(names.get(number, number))
+
+    def to_bytes(self) -> bytes:
+        """Return the file."""
+        builder = flatbuffers.Builder(sum(len(b.data) for b in self.root.buffers if b.data is not None) + (1 << 20))
+        buffers = self.root.buffers
+        self.root.buffers = [_AlignedBuffer(buffer.data) for buffer in buffers]
+        try:
+            builder.Finish(self.root.Pack(builder), IDENTIFIER)
+        finally:
+            self.root.buffers = buffers
+        return bytes(builder.Output())
+
+
+class _AlignedBuffer:
+    """A buffer that packs its bytes on the alignment that the schema asks for, which the generated code forgets."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802 - the name that the generated code calls
+        vector = None
+        if self.data is not None and len(self.data):
+            data = bytes(bytearray(self.data)) if isinstance(self.data, list) else memoryview(self.data).tobytes()
+            builder.StartVector(1, len(data), ALIGNMENT)
+            builder.head -= len(data)
+            builder.Bytes[builder.head : builder.head + len(data)] = data
+            vector = builder.EndVector()
+        builder.StartObject(3)
+        if vector is not None:
+            builder.PrependUOffsetTRelativeSlot(0, vector, 0)
+        return int(builder.EndObject())
+
+
+def finish(content: bytes) -> bytes:
+    """Return a converted model under our names: input, logits, and one signature that maps to them."""
+    model = TfliteModel.from_bytes(content)
+    graph = model.graph
+    graph.name = "main"
+    graph.tensors[graph.inputs[0]].name = INPUT
+    graph.tensors[graph.outputs[0]].name = OUTPUT
+    model.root.description = f"dcd-deploy {__version__}"
+    model.root.metadata = [m for m in model.root.metadata or [] if _decoded(m.name) not in CONVERTER_NOTES]
+    return model.to_bytes()
+
+
+def with_card(content: bytes, card: ModelCard) -> bytes:
+    """Return the file with its description inside, ours and the standard one, and the labels appended."""
+    model = TfliteModel.from_bytes(content)
+    entries = {METADATA_KEY: card.to_json().encode(), BUFFER_NAME: standard_metadata(card)}
+    for name, data in entries.items():
+        model.root.buffers.append(_AlignedBuffer(np.frombuffer(data, np.uint8)))
+        entry = _schema().MetadataT()
+        entry.name, entry.buffer = name, len(model.root.buffers) - 1
+        model.root.metadata.append(entry)
+    return model.to_bytes() + labels_archive(card.labels)
+
+
+def tflite_stats(content: bytes) -> GraphStats:
+    """Count the operators, bytes and multiply-adds (for one sample) of a TFLite model."""
+    model = TfliteModel.from_bytes(content)
+    operators = Counter(model.operator_name(operator) for operator in model.graph.operators)
+    ordered = dict(sorted(operators.items(), key=lambda item: (-item[1], item[0])))
+    macs = sum(_macs(model, operator) for operator in model.graph.operators)
+    batch = int(model.graph.tensors[model.graph.inputs[0]].shape[0])
+    return GraphStats(len(model.graph.operators), ordered, len(content), macs // batch)
+
+
+def _macs(model: TfliteModel, operator: Any) -> int:
+    name, tensors = model.operator_name(operator), model.graph.tensors
+    if name == "BATCH_MATMUL":
+        left, output = tensors[operator.inputs[0]].shape, tensors[operator.outputs[0]].shape
+        shared = left[-2] if operator.builtinOptions.adjX else left[-1]
+        return math.prod(map(int, output)) * int(shared)
+    if name not in WEIGHTED:
+        return 0
+    weight, output = tensors[operator.inputs[1]].shape, tensors[operator.outputs[0]].shape
+    each = math.prod(map(int, weight[1:3])) if name == "DEPTHWISE_CONV_2D" else math.prod(map(int, weight[1:]))
+    return math.prod(map(int, output)) * each
+
+
+def _schema() -> Any:
+    return require("ai_edge_litert.schema_py_generated")
+
+
+def _decoded(text: bytes | str) -> str:
+    return text.decode(errors="replace") if isinstance(text, bytes) else text

@@ -1,0 +1,42 @@
+"""The spelling for TFLite: maps are (N, H, W, C), and every dense layer on pooled features a 1×1 convolution.
+
+A convolution keeps four dimensions, which a fully connected layer would lose, so that λ' and the bias meet a map of any
+batch size as they are; Φ' alone has to be reshaped. Activations stand directly behind the layer they belong to, where
+the converter fuses them.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from dcd_deploy.models.deploy.channels_last.branch import BranchForm
+from dcd_deploy.models.deploy.channels_last.classifier import DynamicClassifier
+from dcd_deploy.models.deploy.channels_last.cost import cheapest_form
+from dcd_deploy.models.deploy.channels_last.half import HalfForm
+from dcd_deploy.models.deploy.channels_last.kernel import KernelForm
+from dcd_deploy.models.deploy.channels_last.parts import Entry, GlobalPool, OnChannelsLast, dense
+from dcd_deploy.models.deploy.target import Target
+
+
+class StaticClassifier(nn.Module):
+    """A plain linear classifier on features (N, 1, 1, C)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.dense = dense(weight, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.dense(x).flatten(1)
+        return logits
+
+
+CHANNELS_LAST = Target(
+    name="channels_last",
+    entry=Entry,
+    layer=OnChannelsLast,
+    global_pool=GlobalPool,
+    forms={"branch": BranchForm, "half": HalfForm, "kernel": KernelForm},
+    choose=cheapest_form,
+    dynamic_classifier=DynamicClassifier,
+    static_classifier=StaticClassifier,
+)

@@ -1,0 +1,40 @@
+"""The kernel order, channels last: x Wᵀ + bias(x), with Wᵀ = W0'ᵀ ⊙ λ' + (Q'ᵀ Φ'ᵀ) P'ᵀ, one C×K kernel for each sample.
+
+A 3×3 layer keeps W0' as a constant convolution, scaled by λ', since no runtime convolves with computed weights; the
+dynamic part is its centre tap, (Q'ᵀ Φ'ᵀ) P'ᵀ applied to every stride-th pixel.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from dcd_deploy.models.deploy.channels_last.attention import SIXTH, Attention
+from dcd_deploy.models.deploy.channels_last.parts import batch_matmul, conv, dense
+from dcd_deploy.models.deploy.fold import FoldedLayer, frozen
+from dcd_deploy.models.sizes import MapSize
+
+
+class KernelForm(nn.Module):
+    """A dynamic convolution in the kernel order; (N, H, W, C) to (N, H', W', K)."""
+
+    def __init__(self, folded: FoldedLayer, size: MapSize) -> None:
+        super().__init__()
+        g = self.geometry = folded.geometry
+        self.attention = Attention(folded, size.in_height, size.in_width, shifted=True)
+        self.query = frozen(folded.query.t()[None, None])  # (1, 1, C, L)
+        self.project = dense(folded.project)
+        if g.kernel == 1:
+            self.static = frozen(folded.static.flatten(1).t() * SIXTH)  # (C, K)
+        else:
+            self.static_conv = conv(folded.static * SIXTH, None, g.stride, g.padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        phi, scale, bias = self.attention(x)
+        dynamic = self.project(batch_matmul(self.query, phi))  # (N, 1, C, K)
+        stride = self.geometry.stride
+        y: Tensor
+        if self.geometry.kernel == 1:
+            y = batch_matmul(x, self.static * scale + dynamic) + bias
+        else:
+            y = self.static_conv(x) * scale + (batch_matmul(x[:, ::stride, ::stride], dynamic) + bias)
+        return y
