@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from dcd_deploy.models.deploy.channels_first import CHANNELS_FIRST
 from dcd_deploy.models.deploy.channels_last import CHANNELS_LAST
-from dcd_deploy.models.deploy.channels_last.parts import to_channels_first, to_channels_last
+from dcd_deploy.models.deploy.channels_last.operators import to_channels_first, to_channels_last
 
 TARGETS = {target.name: target for target in (CHANNELS_FIRST, CHANNELS_LAST)}
 

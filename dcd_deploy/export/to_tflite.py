@@ -1,7 +1,7 @@
 """Deploy form → TFLite, by litert-torch.
 
-The channels-last deploy form is written so that the converter has nothing to transpose: each layer of it is one
-operator of TFLite. Our own ``batch_matmul`` reaches the file whole, through a lowering that is registered here.
+The channels-last deploy form consists of operators that are TFLite's own (``channels_last.operators``), so that the
+converter has nothing to transpose and little to decide. What each means is registered here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -19,12 +19,45 @@ from torch import Tensor, nn
 
 from dcd_deploy.errors import ExportError
 from dcd_deploy.export.deployable import INPUT, OUTPUT, deployable
-from dcd_deploy.models.deploy.channels_last.parts import batch_matmul, to_channels_first
+from dcd_deploy.models.deploy.channels_last.operators import IMPLEMENTATIONS, to_channels_first
 from dcd_deploy.models.deploy.network import DeployNetwork
 from dcd_deploy.optional import require
 
 NHWC, NCHW = "nhwc", "nchw"
 LAYOUTS = (NHWC, NCHW)
+Attributes = dict[str, int | str]
+
+
+def _convolution(stride: int, same: bool) -> Attributes:  # noqa: FBT001 - arguments of an operator
+    return {
+        "dilation_h_factor": 1,
+        "dilation_w_factor": 1,
+        "fused_activation_function": "NONE",
+        "padding": "SAME" if same else "VALID",
+        "stride_h": stride,
+        "stride_w": stride,
+    }
+
+
+def _pooling(height: int, width: int, stride_height: int, stride_width: int) -> Attributes:
+    return {
+        "filter_height": height,
+        "filter_width": width,
+        "fused_activation_function": "NONE",
+        "padding": "VALID",
+        "stride_h": stride_height,
+        "stride_w": stride_width,
+    }
+
+
+# operator → its arguments that are not tensors → its attributes in TFLite
+ATTRIBUTES: dict[str, Callable[..., Attributes]] = {
+    "conv_2d": _convolution,
+    "depthwise_conv_2d": lambda stride, same: {**_convolution(stride, same), "depth_multiplier": 1},
+    "average_pool_2d": _pooling,
+    "max_pool_2d": lambda size, stride: _pooling(size, size, stride, stride),
+    "batch_matmul": lambda: {"adj_x": False, "adj_y": False, "asymmetric_quantize_inputs": False},
+}
 
 
 class NamedNetwork(nn.Module):
@@ -53,11 +86,11 @@ def to_tflite(deploy: DeployNetwork, height: int, width: int, batch: int = 1, la
         ExportError: the converter refused the network.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the converter's native code reads it when it is loaded
-    network = NamedNetwork(deployable(deploy), layout).eval()
+    network = _contiguous(NamedNetwork(deployable(deploy), layout).eval())
     example = torch.zeros(input_shape(batch, height, width, layout))
     with _quiet():
         converter = require("litert_torch")
-        _register_batch_matmul()
+        _register_operators()
         try:
             model = converter.convert(network, sample_kwargs={INPUT: example})
             content: bytes = model.model_content()
@@ -66,24 +99,48 @@ def to_tflite(deploy: DeployNetwork, height: int, width: int, batch: int = 1, la
     return content
 
 
-def _register_batch_matmul() -> None:
-    """Tell the converter that ``batch_matmul`` is TFLite's operator of the same name."""
+def _contiguous(network: nn.Module) -> nn.Module:
+    """Lay all weights out in a row.
+
+    litert-torch tells constants apart by their address, but copies those that are not contiguous, and frees the copy:
+    the next one of that size is taken for the one before (google-ai-edge/litert-torch issue 1061).
+    """
+    for weight in network.parameters():
+        weight.data = weight.data.contiguous()
+    return network
+
+
+def _register_operators() -> None:
+    """Tell the converter that the operators of the deploy form are TFLite's operators of the same names."""
     ir = require("litert_converter.mlir.ir")
     stablehlo = require("litert_converter.mlir.dialects.stablehlo")
     lowerings = require("litert_torch.backend.lowerings")
 
-    def lower(context: Any, x: Any, y: Any) -> Any:
-        flags = {name: ir.BoolAttr.get(False) for name in ("adj_x", "adj_y", "asymmetric_quantize_inputs")}
-        return stablehlo.custom_call(
-            result=lowerings.utils.node_meta_to_ir_types(context.node),
-            inputs=[x, y],
-            call_target_name=ir.StringAttr.get("tfl.batch_matmul"),
-            has_side_effect=ir.BoolAttr.get(False),
-            backend_config=ir.StringAttr.get(str(ir.DictAttr.get(flags))),
-        )
+    def attribute(value: int | str) -> Any:
+        if isinstance(value, bool):
+            return ir.BoolAttr.get(value)
+        if isinstance(value, str):
+            return ir.StringAttr.get(value)
+        return ir.IntegerAttr.get(ir.IntegerType.get_signless(32), value)
 
-    assert callable(batch_matmul)  # its definition has registered the operator
-    lowerings.registry.lower(torch.ops.dcd_deploy.batch_matmul.default)(lower)
+    def lowering(name: str) -> Callable[..., Any]:
+        def lower(context: Any, *arguments: Any) -> Any:
+            tensors = [argument for argument in arguments if isinstance(argument, ir.Value)]
+            settings = ATTRIBUTES[name](*arguments[len(tensors) :])
+            attributes = {key: attribute(value) for key, value in settings.items()}
+            return stablehlo.custom_call(
+                result=lowerings.utils.node_meta_to_ir_types(context.node),
+                inputs=tensors,
+                call_target_name=ir.StringAttr.get(f"tfl.{name}"),
+                has_side_effect=ir.BoolAttr.get(False),
+                backend_config=ir.StringAttr.get(str(ir.DictAttr.get(attributes))),
+            )
+
+        return lower
+
+    for name in IMPLEMENTATIONS:
+        operator = getattr(torch.ops.dcd_deploy, name).default
+        lowerings.registry.lower(operator)(lowering(name))
 
 
 def _refusal(error: Exception, network: nn.Module) -> str:

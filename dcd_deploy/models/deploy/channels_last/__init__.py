@@ -14,7 +14,7 @@ from dcd_deploy.models.deploy.channels_last.classifier import DynamicClassifier
 from dcd_deploy.models.deploy.channels_last.cost import cheapest_form
 from dcd_deploy.models.deploy.channels_last.half import HalfForm
 from dcd_deploy.models.deploy.channels_last.kernel import KernelForm
-from dcd_deploy.models.deploy.channels_last.parts import Entry, GlobalPool, OnChannelsLast, dense
+from dcd_deploy.models.deploy.channels_last.parts import Entry, GlobalPool, dense, on_channels_last
 from dcd_deploy.models.deploy.target import Target
 
 
@@ -33,7 +33,7 @@ class StaticClassifier(nn.Module):
 CHANNELS_LAST = Target(
     name="channels_last",
     entry=Entry,
-    layer=OnChannelsLast,
+    layer=on_channels_last,
     global_pool=GlobalPool,
     forms={"branch": BranchForm, "half": HalfForm, "kernel": KernelForm},
     choose=cheapest_form,

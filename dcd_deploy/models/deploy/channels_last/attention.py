@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_deploy.models.deploy.channels_last.parts import conv, dense, to_channels_first, to_channels_last
+from dcd_deploy.models.deploy.channels_last.operators import average_pool_2d
+from dcd_deploy.models.deploy.channels_last.parts import conv, dense
 from dcd_deploy.models.deploy.fold import FoldedLayer
 
 SIXTH = 1 / 6  # relu6(v + 3) · SIXTH = hardsigmoid(v)
@@ -36,7 +37,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         if self.kernel != (1, 1):
-            x = to_channels_last(F.avg_pool2d(to_channels_first(x), self.kernel, self.stride))
+            x = average_pool_2d(x, self.kernel, self.stride)
         a = self.squeeze(x)
         a = a * F.relu6(self.gate(a))
         phi = self.phi(a).reshape(-1, 1, self.geometry.L, self.geometry.L)

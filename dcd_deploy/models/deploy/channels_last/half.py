@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from dcd_deploy.models.deploy.channels_last.attention import SIXTH, Attention
-from dcd_deploy.models.deploy.channels_last.parts import batch_matmul, conv, dense
+from dcd_deploy.models.deploy.channels_last.operators import batch_matmul
+from dcd_deploy.models.deploy.channels_last.parts import conv, dense
 from dcd_deploy.models.deploy.fold import FoldedLayer
 from dcd_deploy.models.sizes import MapSize
 

@@ -1,72 +1,81 @@
-"""What the channels-last forms are made of. Maps are (N, H, W, C)."""
+"""What the channels-last forms are made of: modules on maps (N, H, W, C)."""
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_deploy.models.deploy.fold import conv_of
-
-
-def to_channels_first(x: Tensor) -> Tensor:
-    """(N, H, W, C) → (N, C, H, W)."""
-    return x.permute(0, 3, 1, 2)
-
-
-def to_channels_last(x: Tensor) -> Tensor:
-    """(N, C, H, W) → (N, H, W, C)."""
-    return x.permute(0, 2, 3, 1)
+from dcd_deploy.models.deploy.channels_last import operators
+from dcd_deploy.models.deploy.fold import conv_of, frozen
 
 
 class Entry(nn.Module):
     """From images (N, 3, H, W) to a map (N, H, W, 3)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return to_channels_last(x)
+        return operators.to_channels_last(x)
 
 
-class OnChannelsLast(nn.Module):
-    """A layer of torch, which thinks channels first, on a channels-last map.
+class Conv(nn.Module):
+    """A convolution of torch, plain or depthwise, on channels-last maps.
 
-    The converter's convolutions and poolings are channels last themselves, so both permutations vanish.
+    TFLite pads by itself where the output is as large as the input; a strided layer, whose padding TFLite would put on
+    one side, is padded before.
     """
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        self.layer = layer
+        self.depthwise = conv.groups > 1
+        assert conv.groups in (1, conv.in_channels), "neither plain nor depthwise"
+        self.weight = frozen(conv.weight.permute(1, 2, 3, 0) if self.depthwise else conv.weight.permute(0, 2, 3, 1))
+        self.bias = frozen(conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias)
+        self.stride, self.padding = conv.stride[0], int(conv.padding[0])
+        self.same = self.stride == 1 and 2 * self.padding == conv.kernel_size[0] - 1
 
     def forward(self, x: Tensor) -> Tensor:
-        return to_channels_last(self.layer(to_channels_first(x)))
+        if self.padding and not self.same:
+            x = padded(x, self.padding)
+        convolve = operators.depthwise_conv_2d if self.depthwise else operators.conv_2d
+        return convolve(x, self.weight, self.bias, self.stride, same=self.same)
+
+
+class MaxPool(nn.Module):
+    """Max pooling of a map that is nowhere negative (it follows a ReLU), so that padding by zeros changes nothing."""
+
+    def __init__(self, size: int, stride: int, padding: int) -> None:
+        super().__init__()
+        self.size, self.stride, self.padding = size, stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return operators.max_pool_2d(padded(x, self.padding), self.size, self.stride)
 
 
 class GlobalPool(nn.Module):
     """Average a map (N, H, W, C) to features (N, 1, 1, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return to_channels_last(F.avg_pool2d(to_channels_first(x), x.shape[1:3]))
+        size = (x.shape[1], x.shape[2])
+        return operators.average_pool_2d(x, size, size) if size != (1, 1) else x
 
 
-def conv(weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> nn.Module:
-    """Return a convolution on maps with weights (K, C, k, k)."""
-    return OnChannelsLast(conv_of(weight, bias, stride, padding))
+def on_channels_last(layer: nn.Module) -> nn.Module:
+    """Return a convolution or pooling of torch for channels-last maps."""
+    if isinstance(layer, nn.MaxPool2d):
+        return MaxPool(*(int(size) for size in (layer.kernel_size, layer.stride, layer.padding)))
+    assert isinstance(layer, nn.Conv2d)
+    return Conv(layer)
 
 
-def dense(weight: Tensor, bias: Tensor | None = None) -> nn.Module:
+def conv(weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> Conv:
+    """Return a convolution on maps with torch's weights (K, C, k, k)."""
+    return Conv(conv_of(weight, bias, stride, padding))
+
+
+def dense(weight: Tensor, bias: Tensor | None = None) -> Conv:
     """Return a dense layer on the last dimension of a map, with weights (K, C)."""
     return conv(weight[:, :, None, None], bias)
 
 
-@torch.library.custom_op("dcd_deploy::batch_matmul", mutates_args=())
-def batch_matmul(x: Tensor, y: Tensor) -> Tensor:
-    """Multiply x (N, H, W, A) by y (N, 1, A, B), a matrix for each sample; (N, H, W, B).
-
-    It is an operator of its own so that it reaches the converter whole, as one BATCH_MATMUL of four dimensions; torch
-    would take its matmul apart into three, with reshapes on both sides.
-    """
-    return torch.matmul(x, y)
-
-
-@batch_matmul.register_fake
-def _batch_matmul_shape(x: Tensor, y: Tensor) -> Tensor:
-    return torch.matmul(x, y)
+def padded(x: Tensor, padding: int) -> Tensor:
+    """Return the map with ``padding`` zeros on all four sides."""
+    return F.pad(x, (0, 0, padding, padding, padding, padding))

@@ -1,0 +1,94 @@
+"""The operators of TFLite that a network consists of, as operators of torch. Maps are (N, H, W, C).
+
+Each is opaque to torch, so that it reaches the converter whole, as the one operator of TFLite that bears its name:
+torch would take a matmul of four dimensions apart into reshapes, and wrap every convolution in permutations. In torch
+they compute the same in any precision, which is how the deploy form is checked in float64.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def to_channels_first(x: Tensor) -> Tensor:
+    """(N, H, W, C) → (N, C, H, W)."""
+    return x.permute(0, 3, 1, 2)
+
+
+def to_channels_last(x: Tensor) -> Tensor:
+    """(N, C, H, W) → (N, H, W, C)."""
+    return x.permute(0, 2, 3, 1)
+
+
+def _conv_2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int, same: bool) -> Tensor:  # noqa: FBT001 - a schema's
+    padding = (weight.shape[1] - 1) // 2 if same else 0
+    y = F.conv2d(to_channels_first(x), to_channels_first(weight), bias, stride, padding)
+    return to_channels_last(y).contiguous()
+
+
+def _depthwise_conv_2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int, same: bool) -> Tensor:  # noqa: FBT001
+    padding = (weight.shape[1] - 1) // 2 if same else 0
+    kernel = weight.permute(3, 0, 1, 2)  # (1, k, k, C) → (C, 1, k, k)
+    return to_channels_last(
+        F.conv2d(to_channels_first(x), kernel, bias, stride, padding, groups=x.shape[3])
+    ).contiguous()
+
+
+def _average_pool_2d(x: Tensor, height: int, width: int, stride_height: int, stride_width: int) -> Tensor:
+    pooled = F.avg_pool2d(to_channels_first(x), (height, width), (stride_height, stride_width))
+    return to_channels_last(pooled).contiguous()
+
+
+def _max_pool_2d(x: Tensor, size: int, stride: int) -> Tensor:
+    return to_channels_last(F.max_pool2d(to_channels_first(x), size, stride)).contiguous()
+
+
+def _batch_matmul(x: Tensor, y: Tensor) -> Tensor:
+    return torch.matmul(x, y)
+
+
+IMPLEMENTATIONS = {
+    "conv_2d": _conv_2d,
+    "depthwise_conv_2d": _depthwise_conv_2d,
+    "average_pool_2d": _average_pool_2d,
+    "max_pool_2d": _max_pool_2d,
+    "batch_matmul": _batch_matmul,
+}
+_OPERATORS = {
+    name: torch.library.custom_op(f"dcd_deploy::{name}", function, mutates_args=())
+    for name, function in IMPLEMENTATIONS.items()
+}
+for _name, _function in IMPLEMENTATIONS.items():
+    _OPERATORS[_name].register_fake(_function)
+
+
+def conv_2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, *, same: bool = False) -> Tensor:
+    """Convolve x with weights (K, k, k, C); ``same`` pads by half a kernel (stride 1 alone), else not at all."""
+    y: Tensor = _OPERATORS["conv_2d"](x, weight, bias, stride, same)
+    return y
+
+
+def depthwise_conv_2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, *, same: bool = False) -> Tensor:
+    """Convolve each channel of x by its own weights (1, k, k, C)."""
+    y: Tensor = _OPERATORS["depthwise_conv_2d"](x, weight, bias, stride, same)
+    return y
+
+
+def average_pool_2d(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int]) -> Tensor:
+    """Average over windows, without padding."""
+    y: Tensor = _OPERATORS["average_pool_2d"](x, *kernel, *stride)
+    return y
+
+
+def max_pool_2d(x: Tensor, size: int, stride: int) -> Tensor:
+    """Take the largest value of each window, without padding."""
+    y: Tensor = _OPERATORS["max_pool_2d"](x, size, stride)
+    return y
+
+
+def batch_matmul(x: Tensor, y: Tensor) -> Tensor:
+    """Multiply x (N, H, W, A) by y (N, 1, A, B), a matrix for each sample; (N, H, W, B)."""
+    product: Tensor = _OPERATORS["batch_matmul"](x, y)
+    return product
