@@ -6,10 +6,11 @@ The rooms, each importing only from those above it (``tests/test_import_directio
     optional      the one door for packages that only some commands need
     progress      what a long function tells its caller while it runs
     files         reading refused early, writing whole or not at all
+    native_output what native libraries print past Python
     artifacts     what an exported file knows about itself
     models        networks in train form, checkpoints, the exact deploy form           needs torch
-    runtimes      running an exported file in an app                                   needs numpy and onnxruntime
-    export        deploy form → ONNX → simplified → verified                           needs torch, onnx, onnxsim
+    runtimes      running an exported file in an app                                   needs numpy and one runtime
+    export        deploy form → ONNX or TFLite → verified                needs torch, onnx, litert-torch
     benchmarks    a model beside its static twin, interleaved                          needs a runtime
     commands      the five commands as Python functions
     reports       results → tables and JSON; the only place that formats a number

@@ -15,6 +15,7 @@ from typing import Any
 from dcd_deploy.errors import ModelFileError
 
 METADATA_KEY = "dcd_deploy"
+INPUT, OUTPUT = "input", "logits"  # what the files call their tensors
 SCHEMA = 1
 LARGEST_SIZE = 1 << 20
 RESIZE_FOR_CROP = 256 / 224  # the published evaluation: resize the short side to 256, crop 224

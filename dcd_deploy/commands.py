@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING
 from dcd_deploy.artifacts import Preprocessing
 from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError
 from dcd_deploy.files import existing_file
-from dcd_deploy.optional import require
+from dcd_deploy.optional import check_installed, require
 from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
     from dcd_deploy.benchmarks.bench import BenchResult
     from dcd_deploy.export.onnx_file import OnnxFileSummary
     from dcd_deploy.export.pipeline import ExportResult
+    from dcd_deploy.export.tflite_summary import TfliteFileSummary
     from dcd_deploy.export.verify import VerificationReport
     from dcd_deploy.models.inspection import CheckpointSummary
     from dcd_deploy.runtimes import Prediction, SelfCheck
@@ -140,13 +141,17 @@ def verify(
 
 def inspect(
     file: StrPath, *, ema: bool = False, input_size: int | tuple[int, int] = 224
-) -> CheckpointSummary | OnnxFileSummary:
+) -> CheckpointSummary | OnnxFileSummary | TfliteFileSummary:
     """Say what a checkpoint or a model file holds.
 
     Raises:
         CheckpointMismatchError: a checkpoint of no known network; the error carries the exact lists of keys.
     """
     path = Path(file)
+    if path.suffix == ".tflite":
+        from dcd_deploy.export.tflite_summary import summarise_tflite
+
+        return summarise_tflite(path)
     if path.suffix == ".onnx":
         require("onnx")
         from dcd_deploy.export.onnx_file import summarise_onnx
@@ -214,7 +219,7 @@ def _formats(to: str | Sequence[str]) -> tuple[str, ...]:
 
 def _require_packages(format: str) -> None:
     for package in FORMATS.get(format, ()):
-        require(package)
+        check_installed(package)
 
 
 def _preprocessing(

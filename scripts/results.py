@@ -56,15 +56,16 @@ def run(*arguments: str) -> tuple[dict[str, Any], float, float]:
 def measure(name: str, spec: NetworkSpec, folder: Path) -> tuple[str, dict[str, Any]]:
     """Return the table's row of one network, and the benchmark's answer."""
     checkpoint = save_checkpoint(folder / "checkpoint.pth.tar", calibrated_network(spec, 224), spec.arch)
-    exported, seconds, memory = run("export", str(checkpoint), "--out", str(folder))
-    twin = run("export", str(checkpoint), "--out", str(folder), "--with-baseline")[0]["baseline"]
+    answer, seconds, memory = run("export", str(checkpoint), "--out", str(folder))
+    exported = answer["files"][0]
+    twin = run("export", str(checkpoint), "--out", str(folder), "--with-baseline")[0]["files"][0]["baseline"]
     timed, _, _ = run("bench", exported["path"], "--baseline", twin)
     error = max(c["relative"] for c in exported["verification"]["comparisons"])
     model, baseline = (timed["latencies"][role]["median_ms"] for role in ("model", "baseline"))
     ratio = timed["ratio"]
     cells = (
         name,
-        f"{exported['graph']['simplified']['nodes']}",
+        f"{exported['graph']['finished']['nodes']}",
         f"{Path(exported['path']).stat().st_size / 1e6:.1f} MB",
         f"{seconds:.0f} s",
         f"{memory / 1000:.1f} GB",

@@ -50,6 +50,16 @@ def digits_export(digits_checkpoint, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def digits_tflite(digits_checkpoint, tmp_path_factory):
+    """The bundled dynamic checkpoint as a TFLite file, with its twin."""
+    out = tmp_path_factory.mktemp("digits_tflite")
+    labels = DIGITS / "labels.txt"
+    return commands.export(
+        digits_checkpoint, to="tflite", out=out, name="digits", labels=labels, with_baseline=True, **DIGITS_OPTIONS
+    )
+
+
+@pytest.fixture(scope="session")
 def held_out():
     """The digits that no training saw: pictures (n, 32, 32, 3) uint8 and labels."""
     import digits

@@ -15,7 +15,9 @@ from dcd_deploy import commands
 from dcd_deploy.artifacts import Preprocessing
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export import build as build_module
-from dcd_deploy.export.build import BuildConfig, build_onnx
+from dcd_deploy.export import build_onnx as build_onnx_module
+from dcd_deploy.export.build import BuildConfig, reference_for
+from dcd_deploy.export.build_onnx import build_onnx
 from dcd_deploy.export.reference import generated_reference, make_reference, run_torch
 from dcd_deploy.export.verify import FLOAT32_TOLERANCE, Comparison, compare, new_report
 from dcd_deploy.models.deploy.network import to_deploy
@@ -32,7 +34,8 @@ FACTOR = 1.01
 def built():
     """A network in which every weight matters, some of its layers in the kernel order, some in the branch order."""
     _, network = load_module("mobilenetv2_dcd_w0.1_10c_64px")
-    built = build_onnx(network, BuildConfig(Preprocessing.for_size(SIZE, SIZE)))
+    config = BuildConfig(Preprocessing.for_size(SIZE, SIZE))
+    built = build_onnx(network, config, reference_for(network, config))
     return built, network
 
 
@@ -217,7 +220,7 @@ def test_one_picture_repeated_is_refused(tmp_path, small_checkpoint):
 def test_a_fault_in_the_folds_stops_the_export(monkeypatch, tmp_path, small_checkpoint):
     def lowered_wrongly(*arguments):
         deploy = to_deploy(*arguments)
-        deploy.features[2].body[0].conv.attention.phi.weight.data.mul_(1 + 1e-6)
+        deploy.features[3].body[0].conv.attention.phi.weight.data.mul_(1 + 1e-6)
         return deploy
 
     monkeypatch.setattr(build_module, "to_deploy", lowered_wrongly)
@@ -227,7 +230,7 @@ def test_a_fault_in_the_folds_stops_the_export(monkeypatch, tmp_path, small_chec
 
 
 def test_a_fault_in_the_simplification_stops_the_export(monkeypatch, tmp_path, small_checkpoint):
-    honest = build_module.simplify
+    honest = build_onnx_module.simplify
 
     def simplified_wrongly(*arguments):
         model = honest(*arguments)
@@ -236,7 +239,7 @@ def test_a_fault_in_the_simplification_stops_the_export(monkeypatch, tmp_path, s
         return model
 
     (tmp_path / "there.onnx").write_bytes(b"an earlier export")
-    monkeypatch.setattr(build_module, "simplify", simplified_wrongly)
+    monkeypatch.setattr(build_onnx_module, "simplify", simplified_wrongly)
     with pytest.raises(VerificationError, match="ONNX simplified") as caught:
         commands.export(small_checkpoint, input_size=32, out=tmp_path, name="there")
     assert [c.passed for c in caught.value.report.comparisons] == [True, True, True, False]

@@ -14,19 +14,30 @@ ALLOWED = {
     "optional": {"errors"},
     "progress": set(),
     "files": {"errors"},
+    "native_output": set(),
     "artifacts": {"errors"},
     "samples": {"errors", "files", "artifacts"},
     "models": {"errors", "optional", "files"},
-    "runtimes": {"errors", "optional", "files", "artifacts", "samples"},
+    "runtimes": {"errors", "optional", "files", "native_output", "artifacts", "samples"},
 }
-ALLOWED["export"] = {"errors", "optional", "progress", "files", "artifacts", "samples", "models", "runtimes"}
+ALLOWED["export"] = {
+    "errors",
+    "optional",
+    "progress",
+    "files",
+    "native_output",
+    "artifacts",
+    "samples",
+    "models",
+    "runtimes",
+}
 ALLOWED["benchmarks"] = {"errors", "progress", "files", "artifacts", "runtimes"}
 ALLOWED["commands"] = set(ALLOWED)
 ALLOWED["reports"] = set(ALLOWED) - {"commands"}
 ALLOWED["cli_values"] = {"errors"}
 ALLOWED["cli_outcome"] = {"errors", "reports", "export", "models"}
 ALLOWED["cli"] = set(ALLOWED)
-HEAVY = {"torch", "onnx", "onnxsim", "onnxscript", "safetensors"}
+HEAVY = {"torch", "onnx", "onnxsim", "onnxscript", "safetensors", "litert_torch", "ai_edge_litert"}
 MAY_BE_HEAVY = {"models", "export"}
 
 

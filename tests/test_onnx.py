@@ -62,7 +62,7 @@ def test_names_shapes_and_layout(digits_export):
     assert not any(tensor.external_data for tensor in model.graph.initializer)
     assert [(o.domain, o.version) for o in model.opset_import] == [("", 18)]
     assert model.ir_version == 8, "the oldest that opset 18 allows, so that older runtimes open it"
-    assert sorted(p.name for p in path.parent.iterdir()) == ["digits-static.onnx", "digits.json", "digits.onnx"]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["digits-static.onnx", "digits.onnx", "digits.onnx.json"]
     operators = {node.op_type for node in model.graph.node}
     assert not operators & {"BatchNormalization", "Shape", "Cast", "Constant", "Identity", "Transpose"}
 
@@ -83,7 +83,7 @@ def test_opsets_that_do_not_come_out_right_are_refused(small_checkpoint, tmp_pat
 
 
 def test_before_and_after(digits_export):
-    traced, simplified = digits_export.built.traced, digits_export.built.simplified
+    traced, simplified = digits_export.built.traced, digits_export.built.finished
     assert simplified.nodes < traced.nodes / 2
     assert simplified.size_bytes < traced.size_bytes
     assert simplified.macs == traced.macs > 1e6

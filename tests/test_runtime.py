@@ -116,7 +116,7 @@ def test_the_file_knows_itself(digits_export, digits_checkpoint):
     }
     assert wanted <= sidecar.keys()
     assert sidecar["size_bytes"] == digits_export.artifact.path.stat().st_size
-    assert sidecar["graph"]["simplified"]["nodes"] == digits_export.built.simplified.nodes
+    assert sidecar["graph"]["finished"]["nodes"] == digits_export.built.finished.nodes
 
 
 def test_predictions_are_the_logits_softmax(digits_export, held_out):

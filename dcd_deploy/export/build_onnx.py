@@ -19,9 +19,8 @@ import torch
 from torch import nn
 
 from dcd_deploy import __version__
-from dcd_deploy.artifacts import METADATA_KEY, ModelCard, TensorSpec
+from dcd_deploy.artifacts import INPUT, METADATA_KEY, ModelCard, TensorSpec
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, checked_deploy
-from dcd_deploy.export.deployable import INPUT
 from dcd_deploy.export.graph import graph_stats
 from dcd_deploy.export.reference import TrainReference
 from dcd_deploy.export.simplify import simplify

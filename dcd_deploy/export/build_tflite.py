@@ -14,10 +14,9 @@ from typing import Any
 
 from torch import nn
 
-from dcd_deploy.artifacts import ModelCard, TensorSpec
+from dcd_deploy.artifacts import INPUT, ModelCard, TensorSpec
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, checked_deploy
-from dcd_deploy.export.deployable import INPUT
 from dcd_deploy.export.reference import TrainReference
 from dcd_deploy.export.tflite_file import finish, tflite_stats, with_card
 from dcd_deploy.export.to_tflite import LAYOUTS, input_shape, to_tflite

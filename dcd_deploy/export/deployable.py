@@ -1,4 +1,4 @@
-"""What every format's tracing starts from: the deploy form in float32, and the names of what goes in and out."""
+"""What every format's tracing starts from: the deploy form in float32."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import copy
 import torch
 from torch import nn
 
-INPUT, OUTPUT = "input", "logits"
 SMALLEST_NORMAL = torch.finfo(torch.float32).tiny
 
 

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from dcd_deploy import __version__
-from dcd_deploy.artifacts import ModelCard, Reference, TensorSpec
+from dcd_deploy.artifacts import OUTPUT, ModelCard, Reference, TensorSpec
 from dcd_deploy.export.build import BuildConfig, BuiltModel
-from dcd_deploy.export.deployable import OUTPUT
 from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.models.sizes import layer_macs
 from dcd_deploy.models.spec import NetworkSpec

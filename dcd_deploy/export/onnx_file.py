@@ -9,7 +9,8 @@ import onnx
 
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard, TensorSpec
 from dcd_deploy.errors import ModelFileError
-from dcd_deploy.export.graph import GraphStats, graph_stats
+from dcd_deploy.export.graph import graph_stats
+from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.files import existing_file
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 

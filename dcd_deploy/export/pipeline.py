@@ -55,6 +55,21 @@ class ExportResult:
     files: tuple[ExportedFile, ...]
     seconds: float
 
+    @property
+    def artifact(self) -> Artifact:
+        """The first file, which is the only one where one format was asked for."""
+        return self.files[0].artifact
+
+    @property
+    def built(self) -> BuiltModel:
+        """What the first file was written from."""
+        return self.files[0].built
+
+    @property
+    def baseline(self) -> Path | None:
+        """The static twin of the first file."""
+        return self.files[0].baseline
+
 
 def export_checkpoint(
     checkpoint: Checkpoint, spec: NetworkSpec, config: ExportConfig, progress: Progress = silent

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import onnx
 import onnxsim
 
+from dcd_deploy.artifacts import INPUT
 from dcd_deploy.errors import VerificationError
-from dcd_deploy.export.deployable import INPUT
 from dcd_deploy.samples import Images
 
 Pass = Callable[[onnx.ModelProto], None]

@@ -14,8 +14,7 @@ import flatbuffers
 import numpy as np
 
 from dcd_deploy import __version__
-from dcd_deploy.artifacts import METADATA_KEY, ModelCard
-from dcd_deploy.export.deployable import INPUT, OUTPUT
+from dcd_deploy.artifacts import INPUT, METADATA_KEY, OUTPUT, ModelCard
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.tflite_metadata import BUFFER_NAME, labels_archive, standard_metadata
 from dcd_deploy.optional import require

@@ -16,9 +16,10 @@ import onnx
 import torch
 from torch import nn
 
+from dcd_deploy.artifacts import INPUT, OUTPUT
 from dcd_deploy.errors import ExportError, OptionError
 from dcd_deploy.export.build import DEFAULT_OPSET
-from dcd_deploy.export.deployable import INPUT, OUTPUT, deployable
+from dcd_deploy.export.deployable import deployable
 from dcd_deploy.models.deploy.network import DeployNetwork
 
 OPSETS = range(15, 27)

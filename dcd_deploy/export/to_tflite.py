@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,10 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dcd_deploy.artifacts import INPUT, OUTPUT
 from dcd_deploy.errors import ExportError
-from dcd_deploy.export.deployable import INPUT, OUTPUT, deployable
+from dcd_deploy.export.deployable import deployable
 from dcd_deploy.models.deploy.channels_last.operators import IMPLEMENTATIONS, to_channels_first
 from dcd_deploy.models.deploy.network import DeployNetwork
+from dcd_deploy.native_output import captured_native_output
 from dcd_deploy.optional import require
 
 NHWC, NCHW = "nhwc", "nchw"
@@ -85,17 +86,16 @@ def to_tflite(deploy: DeployNetwork, height: int, width: int, batch: int = 1, la
         MissingDependencyError: litert-torch is not installed.
         ExportError: the converter refused the network.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the converter's native code reads it when it is loaded
     network = _contiguous(NamedNetwork(deployable(deploy), layout).eval())
     example = torch.zeros(input_shape(batch, height, width, layout))
-    with _quiet():
+    with _quiet() as remarks:
         converter = require("litert_torch")
         _register_operators()
         try:
             model = converter.convert(network, sample_kwargs={INPUT: example})
             content: bytes = model.model_content()
         except Exception as error:  # the converter raises whatever its layers raise
-            raise ExportError(_refusal(error, network)) from error
+            raise ExportError(_refusal(error, network, remarks())) from error
     return content
 
 
@@ -143,22 +143,27 @@ def _register_operators() -> None:
         lowerings.registry.lower(operator)(lowering(name))
 
 
-def _refusal(error: Exception, network: nn.Module) -> str:
+def _refusal(error: Exception, network: nn.Module, remarks: str) -> str:
     """Say which operator and layer the converter refused, as far as its message tells."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    complaints = [line for line in remarks.splitlines() if "error:" in line]
+    text = " ".join(f"{error} {' '.join(complaints[:3])}".split()) or type(error).__name__
     layers = [name for name, _ in network.named_modules() if name and name in text]
     where = f" in layer '{max(layers, key=len)}'" if layers else ""
     return f"litert-torch refused the network{where}: {text[:400]}; try another --lowering, or --to onnx"
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Iterator[Callable[[], str]]:
     """Keep the converter's own progress and remarks off the user's terminal; its errors are raised."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            captured_native_output() as remarks,
+        ):
             warnings.simplefilter("ignore")
-            yield
+            yield remarks
     finally:
         logging.disable(level)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from dcd_deploy.artifacts import ModelCard, TensorSpec
-from dcd_deploy.export.onnx_file import OnnxFileSummary
 from dcd_deploy.reports import numbers
 from dcd_deploy.reports.terminal import line, show_table
 
 if TYPE_CHECKING:  # a model file is inspected where torch is not installed
+    from dcd_deploy.export.onnx_file import OnnxFileSummary
+    from dcd_deploy.export.tflite_summary import TfliteFileSummary
     from dcd_deploy.models.fit import Mismatch
     from dcd_deploy.models.inspection import CheckpointSummary
     from dcd_deploy.models.summary import LayerSummary, NetworkSummary
@@ -33,12 +34,14 @@ LAYER_COLUMNS = (
 )
 
 
-def show_inspection(screen: Console, summary: CheckpointSummary | OnnxFileSummary) -> None:
-    """Print what a file of either kind holds."""
-    if isinstance(summary, OnnxFileSummary):
-        show_onnx_file(screen, summary)
-    else:
-        show_checkpoint(screen, summary)
+def show_inspection(screen: Console, summary: CheckpointSummary | OnnxFileSummary | TfliteFileSummary) -> None:
+    """Print what a file of any kind holds."""
+    show = {
+        "CheckpointSummary": show_checkpoint,
+        "OnnxFileSummary": show_onnx_file,
+        "TfliteFileSummary": show_tflite_file,
+    }
+    show[type(summary).__name__](screen, summary)  # type: ignore[operator]  # by name: a kind's packages may be missing
 
 
 def show_checkpoint(screen: Console, summary: CheckpointSummary) -> None:
@@ -58,14 +61,37 @@ def show_checkpoint(screen: Console, summary: CheckpointSummary) -> None:
 
 def show_onnx_file(screen: Console, summary: OnnxFileSummary) -> None:
     """Print inputs, outputs, operators and metadata of an ONNX file."""
-    graph = summary.graph
     versions = f"opset {summary.opset}  IR {summary.ir_version}"
-    line(screen, f"{summary.path}  {numbers.size(graph.size_bytes)}  {summary.producer}  {versions}")
+    line(screen, f"{summary.path}  {numbers.size(summary.graph.size_bytes)}  {summary.producer}  {versions}")
     line(screen)
+    _show_graph(screen, summary)
+    _show_card(screen, summary)
+
+
+def show_tflite_file(screen: Console, summary: TfliteFileSummary) -> None:
+    """Print inputs, outputs, operators, delegation and metadata of a TFLite file."""
+    line(screen, f"{summary.path}  {numbers.size(summary.graph.size_bytes)}  opened by {summary.runtime}")
+    line(screen)
+    _show_graph(screen, summary)
+    found = summary.delegation
+    pieces = f"{found.partitions} partition{'s' * (found.partitions != 1)}"
+    line(screen, f"XNNPACK takes {found.taken} of {summary.graph.nodes} operators, in {pieces}")
+    rows = [(f"{left.index}", left.operator, left.reason) for left in found.left_out]
+    if rows:
+        show_table(screen, "left to TFLite's plain kernels", ("place", "operator", "reason"), rows, left=3)
+    line(screen)
+    _show_card(screen, summary)
+
+
+def _show_graph(screen: Console, summary: OnnxFileSummary | TfliteFileSummary) -> None:
+    graph = summary.graph
     tensors = [("input", *_tensor(t)) for t in summary.inputs] + [("output", *_tensor(t)) for t in summary.outputs]
     show_table(screen, "", ("", "name", "shape", "type"), tensors, left=4)
     counts = [(name, str(number)) for name, number in graph.operators.items()]
     show_table(screen, f"{graph.nodes} nodes, {numbers.count(graph.macs)} MACs", ("operator", "nodes"), counts)
+
+
+def _show_card(screen: Console, summary: OnnxFileSummary | TfliteFileSummary) -> None:
     if summary.card is not None:
         show_table(screen, "description", ("", ""), _card_rows(summary.card), left=2)
     for key, text in summary.metadata.items():

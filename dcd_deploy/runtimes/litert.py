@@ -5,10 +5,8 @@ Images go in as (N, 3, H, W), as with every runtime here; a file whose input is 
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from dcd_deploy.artifacts import TensorSpec
 from dcd_deploy.errors import MissingDependencyError, ModelFileError
 from dcd_deploy.files import existing_file
+from dcd_deploy.native_output import captured_native_output
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.flatbuffer import read_texts
 
@@ -46,7 +45,7 @@ class LiteRtSession:
         resolvers = runtime.OpResolverType
         resolver = resolvers.AUTO if xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
-            with _without_native_remarks():
+            with captured_native_output():
                 self.interpreter = runtime.Interpreter(
                     model_content=content,
                     num_threads=threads or os.cpu_count() or 1,
@@ -110,17 +109,3 @@ def _spec(tensor: dict[str, Any]) -> TensorSpec:
     shape = tuple(int(size) for size in tensor["shape"])
     name = str(tensor["name"]).removeprefix("serving_default_").partition(":")[0]
     return TensorSpec(name, shape, np.dtype(tensor["dtype"]).name)
-
-
-@contextlib.contextmanager
-def _without_native_remarks() -> Iterator[None]:
-    """Keep "Created TensorFlow Lite XNNPACK delegate" off the terminal: the native code has no switch for it."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a file descriptor is wanted
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

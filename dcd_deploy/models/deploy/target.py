@@ -20,7 +20,7 @@ from dcd_deploy.models.sizes import MapSize
 class Choice(Protocol):
     """The rule of ``auto``: the name of the form that a dynamic convolution gets."""
 
-    def __call__(self, geometry: LayerGeometry, size: MapSize, *, activated: bool) -> str: ...
+    def __call__(self, geometry: LayerGeometry, size: MapSize, /, *, activated: bool) -> str: ...
 
 
 @dataclass(frozen=True)

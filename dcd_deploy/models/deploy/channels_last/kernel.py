@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dcd_deploy.models.deploy.channels_last.attention import SIXTH, Attention
 from dcd_deploy.models.deploy.channels_last.operators import batch_matmul
-from dcd_deploy.models.deploy.channels_last.parts import conv, dense
+from dcd_deploy.models.deploy.channels_last.parts import conv, dense, every_pixel
 from dcd_deploy.models.deploy.fold import FoldedLayer, frozen
 from dcd_deploy.models.sizes import MapSize
 
@@ -32,10 +32,9 @@ class KernelForm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         phi, scale, bias = self.attention(x)
         dynamic = self.project(batch_matmul(self.query, phi))  # (N, 1, C, K)
-        stride = self.geometry.stride
         y: Tensor
         if self.geometry.kernel == 1:
             y = batch_matmul(x, self.static * scale + dynamic) + bias
         else:
-            y = self.static_conv(x) * scale + (batch_matmul(x[:, ::stride, ::stride], dynamic) + bias)
+            y = self.static_conv(x) * scale + (batch_matmul(every_pixel(x, self.geometry.stride), dynamic) + bias)
         return y

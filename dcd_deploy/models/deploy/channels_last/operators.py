@@ -7,6 +7,8 @@ they compute the same in any precision, which is how the deploy form is checked 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -49,7 +51,7 @@ def _batch_matmul(x: Tensor, y: Tensor) -> Tensor:
     return torch.matmul(x, y)
 
 
-IMPLEMENTATIONS = {
+IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
     "conv_2d": _conv_2d,
     "depthwise_conv_2d": _depthwise_conv_2d,
     "average_pool_2d": _average_pool_2d,

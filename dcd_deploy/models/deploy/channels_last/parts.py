@@ -61,7 +61,10 @@ class GlobalPool(nn.Module):
 def on_channels_last(layer: nn.Module) -> nn.Module:
     """Return a convolution or pooling of torch for channels-last maps."""
     if isinstance(layer, nn.MaxPool2d):
-        return MaxPool(*(int(size) for size in (layer.kernel_size, layer.stride, layer.padding)))
+        assert isinstance(layer.kernel_size, int)
+        assert isinstance(layer.stride, int)
+        assert isinstance(layer.padding, int)
+        return MaxPool(layer.kernel_size, layer.stride, layer.padding)
     assert isinstance(layer, nn.Conv2d)
     return Conv(layer)
 
@@ -79,3 +82,14 @@ def dense(weight: Tensor, bias: Tensor | None = None) -> Conv:
 def padded(x: Tensor, padding: int) -> Tensor:
     """Return the map with ``padding`` zeros on all four sides."""
     return F.pad(x, (0, 0, padding, padding, padding, padding))
+
+
+def every_pixel(x: Tensor, stride: int) -> Tensor:
+    """Return every stride-th pixel of a map.
+
+    It is spelled as a depthwise convolution by one, since XNNPACK takes no slice with a stride.
+    """
+    if stride == 1:
+        return x
+    channels = x.shape[3]
+    return operators.depthwise_conv_2d(x, x.new_ones(1, 1, 1, channels), x.new_zeros(channels), stride)

@@ -1,0 +1,47 @@
+"""What native libraries print on standard error, past Python: kept off the terminal, and kept for error messages."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+
+STDERR = 2
+
+
+@contextlib.contextmanager
+def captured_native_output() -> Iterator[Callable[[], str]]:
+    """Divert file descriptor 2 into a file while the block runs; the yielded function reads what came so far.
+
+    TFLite and its converter have no switch for their remarks. Python's own ``sys.stderr`` goes on to the terminal.
+    """
+    sys.stderr.flush()
+    terminal = os.dup(STDERR)
+    python_stderr = sys.stderr
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), STDERR)
+        if _is_descriptor(python_stderr):
+            sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1, encoding="utf-8", errors="replace")
+        try:
+            yield lambda: _read(captured.fileno())
+        finally:
+            if sys.stderr is not python_stderr:
+                sys.stderr.close()
+                sys.stderr = python_stderr
+            os.dup2(terminal, STDERR)
+            os.close(terminal)
+
+
+def _is_descriptor(stream: object) -> bool:
+    """Whether a stream writes to descriptor 2, and not into a test's or a notebook's own place."""
+    try:
+        return bool(stream.fileno() == STDERR)  # type: ignore[attr-defined]  # that is the question
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def _read(descriptor: int) -> str:
+    size = os.fstat(descriptor).st_size
+    return os.pread(descriptor, size, 0).decode(errors="replace")
