@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -95,7 +96,7 @@ def to_tflite(deploy: DeployNetwork, height: int, width: int, batch: int = 1, la
             model = converter.convert(network, sample_kwargs={INPUT: example})
             content: bytes = model.model_content()
         except Exception as error:  # the converter raises whatever its layers raise
-            raise ExportError(_refusal(error, network, remarks())) from error
+            raise ExportError(_refusal(error, remarks())) from error
     return content
 
 
@@ -143,13 +144,24 @@ def _register_operators() -> None:
         lowerings.registry.lower(operator)(lowering(name))
 
 
-def _refusal(error: Exception, network: nn.Module, remarks: str) -> str:
-    """Say which operator and layer the converter refused, as far as its message tells."""
+def _refusal(error: Exception, remarks: str) -> str:
+    """Say which operator and layer the converter refused, as far as it tells."""
+    said = str(error).partition("While executing")[0]
     complaints = [line for line in remarks.splitlines() if "error:" in line]
-    text = " ".join(f"{error} {' '.join(complaints[:3])}".split()) or type(error).__name__
-    layers = [name for name, _ in network.named_modules() if name and name in text]
-    where = f" in layer '{max(layers, key=len)}'" if layers else ""
+    text = " ".join(f"{said} {' '.join(complaints[:3])}".split()) or type(error).__name__
+    layer = _layer_at(error)
+    where = f" in layer '{layer}'" if layer else ""
     return f"litert-torch refused the network{where}: {text[:400]}; try another --lowering, or --to onnx"
+
+
+def _layer_at(error: Exception) -> str:
+    """Return the name of the layer whose operator was being lowered, from the frames that the error passed."""
+    found = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for value in frame.f_locals.values():
+            if isinstance(value, torch.fx.Node) and (stack := value.meta.get("nn_module_stack")):
+                found = str(list(stack.values())[-1][0])
+    return found.removeprefix("L['self'].").removeprefix("network.")
 
 
 @contextlib.contextmanager
