@@ -56,7 +56,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/installed ## measure all networks and write the table into README.md (about five minutes)
+bench: $(VENV)/installed ## measure all networks and write the table into README.md (about ten minutes)
 	$(BIN)/python scripts/results.py
 
 tour: $(VENV)/installed ## run the commands of README.md's tour and put their output there

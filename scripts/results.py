@@ -1,6 +1,6 @@
 """Measure the networks beside their static twins, and write the table into README.md.
 
-    python scripts/results.py            all networks (about five minutes)
+    python scripts/results.py            all networks in both formats (about ten minutes)
     python scripts/results.py --quick    MobileNetV2-DCD ×1.0 alone, to the terminal
 
 Latency does not depend on the weights, so they are random (``calibrated.py``). Each export and each benchmark is a
@@ -34,9 +34,10 @@ NETWORKS = {
     "ResNet-50-DCD": NetworkSpec("resnet50_dcd"),
 }
 HEADER = (
-    "| network, 224×224 | nodes | file | export | peak memory | error of range | static twin | DCD | ratio (95 %) |\n"
-    "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    "| network, 224×224 | format | nodes | file | export with twin | peak memory | error of range | static twin | DCD | "
+    "ratio (95 %) |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|"
 )
+FORMATS = ("onnx", "tflite")
 
 
 def run(*arguments: str) -> tuple[dict[str, Any], float, float]:
@@ -53,18 +54,17 @@ def run(*arguments: str) -> tuple[dict[str, Any], float, float]:
     return json.loads(output), time.perf_counter() - start, usage.ru_maxrss / 1000
 
 
-def measure(name: str, spec: NetworkSpec, folder: Path) -> tuple[str, dict[str, Any]]:
-    """Return the table's row of one network, and the benchmark's answer."""
-    checkpoint = save_checkpoint(folder / "checkpoint.pth.tar", calibrated_network(spec, 224), spec.arch)
-    answer, seconds, memory = run("export", str(checkpoint), "--out", str(folder))
-    exported = answer["files"][0]
-    twin = run("export", str(checkpoint), "--out", str(folder), "--with-baseline")[0]["files"][0]["baseline"]
-    timed, _, _ = run("bench", exported["path"], "--baseline", twin)
+def measure(name: str, format: str, checkpoint: Path, folder: Path) -> tuple[str, dict[str, Any]]:
+    """Return the table's row of one network in one format, and the benchmark's answer."""
+    answer, seconds, memory = run("export", str(checkpoint), "--to", format, "--out", str(folder), "--with-baseline")
+    (exported,) = answer["files"]
+    timed, _, _ = run("bench", exported["path"], "--baseline", exported["baseline"])
     error = max(c["relative"] for c in exported["verification"]["comparisons"])
     model, baseline = (timed["latencies"][role]["median_ms"] for role in ("model", "baseline"))
     ratio = timed["ratio"]
     cells = (
         name,
+        format,
         f"{exported['graph']['finished']['nodes']}",
         f"{Path(exported['path']).stat().st_size / 1e6:.1f} MB",
         f"{seconds:.0f} s",
@@ -98,9 +98,12 @@ def main() -> None:
     networks = {name: spec for name, spec in NETWORKS.items() if not options.quick or name.endswith("×1.0")}
     for name, spec in networks.items():
         with tempfile.TemporaryDirectory() as folder:
-            row, timed = measure(name, spec, Path(folder))
-        print(row, flush=True)
-        rows.append(row)
+            network = calibrated_network(spec, 224)
+            checkpoint = save_checkpoint(Path(folder) / "checkpoint.pth.tar", network, spec.arch)
+            for format in FORMATS:
+                row, timed = measure(name, format, checkpoint, Path(folder))
+                print(row, flush=True)
+                rows.append(row)
     text = "\n".join([HEADER, *rows, "", caption(timed)])
     if options.quick:
         print(text)

@@ -315,7 +315,7 @@ def test_it_runs_unchanged_under_tflite_runtime(digits_tflite, held_out, tmp_pat
     images = digits.normalised(held_out[0])
     np.save(tmp_path / "images.npy", images)
     answer = legacy(digits_tflite.artifact.path, tmp_path / "images.npy")
-    assert answer["runtime"] == "tflite_runtime"
+    assert answer["runtime"] == "tflite-runtime"
     assert answer["passed"]
     assert answer["relative"] <= FLOAT32
     assert answer["classes"] == open_model(digits_tflite.artifact.path).run(images).argmax(1).tolist()
@@ -418,7 +418,7 @@ def test_an_interpreter_too_old_for_the_file(monkeypatch, digits_tflite):
     Old.__name__ = "tflite_runtime.interpreter"
     monkeypatch.setattr(litert, "interpreter_module", lambda: Old)
     with pytest.raises(
-        ModelFileError, match=r"tflite_runtime says: Didn't find op.*the file needs TFLite 2\.\d+\.\d+ or later"
+        ModelFileError, match=r"tflite-runtime says: Didn't find op.*the file needs TFLite 2\.\d+\.\d+ or later"
     ):
         open_model(digits_tflite.artifact.path)
 

@@ -41,7 +41,7 @@ class LiteRtSession:
         where = str(model) if isinstance(model, Path) else "the converted model"
         self.metadata = read_texts(content, where)
         runtime = interpreter_module()
-        self.runtime = runtime.__name__.partition(".")[0]
+        self.runtime = runtime.__name__.partition(".")[0].replace("_", "-")
         resolvers = runtime.OpResolverType
         resolver = resolvers.AUTO if xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:

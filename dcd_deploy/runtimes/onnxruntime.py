@@ -26,6 +26,8 @@ class OnnxRuntimeSession:
         ModelFileError: onnxruntime cannot open it, or has no input.
     """
 
+    runtime = "onnxruntime"
+
     def __init__(self, model: Path | bytes, threads: int = 0) -> None:
         if isinstance(model, Path):
             existing_file(model, "an ONNX model")

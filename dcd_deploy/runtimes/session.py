@@ -15,6 +15,10 @@ class Session(Protocol):
     """One opened model. Its only input and output are the first of each."""
 
     @property
+    def runtime(self) -> str:
+        """The name of the runtime's package."""
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The inputs, in the file's order."""
 
