@@ -34,8 +34,8 @@ NETWORKS = {
     "ResNet-50-DCD": NetworkSpec("resnet50_dcd"),
 }
 HEADER = (
-    "| network, 224×224 | format | nodes | file | export with twin | peak memory | error of range | static twin | DCD | "
-    "ratio (95 %) |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    "| network, 224×224 | format | nodes | file | export with twin | peak memory | error of range | static twin | "
+    "DCD | ratio (95 %) |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|"
 )
 FORMATS = ("onnx", "tflite")
 

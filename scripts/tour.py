@@ -18,11 +18,13 @@ README = ROOT / "README.md"
 BEGIN, END = "<!-- tour: begin -->", "<!-- tour: end -->"
 COMMANDS = (
     (
-        "dcd-deploy export examples/digits/dcd.pth.tar --out demo-out --name digits --input-size 32 --resize 32 \\\n"
-        "      --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --labels examples/digits/labels.txt --with-baseline"
+        "dcd-deploy export examples/digits/dcd.pth.tar --to onnx,tflite --out demo-out --name digits \\\n"
+        "      --input-size 32 --resize 32 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 \\\n"
+        "      --labels examples/digits/labels.txt --with-baseline"
     ),
     "dcd-deploy predict demo-out/digits.onnx examples/digits/seven.png --top 3",
     "dcd-deploy bench demo-out/digits.onnx",
+    "dcd-deploy bench demo-out/digits.tflite",
 )
 OPERATOR_ROWS = r"(?:^  [A-Z]\w+ +[\d–]+ +[\d–]+ *\n)"
 SHOWN = 4
