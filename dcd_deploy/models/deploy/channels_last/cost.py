@@ -1,9 +1,11 @@
 """Which form a dynamic convolution gets under ``auto`` for TFLite's XNNPACK kernels.
 
-    1×1, and at least ``KERNEL_FROM`` output pixels    kernel: the map is read and written once
-    all else                                           branch: no K×C kernel to compute and to pack
+    1×1 on at least 14² pixels where it widens (an activation follows), 28² where it narrows    kernel
+    all else                                                                                    branch
 
-Read off measurements in alternating blocks; ``docs/performance.md`` has them.
+In the kernel order the wide map is read or written once, by one matmul; the other orders pass over it two or three times.
+That is worth a K×C kernel for each sample as long as the map is larger than the kernel. 3×3 layers have no runtime that
+convolves with computed weights. Read off measurements in alternating blocks: ``docs/performance.md`` has them.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from __future__ import annotations
 from dcd_deploy.models.geometry import LayerGeometry
 from dcd_deploy.models.sizes import MapSize
 
-KERNEL_FROM = 14 * 14
+WIDENING_FROM, NARROWING_FROM = 14 * 14, 28 * 28
 
 
 def cheapest_form(geometry: LayerGeometry, size: MapSize, *, activated: bool) -> str:
     """Return the name of the form that is expected to be the fastest."""
-    return "kernel" if geometry.kernel == 1 and activated and size.outputs >= KERNEL_FROM else "branch"
+    enough = WIDENING_FROM if activated else NARROWING_FROM
+    return "kernel" if geometry.kernel == 1 and size.outputs >= enough else "branch"
