@@ -3,7 +3,7 @@
     1×1 on at least 14² pixels where it widens (an activation follows), 28² where it narrows    kernel
     all else                                                                                    branch
 
-In the kernel order the wide map is read or written once, by one matmul; the other orders pass over it two or three times.
+In the kernel order the wide map is read or written once, by one matmul; the other orders pass over it repeatedly.
 That is worth a K×C kernel for each sample as long as the map is larger than the kernel. 3×3 layers have no runtime that
 convolves with computed weights. Read off measurements in alternating blocks: ``docs/performance.md`` has them.
 """
