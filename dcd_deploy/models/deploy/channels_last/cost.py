@@ -1,6 +1,6 @@
 """Which form a dynamic convolution gets under ``auto`` for TFLite's XNNPACK kernels.
 
-    1×1 on at least 14² pixels where it widens (an activation follows), 28² where it narrows    kernel
+    1×1 on at least 14² pixels where it widens (an activation follows), 56² where it narrows    kernel
     all else                                                                                    branch
 
 In the kernel order the wide map is read or written once, by one matmul; the other orders pass over it repeatedly.
@@ -13,7 +13,7 @@ from __future__ import annotations
 from dcd_deploy.models.geometry import LayerGeometry
 from dcd_deploy.models.sizes import MapSize
 
-WIDENING_FROM, NARROWING_FROM = 14 * 14, 28 * 28
+WIDENING_FROM, NARROWING_FROM = 14 * 14, 56 * 56
 
 
 def cheapest_form(geometry: LayerGeometry, size: MapSize, *, activated: bool) -> str:
