@@ -3,6 +3,8 @@
 The rooms, each importing only from those above it (``tests/test_import_directions.py`` holds them to it):
 
     errors        one exception tree, one exit code each
+    interruption  how an interrupted command line ends
+    values        values of options, as texts or as Python has them
     optional      the one door for packages that only some commands need
     progress      what a long function tells its caller while it runs
     files         reading refused early, writing whole or not at all
@@ -15,6 +17,7 @@ The rooms, each importing only from those above it (``tests/test_import_directio
     commands      the five commands as Python functions
     reports       results → tables and JSON; the only place that formats a number
     cli           the command line: parse → one call of ``commands`` → one report
+    __main__      the light door to it
 """
 
 __version__ = "0.1.0"

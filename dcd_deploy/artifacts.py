@@ -18,6 +18,7 @@ METADATA_KEY = "dcd_deploy"
 INPUT, OUTPUT = "input", "logits"  # what the files call their tensors
 SCHEMA = 1
 LARGEST_SIZE = 1 << 20
+FLOAT32_TOLERANCE = 5e-5  # the stated limit of every check in float32; ``export.verify`` argues for it
 RESIZE_FOR_CROP = 256 / 224  # the published evaluation: resize the short side to 256, crop 224
 
 Json = dict[str, Any]
@@ -57,6 +58,11 @@ class Reference:
     logits: tuple[tuple[float, ...], ...]
     range: float
     tolerance: float
+
+    @property
+    def limit(self) -> float:
+        """The tolerance of a later check: a file may ask for a stricter one than the stated limit, not for a laxer."""
+        return min(self.tolerance, FLOAT32_TOLERANCE)
 
 
 @dataclass(frozen=True)
@@ -158,7 +164,10 @@ def _parse_reference(data: Json) -> Reference:
     logits = tuple(tuple(_finite(value) for value in row) for row in data["logits"])
     if not logits or len({len(row) for row in logits}) != 1:
         raise ValueError("reference logits are not a table")
-    return Reference(_finite(data["contrast"]), logits, _finite(data["range"]), _finite(data["tolerance"]))
+    tolerance = _finite(data["tolerance"])
+    if not 0 < tolerance < 1:
+        raise ValueError(f"tolerance {tolerance} is not between 0 and 1")
+    return Reference(_finite(data["contrast"]), logits, _finite(data["range"]), tolerance)
 
 
 def _text(value: object) -> str:

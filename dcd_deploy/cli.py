@@ -8,17 +8,15 @@ interruption.
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from dcd_deploy import __version__, commands
 from dcd_deploy.cli_outcome import answer
-from dcd_deploy.cli_values import parse_batch, parse_size, parse_triple
 from dcd_deploy.errors import INTERRUPTED
+from dcd_deploy.interruption import leave_interrupted, listen
 from dcd_deploy.progress import Progress, silent
 
 app = typer.Typer(
@@ -92,14 +90,14 @@ def export(
             to=to,
             out=out,
             name=name,
-            input_size=parse_size(input_size),
-            batch=parse_batch(batch),
+            input_size=input_size,
+            batch=batch,
             lowering=lowering,
             opset=opset,
             layout=layout,
             labels=labels,
-            mean=parse_triple("--mean", mean),
-            std=parse_triple("--std", std),
+            mean=mean,
+            std=std,
             resize=resize,
             with_baseline=with_baseline,
             tolerance=tolerance,
@@ -164,7 +162,7 @@ def inspect(
     """Say what a checkpoint or a model file holds."""
 
     def run() -> Any:
-        return commands.inspect(file, ema=ema, input_size=parse_size(input_size))
+        return commands.inspect(file, ema=ema, input_size=input_size)
 
     def show(result: Any) -> None:
         from dcd_deploy.reports.inspecting import show_inspection
@@ -172,7 +170,7 @@ def inspect(
 
         show_inspection(console(), result)
 
-    answer(run, show, as_json=as_json)
+    answer(run, show, as_json=as_json, keys_shown=None)
 
 
 @app.command()
@@ -182,7 +180,7 @@ def bench(
         str, typer.Option(help="Model file to time against; 'static' for its static twin; 'none'.")
     ] = "static",
     threads: Annotated[int, typer.Option(help="Threads of the runtime.")] = 1,
-    batch: Annotated[int, typer.Option(help="Batch size, where the file leaves it free.")] = 1,
+    batch: Annotated[int | None, typer.Option(help="Batch size, where the file leaves it free. [default: 1]")] = None,
     min_seconds: Annotated[float, typer.Option(help="Measure at least this long.")] = 3.0,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -250,23 +248,18 @@ def version(
 
 def main() -> None:
     """Run the command line. A request to terminate ends it like Ctrl-C, so that nothing is left half-written."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Before torch is loaded: its threads otherwise spin while they wait, and where another process wants the cores
+    # everything takes many times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    listen()
     try:
         app()
-    except KeyboardInterrupt:  # outside a command, while modules load
-        sys.stderr.write("dcd-deploy: error: interrupted\n")
+    except KeyboardInterrupt:
         leave_interrupted()
-    except SystemExit as end:
+    except SystemExit as end:  # typer makes 130 of an interruption, wherever it came, and says nothing
         if end.code == INTERRUPTED:
             leave_interrupted()
         raise
-
-
-def leave_interrupted() -> NoReturn:
-    """Exit with 130; after an interrupted exec() inside torch, Python would kill itself with the signal instead."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

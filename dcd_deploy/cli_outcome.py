@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from dcd_deploy.errors import INTERRUPTED, CheckpointMismatchError, DcdDeployError, OutputError, VerificationError
+from dcd_deploy.interruption import heeded
 
 if TYPE_CHECKING:
     from dcd_deploy.export.verify import VerificationReport
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 DEBUG_VARIABLE = "DCD_DEPLOY_TRACEBACK"
 DEFECT = 1
+KEYS_SHOWN = 10
 
 Show = Callable[[Any], None]
 
@@ -29,20 +31,27 @@ def answer(
     plain: Callable[[Any], Any] | None = None,
     as_json: bool = False,
     quiet: bool = False,
+    keys_shown: int | None = KEYS_SHOWN,
 ) -> None:
-    """Run, show the result as a table (``show``) or as JSON (of ``plain``), and exit with the code of what happened."""
+    """Run, show the result as a table (``show``) or as JSON (of ``plain``), and exit with the code of what happened.
+
+    Of the keys by which a checkpoint differs at most ``keys_shown`` are listed, or all.
+    """
     try:
-        _present(run(), show, plain, as_json=as_json, quiet=quiet)
-        sys.stdout.flush()
+        with heeded():
+            result = run()
+        with heeded():
+            _present(result, show, plain, as_json=as_json, quiet=quiet)
+            sys.stdout.flush()
     except DcdDeployError as error:
-        _show_details(error, as_json=as_json, quiet=quiet)
+        _show_details(error, keys_shown, as_json=as_json, quiet=quiet)
         fail(error.exit_code, str(error))
     except KeyboardInterrupt:
-        fail(INTERRUPTED, "interrupted; nothing was left half-written")
-    except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the reader of our output left; that is its right
+        raise typer.Exit(INTERRUPTED) from None  # ``cli.main`` says it, once, wherever the interruption came
+    except BrokenPipeError:  # the reader of our output left; that is its right
+        from dcd_deploy.reports.terminal import discard
+
+        discard(sys.stdout)
     except OSError as error:
         fail(
             OutputError.exit_code,
@@ -73,7 +82,7 @@ def _present(result: Any, show: Show, plain: Callable[[Any], Any] | None, *, as_
         show(result)
 
 
-def _show_details(error: DcdDeployError, *, as_json: bool, quiet: bool) -> None:
+def _show_details(error: DcdDeployError, keys_shown: int | None, *, as_json: bool, quiet: bool) -> None:
     """Print on standard output what an error carries: the comparisons that failed, or the keys that differ."""
     if as_json:
         from dcd_deploy.reports.machine import to_json
@@ -85,7 +94,7 @@ def _show_details(error: DcdDeployError, *, as_json: bool, quiet: bool) -> None:
 
         show_check(console(), cast("VerificationReport", error.report))
     elif isinstance(error, CheckpointMismatchError) and not quiet:
-        from dcd_deploy.reports.inspecting import show_mismatch
+        from dcd_deploy.reports.mismatch import show_mismatch
         from dcd_deploy.reports.terminal import console
 
-        show_mismatch(console(), cast("Mismatch", error.mismatch))
+        show_mismatch(console(), cast("Mismatch", error.mismatch), keys_shown)

@@ -6,6 +6,9 @@
     commands.verify(result.artifact.path, checkpoint="model_best.pth.tar")
     commands.bench(result.artifact.path)
 
+They take what the command line takes, as texts or as Python has it: ``batch="dynamic"``, ``input_size="192x256"`` or
+(192, 256), ``mean="0.5,0.5,0.5"`` or [0.5, 0.5, 0.5].
+
 Each imports what it needs when it is called: ``predict``, ``bench`` and ``verify`` without a checkpoint need numpy
 and the runtime alone.
 """
@@ -20,11 +23,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcd_deploy.artifacts import Preprocessing
+from dcd_deploy.artifacts import FLOAT32_TOLERANCE, LARGEST_SIZE, Preprocessing
 from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError
 from dcd_deploy.files import existing_file
 from dcd_deploy.optional import check_installed, require
 from dcd_deploy.progress import Progress, silent
+from dcd_deploy.values import (
+    Batch,
+    Channels,
+    Size,
+    parse_batch,
+    parse_count,
+    parse_seconds,
+    parse_size,
+    parse_tolerance,
+    parse_triple,
+)
 
 if TYPE_CHECKING:
     from dcd_deploy.benchmarks.bench import BenchResult
@@ -36,7 +50,6 @@ if TYPE_CHECKING:
     from dcd_deploy.runtimes import Prediction, SelfCheck
 
 StrPath = str | os.PathLike[str]
-Triple = tuple[float, float, float]
 
 FORMATS = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
@@ -56,14 +69,14 @@ def export(
     to: str | Sequence[str] = "onnx",
     out: StrPath = ".",
     name: str | None = None,
-    input_size: int | tuple[int, int] = 224,
-    batch: int | None = 1,
+    input_size: Size = 224,
+    batch: Batch = 1,
     lowering: str = "auto",
     opset: int = 18,
     layout: str = "nhwc",
     labels: StrPath | Sequence[str] | None = None,
-    mean: Triple | None = None,
-    std: Triple | None = None,
+    mean: Channels = None,
+    std: Channels = None,
     resize: int | None = None,
     with_baseline: bool = False,
     tolerance: float | None = None,
@@ -74,36 +87,42 @@ def export(
 
     ``to`` is "onnx", "tflite" or both ("onnx,tflite"); ``opset`` counts for the first, ``layout`` of the input, "nhwc"
     or "nchw", for the second.
-    ``input_size`` is a side or (height, width); ``batch`` a number, or None for any; ``labels`` a file with one per
-    line, or the labels themselves; ``mean`` and ``std`` are of RGB values 0..1; ``samples`` a .npy file of normalised
-    pictures to verify on. The architecture and its settings follow from the tensors where they are not given.
+    ``input_size`` is a side or (height, width); ``batch`` a number, or "dynamic" (or None) for any; ``labels`` a file
+    with one per line, or the labels themselves; ``mean`` and ``std`` are of RGB values 0..1; ``samples`` a .npy file of
+    normalised pictures to verify on. The architecture and its settings follow from the tensors where they are not
+    given.
 
     Raises:
         DcdDeployError: with the exit code of its kind (see ``dcd_deploy.errors``); no file is left then.
     """
     formats = _formats(to)
     from dcd_deploy.export.build import BuildConfig
+    from dcd_deploy.export.formats import check_config
     from dcd_deploy.export.pipeline import ExportConfig, export_checkpoint
-    from dcd_deploy.export.verify import FLOAT32_TOLERANCE
     from dcd_deploy.models.checkpoint import read_checkpoint
     from dcd_deploy.models.fit import fit
     from dcd_deploy.models.infer import SpecOverrides
 
     preprocessing = _preprocessing(input_size, mean, std, resize)
-    with progress("read checkpoint"):
-        loaded = read_checkpoint(checkpoint, ema=ema)
-        spec = fit(loaded, SpecOverrides(arch, width_mult, fc_squeeze, num_classes, dropout))
     build = BuildConfig(
         preprocessing=preprocessing,
-        batch=_checked_batch(batch),
+        batch=parse_batch(batch),
         lowering=lowering,
         opset=opset,
         layout=layout,
-        tolerance=_checked_tolerance(FLOAT32_TOLERANCE if tolerance is None else tolerance),
+        tolerance=FLOAT32_TOLERANCE if tolerance is None else parse_tolerance(tolerance),
         samples=None if samples is None else Path(samples),
     )
-    name = _checked_name(name or spec.file_name(preprocessing.height, preprocessing.width))
-    config = ExportConfig(Path(out), name, build, formats, _labels(labels, spec.num_classes), with_baseline)
+    check_config(build, formats)
+    overrides = SpecOverrides(arch, width_mult, fc_squeeze, num_classes, dropout)
+    texts, name = _labels(labels), name if name is None else _checked_name(name)
+    with progress("read checkpoint"):
+        loaded = read_checkpoint(checkpoint, ema=ema)
+        spec = fit(loaded, overrides)
+    if texts:
+        _check_label_count(texts, spec.num_classes)
+    name = name or spec.file_name(preprocessing.height, preprocessing.width)
+    config = ExportConfig(Path(out), name, build, formats, texts, with_baseline)
     return export_checkpoint(loaded, spec, config, progress)
 
 
@@ -119,13 +138,14 @@ def verify(
     """Check that a model file computes what was trained.
 
     With ``checkpoint``, against its float64 train form, as at the export. Without, against the few reference outputs
-    that the file carries, which needs no torch.
+    that the file carries, which needs no torch. The ``tolerance`` is 5e-5, or the file's own if that is stricter.
 
     Raises:
         VerificationError: it does not.
     """
     from dcd_deploy.runtimes import open_model, self_check
 
+    tolerance = None if tolerance is None else parse_tolerance(tolerance)
     model = open_model(artifact)
     if checkpoint is None:
         with progress("self-check"):
@@ -140,7 +160,7 @@ def verify(
 
 
 def inspect(
-    file: StrPath, *, ema: bool = False, input_size: int | tuple[int, int] = 224
+    file: StrPath, *, ema: bool = False, input_size: Size = 224
 ) -> CheckpointSummary | OnnxFileSummary | TfliteFileSummary:
     """Say what a checkpoint or a model file holds.
 
@@ -160,7 +180,7 @@ def inspect(
     require("torch")
     from dcd_deploy.models.inspection import inspect_checkpoint
 
-    return inspect_checkpoint(path, *_size(input_size), ema=ema)
+    return inspect_checkpoint(path, *parse_size(input_size), ema=ema)
 
 
 def bench(
@@ -168,30 +188,37 @@ def bench(
     *,
     baseline: StrPath = "static",
     threads: int = 1,
-    batch: int = 1,
+    batch: int | None = None,
     min_seconds: float = 3.0,
     progress: Progress = silent,
 ) -> BenchResult:
     """Time ``model`` and a baseline in turns.
 
     ``baseline`` is a model file; "static" for the static twin, which is the file that ``export --with-baseline``
-    wrote, or is made on the spot; or "none".
+    wrote, or is made on the spot; or "none". ``batch`` is for files that leave it free, and 1 there if not given.
+
+    Raises:
+        OptionError: a value is out of range, the file's batch is another, or the two files take different inputs.
     """
-    from dcd_deploy.benchmarks.bench import bench_models
+    from dcd_deploy.benchmarks.bench import MADE_TWIN, bench_models, check_threads, input_shape
     from dcd_deploy.benchmarks.measure import MeasureConfig
     from dcd_deploy.runtimes.model import open_model
 
+    config = MeasureConfig(min_seconds=parse_seconds("--min-seconds", min_seconds))
+    check_threads(threads)
     path = existing_file(model, "a model file")
-    config = MeasureConfig(min_seconds=min_seconds)
+    opened = open_model(path, threads=threads)
+    input_shape(opened, batch)
+    made = baseline == "static" and not (twin := path.with_name(f"{path.stem}-static{path.suffix}")).exists()
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
-        if baseline != "static":
-            other = None if baseline == "none" else Path(baseline)
-        elif not (other := path.with_name(f"{path.stem}-static{path.suffix}")).exists():
+        if made:
             _require_packages(path.suffix.removeprefix("."))
             from dcd_deploy.export.twin import export_twin
 
-            other = export_twin(open_model(path), Path(folder), progress)
-        return bench_models(path, other, threads=threads, batch=batch, config=config, progress=progress)
+            twin = export_twin(opened, Path(folder), progress)
+        other = twin if baseline == "static" else None if baseline == "none" else Path(baseline)
+        result = bench_models(path, other, threads=threads, batch=batch, config=config, progress=progress)
+    return replace(result, baseline=MADE_TWIN) if made else result
 
 
 def predict(model: StrPath, image: StrPath, *, top: int = 5) -> list[Prediction]:
@@ -199,9 +226,7 @@ def predict(model: StrPath, image: StrPath, *, top: int = 5) -> list[Prediction]
     from dcd_deploy.runtimes import open_model
     from dcd_deploy.runtimes.pictures import read_picture
 
-    if top < 1:
-        raise OptionError(f"expected --top of at least 1, found {top}")
-
+    top = parse_count("--top", top, LARGEST_SIZE)
     return open_model(model).predict(read_picture(image), top)
 
 
@@ -222,21 +247,21 @@ def _require_packages(format: str) -> None:
         check_installed(package)
 
 
-def _preprocessing(
-    input_size: int | tuple[int, int], mean: Triple | None, std: Triple | None, resize: int | None
-) -> Preprocessing:
-    height, width = _size(input_size)
-    settings = Preprocessing.for_size(height, width)
-    settings = replace(settings, mean=mean or settings.mean, std=std or settings.std, resize=resize or settings.resize)
+def _preprocessing(input_size: Size, mean: Channels, std: Channels, resize: int | None) -> Preprocessing:
+    height, width = parse_size(input_size)
+    given = {
+        "mean": parse_triple("--mean", mean),
+        "std": parse_triple("--std", std),
+        "resize": None if resize is None else parse_count("--resize", resize, LARGEST_SIZE),
+    }
+    settings = Preprocessing.for_size(
+        height, width, **{key: value for key, value in given.items() if value is not None}
+    )
     if min(settings.std) <= 0:
         raise OptionError(f"expected positive --std, found {settings.std}")
     if settings.resize < max(height, width):
         raise OptionError(f"expected --resize of at least the input size {max(height, width)}, found {settings.resize}")
     return settings
-
-
-def _size(input_size: int | tuple[int, int]) -> tuple[int, int]:
-    return (input_size, input_size) if isinstance(input_size, int) else input_size
 
 
 def _checked_name(name: str) -> str:
@@ -245,34 +270,31 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _checked_batch(batch: int | None) -> int | None:
-    if batch is not None and batch < 1:
-        raise OptionError(f"expected a --batch of at least 1, or 'dynamic', found {batch}")
-    return batch
-
-
-def _checked_tolerance(tolerance: float) -> float:
-    if not 0 < tolerance < 1:
-        raise OptionError(f"expected a --tolerance between 0 and 1, found {tolerance}")
-    return tolerance
-
-
-def _labels(labels: StrPath | Sequence[str] | None, classes: int) -> tuple[str, ...]:
+def _labels(labels: StrPath | Sequence[str] | None) -> tuple[str, ...]:
     if labels is None:
         return ()
     if isinstance(labels, str | os.PathLike):
-        path = existing_file(labels, "a file of labels, one per line")
-        try:
-            labels = path.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise InputFileError(
-                f"expected a UTF-8 text file of labels at '{path}', found other bytes ({error})"
-            ) from error
-        while labels and not labels[-1].strip():
-            labels = labels[:-1]
+        labels = _lines(existing_file(labels, "a file of labels, one per line"))
     found = tuple(label.strip() for label in labels)
-    if len(found) != classes:
-        raise OptionError(
-            f"expected {classes} labels, one for each class of the network, found {len(found)}; check --labels"
-        )
+    if not found:
+        raise OptionError("expected labels, one for each class of the network, found none; check --labels")
     return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputFileError(
+            f"expected a UTF-8 text file of labels at '{path}', found other bytes ({error})"
+        ) from error
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
+
+
+def _check_label_count(labels: tuple[str, ...], classes: int) -> None:
+    if len(labels) != classes:
+        raise OptionError(
+            f"expected {classes} labels, one for each class of the network, found {len(labels)}; check --labels"
+        )

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dcd_deploy.errors import InputFileError, OutputError
 
 PREFIX = ".dcd-deploy-"
+HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 
 
 def existing_file(path: str | os.PathLike[str], expected: str) -> Path:
@@ -52,24 +55,94 @@ def check_writable(folder: Path) -> None:
             pass
 
 
+def check_no_folder(targets: Iterable[Path]) -> None:
+    """Raise OutputError if a folder is where a file is to go."""
+    for target in targets:
+        if target.is_dir() and not target.is_symlink():
+            raise OutputError(
+                f"expected to write the file '{target}', but there is a folder of that name; nothing was changed: "
+                "choose another --name or --out, or move the folder away"
+            )
+
+
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
     """Yield a hidden folder inside ``folder``; when the block ends well, move what lies in it into ``folder``.
 
-    When the block fails or is interrupted the hidden folder goes, and files already in ``folder`` stay as they were.
+    When the block or a move fails or is interrupted the hidden folder goes, and files already in ``folder`` stay, or
+    become again, as they were.
 
     Raises:
-        OutputError: ``folder`` cannot be made or written, or the disk is full.
+        OutputError: ``folder`` cannot be made or written, a folder is where a file is to go, or the disk is full.
     """
     with _output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
         try:
             yield stage
-            for path in sorted(stage.iterdir()):
-                path.replace(folder / path.name)
+            staged = sorted(stage.iterdir())
+            kept = Path(tempfile.mkdtemp(prefix=PREFIX, dir=stage))
+            check_no_folder(folder / path.name for path in staged)
+            with _interruptions_held_back():
+                _move(staged, folder, kept)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
+
+
+def _move(staged: Iterable[Path], folder: Path, kept: Path) -> None:
+    """Move all files into ``folder``, or none: what they replace is kept in ``kept`` until all have moved."""
+    moved: list[Path] = []
+    try:
+        for path in staged:
+            target = folder / path.name
+            _keep(target, kept / path.name)
+            path.replace(target)
+            moved.append(target)
+    except BaseException:
+        for target in moved:
+            _restore(kept / target.name, target)
+        raise
+
+
+def _keep(target: Path, place: Path) -> None:
+    """Give what is at ``target``, if anything, a second name, so that at no moment there is nothing under the first."""
+    if not os.path.lexists(target):
+        return
+    try:
+        os.link(target, place, follow_symlinks=False)
+    except (OSError, NotImplementedError):  # a file system without hard links
+        shutil.copy2(target, place, follow_symlinks=False)
+
+
+def _restore(place: Path, target: Path) -> None:
+    with suppress(OSError):  # the failure that led here is the one to report
+        if os.path.lexists(place):
+            place.replace(target)
+        else:
+            target.unlink()
+
+
+@contextmanager
+def _interruptions_held_back() -> Iterator[None]:
+    """Let a request to stop wait until the block is done.
+
+    Not by a signal mask: that is one thread's, and a runtime's thread would take the signal for this one.
+    """
+    if threading.current_thread() is not threading.main_thread():  # Python's handlers run in the main thread alone
+        yield
+        return
+    held: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in HELD_BACK}
+    handlers = {number: handler for number, handler in handlers.items() if handler is not None}  # None: not Python's
+    try:
+        for number in handlers:
+            signal.signal(number, lambda number, _: held.append(number))
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if held:
+        signal.raise_signal(held[0])
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import pytest
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.bench import bench_models
 from dcd_deploy.benchmarks.compare import latency, ratio
+from dcd_deploy.benchmarks.environment import core_count
 from dcd_deploy.benchmarks.measure import MeasureConfig, Measurement, measure_interleaved
 from dcd_deploy.errors import MissingDependencyError, ModelFileError, OptionError
 
@@ -97,3 +98,24 @@ def test_what_cannot_be_compared(digits_export, tmp_path, small_checkpoint):
     (tmp_path / "noise.onnx").write_bytes(b"noise")
     with pytest.raises(ModelFileError):
         bench_models(digits_export.artifact.path, tmp_path / "noise.onnx")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch": 3}, "expected --batch 1, which is fixed in the file, found 3"),
+        ({"batch": 0}, "expected a --batch of at least one"),
+        ({"min_seconds": -1}, "expected --min-seconds as a number of seconds, at least 0, found -1"),
+        ({"min_seconds": float("inf")}, "--min-seconds"),
+        ({"threads": 4096}, f"at most one for each of the {core_count()} cores, found 4096"),
+    ],
+)
+def test_what_cannot_be_measured(digits_export, options, message):
+    with pytest.raises(OptionError, match=message):
+        commands.bench(digits_export.files[0].artifact.path, **options)
+
+
+def test_a_twin_made_for_the_run_is_named_so(digits_export, tmp_path):
+    alone = tmp_path / "alone.onnx"
+    alone.write_bytes(digits_export.files[0].artifact.path.read_bytes())
+    assert commands.bench(alone, min_seconds=0.1).baseline == "static twin (made for this run)"

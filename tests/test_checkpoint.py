@@ -77,6 +77,7 @@ def test_averaged_copy_only_when_asked_for(tmp_path, state):
     torch.save({"state_dict": state, "ema": averaged}, path)
     assert torch.equal(read_checkpoint(path).state_dict["conv1.weight"], state["conv1.weight"])
     assert read_checkpoint(path, ema=True).state_dict["conv1.weight"].unique() == 1
+    assert read_checkpoint(path).has_average
     torch.save({"state_dict": state}, path)
     with pytest.raises(CheckpointError, match="averaged .EMA. copy under state_dict_ema or .* found 'state_dict'"):
         read_checkpoint(path, ema=True)
@@ -113,9 +114,10 @@ def test_a_hostile_pickle_is_not_executed(tmp_path):
     path.write_bytes(pickle.dumps(content, protocol=2))
     with pytest.raises(CheckpointError, match=refusal):
         read_checkpoint(path)
-    path.write_bytes(pickle.dumps(content, protocol=5))  # which torch.save never writes
-    with pytest.raises(CheckpointError, match="it is none, or is damaged"):
-        read_checkpoint(path)
+    for protocol in (3, 4, 5):  # which torch.save never writes, and remarks on
+        path.write_bytes(pickle.dumps(content, protocol=protocol))
+        with pytest.raises(CheckpointError, match=refusal):  # a warning would be an error of its own here
+            read_checkpoint(path)
     assert not witness.exists()
     pickle.loads(pickle.dumps(content))  # the file would have done it
     assert witness.exists()
@@ -136,8 +138,9 @@ def test_truncated(tmp_path, small_checkpoint, share):
     whole = small_checkpoint.read_bytes()
     path = tmp_path / "cut.pth.tar"
     path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(CheckpointError, match="damaged or cut off"):
+    with pytest.raises(CheckpointError, match=r"damaged or cut off( \(Py\w+ failed reading [\w :]+\); |; )") as caught:
         read_checkpoint(path)
+    assert "miniz" not in str(caught.value)
 
 
 def test_truncated_safetensors(tmp_path, state):

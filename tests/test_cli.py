@@ -17,7 +17,7 @@ from conftest import DIGITS
 from dcd_deploy import __version__
 from dcd_deploy.errors import INTERRUPTED, exit_codes
 
-COMMAND = [sys.executable, "-m", "dcd_deploy.cli"]
+COMMAND = [sys.executable, "-m", "dcd_deploy"]
 QUICK = ["--input-size", "32"]
 
 
@@ -155,7 +155,7 @@ BAD_CHECKPOINTS = {
     "another network": (
         lambda path, state: torch.save({"encoder.weight": torch.ones(3)}, path),
         5,
-        ["no known network", "unexpected"],
+        ["is of no known network", "mobilenetv2_dcd"],
     ),
 }
 
@@ -202,6 +202,9 @@ BAD_OPTIONS = {
     "mean": (["--mean", "0.5"], 8, ["expected --mean as three numbers"]),
     "std": (["--std", "0,1,1"], 8, ["expected positive --std"]),
     "resize": (["--resize", "20"], 8, ["expected --resize of at least"]),
+    "no resize": (["--resize", "0"], 8, ["expected --resize as a whole number"]),
+    "no width": (["--width-mult", "0"], 8, ["expected --width-mult as a number, more than 0"]),
+    "input too large": (["--input-size", "99999"], 8, ["at most 4096×4096"]),
     "tolerance": (["--tolerance", "7"], 8, ["expected a --tolerance between 0 and 1"]),
     "tight tolerance": (["--tolerance", "1e-12"], 9, ["it would pass at"]),
     "name": (["--name", "../escaped"], 8, ["expected a --name of letters"]),
@@ -229,6 +232,15 @@ def test_inspect_lists_every_key_that_differs(tmp_path, small_network):
     listed = [line.split() for line in done.stdout.splitlines()]
     assert all(["missing", key] in listed for key in missing)
     assert ["unexpected", "extra.weight"] in listed
+    assert "dcd-deploy inspect" not in done.stderr, "it is what was run"
+
+
+def test_export_lists_ten_keys_and_sends_to_inspect(tmp_path, small_network):
+    torch.save({key: v for key, v in small_network.state_dict().items() if "bn" not in key}, tmp_path / "net.pth")
+    done = dcd_deploy("export", tmp_path / "net.pth", "--out", tmp_path)
+    refused(done, 5, "nearest is resnet10_dcd", f"'dcd-deploy inspect {tmp_path}/net.pth' lists them all")
+    assert sum(line.startswith("missing") for line in done.stdout.splitlines()) == 10
+    assert "more; 'dcd-deploy inspect' lists them all" in done.stdout
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, small_checkpoint):
@@ -291,6 +303,62 @@ def test_interrupted(tmp_path, digits_checkpoint, stage, signal_number):
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
 
 
+def test_interrupted_while_it_loads(digits_checkpoint):
+    """From the first line of ours on there is one line, and 130, whatever is being imported."""
+    code = "import sys; from dcd_deploy.__main__ import main; print('!', flush=True); main()"
+    for i in range(16):
+        command = [sys.executable, "-c", code, "inspect", digits_checkpoint, "--input-size", "32"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            process.stdout.readline()
+            time.sleep(0.005 + 0.025 * i)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors.count("\n")) == (INTERRUPTED, 1), errors
+        assert errors.startswith("dcd-deploy: error: interrupted")
+
+
+def test_an_interruption_that_a_library_swallowed():
+    code = """
+import signal, sys
+from dcd_deploy import cli, commands
+
+def swallow(*args, **kwargs):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        END
+
+commands.inspect = swallow
+sys.argv[1:] = ["inspect", "x"]
+cli.main()
+"""
+    for end in ("pass", "raise RecursionError"):
+        done = subprocess.run(
+            [sys.executable, "-c", code.replace("END", end)], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (INTERRUPTED, ""), done.stderr
+        assert done.stderr.startswith("dcd-deploy: error: interrupted")
+
+
+@pytest.mark.parametrize("module", ["dcd_deploy", "dcd_deploy.cli"])
+def test_both_modules_run(module):
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"dcd-deploy {__version__}\n"
+
+
+def test_the_threads_of_torch_wait_without_spinning():
+    code = """
+import atexit, os, sys
+from dcd_deploy.cli import main
+atexit.register(lambda: print(os.environ["OMP_WAIT_POLICY"]))
+sys.argv[1:] = ["--version"]
+main()
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split()[-1] == "PASSIVE"
+
+
 def test_a_defect_of_ours_is_one_line_too(small_checkpoint, tmp_path):
     code = (
         "import sys; from dcd_deploy import cli, commands; commands.inspect = lambda *a, **k: 1 / 0; "
@@ -329,3 +397,23 @@ def test_output_that_nobody_reads_or_that_has_no_room(digits_export):
         done = subprocess.run([*COMMAND, "inspect", path], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 10, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_a_reader_that_left_is_no_error(digits_checkpoint, as_json):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [*COMMAND, "inspect", digits_checkpoint, "--input-size", "32", *as_json]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_nobody_follows_the_progress(digits_export):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [*COMMAND, "verify", digits_export.files[0].artifact.path]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=writing, text=True, check=False)
+    os.close(writing)
+    assert done.returncode == 0
+    assert "self-check on" in done.stdout

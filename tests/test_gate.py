@@ -1,6 +1,8 @@
 """The gate catches what it is there for: planted faults, each of which must fail."""
 
 import itertools
+import json
+import math
 import re
 
 import numpy as np
@@ -12,14 +14,15 @@ from golden_cases import load_module
 from onnx import numpy_helper
 
 from dcd_deploy import commands
-from dcd_deploy.artifacts import Preprocessing
+from dcd_deploy.artifacts import METADATA_KEY, Preprocessing
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export import build as build_module
 from dcd_deploy.export import build_onnx as build_onnx_module
+from dcd_deploy.export import reference as reference_module
 from dcd_deploy.export.build import BuildConfig, reference_for
 from dcd_deploy.export.build_onnx import build_onnx
-from dcd_deploy.export.reference import generated_reference, make_reference, run_torch
-from dcd_deploy.export.verify import FLOAT32_TOLERANCE, Comparison, compare, new_report
+from dcd_deploy.export.reference import CONTRASTS, generated_reference, make_reference, run_torch
+from dcd_deploy.export.verify import FLOAT32_TOLERANCE, Comparison, VerificationReport, compare, new_report
 from dcd_deploy.models.deploy.network import to_deploy
 from dcd_deploy.models.dynamic import DynamicLayer
 from dcd_deploy.models.spec import NetworkSpec
@@ -282,3 +285,50 @@ def test_checkpoint_of_another_class_count(tmp_path, digits_export):
     path = save_checkpoint(tmp_path / "seven.pth.tar", network)
     with pytest.raises(VerificationError, match="the checkpoint has 7 classes, the model 10"):
         commands.verify(digits_export.artifact.path, checkpoint=path)
+
+
+def test_a_contrast_without_numbers_is_not_the_best(monkeypatch, small_network):
+    honest = reference_module._outputs_and_error
+    errors = iter((math.nan, 0.5, 0.1))
+    monkeypatch.setattr(reference_module, "_outputs_and_error", lambda *a: (honest(*a)[0], next(errors)))
+    reference = generated_reference(small_network, Preprocessing.for_size(32, 32), FLOAT32_TOLERANCE)
+    assert (reference.contrast, reference.float32_error) == (CONTRASTS[2], 0.1)
+
+
+def test_a_file_cannot_choose_its_own_tolerance(tmp_path, digits_export, digits_checkpoint):
+    model = onnx.load(digits_export.files[0].artifact.path)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    card = json.loads(properties[METADATA_KEY])
+    card["reference"]["tolerance"] = 0.04
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(card)})
+    tensor = next(t for t in model.graph.initializer if t.name.endswith("attention.phi.weight"))
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(FACTOR), tensor.name))
+    path = tmp_path / "lax.onnx"
+    onnx.save(model, path)
+    with pytest.raises(VerificationError, match=r"within 5.0e-05.*itself states a tolerance of 4.0e-02"):
+        commands.verify(path)
+    with pytest.raises(VerificationError, match="within 5.0e-05"):
+        commands.verify(path, checkpoint=digits_checkpoint)
+    assert commands.verify(path, tolerance=0.04).passed
+    assert commands.verify(path, checkpoint=digits_checkpoint, tolerance=0.04).passed
+
+
+def test_another_checkpoint_is_said_first_and_an_averaged_copy_named(tmp_path, digits_export, digits_checkpoint):
+    content = torch.load(digits_checkpoint, weights_only=True)
+    content["ema"] = dict(content["state_dict"])
+    content["state_dict"] = {key: value * 1.5 for key, value in content["state_dict"].items()}
+    torch.save(content, tmp_path / "both.pth.tar")
+    path = digits_export.files[0].artifact.path
+    with pytest.raises(VerificationError, match=r"^the model was made from another checkpoint .*try --ema$"):
+        commands.verify(path, checkpoint=tmp_path / "both.pth.tar")
+    assert commands.verify(path, checkpoint=tmp_path / "both.pth.tar", ema=True).passed
+
+
+def test_only_a_restless_network_is_called_so():
+    report = VerificationReport("pictures", 4, 1.0, 1e-7, None)
+    tight = Comparison("stage", "one by one", 1e-6, 1e-6, 1.0, 1.0, 1e-12)
+    with pytest.raises(VerificationError) as caught:
+        report.with_comparisons(tight)
+    assert "amplifies rounding" not in str(caught.value)
+    with pytest.raises(VerificationError, match="amplifies rounding"):
+        VerificationReport("pictures", 4, 1.0, 1e-4, None).with_comparisons(tight)

@@ -11,6 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "dcd_deploy"
 # room → the rooms that it may import from, besides itself
 ALLOWED = {
     "errors": set(),
+    "interruption": {"errors"},
+    "values": {"errors"},
     "optional": {"errors"},
     "progress": set(),
     "files": {"errors"},
@@ -34,9 +36,9 @@ ALLOWED["export"] = {
 ALLOWED["benchmarks"] = {"errors", "progress", "files", "artifacts", "runtimes"}
 ALLOWED["commands"] = set(ALLOWED)
 ALLOWED["reports"] = set(ALLOWED) - {"commands"}
-ALLOWED["cli_values"] = {"errors"}
-ALLOWED["cli_outcome"] = {"errors", "reports", "export", "models"}
+ALLOWED["cli_outcome"] = {"errors", "interruption", "reports", "export", "models"}
 ALLOWED["cli"] = set(ALLOWED)
+ALLOWED["__main__"] = {"cli", "interruption"}
 HEAVY = {"torch", "onnx", "onnxsim", "onnxscript", "safetensors", "litert_torch", "ai_edge_litert"}
 MAY_BE_HEAVY = {"models", "export"}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dcd_deploy.errors import CheckpointMismatchError, UnknownNameError
+from dcd_deploy.errors import CheckpointMismatchError, OptionError, UnknownNameError
 from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.models.fit import compare, fit
 from dcd_deploy.models.infer import SpecOverrides
@@ -96,5 +96,28 @@ def test_a_foreign_network_gets_its_nearest():
 
 def test_tensors_of_nothing_known():
     checkpoint = Checkpoint(Path("net.pth"), "", {"encoder.weight": torch.ones(2, 2)}, "test")
-    with pytest.raises(CheckpointMismatchError, match="no known network"):
+    message = "is of no known network: .* mobilenetv2_dcd, .*resnet152, found encoder.weight and no key of any"
+    with pytest.raises(CheckpointMismatchError, match=message) as caught:
         fit(checkpoint)
+    assert "nearest" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("width_mult", 0),
+        ("width_mult", -1.0),
+        ("width_mult", float("nan")),
+        ("fc_squeeze", 0),
+        ("fc_squeeze", 8.5),
+        ("num_classes", 0),
+        ("num_classes", "10"),
+        ("dropout", -0.1),
+        ("dropout", 2),
+    ],
+)
+def test_what_no_network_has_is_refused(name, value):
+    option = name.replace("_", "-")
+    with pytest.raises(OptionError, match=f"expected --{option} as a .*number, .* found"):
+        SpecOverrides(**{name: value})
+    assert SpecOverrides(dropout=0).dropout == 0

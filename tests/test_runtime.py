@@ -177,12 +177,15 @@ HOSTILE_CARDS = {
     "other shapes": setting("input", "shape", value=[1, 3, 224, 224]),
     "ragged reference": setting("reference", "logits", value=[[1.0], [1.0, 2.0]]),
     "text in reference": setting("reference", "range", value="1"),
+    "no tolerance": setting("reference", "tolerance", value=0),
+    "any error tolerated": setting("reference", "tolerance", value=1),
+    "negative tolerance": setting("reference", "tolerance", value=-0.1),
 }
 
 
 @pytest.mark.parametrize("change", HOSTILE_CARDS.values(), ids=HOSTILE_CARDS)
 def test_a_hostile_description_is_refused(tmp_path, digits_export, change):
-    path = rewritten(tmp_path, digits_export.artifact.path, change)
+    path = rewritten(tmp_path, digits_export.files[0].artifact.path, change)
     with pytest.raises(ModelFileError) as caught:
         open_model(path)
     assert "\n" not in str(caught.value)
@@ -298,3 +301,12 @@ def test_a_missing_package_names_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'dcd-deploy\[image\]'"):
         require("PIL.Image")
+
+
+@pytest.mark.parametrize("picture", ["x.png", None, [[0]]])
+def test_what_is_no_array_is_told_how_to_become_one(digits_export, picture):
+    model = open_model(digits_export.files[0].artifact.path)
+    with pytest.raises(OptionError, match=r"array \(height, width, 3\) of uint8, found .*pictures.read_picture"):
+        model.predict(picture)
+    with pytest.raises(OptionError, match=r"expected images of shape \(N, 3, H, W\)"):
+        model.run(picture)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dcd_deploy.benchmarks.compare import Latency, Ratio, latency, ratio
-from dcd_deploy.benchmarks.environment import Environment, read_environment
+from dcd_deploy.benchmarks.environment import Environment, core_count, read_environment
 from dcd_deploy.benchmarks.measure import MeasureConfig, Measurement, Run, measure_interleaved
 from dcd_deploy.errors import OptionError
 from dcd_deploy.progress import Progress, silent
@@ -17,6 +17,7 @@ from dcd_deploy.runtimes.model import Model, open_model
 
 SCHEMA = 1
 MODEL, BASELINE = "model", "baseline"
+MADE_TWIN = "static twin (made for this run)"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class BenchResult:
 
     model: str
     baseline: str | None
+    runtime: str
     batch: int
     threads: int
     latencies: dict[str, Latency]
@@ -40,24 +42,23 @@ def bench_models(
     baseline: Path | None = None,
     *,
     threads: int = 1,
-    batch: int = 1,
+    batch: int | None = None,
     config: MeasureConfig | None = None,
     progress: Progress = silent,
 ) -> BenchResult:
-    """Measure ``model`` beside ``baseline`` with ``threads`` threads; ``batch`` counts where the file leaves it free.
+    """Measure ``model`` beside ``baseline`` with ``threads`` threads; ``batch`` is for files that leave it free.
 
     Raises:
-        OptionError: a count is below one, or the two files take different inputs.
+        OptionError: a count is out of range, the file's batch is another, or the two files take different inputs.
         InputFileError, ModelFileError: a file cannot be opened or run.
     """
-    if threads < 1 or batch < 1:
-        raise OptionError(f"expected at least one thread and a batch of at least one, found {threads} and {batch}")
+    check_threads(threads)
     config = config or MeasureConfig()
     environment = read_environment()
     paths = {MODEL: model} if baseline is None else {MODEL: model, BASELINE: baseline}
     with progress("open models"):
         opened = {role: open_model(path, threads=threads) for role, path in paths.items()}
-    shapes = {role: _shape(opened_model, batch) for role, opened_model in opened.items()}
+    shapes = {role: input_shape(opened_model, batch) for role, opened_model in opened.items()}
     if len(set(shapes.values())) != 1:
         raise OptionError(f"expected models with the same input, found {shapes}; export both at one size and batch")
     with progress("measure in turns"):
@@ -65,6 +66,7 @@ def bench_models(
     return BenchResult(
         model=str(model),
         baseline=None if baseline is None else str(baseline),
+        runtime=opened[MODEL].session.runtime,
         batch=shapes[MODEL][0],
         threads=threads,
         latencies={m.name: latency(m) for m in measured},
@@ -75,14 +77,33 @@ def bench_models(
     )
 
 
-def _shape(model: Model, batch: int) -> tuple[int, ...]:
-    """Return the shape (N, 3, H, W) of a model's input, whichever layout its file has."""
+def check_threads(threads: int) -> None:
+    """Raise OptionError unless there is a core for each thread: more would wait for each other."""
+    cores = core_count()
+    if not isinstance(threads, int) or not 1 <= threads <= cores:
+        raise OptionError(
+            f"expected at least one thread and at most one for each of the {cores} cores, found {threads}"
+        )
+
+
+def input_shape(model: Model, batch: int | None) -> tuple[int, ...]:
+    """Return the shape (N, 3, H, W) of a model's input, whichever layout its file has; N is ``batch`` where it is free.
+
+    Raises:
+        OptionError: ``batch`` is below one or not the file's own, or the file leaves its input size free.
+    """
+    if batch is not None and (not isinstance(batch, int) or batch < 1):
+        raise OptionError(f"expected a --batch of at least one, found {batch!r}")
     shape = model.session.inputs[0].shape
     if is_channels_last(shape):
         shape = (shape[0], shape[3], *shape[1:3])
     if None in shape[1:]:
         raise OptionError(f"expected a model whose input size is fixed, found {shape}; export it with --input-size")
-    return tuple(batch if size is None else size for size in shape)
+    if batch is not None and shape[0] not in (None, batch):
+        raise OptionError(
+            f"expected --batch {shape[0]}, which is fixed in the file, found {batch}; export it with --batch dynamic"
+        )
+    return tuple(batch or 1 if size is None else size for size in shape)
 
 
 def _runner(model: Model, shape: tuple[int, ...]) -> Run:

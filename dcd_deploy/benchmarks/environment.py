@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("dcd-deploy", "onnxruntime", "numpy")
+PACKAGES = ("dcd-deploy", "onnxruntime", "ai-edge-litert", "tflite-runtime", "numpy")
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "amx_tile", "asimd", "asimddp", "i8mm", "sve")
 
 
@@ -34,13 +34,18 @@ def read_environment() -> Environment:
     return Environment(
         cpu=info.get("model name") or platform.processor() or platform.machine(),
         features=tuple(feature for feature in FEATURES if feature in flags),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=core_count(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
         packages={name: found for name in PACKAGES if (found := _version(name))},
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def core_count() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpuinfo() -> dict[str, str]:

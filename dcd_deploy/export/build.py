@@ -13,16 +13,10 @@ from typing import Any
 
 from torch import nn
 
-from dcd_deploy.artifacts import ModelCard, Preprocessing, TensorSpec
+from dcd_deploy.artifacts import FLOAT32_TOLERANCE, ModelCard, Preprocessing, TensorSpec
 from dcd_deploy.export.reference import TrainReference, generated_reference, make_reference, run_torch
 from dcd_deploy.export.stats import GraphStats
-from dcd_deploy.export.verify import (
-    DEPLOY_TOLERANCE,
-    FLOAT32_TOLERANCE,
-    VerificationReport,
-    compare,
-    new_report,
-)
+from dcd_deploy.export.verify import DEPLOY_TOLERANCE, VerificationReport, compare, new_report
 from dcd_deploy.models.deploy.network import DeployNetwork, to_deploy
 from dcd_deploy.models.deploy.target import Target
 from dcd_deploy.progress import Progress

@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
+from dcd_deploy.errors import UnknownNameError
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
+from dcd_deploy.models.deploy.network import check_lowering
+from dcd_deploy.models.sizes import check_input_size
 from dcd_deploy.progress import Progress
+from dcd_deploy.samples import inputs_from_file
+
+
+def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
+    """Refuse, before any work, settings that a stage would refuse after it.
+
+    Raises:
+        OptionError, UnknownNameError: a setting is not one that these formats have.
+        InputFileError: the samples are missing, or are no such pictures.
+    """
+    from dcd_deploy.export.to_tflite import LAYOUTS
+
+    settings = config.preprocessing
+    check_input_size(settings.height, settings.width)
+    check_lowering(config.lowering)
+    if config.layout not in LAYOUTS:
+        raise UnknownNameError("layout", config.layout, LAYOUTS)
+    if "onnx" in formats:
+        from dcd_deploy.export.to_onnx import check_opset
+
+        check_opset(config.opset)
+    if "tflite" in formats:
+        from dcd_deploy.export.build_tflite import check_tflite_options
+
+        check_tflite_options(config)
+    if config.samples is not None:
+        inputs_from_file(config.samples, settings.height, settings.width)
 
 
 def build(

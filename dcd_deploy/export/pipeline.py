@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from dcd_deploy.export.build import BuildConfig, BuiltModel, reference_for
 from dcd_deploy.export.describe import describe_export, describe_model
 from dcd_deploy.export.formats import build
 from dcd_deploy.export.twin import build_twins, twin_content
-from dcd_deploy.files import check_writable, staging
+from dcd_deploy.files import check_no_folder, check_writable, staging
 from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.models.fit import load_network
 from dcd_deploy.models.sizes import check_input_size
@@ -37,6 +38,14 @@ class ExportConfig:
     def baseline_path(self, format: str) -> Path:
         """Its static twin."""
         return self.out / f"{self.name}-static.{format}"
+
+    def targets(self) -> Iterator[Path]:
+        """Every file that will be written."""
+        for format in self.formats:
+            model = self.model_path(format)
+            yield from (model, model.with_name(f"{model.name}.json"))
+            if self.with_baseline:
+                yield self.baseline_path(format)
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,7 @@ def export_checkpoint(
     start = time.perf_counter()
     check_input_size(config.build.preprocessing.height, config.build.preprocessing.width)
     check_writable(config.out)
+    check_no_folder(config.targets())
     with progress("load weights"):
         network = load_network(checkpoint, spec)
     with progress("reference outputs in float64"):

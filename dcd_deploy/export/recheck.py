@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dcd_deploy.artifacts import ModelCard
+from dcd_deploy.artifacts import FLOAT32_TOLERANCE, ModelCard
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.build import BuildConfig, reference_for
-from dcd_deploy.export.verify import FLOAT32_TOLERANCE, VerificationReport, compare
+from dcd_deploy.export.verify import VerificationReport, compare
 from dcd_deploy.models.checkpoint import Checkpoint, read_checkpoint
 from dcd_deploy.models.fit import fit, load_network
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.model import Model
+from dcd_deploy.samples import inputs_from_file
 
 
 def verify_against_checkpoint(
@@ -25,32 +26,54 @@ def verify_against_checkpoint(
 ) -> VerificationReport:
     """Compare an opened model with the network that the checkpoint file holds.
 
+    Without a ``tolerance`` it is the file's own, but never more than ``FLOAT32_TOLERANCE``: the file is what is on
+    trial.
+
     Raises:
-        VerificationError: it computes something else; the message says so if the file was made from another checkpoint.
+        VerificationError: it computes something else; the message begins by saying so if the file was made from
+            another checkpoint.
     """
     card = model.described()
-    tolerance = tolerance or (card.reference.tolerance if card.reference else FLOAT32_TOLERANCE)
+    config = _config(card, tolerance, samples)
+    if samples is not None:
+        inputs_from_file(samples, card.preprocessing.height, card.preprocessing.width)
     with progress("read checkpoint"):
         loaded = read_checkpoint(checkpoint, ema=ema)
         spec = fit(loaded)
         network = load_network(loaded, spec)
-    if model.session.outputs[0].shape[1] not in (None, spec.num_classes):
-        raise VerificationError(
-            f"the checkpoint has {spec.num_classes} classes, the model {model.session.outputs[0].shape[1]}"
-        )
-    config = BuildConfig(card.preprocessing, batch=card.input.shape[0], tolerance=tolerance, samples=samples)
-    with progress("reference outputs in float64"):
-        checked = reference_for(network, config)
-    with progress("verify the model"):
-        comparisons = compare("model file", model.session.run, checked.reference, tolerance, config.batch)
     try:
-        return checked.report.with_comparisons(*comparisons)
+        _check_classes(model, spec.num_classes)
+        with progress("reference outputs in float64"):
+            checked = reference_for(network, config)
+        with progress("verify the model"):
+            found = compare("model file", model.session.run, checked.reference, config.tolerance, config.batch)
+        return checked.report.with_comparisons(*found)
     except VerificationError as error:
-        raise VerificationError(f"{error}{_other_checkpoint(card, loaded)}", error.report) from error
+        message = f"{_other_checkpoint(card, loaded)}{error}{_other_copy(loaded, ema=ema)}"
+        raise VerificationError(message, error.report) from error
+
+
+def _config(card: ModelCard, tolerance: float | None, samples: Path | None) -> BuildConfig:
+    if tolerance is None:
+        tolerance = card.reference.limit if card.reference else FLOAT32_TOLERANCE
+    return BuildConfig(card.preprocessing, batch=card.input.shape[0], tolerance=tolerance, samples=samples)
+
+
+def _check_classes(model: Model, classes: int) -> None:
+    found = model.session.outputs[0].shape[1]
+    if found not in (None, classes):
+        raise VerificationError(f"the checkpoint has {classes} classes, the model {found}; give the one it was made of")
 
 
 def _other_checkpoint(card: ModelCard, checkpoint: Checkpoint) -> str:
     if card.checkpoint_sha256 == checkpoint.sha256:
         return ""
     made_from, given = card.checkpoint_sha256[:12], checkpoint.sha256[:12]
-    return f"; the model was made from another checkpoint (sha256 {made_from}…, not {given}…)"
+    return f"the model was made from another checkpoint (sha256 {made_from}…, not {given}…): "
+
+
+def _other_copy(checkpoint: Checkpoint, *, ema: bool) -> str:
+    if not checkpoint.has_average:
+        return ""
+    advice = "leave out --ema" if ema else "try --ema"
+    return f"; the checkpoint also holds {'a trained' if ema else 'an averaged'} copy of the weights: {advice}"

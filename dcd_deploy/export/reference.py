@@ -11,6 +11,7 @@ How far that moves the outputs says how well the inputs would show it.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,7 +77,8 @@ def generated_reference(network: nn.Module, preprocessing: Preprocessing, tolera
         tried.append((error, contrast, images, outputs))
         if error <= REPRODUCIBLE * tolerance:
             break
-    error, contrast, images, outputs = min(tried, key=lambda one: one[0])
+    # no comparison with NaN is true, so that min() would keep a NaN that comes first
+    error, contrast, images, outputs = min(tried, key=lambda one: math.inf if math.isnan(one[0]) else one[0])
     return TrainReference(images, outputs, measure_sensitivity(network, images, outputs), error, contrast)
 
 
@@ -89,9 +91,10 @@ def make_reference(network: nn.Module, images: Images) -> TrainReference:
 def _outputs_and_error(network: nn.Module, images: Images) -> tuple[Outputs, float]:
     """Return the outputs in float64, and how far float32 is from them, relative to their range."""
     outputs = run_torch(network, images)
-    spread = float(np.ptp(outputs))
     single = run_torch(copy.deepcopy(network).float(), images)
-    return outputs, float(np.abs(single - outputs).max()) / spread if spread else float("nan")
+    with np.errstate(invalid="ignore"):  # infinite outputs make NaN, which ranks last
+        spread = float(np.ptp(outputs))
+        return outputs, float(np.abs(single - outputs).max()) / spread if spread else math.nan
 
 
 def run_torch(network: nn.Module, images: Images) -> Outputs:
@@ -146,7 +149,8 @@ def _frozen_effect(network: nn.Module, images: Images, outputs: Outputs, heads: 
 
     with _hooked(heads, lambda _: freeze):
         frozen = run_torch(network, images)
-    return float(np.abs(frozen - outputs).max() / np.ptp(outputs))
+    with np.errstate(invalid="ignore", divide="ignore"):  # such outputs are refused by name in ``new_report``
+        return float(np.abs(frozen - outputs).max() / np.ptp(outputs))
 
 
 @contextmanager

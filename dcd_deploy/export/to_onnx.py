@@ -42,11 +42,7 @@ def to_onnx(
         OptionError: the opset is not among ``OPSETS``.
         ExportError: the exporter refused the network, or gave another opset than was asked for.
     """
-    if opset not in OPSETS:
-        raise OptionError(
-            f"expected an opset in {OPSETS.start}..{OPSETS.stop - 1}, the ones that come out right, found {opset}; "
-            "choose another --opset"
-        )
+    check_opset(opset)
     program = _trace(deployable(deploy), height, width, batch, opset)
     raw = onnx.ModelProto()
     raw.CopyFrom(program.model_proto)
@@ -56,6 +52,15 @@ def to_onnx(
     if found != opset:
         raise ExportError(f"expected a model of opset {opset}, but the exporter gave {found}; choose another --opset")
     return TracedOnnx(raw, tidied)
+
+
+def check_opset(opset: int) -> None:
+    """Raise OptionError unless the opset is among ``OPSETS``."""
+    if opset not in OPSETS:
+        raise OptionError(
+            f"expected an opset in {OPSETS.start}..{OPSETS.stop - 1}, the ones that come out right, found {opset}; "
+            "choose another --opset"
+        )
 
 
 def _trace(network: nn.Module, height: int, width: int, batch: int | None, opset: int) -> torch.onnx.ONNXProgram:

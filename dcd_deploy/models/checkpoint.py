@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import pickletools
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -40,6 +42,10 @@ HARMLESS: list[Any] = [
     *{type(np.dtype(kind)) for kind in ("float16", "float32", "float64", "int32", "int64")},
 ]
 
+PICKLE = b"\x80"
+LARGEST_SCAN = 64 * 1024**2  # of a pickle that is looked through for names
+WEIGHTS_OWN = ("torch", "numpy", "collections")  # packages whose names are in every checkpoint
+
 SIGNATURES = {
     b"version https://git-lfs": "a Git LFS pointer; fetch the real file with 'git lfs pull'",
     b"<!DOCTYPE html": "an HTML page; download the file itself",
@@ -57,6 +63,7 @@ class Checkpoint:
     state_dict: dict[str, Tensor]
     source: str
     info: dict[str, str | int | float] = field(default_factory=dict)
+    has_average: bool = False  # whether the file also holds an averaged (EMA) copy
 
 
 def read_checkpoint(path: str | os.PathLike[str], *, ema: bool = False) -> Checkpoint:
@@ -69,7 +76,8 @@ def read_checkpoint(path: str | os.PathLike[str], *, ema: bool = False) -> Check
     path = existing_file(path, "a checkpoint (.pth.tar, .pt, .pth or .safetensors)")
     content = _load(path)
     state, source = _find_state(path, content, ema=ema)
-    return Checkpoint(path, sha256(path), _without_wrappers(path, state), source, _info(content))
+    average = any(_state_under(content, key) is not None for key in EMA_KEYS)
+    return Checkpoint(path, sha256(path), _without_wrappers(path, state), source, _info(content), average)
 
 
 def _load(path: Path) -> Any:
@@ -78,10 +86,11 @@ def _load(path: Path) -> Any:
     if start[8:9] == b"{" and not start.startswith(b"PK"):
         return _load_safetensors(path)
     try:
-        with torch.serialization.safe_globals(HARMLESS):
+        with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch remarks on foreign pickles before it refuses them
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(f"expected a checkpoint at '{path}', but {_reason(error, start)}") from error
+        raise CheckpointError(f"expected a checkpoint at '{path}', but {_reason(error, path, start)}") from error
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
@@ -95,11 +104,11 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _reason(error: Exception, start: bytes) -> str:
+def _reason(error: Exception, path: Path, start: bytes) -> str:
     text = str(error)
-    if forbidden := re.search(r"GLOBAL ([\w.]+)", text):
+    if forbidden := _forbidden_name(text, path, start):
         return (
-            f"it wants to load '{forbidden[1]}', which is not a weight and is never executed here; "
+            f"it wants to load '{forbidden}', which is not a weight and is never executed here; "
             "if you trust the file, save its state_dict alone with torch.save(network.state_dict(), ...)"
         )
     if "TorchScript" in text:
@@ -108,8 +117,42 @@ def _reason(error: Exception, start: bytes) -> str:
         if start.startswith(signature):
             return f"found {meaning}"
     if start.startswith(b"PK"):
-        return f"it is damaged or cut off ({text.splitlines()[0][:120]}); fetch it again"
+        return f"it is damaged or cut off ({_first_clause(text)}); fetch it again"
     return "it is none, or is damaged or cut off; expected what torch.save or safetensors writes"
+
+
+def _forbidden_name(text: str, path: Path, start: bytes) -> str | None:
+    """Return what the file would have loaded, from torch's refusal or, where torch gave up before, from the file."""
+    if named := re.search(r"GLOBAL ([\w.]+)", text):
+        return named[1]
+    if not start.startswith(PICKLE):
+        return None
+    with path.open("rb") as file:
+        return _foreign_name(file)
+
+
+def _foreign_name(file: BinaryIO) -> str | None:
+    """Return the first name in a pickle that weights have no use for; its instructions are read, not followed."""
+    texts: list[str] = []
+    try:
+        for instruction, argument, _ in pickletools.genops(file.read(LARGEST_SCAN)):
+            name = None
+            if instruction.name in ("GLOBAL", "INST"):
+                name = str(argument).replace(" ", ".")
+            elif instruction.name == "STACK_GLOBAL":
+                name = ".".join(texts[-2:])
+            elif isinstance(argument, str):
+                texts.append(argument)
+            if name and name.partition(".")[0] not in WEIGHTS_OWN:
+                return name
+    except Exception:  # noqa: BLE001 - a damaged pickle fails in any way, and names nothing
+        return None
+    return None
+
+
+def _first_clause(text: str) -> str:
+    """Return the first sentence of a torch message, without its remarks on itself."""
+    return re.split(r"\. | This is |\n", text, maxsplit=1)[0].strip()
 
 
 def _find_state(path: Path, content: Any, *, ema: bool) -> tuple[Mapping[str, Tensor], str]:
@@ -119,15 +162,19 @@ def _find_state(path: Path, content: Any, *, ema: bool) -> tuple[Mapping[str, Te
     if not ema and _is_state(content):
         return content, "bare state_dict"
     for key in EMA_KEYS if ema else STATE_KEYS:
-        inner = content.get(key)
-        if isinstance(inner, Mapping) and isinstance(nested := inner.get("state_dict"), Mapping):
-            inner = nested
-        if isinstance(inner, Mapping) and _is_state(inner):
+        if (inner := _state_under(content, key)) is not None:
             return inner, f"'{key}' of a dict"
     found = ", ".join(sorted(repr(str(key)) for key in content)[:12]) or "nothing"
     wanted = " or ".join(EMA_KEYS if ema else STATE_KEYS)
     what = "an averaged (EMA) copy under" if ema else "the weights under"
     raise CheckpointError(f"expected {what} {wanted} in '{path}', found {found}")
+
+
+def _state_under(content: Mapping[str, Any], key: str) -> Mapping[str, Tensor] | None:
+    inner = content.get(key)
+    if isinstance(inner, Mapping) and isinstance(nested := inner.get("state_dict"), Mapping):
+        inner = nested
+    return inner if isinstance(inner, Mapping) and _is_state(inner) else None
 
 
 def _is_state(value: object) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dcd_deploy.errors import CheckpointMismatchError, WeightValueError
 from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.models.infer import SpecOverrides, guess_specs
-from dcd_deploy.models.registry import build
+from dcd_deploy.models.registry import ARCHS, build
 from dcd_deploy.models.spec import NetworkSpec
 
 COUNTER = "num_batches_tracked"  # BatchNorm's own, which old checkpoints lack and evaluation does not use
@@ -32,6 +32,11 @@ class Mismatch:
     def fits(self) -> bool:
         """Whether there is no difference."""
         return not (self.missing or self.unexpected or self.wrong_shape)
+
+    @property
+    def foreign(self) -> bool:
+        """Whether there is not one key in common."""
+        return not (self.matched or self.wrong_shape)
 
     def describe(self) -> str:
         """Return the differences in one line: how many of each, and the first of them."""
@@ -61,8 +66,10 @@ def network_shapes(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
     return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
 
 
-def fit(checkpoint: Checkpoint, overrides: SpecOverrides | None = None) -> NetworkSpec:
+def fit(checkpoint: Checkpoint, overrides: SpecOverrides | None = None, *, send_to_inspect: bool = True) -> NetworkSpec:
     """Return the spec of the network that the checkpoint's tensors are.
+
+    The error's message sends its reader to ``inspect`` for all that differs, unless that is who asks.
 
     Raises:
         CheckpointMismatchError: they are none that is known (or not the one asked for); it carries the exact lists.
@@ -72,7 +79,8 @@ def fit(checkpoint: Checkpoint, overrides: SpecOverrides | None = None) -> Netwo
     nearest = _nearest(checkpoint, overrides)
     if nearest.fits:
         return nearest.spec
-    raise CheckpointMismatchError(_explain(checkpoint, overrides, nearest), nearest)
+    advice = _advice(checkpoint, overrides, send_to_inspect=send_to_inspect)
+    raise CheckpointMismatchError(_explain(checkpoint, overrides, nearest) + advice, nearest)
 
 
 def load_network(checkpoint: Checkpoint, spec: NetworkSpec) -> nn.Module:
@@ -96,17 +104,23 @@ def _nearest(checkpoint: Checkpoint, overrides: SpecOverrides) -> Mismatch:
 
 def _explain(checkpoint: Checkpoint, overrides: SpecOverrides, nearest: Mismatch) -> str:
     if overrides != SpecOverrides():
-        found = _nearest(checkpoint, SpecOverrides())
-        advice = (
-            f"the tensors are those of {found.spec.describe()}"
-            if found.fits
-            else "inspect the file without these options"
+        return f"'{checkpoint.path}' does not fit {nearest.spec.describe()}: {nearest.describe()}"
+    if nearest.foreign:
+        return (
+            f"'{checkpoint.path}' is of no known network: expected the keys of one of {', '.join(ARCHS)}, found "
+            f"{_first(nearest.unexpected)} and no key of any of them"
         )
-        head = f"'{checkpoint.path}' does not fit {nearest.spec.describe()}"
-    else:
-        advice = f"'dcd-deploy inspect {checkpoint.path}' lists them all"
-        head = f"'{checkpoint.path}' is no known network; the nearest is {nearest.spec.describe()}, but of its keys"
-    return f"{head}: {nearest.describe()}; {advice}"
+    head = f"'{checkpoint.path}' is no known network; the nearest is {nearest.spec.describe()}, but of its keys"
+    return f"{head}: {nearest.describe()}"
+
+
+def _advice(checkpoint: Checkpoint, overrides: SpecOverrides, *, send_to_inspect: bool) -> str:
+    if overrides != SpecOverrides():
+        found = _nearest(checkpoint, SpecOverrides())
+        if found.fits:
+            return f"; the tensors are those of {found.spec.describe()}"
+        return "; inspect the file without these options"
+    return f"; 'dcd-deploy inspect {checkpoint.path}' lists them all" if send_to_inspect else ""
 
 
 def _check_values(checkpoint: Checkpoint, key: str, tensor: Tensor) -> None:

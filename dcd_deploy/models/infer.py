@@ -7,14 +7,15 @@ same network (widths 0.35 and 0.36 do), the most usual one is named.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
+from dcd_deploy.errors import OptionError
 from dcd_deploy.models.geometry import mobilenet_geometry
 from dcd_deploy.models.mobilenetv2 import channel_plan
 from dcd_deploy.models.registry import check_arch
 from dcd_deploy.models.resnet import DEPTHS, Bottleneck
-from dcd_deploy.models.spec import DYNAMIC_SUFFIX, NetworkSpec
+from dcd_deploy.models.spec import DYNAMIC_SUFFIX, LARGEST, NetworkSpec
 
 T = TypeVar("T")
 Shapes = Mapping[str, tuple[int, ...]]
@@ -22,6 +23,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 USUAL_WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25, 0.1, 1.4, 1.3, 2.0)
 WIDTHS: tuple[float, ...] = (*USUAL_WIDTHS, *(i / 100 for i in range(5, 401)))
 SQUEEZES: tuple[int, ...] = (8, 16, 4, 32, *range(1, 129))
+WHOLE = ("fc_squeeze", "num_classes")
 SOME_DROPOUT = 0.1  # the rate is not stored, and plays no part after training
 
 
@@ -35,15 +37,34 @@ class SpecOverrides:
     num_classes: int | None = None
     dropout: float | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse at once what no network has.
+
+        Raises:
+            UnknownNameError: there is no such architecture.
+            OptionError: a number is out of its range.
+        """
+        if self.arch is not None:
+            check_arch(self.arch)
+        for entry in fields(self)[1:]:
+            _check_number(entry.name, getattr(self, entry.name), whole=entry.name in WHOLE)
+
+
+def _check_number(name: str, value: object, *, whole: bool) -> None:
+    if value is None or (name == "dropout" and value == 0):
+        return
+    kind = int if whole else int | float
+    if not isinstance(value, kind) or isinstance(value, bool) or not 0 < value <= LARGEST[name]:
+        smallest = "1 to" if whole else "more than 0, up to"
+        raise OptionError(
+            f"expected --{name.replace('_', '-')} as a {'whole ' * whole}number, {smallest} {LARGEST[name]:g}, "
+            f"found {value!r}; leave it out to take what the tensors say"
+        )
+
 
 def guess_specs(shapes: Shapes, overrides: SpecOverrides) -> list[NetworkSpec]:
-    """Return the best guess within each family that ``overrides`` allows; how well it fits is for ``fit`` to say.
-
-    Raises:
-        UnknownNameError: ``overrides.arch`` is not a known architecture.
-    """
+    """Return the best guess within each family that ``overrides`` allows; how well it fits is for ``fit`` to say."""
     if overrides.arch is not None:
-        check_arch(overrides.arch)
         return [_guess(overrides.arch, shapes, overrides)]
     suffix = DYNAMIC_SUFFIX if any(key.endswith("fc_phi.weight") for key in shapes) else ""
     return [_guess(arch + suffix, shapes, overrides) for arch in ("mobilenetv2", _nearest_resnet(shapes))]
@@ -52,10 +73,16 @@ def guess_specs(shapes: Shapes, overrides: SpecOverrides) -> list[NetworkSpec]:
 def _guess(arch: str, shapes: Shapes, overrides: SpecOverrides) -> NetworkSpec:
     index, classes = _classifier(shapes)
     mobile = arch.startswith("mobilenetv2")
-    width = overrides.width_mult or (_width(shapes) if mobile else 1.0)
-    squeeze = overrides.fc_squeeze or (_squeeze(shapes) if mobile and arch.endswith(DYNAMIC_SUFFIX) else 16)
-    dropout = overrides.dropout if overrides.dropout is not None else SOME_DROPOUT * (index > 0)
-    return NetworkSpec(arch, overrides.num_classes or classes, width, squeeze, dropout)
+    width, squeeze, dropout = overrides.width_mult, overrides.fc_squeeze, overrides.dropout
+    if overrides.num_classes is not None:
+        classes = overrides.num_classes
+    if width is None:
+        width = _width(shapes) if mobile else 1.0
+    if squeeze is None:
+        squeeze = _squeeze(shapes) if mobile and arch.endswith(DYNAMIC_SUFFIX) else 16
+    if dropout is None:
+        dropout = SOME_DROPOUT * (index > 0)
+    return NetworkSpec(arch, classes, width, squeeze, dropout)
 
 
 def _classifier(shapes: Shapes) -> tuple[int, int]:

@@ -37,5 +37,5 @@ def inspect_checkpoint(path: Path, height: int, width: int, *, ema: bool = False
         source=checkpoint.source,
         info=checkpoint.info,
         dtypes=dict(dtypes),
-        network=summarise(fit(checkpoint), height, width),
+        network=summarise(fit(checkpoint, send_to_inspect=False), height, width),
     )

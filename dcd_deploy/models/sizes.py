@@ -14,6 +14,7 @@ from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import NetworkSpec
 
 SMALLEST_INPUT = 32  # five halvings leave one pixel
+LARGEST_INPUT = 4096  # beyond it the float64 reference alone takes tens of gigabytes
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ def check_input_size(height: int, width: int) -> None:
         raise OptionError(
             f"expected an input size of at least {SMALLEST_INPUT}×{SMALLEST_INPUT}, found {height}×{width}; "
             "choose a larger --input-size"
+        )
+    if max(height, width) > LARGEST_INPUT:
+        raise OptionError(
+            f"expected an input size of at most {LARGEST_INPUT}×{LARGEST_INPUT}, found {height}×{width}; "
+            "choose a smaller --input-size"
         )
 
 

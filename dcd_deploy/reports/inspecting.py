@@ -14,7 +14,6 @@ from dcd_deploy.reports.terminal import line, show_table
 if TYPE_CHECKING:  # a model file is inspected where torch is not installed
     from dcd_deploy.export.onnx_file import OnnxFileSummary
     from dcd_deploy.export.tflite_summary import TfliteFileSummary
-    from dcd_deploy.models.fit import Mismatch
     from dcd_deploy.models.inspection import CheckpointSummary
     from dcd_deploy.models.summary import LayerSummary, NetworkSummary
 
@@ -96,16 +95,6 @@ def _show_card(screen: Console, summary: OnnxFileSummary | TfliteFileSummary) ->
         show_table(screen, "description", ("", ""), _card_rows(summary.card), left=2)
     for key, text in summary.metadata.items():
         line(screen, f"{key}: {text[:200]}")
-
-
-def show_mismatch(screen: Console, mismatch: Mismatch) -> None:
-    """Print every key by which a checkpoint differs from the nearest network."""
-    title = f"nearest known network: {mismatch.spec.describe()}, {mismatch.matched} keys agree"
-    rows = [("missing", key, "") for key in mismatch.missing]
-    rows += [("unexpected", key, "") for key in mismatch.unexpected]
-    shapes = mismatch.wrong_shape.items()
-    rows += [("wrong shape", key, f"expected {want}, found {have}") for key, (want, have) in shapes]
-    show_table(screen, title, ("", "key", ""), rows, left=3)
 
 
 def _layer_row(layer: LayerSummary) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -17,11 +18,19 @@ from dcd_deploy.reports.numbers import plain
 FILE_WIDTH = 120  # of tables that go into a file or a pipe
 
 
+class PipeConsole(Console):
+    """A console that leaves a broken pipe to ``cli_outcome``; rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error that rich is handling."""
+        raise  # noqa: PLE0704 - called within the handler
+
+
 def console(*, stderr: bool = False) -> Console:
     """Return a console that prints texts as they are: no markup, no guessing at numbers or links."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else FILE_WIDTH
-    return Console(file=stream, markup=False, highlight=False, emoji=False, width=width)
+    return PipeConsole(file=stream, markup=False, highlight=False, emoji=False, width=width)
 
 
 def line(screen: Console, text: str = "") -> None:
@@ -53,11 +62,23 @@ def live_progress(stage: str) -> Iterator[None]:
             yield
         screen.print(f"  {stage:<48}{time.perf_counter() - start:6.1f} s", style="dim")
         return
-    sys.stderr.write(f"  {stage:<48}")
-    sys.stderr.flush()
+    _say(f"  {stage:<48}")
     try:
         yield
     except BaseException:
-        sys.stderr.write("\n")
+        _say("\n")
         raise
-    sys.stderr.write(f"{time.perf_counter() - start:6.1f} s\n")
+    _say(f"{time.perf_counter() - start:6.1f} s\n")
+
+
+def discard(stream: TextIO) -> None:
+    """Send what else is written to ``stream`` nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _say(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except BrokenPipeError:  # nobody follows the progress; the work goes on
+        discard(sys.stderr)

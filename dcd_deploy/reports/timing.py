@@ -17,7 +17,7 @@ def show_bench(screen: Console, result: BenchResult) -> None:
         for role, t in result.latencies.items()
     ]
     threads = f"{result.threads} thread{'s' * (result.threads > 1)}"
-    title = f"onnxruntime, {threads}, batch {result.batch}, alternating blocks of {result.config.runs} runs"
+    title = f"{result.runtime}, {threads}, batch {result.batch}, alternating blocks of {result.config.runs} runs"
     show_table(screen, title, ("", "file", "median", "p90", "min", "runs"), rows, left=2)
     if result.ratio is not None:
         r = result.ratio

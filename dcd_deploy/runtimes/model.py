@@ -46,8 +46,9 @@ class Model:
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits (N, classes) of normalised images (N, 3, H, W), whatever the file's own batch size."""
-        if images.ndim != 4 or len(images) == 0:
-            raise OptionError(f"expected images of shape (N, 3, H, W), found {images.shape}")
+        shape = np.shape(images) if isinstance(images, np.ndarray) else type(images).__name__
+        if not isinstance(images, np.ndarray) or images.ndim != 4 or len(images) == 0:
+            raise OptionError(f"expected images of shape (N, 3, H, W), found {shape}")
         images = np.ascontiguousarray(images, np.float32)
         batch = self.session.inputs[0].shape[0]
         if batch is None or batch == len(images):

@@ -23,6 +23,11 @@ def preprocess(picture: Picture, settings: Preprocessing) -> NDArray[np.float32]
     Raises:
         OptionError: the picture has another shape or type.
     """
+    if not isinstance(picture, np.ndarray):
+        raise OptionError(
+            f"expected an RGB picture as an array (height, width, 3) of uint8, found {type(picture).__name__}; "
+            "read a file with dcd_deploy.runtimes.pictures.read_picture"
+        )
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
         raise OptionError(
             f"expected an RGB picture (height, width, 3) of uint8, found {picture.shape} of {picture.dtype}"

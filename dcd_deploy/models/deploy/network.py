@@ -78,13 +78,18 @@ def to_deploy(
     Raises:
         UnknownNameError: there is no such lowering.
     """
-    if lowering not in LOWERINGS:
-        raise UnknownNameError("lowering", lowering, LOWERINGS)
+    check_lowering(lowering)
     assert isinstance(network, MobileNetV2 | ResNet)
     lower = _Lowering(network, height, width, lowering, target)
     features = _mobilenet(network, lower) if isinstance(network, MobileNetV2) else _resnet(network, lower)
     classifier = lower.classifier(network.classifier[-1])
     return DeployNetwork([target.entry(), *features, target.global_pool()], classifier, lower.chosen).eval()
+
+
+def check_lowering(lowering: str) -> None:
+    """Raise UnknownNameError unless ``lowering`` is one of ``LOWERINGS``."""
+    if lowering not in LOWERINGS:
+        raise UnknownNameError("lowering", lowering, LOWERINGS)
 
 
 class _Lowering:

@@ -1,0 +1,19 @@
+"""The entry point, so light that a Ctrl-C while the rest loads finds it ready."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from dcd_deploy.cli import main as run
+
+        run()
+    except KeyboardInterrupt:  # while modules load; from then on ``cli`` sees to it
+        from dcd_deploy.interruption import leave_interrupted
+
+        leave_interrupted()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Ctrl-C and requests to terminate: one line and exit code 130, whatever the interrupted library makes of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import NoReturn
+
+from dcd_deploy.errors import INTERRUPTED
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_received: list[int] = []
+
+
+def listen() -> None:
+    """Let both signals raise KeyboardInterrupt, so that nothing is left half-written, and remember that they came."""
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # a shell lets its background jobs ignore Ctrl-C
+            signal.signal(number, _interrupt)
+
+
+@contextmanager
+def heeded() -> Iterator[None]:
+    """Make an interruption that a library swallowed, or turned into another error, the KeyboardInterrupt that it was.
+
+    Torch swallows one that comes while it loads numpy, and numpy, half loaded, fails in a way of its own.
+    """
+    try:
+        yield
+    except Exception:
+        if _received:
+            raise KeyboardInterrupt from None
+        raise
+    if _received:
+        raise KeyboardInterrupt
+
+
+def leave_interrupted() -> NoReturn:
+    """Say so and exit with 130; after an interrupted exec() inside torch, Python would kill itself with the signal."""
+    for number in SIGNALS:  # a second Ctrl-C must not cut the line off
+        signal.signal(number, signal.SIG_IGN)
+    with suppress(OSError):
+        sys.stdout.flush()
+    with suppress(OSError):
+        sys.stderr.write("dcd-deploy: error: interrupted; nothing was left half-written\n")
+        sys.stderr.flush()
+    os._exit(INTERRUPTED)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del frame
+    _received.append(number)
+    raise KeyboardInterrupt

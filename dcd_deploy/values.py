@@ -1,0 +1,85 @@
+"""Values of options, as texts or as Python has them: both the command line and ``commands`` take either."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from numbers import Integral, Real
+
+from dcd_deploy.errors import OptionError
+
+Triple = tuple[float, float, float]
+Size = str | int | tuple[int, int]
+Batch = str | int | None
+Channels = str | Sequence[float] | None
+
+
+def parse_size(value: Size) -> tuple[int, int]:
+    """Return (height, width) of ``224``, ``"192x256"`` or ``(192, 256)``."""
+    if isinstance(value, str) and (match := re.fullmatch(r"(\d{1,5})(?:[x×](\d{1,5}))?", value.strip())):
+        return int(match[1]), int(match[2] or match[1])
+    if _whole(value):
+        return int(value), int(value)  # type: ignore[arg-type]  # a whole number, as just seen
+    if isinstance(value, Sequence) and len(value) == 2 and all(map(_whole, value)):
+        return int(value[0]), int(value[1])
+    raise OptionError(f"expected --input-size as a side or HEIGHTxWIDTH (224, 192x256), found {_shown(value)}")
+
+
+def parse_batch(value: Batch) -> int | None:
+    """Return the number of ``2`` or ``"2"``, or None for ``"dynamic"`` or None."""
+    if value is None or value == "dynamic":
+        return None
+    if isinstance(value, str) and re.fullmatch(r"\d{1,6}", value):
+        value = int(value)
+    if not _whole(value):
+        raise OptionError(f"expected --batch as a number or 'dynamic', found {_shown(value)}")
+    if int(value) < 1:
+        raise OptionError(f"expected a --batch of at least 1, or 'dynamic', found {value}")
+    return int(value)
+
+
+def parse_triple(option: str, value: Channels) -> Triple | None:
+    """Return the three numbers of ``"0.5,0.5,0.5"`` or of a sequence, or None for None."""
+    if value is None:
+        return None
+    try:
+        red, green, blue = (float(part) for part in (value.split(",") if isinstance(value, str) else value))
+    except (TypeError, ValueError):
+        raise OptionError(f"expected {option} as three numbers such as 0.5,0.5,0.5, found {_shown(value)}") from None
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise OptionError(f"expected finite numbers for {option}, found {_shown(value)}")
+    return red, green, blue
+
+
+def parse_count(option: str, value: int, most: int) -> int:
+    """Return a whole number from 1 to ``most``."""
+    if not _whole(value) or not 1 <= value <= most:
+        raise OptionError(f"expected {option} as a whole number, at least 1 and at most {most}, found {_shown(value)}")
+    return int(value)
+
+
+def parse_tolerance(value: float) -> float:
+    """Return a number between 0 and 1, both excluded."""
+    if not _real(value) or not 0 < value < 1:
+        raise OptionError(f"expected a --tolerance between 0 and 1, found {_shown(value)}")
+    return float(value)
+
+
+def parse_seconds(option: str, value: float) -> float:
+    """Return a finite number that is not negative."""
+    if not _real(value) or not 0 <= value < math.inf:
+        raise OptionError(f"expected {option} as a number of seconds, at least 0, found {_shown(value)}")
+    return float(value)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _real(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:80]
