@@ -49,7 +49,7 @@ demo: $(VENV)/installed ## the main job on the bundled trained checkpoint
 	@echo "    $(BIN)/dcd-deploy bench deploy/*_224.onnx"
 
 test: $(VENV)/installed $(OLD_VENV)/installed lint ## lint, types, tests
-	$(BIN)/python -m pytest --durations=15
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=15
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

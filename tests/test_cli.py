@@ -99,7 +99,9 @@ def test_export_verify_predict_inspect(tmp_path, digits_checkpoint):
 
 def test_json_is_one_object_on_standard_output(tmp_path, small_checkpoint):
     done = dcd_deploy("export", small_checkpoint, "--out", tmp_path, *QUICK, "--json")
-    found = json.loads(done.stdout)
+    answer = json.loads(done.stdout)
+    assert answer.keys() == {"files", "seconds"}
+    (found,) = answer["files"]
     assert found["path"] == str(tmp_path / "resnet10_dcd_32.onnx")
     assert found["verification"]["passed"] is True
     assert all("smallest_tolerance" in comparison for comparison in found["verification"]["comparisons"])
