@@ -29,7 +29,11 @@ EXTRA_OF = {
 
 def check_installed(name: str) -> None:
     """Raise MissingDependencyError if the module ``name`` is not there, without the time that importing it takes."""
-    if find_spec(name.partition(".")[0]) is None:
+    try:
+        found = find_spec(name.partition(".")[0])
+    except (ImportError, ValueError) as error:
+        raise _missing(name, str(error)) from error
+    if found is None:
         raise _missing(name, "it is not installed")
 
 
