@@ -32,6 +32,9 @@ def show_verification(screen: Console, report: VerificationReport) -> None:
     """Print what was compared, and how well the inputs exercised the dynamic branch."""
     line(screen, f"inputs: {report.samples} {report.inputs}; output range {report.output_range:.4g}")
     if report.sensitivity is not None:
+        line(
+            screen, "Φ and λ make the weights anew for each picture: how far these pictures move them, and the outputs"
+        )
         show_table(screen, "", MOTION_COLUMNS, _motion_rows(report.sensitivity))
     floor = f"(float32 alone costs the train form {numbers.error(report.float32_error)})"
     show_table(screen, f"against the float64 train form {floor}", COLUMNS, map(_row, report.comparisons), left=2)
