@@ -92,6 +92,19 @@ def fold_dynamic(layer: DynamicLayer, norm: BatchNorm | None = None) -> FoldedLa
     )
 
 
+def pooled_squeeze(folded: FoldedLayer, height: int, width: int) -> tuple[Tensor, tuple[int, int], tuple[int, int]]:
+    """Return the squeeze's weights (S, C, rows, columns), and the kernel and stride of the average pool before it.
+
+    Adaptive pooling to 2×2 on n×n is AveragePool(kernel ⌈n/2⌉, stride ⌊n/2⌋) for n ≥ 2; at n = 1 it makes copies of the
+    one value, so the columns of the squeeze that would meet equal values are added up instead.
+    """
+    g = folded.geometry
+    rows, columns = min(g.pool, height), min(g.pool, width)
+    squeeze = folded.squeeze.view(g.S, g.C, g.pool, g.pool)
+    squeeze = squeeze.reshape(g.S, g.C, rows, -1, columns, g.pool // columns).sum((3, 5))
+    return squeeze, (-(-height // rows), -(-width // columns)), (height // rows, width // columns)
+
+
 def _weights(layer: DynamicLayer) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """Return W0 (K, C, k, k), its bias, Q (L, C) and P (K, L) as they were trained."""
     if isinstance(layer, DynamicConv2d):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dcd_deploy.models.deploy.channels_last.operators import average_pool_2d
 from dcd_deploy.models.deploy.channels_last.parts import conv, dense
-from dcd_deploy.models.deploy.fold import FoldedLayer
+from dcd_deploy.models.deploy.fold import FoldedLayer, pooled_squeeze
 
 SIXTH = 1 / 6  # relu6(v + 3) · SIXTH = hardsigmoid(v)
 
@@ -23,11 +23,7 @@ class Attention(nn.Module):
     def __init__(self, folded: FoldedLayer, height: int, width: int, *, shifted: bool = False) -> None:
         super().__init__()
         g = self.geometry = folded.geometry
-        rows, columns = min(g.pool, height), min(g.pool, width)
-        squeeze = folded.squeeze.view(g.S, g.C, g.pool, g.pool)
-        squeeze = squeeze.reshape(g.S, g.C, rows, -1, columns, g.pool // columns).sum((3, 5))
-        self.kernel = (-(-height // rows), -(-width // columns))
-        self.stride = (height // rows, width // columns)
+        squeeze, self.kernel, self.stride = pooled_squeeze(folded, height, width)
         self.squeeze = conv(squeeze)
         self.gate = dense(folded.gate, _threes(folded.gate))
         phi = folded.phi.view(g.L, g.L, g.S).transpose(0, 1).reshape(g.L * g.L, g.S)  # rows j·L + i: Φ transposed
