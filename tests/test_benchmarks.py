@@ -7,7 +7,7 @@ import pytest
 
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.bench import bench_models
-from dcd_deploy.benchmarks.compare import latency, ratio
+from dcd_deploy.benchmarks.statistics import latency, ratio
 from dcd_deploy.benchmarks.environment import core_count
 from dcd_deploy.benchmarks.measure import MeasureConfig, Measurement, measure_interleaved
 from dcd_deploy.errors import MissingDependencyError, ModelFileError, OptionError

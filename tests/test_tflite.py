@@ -25,6 +25,7 @@ from dcd_deploy.errors import (
     UnknownNameError,
 )
 from dcd_deploy.export import to_tflite as to_tflite_module
+from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.tflite_file import TfliteModel, tflite_stats
 from dcd_deploy.export.to_tflite import to_tflite
 from dcd_deploy.models.deploy.channels_last import CHANNELS_LAST, operators
@@ -127,11 +128,28 @@ def digits_train_form():
     return checkpoint, load_network(checkpoint, fit(checkpoint))
 
 
+OPERATOR_ARGUMENTS = {
+    "conv_2d": ((2, 9, 7, 4), (5, 3, 3, 4), (5,), 2, False),
+    "depthwise_conv_2d": ((2, 9, 7, 4), (1, 3, 3, 4), (4,), 1, True),
+    "average_pool_2d": ((2, 9, 7, 4), 3, 2, 2, 1),
+    "max_pool_2d": ((2, 9, 7, 4), 3, 2),
+    "batch_matmul": ((2, 3, 5, 4), (2, 1, 4, 6)),
+    "batch_matmul of one for all": ((1, 1, 5, 4), (2, 3, 4, 6)),
+}
+
+
+@pytest.mark.parametrize("name", OPERATOR_ARGUMENTS)
+def test_the_shapes_said_of_the_operators_are_those_they_compute(name):
+    arguments = [torch.rand(a) if isinstance(a, tuple) else a for a in OPERATOR_ARGUMENTS[name]]
+    operator = getattr(torch.ops.dcd_deploy, name.partition(" ")[0]).default
+    torch.library.opcheck(operator, arguments, test_utils="test_faketensor")
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_golden_networks(name):
     case, network = load_module(name)
     size = case.input.shape[2:]
-    content = to_tflite(to_deploy(network, *size, target=CHANNELS_LAST), *size)
+    content = to_tflite(deployable(to_deploy(network, *size, target=CHANNELS_LAST)), *size)
     assert tflite_stats(content).nodes <= 480
     for xnnpack in (False, True):
         session = LiteRtSession(content, xnnpack=xnnpack)
@@ -184,7 +202,7 @@ def converted():
     """A network in which every weight matters, as a TFLite model, with the golden outputs."""
     case, network = load_module("mobilenetv2_dcd_w0.1_10c_64px")
     size = case.input.shape[2:]
-    return case, to_tflite(to_deploy(network, *size, target=CHANNELS_LAST), *size)
+    return case, to_tflite(deployable(to_deploy(network, *size, target=CHANNELS_LAST)), *size)
 
 
 def outputs_with(content: bytes, change, images) -> np.ndarray:
@@ -296,7 +314,7 @@ def test_weights_that_are_not_laid_out_in_a_row():
     image = torch.randn(1, 3, 6, 5)
     with torch.inference_mode():
         wanted = network(image).numpy()
-    found = LiteRtSession(to_tflite(network, 6, 5)).run(image.numpy())
+    found = LiteRtSession(to_tflite(deployable(network), 6, 5)).run(image.numpy())
     assert np.abs(found - wanted).max() <= 1e-5
 
 
@@ -337,7 +355,7 @@ def test_standard_metadata(digits_tflite):
 
 def test_what_the_delegate_leaves_out():
     network = OnChannelsLast(Function(lambda x: torch.sin(x)[:, ::2, ::2] * 2))
-    found = delegation(LiteRtSession(to_tflite(network, 8, 10)))
+    found = delegation(LiteRtSession(to_tflite(deployable(network), 8, 10)))
     assert not found.whole
     assert {left.operator for left in found.left_out} == {"STRIDED_SLICE"}
     assert found.left_out[0].reason == "XNNPACK slices with strides of 1 alone"
@@ -402,7 +420,7 @@ def test_an_operator_that_the_converter_refuses():
     with pytest.raises(
         ExportError, match=r"litert-torch refused the network in layer 'spectrum.module': .*; try another"
     ) as caught:
-        to_tflite(network, 4, 4)
+        to_tflite(deployable(network), 4, 4)
     assert "\n" not in str(caught.value)
     assert "linalg_eig" in str(caught.value)
 
@@ -445,7 +463,7 @@ def test_files_that_are_no_models(tmp_path, digits_tflite):
 
 def test_a_foreign_file_runs_but_knows_nothing_of_itself(tmp_path):
     path = tmp_path / "foreign.tflite"
-    path.write_bytes(to_tflite(OnChannelsLast(Conv(nn.Conv2d(3, 4, 1))), 5, 6))
+    path.write_bytes(to_tflite(deployable(OnChannelsLast(Conv(nn.Conv2d(3, 4, 1)))), 5, 6))
     model = open_model(path)
     assert model.card is None
     assert model.run(np.zeros((2, 3, 5, 6), np.float32)).shape == (2, 5, 6, 4)

@@ -17,6 +17,7 @@ from torch import nn
 from dcd_deploy.artifacts import INPUT, ModelCard, TensorSpec
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, checked_deploy
+from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.reference import TrainReference
 from dcd_deploy.export.tflite_file import finish, tflite_stats, with_card
 from dcd_deploy.export.to_tflite import LAYOUTS, input_shape, to_tflite
@@ -67,14 +68,18 @@ def build_tflite(
     check_tflite_options(config)
     settings, batch = config.preprocessing, config.batch or 1
     deploy, report = checked_deploy(network, config, checked, CHANNELS_LAST, progress)
+    lowering = deploy.lowering
+    single = deployable(deploy)
+    del deploy  # a deep network in float64 is most of what the process holds
     with progress("convert to TFLite"):
-        converted = to_tflite(deploy, settings.height, settings.width, batch, config.layout)
-        model = finish(converted)
+        converted = to_tflite(single, settings.height, settings.width, batch, config.layout)
+        del single
+        traced, model = tflite_stats(converted), finish(converted)
+        del converted
     for xnnpack, stage in ((False, "TFLite, plain kernels"), (True, "TFLite, XNNPACK")):
         with progress(f"verify {stage}"):
             report = report.with_comparisons(*_compare(stage, model, checked.reference, config, xnnpack=xnnpack))
-    traced, finished = tflite_stats(converted), tflite_stats(model)
-    return BuiltTflite(config, report, checked.reference, traced, finished, deploy.lowering, model)
+    return BuiltTflite(config, report, checked.reference, traced, tflite_stats(model), lowering, model)
 
 
 def check_tflite_options(config: BuildConfig) -> None:

@@ -57,7 +57,7 @@ class TfliteModel:
             builder.Finish(self.root.Pack(builder), IDENTIFIER)
         finally:
             self.root.buffers = buffers
-        return bytes(builder.Output())
+        return bytes(memoryview(builder.Bytes)[builder.head :])  # Output() would be one copy more
 
 
 class _AlignedBuffer:

@@ -19,9 +19,7 @@ from torch import Tensor, nn
 
 from dcd_deploy.artifacts import INPUT, OUTPUT
 from dcd_deploy.errors import ExportError
-from dcd_deploy.export.deployable import deployable
 from dcd_deploy.models.deploy.channels_last.operators import IMPLEMENTATIONS, to_channels_first
-from dcd_deploy.models.deploy.network import DeployNetwork
 from dcd_deploy.native_output import captured_native_output
 from dcd_deploy.optional import require
 
@@ -80,14 +78,14 @@ def input_shape(batch: int, height: int, width: int, layout: str) -> tuple[int, 
     return (batch, height, width, 3) if layout == NHWC else (batch, 3, height, width)
 
 
-def to_tflite(deploy: DeployNetwork, height: int, width: int, batch: int = 1, layout: str = NHWC) -> bytes:
-    """Convert the channels-last deploy form in float32, for one batch size.
+def to_tflite(single: nn.Module, height: int, width: int, batch: int = 1, layout: str = NHWC) -> bytes:
+    """Convert the channels-last deploy form, in float32 (``deployable``), for one batch size.
 
     Raises:
         MissingDependencyError: litert-torch is not installed.
         ExportError: the converter refused the network.
     """
-    network = _contiguous(NamedNetwork(deployable(deploy), layout).eval())
+    network = _contiguous(NamedNetwork(single, layout).eval())
     example = torch.zeros(input_shape(batch, height, width, layout))
     with _quiet() as remarks:
         converter = require("litert_torch")

@@ -58,12 +58,52 @@ IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
     "max_pool_2d": _max_pool_2d,
     "batch_matmul": _batch_matmul,
 }
-_OPERATORS = {
-    name: torch.library.custom_op(f"dcd_deploy::{name}", function, mutates_args=())
-    for name, function in IMPLEMENTATIONS.items()
+
+
+def _windows(size: int, kernel: int, stride: int) -> int:
+    """Return how many windows fit into ``size``."""
+    return (size - kernel) // stride + 1
+
+
+def _conv_2d_shape(x: Tensor, weight: Tensor, bias: Tensor, stride: int, same: bool) -> list[int]:  # noqa: FBT001
+    n, height, width, _ = x.shape
+    around = 2 * ((weight.shape[1] - 1) // 2) if same else 0
+    height, width = (
+        _windows(size + around, kernel, stride) for size, kernel in zip((height, width), weight.shape[1:3], strict=True)
+    )
+    return [n, height, width, bias.shape[0]]
+
+
+def _average_pool_2d_shape(x: Tensor, height: int, width: int, stride_height: int, stride_width: int) -> list[int]:
+    n, h, w, channels = x.shape
+    return [n, _windows(h, height, stride_height), _windows(w, width, stride_width), channels]
+
+
+def _max_pool_2d_shape(x: Tensor, size: int, stride: int) -> list[int]:
+    return _average_pool_2d_shape(x, size, size, stride, stride)
+
+
+def _batch_matmul_shape(x: Tensor, y: Tensor) -> list[int]:
+    return [*torch.broadcast_shapes(x.shape[:2], y.shape[:2]), x.shape[2], y.shape[3]]
+
+
+# A trace passes each operator half a dozen times; to say its shape is quicker than to compute it on fake tensors.
+SHAPES: dict[str, Callable[..., list[int]]] = {
+    "conv_2d": _conv_2d_shape,
+    "depthwise_conv_2d": _conv_2d_shape,
+    "average_pool_2d": _average_pool_2d_shape,
+    "max_pool_2d": _max_pool_2d_shape,
+    "batch_matmul": _batch_matmul_shape,
 }
-for _name, _function in IMPLEMENTATIONS.items():
-    _OPERATORS[_name].register_fake(_function)
+
+
+def _operator(name: str) -> Callable[..., Tensor]:
+    operator = torch.library.custom_op(f"dcd_deploy::{name}", IMPLEMENTATIONS[name], mutates_args=())
+    operator.register_fake(lambda x, *arguments: x.new_empty(SHAPES[name](x, *arguments)))
+    return operator
+
+
+_OPERATORS = {name: _operator(name) for name in IMPLEMENTATIONS}
 
 
 def conv_2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, *, same: bool = False) -> Tensor:
