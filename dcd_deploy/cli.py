@@ -8,6 +8,7 @@ interruption.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +39,11 @@ Samples = Annotated[
 ]
 Tolerance = Annotated[
     float | None, typer.Option("--tolerance", help="Largest error, relative to the outputs' range. [default: 5e-5]")
+]
+
+Save = Annotated[
+    list[Path] | None,
+    typer.Option("--save", help="Write the result as .json, .html, .md or .csv too; may be given several times."),
 ]
 
 
@@ -175,35 +181,148 @@ def inspect(
 
 @app.command()
 def bench(
-    model: Annotated[Path, typer.Argument(help="Model file.")],
+    models: Annotated[list[Path], typer.Argument(help="Model files, or checkpoints, which are exported first.")],
     baseline: Annotated[
-        str, typer.Option(help="Model file to time against; 'static' for its static twin; 'none'.")
+        str, typer.Option(help="Model file to time against; 'static' for the static twin; 'none'.")
     ] = "static",
-    threads: Annotated[int, typer.Option(help="Threads of the runtime.")] = 1,
-    batch: Annotated[int | None, typer.Option(help="Batch size, where the file leaves it free. [default: 1]")] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="More to time against: 'released' (unfolded), 'static:WIDTH', model files."),
+    ] = None,
+    runtime: Annotated[
+        str, typer.Option(help="Runtimes, separated by commas: onnxruntime, onnxruntime-plain, litert, litert-plain.")
+    ] = "",
+    threads: Annotated[str, typer.Option(help="Threads of the runtime, such as 1 or 1,2.")] = "1",
+    batch: Annotated[str | None, typer.Option(help="Batch sizes, such as 1,4. [default: the file's own]")] = None,
+    cpus: Annotated[str | None, typer.Option(help="Cores to keep to, such as 0 or 0,1.")] = None,
+    min_runs: Annotated[int, typer.Option(help="Count at least so many runs of each model.")] = 120,
     min_seconds: Annotated[float, typer.Option(help="Measure at least this long.")] = 3.0,
+    rounds: Annotated[int, typer.Option(help="Open the models so many times.")] = 5,
+    time_limit: Annotated[float, typer.Option(help="Give up on a trial after so many seconds.")] = 600.0,
+    memory: Annotated[bool, typer.Option(help="Measure peak memory too, in runs of their own.")] = True,
+    input_size: InputSize = "224",
+    save: Save = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Time a model and its static twin in turns."""
+    """Time models beside their static twins, in turns."""
 
     def run() -> Any:
         return commands.bench(
-            model,
+            *models,
             baseline=baseline,
+            against=tuple(against or ()),
+            runtime=runtime,
             threads=threads,
             batch=batch,
+            cpus=cpus,
+            min_runs=min_runs,
             min_seconds=min_seconds,
+            rounds=rounds,
+            time_limit=time_limit,
+            memory=memory,
+            input_size=input_size,
             progress=chosen_progress(quiet),
         )
 
+    _answer_bench(run, save, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def sweep(
+    out: Annotated[Path, typer.Option(help="Folder that keeps models and results; a sweep goes on where it ended.")],
+    networks: Annotated[
+        str, typer.Option(help="Networks, separated by commas, such as mobilenetv2_dcd_x0.5. [default: all]")
+    ] = "",
+    runtime: Annotated[str, typer.Option(help="Runtimes, separated by commas.")] = "onnxruntime,litert",
+    threads: Annotated[str, typer.Option(help="Threads of the runtime, such as 1 or 1,2.")] = "1",
+    min_runs: Annotated[int, typer.Option(help="Count at least so many runs of each model.")] = 120,
+    min_seconds: Annotated[float, typer.Option(help="Measure at least this long.")] = 3.0,
+    input_size: InputSize = "224",
+    save: Save = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Time all published networks beside their static twins, and against each other."""
+
+    def run() -> Any:
+        return commands.sweep(
+            out,
+            networks=networks,
+            runtime=runtime,
+            threads=threads,
+            min_runs=min_runs,
+            min_seconds=min_seconds,
+            input_size=input_size,
+            progress=chosen_progress(quiet),
+        )
+
+    _answer_bench(run, save, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="Result that 'bench --save FILE.json' wrote.")],
+    after: Annotated[Path, typer.Argument(help="Another one.")],
+    different_environments: Annotated[
+        bool, typer.Option("--different-environments", help="Compare across machines, versions or settings.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two results of one machine."""
+
+    def run() -> Any:
+        return commands.compare(before, after, different_environments=different_environments)
+
     def show(result: Any) -> None:
+        from dcd_deploy.reports.comparing import show_comparison
         from dcd_deploy.reports.terminal import console
-        from dcd_deploy.reports.timing import show_bench
+
+        show_comparison(console(), result)
+
+    answer(run, show, as_json=as_json)
+
+
+@app.command()
+def report(
+    result: Annotated[Path, typer.Argument(help="Result that 'bench --save FILE.json' or 'sweep' wrote.")],
+    save: Save = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a result that was saved, or write it as a page, Markdown or CSV."""
+
+    def run() -> Any:
+        from dcd_deploy.benchmarks.results_file import read_result
+
+        return read_result(result)
+
+    _answer_bench(run, save, as_json=as_json, quiet=False)
+
+
+def _answer_bench(run: Callable[[], Any], save: list[Path] | None, *, as_json: bool, quiet: bool) -> None:
+    """Measure, save the result in all wanted forms, and show it; also where some trials failed."""
+    from dcd_deploy.errors import BenchError
+
+    def run_and_save() -> Any:
+        from dcd_deploy.reports.saving import check_save, save_result
+
+        check_save(save or ())
+        try:
+            result = run()
+        except BenchError as error:
+            if error.result is not None:
+                save_result(error.result, save or ())
+            raise
+        save_result(result, save or ())
+        return result
+
+    def show(result: Any) -> None:
+        from dcd_deploy.reports.benching import show_bench
+        from dcd_deploy.reports.terminal import console
 
         show_bench(console(), result)
 
-    answer(run, show, as_json=as_json, quiet=quiet)
+    answer(run_and_save, show, as_json=as_json, quiet=quiet)
 
 
 @app.command()

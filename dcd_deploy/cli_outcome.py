@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from dcd_deploy.errors import INTERRUPTED, CheckpointMismatchError, DcdDeployError, OutputError, VerificationError
+from dcd_deploy.errors import (
+    INTERRUPTED,
+    BenchError,
+    CheckpointMismatchError,
+    DcdDeployError,
+    OutputError,
+    VerificationError,
+)
 from dcd_deploy.interruption import heeded
 
 if TYPE_CHECKING:
+    from dcd_deploy.benchmarks.results import BenchResult
     from dcd_deploy.export.verify import VerificationReport
     from dcd_deploy.models.fit import Mismatch
 
@@ -88,6 +96,11 @@ def _show_details(error: DcdDeployError, keys_shown: int | None, *, as_json: boo
         from dcd_deploy.reports.machine import to_json
 
         print(to_json(error))
+    elif isinstance(error, BenchError) and error.result is not None and not quiet:
+        from dcd_deploy.reports.benching import show_bench
+        from dcd_deploy.reports.terminal import console
+
+        show_bench(console(), cast("BenchResult", error.result))
     elif isinstance(error, VerificationError) and error.report is not None and not quiet:
         from dcd_deploy.reports.terminal import console
         from dcd_deploy.reports.verification import show_check

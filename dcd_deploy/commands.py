@@ -19,7 +19,6 @@ import os
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,9 +30,12 @@ from dcd_deploy.progress import Progress, silent
 from dcd_deploy.values import (
     Batch,
     Channels,
+    Counts,
     Size,
     parse_batch,
     parse_count,
+    parse_counts,
+    parse_names,
     parse_seconds,
     parse_size,
     parse_tolerance,
@@ -41,7 +43,8 @@ from dcd_deploy.values import (
 )
 
 if TYPE_CHECKING:
-    from dcd_deploy.benchmarks.bench import BenchResult
+    from dcd_deploy.benchmarks.comparing import ResultComparison
+    from dcd_deploy.benchmarks.results import BenchResult
     from dcd_deploy.export.onnx_file import OnnxFileSummary
     from dcd_deploy.export.pipeline import ExportResult
     from dcd_deploy.export.tflite_summary import TfliteFileSummary
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
 
 StrPath = str | os.PathLike[str]
 
+MOST_RUNS, MOST_ROUNDS = 1_000_000, 100
 FORMATS = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
     "tflite": ("torch", "litert_torch", "ai_edge_litert.interpreter"),
@@ -184,41 +188,126 @@ def inspect(
 
 
 def bench(
-    model: StrPath,
-    *,
+    *models: StrPath,
     baseline: StrPath = "static",
-    threads: int = 1,
-    batch: int | None = None,
+    against: str | Sequence[str] = (),
+    runtime: str | Sequence[str] = (),
+    threads: Counts = 1,
+    batch: Counts | None = None,
+    cpus: Counts | None = None,
+    min_runs: int = 120,
     min_seconds: float = 3.0,
+    rounds: int = 5,
+    time_limit: float = 600.0,
+    memory: bool = True,
+    input_size: Size = 224,
     progress: Progress = silent,
 ) -> BenchResult:
-    """Time ``model`` and a baseline in turns.
+    """Time models, each beside its baseline and others, in turns, each trial in a process of its own.
 
-    ``baseline`` is a model file; "static" for the static twin, which is the file that ``export --with-baseline``
-    wrote, or is made on the spot; or "none". ``batch`` is for files that leave it free, and 1 there if not given.
+    ``models`` are model files, or checkpoints, which are exported first. ``baseline`` is a model file; "static" for the
+    static twin, which is the file that ``export --with-baseline`` wrote, or is made on the spot; or "none". ``against``
+    names more: "released" (the unfolded form), "static:0.75" (a static network of another width), model files.
+    ``runtime``, ``threads`` and ``batch`` may be several: each combination is a trial. ``cpus`` are the cores to keep
+    to. Measured are at least ``min_runs`` of each model, for at least ``min_seconds`` in all, over ``rounds`` openings.
 
     Raises:
-        OptionError: a value is out of range, the file's batch is another, or the two files take different inputs.
+        OptionError: a value is out of range, the file's batch is another, or two files take different inputs.
+        BenchError: a runtime crashed or hung; ``result`` has the other trials.
     """
-    from dcd_deploy.benchmarks.bench import MADE_TWIN, bench_models, check_threads, input_shape
+    from dcd_deploy.benchmarks.bench import BenchConfig, bench, check_cores
     from dcd_deploy.benchmarks.measure import MeasureConfig
-    from dcd_deploy.runtimes.model import open_model
+    from dcd_deploy.contests import Wanted, contests_for
 
-    config = MeasureConfig(min_seconds=parse_seconds("--min-seconds", min_seconds))
-    check_threads(threads)
-    path = existing_file(model, "a model file")
-    opened = open_model(path, threads=threads)
-    input_shape(opened, batch)
-    made = baseline == "static" and not (twin := path.with_name(f"{path.stem}-static{path.suffix}")).exists()
+    measure = MeasureConfig(
+        min_runs=parse_count("--min-runs", min_runs, MOST_RUNS),
+        min_seconds=parse_seconds("--min-seconds", min_seconds),
+        rounds=parse_count("--rounds", rounds, MOST_ROUNDS),
+    )
+    wanted = Wanted(
+        models=tuple(map(Path, models)),
+        baseline=str(baseline),
+        against=parse_names(against),
+        runtimes=parse_names(runtime),
+        threads=parse_counts("--threads", threads),
+        batches=(None,) if batch is None else _batches(batch),
+    )
+    if not models:
+        raise OptionError("expected a model file or a checkpoint to time, found none")
+    config = BenchConfig(
+        measure,
+        None if cpus is None else parse_counts("--cpus", cpus),
+        parse_seconds("--time-limit", time_limit),
+        memory,
+    )
+    for number in wanted.threads:
+        check_cores(number, config.cpus)
+
+    def exported(checkpoint: Path, suffix: str, batch: int | None, folder: Path) -> Path:
+        made = export(
+            checkpoint,
+            to=suffix.removeprefix("."),
+            batch=batch or 1,
+            input_size=input_size,
+            out=folder,
+            with_baseline=True,
+            progress=progress,
+        )
+        return made.artifact.path
+
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
-        if made:
-            _require_packages(path.suffix.removeprefix("."))
-            from dcd_deploy.export.twin import export_twin
+        contests, failures = contests_for(wanted, Path(folder), exported, progress)
+        return bench(contests, config, progress, failures)
 
-            twin = export_twin(opened, Path(folder), progress)
-        other = twin if baseline == "static" else None if baseline == "none" else Path(baseline)
-        result = bench_models(path, other, threads=threads, batch=batch, config=config, progress=progress)
-    return replace(result, baseline=MADE_TWIN) if made else result
+
+def compare(before: StrPath, after: StrPath, *, different_environments: bool = False) -> ResultComparison:
+    """Compare two results that ``bench --save FILE.json`` wrote.
+
+    Raises:
+        IncomparableError: they come from machines, versions or settings that differ, or have no trial in common.
+    """
+    from dcd_deploy.benchmarks.comparing import compare_results
+    from dcd_deploy.benchmarks.results_file import read_result
+
+    return compare_results(read_result(Path(before)), read_result(Path(after)), different=different_environments)
+
+
+def sweep(
+    out: StrPath,
+    *,
+    networks: str | Sequence[str] = (),
+    runtime: str | Sequence[str] = ("onnxruntime", "litert"),
+    threads: Counts = 1,
+    min_runs: int = 120,
+    min_seconds: float = 3.0,
+    input_size: Size = 224,
+    progress: Progress = silent,
+) -> BenchResult:
+    """Time all published networks (or ``networks``) beside their static twins, and all against each other.
+
+    What is exported and measured is kept in the folder ``out``, and not done again when the sweep is resumed.
+
+    Raises:
+        BenchError: a trial could not be measured; ``result`` has the others.
+    """
+    require("torch")
+    from dcd_deploy.benchmarks.bench import BenchConfig
+    from dcd_deploy.benchmarks.measure import MeasureConfig
+    from dcd_deploy.sweep import SweepConfig, run_sweep
+
+    measure = MeasureConfig(
+        min_runs=parse_count("--min-runs", min_runs, MOST_RUNS),
+        min_seconds=parse_seconds("--min-seconds", min_seconds),
+    )
+    config = SweepConfig(
+        out=Path(out),
+        networks=parse_names(networks),
+        runtimes=parse_names(runtime),
+        threads=parse_counts("--threads", threads),
+        size=parse_size(input_size),
+        bench=BenchConfig(measure),
+    )
+    return run_sweep(config, progress)
 
 
 def predict(model: StrPath, image: StrPath, *, top: int = 5) -> list[Prediction]:
@@ -228,6 +317,13 @@ def predict(model: StrPath, image: StrPath, *, top: int = 5) -> list[Prediction]
 
     top = parse_count("--top", top, LARGEST_SIZE)
     return open_model(model).predict(read_picture(image), top)
+
+
+def _batches(batch: Counts) -> tuple[int | None, ...]:
+    found = parse_counts("--batch", batch)
+    if 0 in found:
+        raise OptionError("expected a --batch of at least one, found 0")
+    return found
 
 
 def _formats(to: str | Sequence[str]) -> tuple[str, ...]:

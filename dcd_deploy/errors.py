@@ -97,6 +97,28 @@ class ExportError(DcdDeployError):
     exit_code = 13
 
 
+class ResultFileError(DcdDeployError):
+    """A file is not a benchmark's result, is damaged, or of another schema version."""
+
+    exit_code = 14
+
+
+class BenchError(DcdDeployError):
+    """A trial could not be measured: the runtime crashed or hung. ``result`` (BenchResult) has the other trials."""
+
+    exit_code = 15
+
+    def __init__(self, message: str, result: object = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class IncomparableError(DcdDeployError):
+    """Two results come from machines, versions or settings that differ."""
+
+    exit_code = 16
+
+
 INTERRUPTED = 130
 
 

@@ -12,6 +12,7 @@ from dcd_deploy.errors import OptionError
 Triple = tuple[float, float, float]
 Size = str | int | tuple[int, int]
 Batch = str | int | None
+Counts = str | int | Sequence[int]
 Channels = str | Sequence[float] | None
 
 
@@ -57,6 +58,21 @@ def parse_count(option: str, value: int, most: int) -> int:
     if not _whole(value) or not 1 <= value <= most:
         raise OptionError(f"expected {option} as a whole number, at least 1 and at most {most}, found {_shown(value)}")
     return int(value)
+
+
+def parse_counts(option: str, value: Counts) -> tuple[int, ...]:
+    """Return the whole numbers, each at least 0, of ``2``, ``"1,2"`` or ``(1, 2)``, each once."""
+    parts = [value] if isinstance(value, str | int) else value
+    texts = [text.strip() for part in parts for text in str(part).split(",")]
+    if not texts or not all(re.fullmatch(r"\d{1,6}", text) for text in texts):
+        raise OptionError(f"expected {option} as whole numbers such as 1,2, found {_shown(value)}")
+    return tuple(dict.fromkeys(map(int, texts)))
+
+
+def parse_names(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of ``"a,b"`` or ``("a", "b")``, each once."""
+    parts = value.split(",") if isinstance(value, str) else [part for text in value for part in text.split(",")]
+    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 
 def parse_tolerance(value: float) -> float:

@@ -3,8 +3,8 @@
     python scripts/results.py            all networks in both formats (about ten minutes)
     python scripts/results.py --quick    MobileNetV2-DCD ×1.0 alone, to the terminal
 
-Latency does not depend on the weights, so they are random (``calibrated.py``). Each export and each benchmark is a
-run of the command line in a process of its own, whose time and memory are measured from outside.
+Latency does not depend on the weights, so they are random (``models/random_weights.py``). Each export and each
+benchmark is a run of the command line in a process of its own, whose time and memory are measured from outside.
 """
 
 from __future__ import annotations
@@ -19,20 +19,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from calibrated import calibrated_network, save_checkpoint
-
-from dcd_deploy.models.spec import NetworkSpec
+from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
+from dcd_deploy.sweep import NETWORKS
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
-NETWORKS = {
-    "MobileNetV2-DCD ×0.35": NetworkSpec("mobilenetv2_dcd", 1000, 0.35, 8, 0.1),
-    "MobileNetV2-DCD ×0.5": NetworkSpec("mobilenetv2_dcd", 1000, 0.5, 8, 0.1),
-    "MobileNetV2-DCD ×0.75": NetworkSpec("mobilenetv2_dcd", 1000, 0.75, 16, 0.1),
-    "MobileNetV2-DCD ×1.0": NetworkSpec("mobilenetv2_dcd", 1000, 1.0, 16, 0.1),
-    "ResNet-18-DCD": NetworkSpec("resnet18_dcd"),
-    "ResNet-50-DCD": NetworkSpec("resnet50_dcd"),
-}
 HEADER = (
     "| network, 224×224 | format | nodes | file | export with twin | peak memory | error of range | static twin | "
     "DCD | ratio (95 %) |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|"
@@ -60,8 +51,9 @@ def measure(name: str, format: str, checkpoint: Path, folder: Path) -> tuple[str
     (exported,) = answer["files"]
     timed, _, _ = run("bench", exported["path"], "--baseline", exported["baseline"])
     error = max(c["relative"] for c in exported["verification"]["comparisons"])
-    model, baseline = (timed["latencies"][role]["median_ms"] for role in ("model", "baseline"))
-    ratio = timed["ratio"]
+    (trial,) = timed["trials"]
+    model, baseline = (timing["latency"]["median_ms"] for timing in trial["timings"])
+    (ratio,) = trial["ratios"].values()
     cells = (
         name,
         format,
@@ -95,7 +87,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     print(HEADER, flush=True)
-    networks = {name: spec for name, spec in NETWORKS.items() if not options.quick or name.endswith("×1.0")}
+    networks = {name: spec for name, spec in NETWORKS.items() if not options.quick or name.endswith("x1.0")}
     for name, spec in networks.items():
         with tempfile.TemporaryDirectory() as folder:
             network = calibrated_network(spec, 224)

@@ -26,14 +26,14 @@ SMALL = NetworkSpec("resnet10_dcd", num_classes=10)  # few nodes, so that tracin
 
 @pytest.fixture(scope="session")
 def small_network() -> nn.Module:
-    from calibrated import calibrated_network
+    from dcd_deploy.models.random_weights import calibrated_network
 
     return calibrated_network(SMALL)
 
 
 @pytest.fixture(scope="session")
 def small_checkpoint(small_network, tmp_path_factory) -> Path:
-    from calibrated import save_checkpoint
+    from dcd_deploy.models.random_weights import save_checkpoint
 
     return save_checkpoint(tmp_path_factory.mktemp("small") / "model_best.pth.tar", small_network, SMALL.arch)
 

@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from calibrated import calibrated_network, save_checkpoint
 from golden_cases import load_module
 from onnx import numpy_helper
 
@@ -25,6 +24,7 @@ from dcd_deploy.export.reference import CONTRASTS, generated_reference, make_ref
 from dcd_deploy.export.verify import FLOAT32_TOLERANCE, Comparison, VerificationReport, compare, new_report
 from dcd_deploy.models.deploy.network import to_deploy
 from dcd_deploy.models.dynamic import DynamicLayer
+from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.samples import verification_inputs

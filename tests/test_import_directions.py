@@ -34,6 +34,8 @@ ALLOWED["export"] = {
     "runtimes",
 }
 ALLOWED["benchmarks"] = {"errors", "progress", "files", "artifacts", "runtimes"}
+ALLOWED["contests"] = set(ALLOWED)
+ALLOWED["sweep"] = set(ALLOWED) - {"contests"}
 ALLOWED["commands"] = set(ALLOWED)
 ALLOWED["reports"] = set(ALLOWED) - {"commands"}
 ALLOWED["cli_outcome"] = {"errors", "interruption", "reports", "export", "models"}

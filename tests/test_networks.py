@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from calibrated import calibrated_network
 from forms import TARGETS
 
 from dcd_deploy.errors import OptionError, UnknownNameError
@@ -10,6 +9,7 @@ from dcd_deploy.models.deploy.network import to_deploy
 from dcd_deploy.models.dynamic import DynamicLayer
 from dcd_deploy.models.geometry import mobilenet_geometry
 from dcd_deploy.models.mobilenetv2 import channel_plan
+from dcd_deploy.models.random_weights import calibrated_network
 from dcd_deploy.models.registry import ARCHS, build
 from dcd_deploy.models.sizes import check_input_size
 from dcd_deploy.models.spec import NetworkSpec

@@ -1,7 +1,8 @@
 """What a benchmark found, raw samples included, and its file: one JSON document of a versioned schema.
 
-A ``BenchResult`` has a ``Trial`` for each model × runtime × threads × batch; in a trial the model and all it is compared
-with were measured in turns in one process. A trial that could not be measured is a ``Failure``; the others are kept.
+A ``BenchResult`` has a ``Trial`` for each model × runtime × threads × batch; in a trial the model and all that it is
+compared with were measured in turns in one process. A trial that could not be measured is a ``Failure``; the others are
+kept.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dcd_deploy.benchmarks.environment import Environment
-from dcd_deploy.benchmarks.measure import MeasureConfig
+from dcd_deploy.benchmarks.machine import Machine
+from dcd_deploy.benchmarks.measure import MeasureConfig, Samples
 from dcd_deploy.benchmarks.statistics import Latency, Ratio
 
 SCHEMA = 2
@@ -18,24 +20,11 @@ MODEL, STATIC, AGAINST = "model", "static", "against"  # the roles within a tria
 
 
 @dataclass(frozen=True)
-class Samples:
-    """Raw milliseconds of one model in one trial: start-up once for each round, steady state block by block.
-
-    ``blocks_ms`` has a row of counted runs for each block; ``rounds`` says of each block in which opening of the model
-    it was measured.
-    """
-
-    load_ms: tuple[float, ...]
-    first_ms: tuple[float, ...]
-    warmup_ms: tuple[float, ...]
-    blocks_ms: tuple[tuple[float, ...], ...]
-    rounds: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Memory:
-    """Peak resident memory in a process that did nothing but open the model and run it; ``own_mb`` is without Python
-    and the runtime's library."""
+    """Peak resident memory of a process that did nothing but open the model and run it.
+
+    ``own_mb`` is without Python and the runtime's library.
+    """
 
     peak_mb: float
     own_mb: float
@@ -64,18 +53,8 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What the machine did during a trial: busy cores of others, the clock before and after; None where unreadable."""
-
-    others_busy_cores: float | None
-    stolen_cores: float | None
-    clock_mhz_before: float | None
-    clock_mhz_after: float | None
-
-
-@dataclass(frozen=True)
 class Trial:
-    """One model and what it is compared with: ``timings[0]`` is the model; ``ratios`` is by the other timings' names."""
+    """One model, ``timings[0]``, and what it is compared with; ``ratios`` goes by the names of the other timings."""
 
     runtime: str
     runtime_version: str

@@ -20,7 +20,6 @@ from dcd_deploy.artifacts import INPUT, OUTPUT
 from dcd_deploy.errors import ExportError, OptionError
 from dcd_deploy.export.build import DEFAULT_OPSET
 from dcd_deploy.export.deployable import deployable
-from dcd_deploy.models.deploy.network import DeployNetwork
 
 OPSETS = range(15, 27)
 
@@ -34,16 +33,18 @@ class TracedOnnx:
 
 
 def to_onnx(
-    deploy: DeployNetwork, height: int, width: int, batch: int | None = 1, opset: int = DEFAULT_OPSET
+    network: nn.Module, height: int, width: int, batch: int | None = 1, opset: int = DEFAULT_OPSET
 ) -> TracedOnnx:
-    """Trace the deploy form in float32 for inputs (batch, 3, height, width); a batch of None stays free.
+    """Trace a network, as a rule the deploy form, in float32.
+
+    Its inputs are (batch, 3, height, width); a batch of None stays free.
 
     Raises:
         OptionError: the opset is not among ``OPSETS``.
         ExportError: the exporter refused the network, or gave another opset than was asked for.
     """
     check_opset(opset)
-    program = _trace(deployable(deploy), height, width, batch, opset)
+    program = _trace(deployable(network), height, width, batch, opset)
     raw = onnx.ModelProto()
     raw.CopyFrom(program.model_proto)
     program.optimize()

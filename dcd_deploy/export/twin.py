@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from dcd_deploy.artifacts import ModelCard
 from dcd_deploy.export.build import BuildConfig, BuiltModel, reference_for
 from dcd_deploy.export.describe import describe_model
 from dcd_deploy.export.formats import build
@@ -20,7 +21,6 @@ from dcd_deploy.models.registry import build as build_network
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.litert import is_channels_last
-from dcd_deploy.runtimes.model import Model
 
 SEED = 0
 
@@ -54,13 +54,25 @@ def twin_content(spec: NetworkSpec, built: BuiltModel) -> bytes:
     return built.content(describe_model(spec.twin(), built, (), ""))
 
 
-def export_twin(model: Model, folder: Path, progress: Progress = silent) -> Path:
-    """Write the static twin of an exported model, in the same format, into ``folder`` and return its path."""
-    card = model.described()
-    spec = NetworkSpec.from_json(card.spec)
-    layout = "nhwc" if is_channels_last(card.input.shape) else "nchw"
-    config = BuildConfig(card.preprocessing, batch=card.input.shape[0], layout=layout)
-    built = build_twins(spec, config, [model.format], progress)[model.format]
-    path = folder / f"static.{model.format}"
+def export_twin(card: ModelCard, path: Path, width: float | None = None, progress: Progress = silent) -> Path:
+    """Write the static twin of the model that ``card`` describes, or that of another ``width``, to ``path``.
+
+    The suffix of ``path`` is the format.
+    """
+    spec, config = described_build(card)
+    spec = spec if width is None else replace(spec, width_mult=width)
+    format = path.suffix.removeprefix(".")
+    built = build_twins(spec, config, [format], progress)[format]
     path.write_bytes(twin_content(spec, built))
     return path
+
+
+def described_build(card: ModelCard) -> tuple[NetworkSpec, BuildConfig]:
+    """Return the network that a file says it is, and the settings it was built with.
+
+    Raises:
+        ModelFileError: the description is not of a network.
+    """
+    layout = "nhwc" if is_channels_last(card.input.shape) else "nchw"
+    config = BuildConfig(card.preprocessing, batch=card.input.shape[0], layout=layout)
+    return NetworkSpec.from_json(card.spec), config

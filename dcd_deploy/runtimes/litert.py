@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,6 +43,7 @@ class LiteRtSession:
         self.metadata = read_texts(content, where)
         runtime = interpreter_module()
         self.runtime = runtime.__name__.partition(".")[0].replace("_", "-")
+        self.version = version(self.runtime)
         resolvers = runtime.OpResolverType
         resolver = resolvers.AUTO if xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:

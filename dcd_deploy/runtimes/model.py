@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,30 @@ from numpy.typing import NDArray
 
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard
 from dcd_deploy.errors import ModelFileError, OptionError, UnknownNameError
-from dcd_deploy.runtimes.litert import LiteRtSession
+from dcd_deploy.optional import require
+from dcd_deploy.runtimes.litert import LiteRtSession, interpreter_module
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.runtimes.preprocessing import Picture, preprocess, softmax
 from dcd_deploy.runtimes.session import Session
 
-SESSIONS: dict[str, Callable[[Path, int], Session]] = {".onnx": OnnxRuntimeSession, ".tflite": LiteRtSession}
+
+@dataclass(frozen=True)
+class Runtime:
+    """A way to run files of one kind; ``package`` is what it loads."""
+
+    suffix: str
+    open: Callable[[Path, int], Session]
+    package: str
+
+
+RUNTIMES = {
+    "onnxruntime": Runtime(".onnx", OnnxRuntimeSession, "onnxruntime"),
+    "onnxruntime-plain": Runtime(".onnx", partial(OnnxRuntimeSession, blocked=False), "onnxruntime"),
+    "litert": Runtime(".tflite", LiteRtSession, "litert"),
+    "litert-plain": Runtime(".tflite", partial(LiteRtSession, xnnpack=False), "litert"),
+}
+# the usual one for each kind of file comes first
+SUFFIXES = tuple(dict.fromkeys(runtime.suffix for runtime in RUNTIMES.values()))
 
 
 @dataclass(frozen=True)
@@ -85,18 +104,43 @@ class Model:
         return self.card
 
 
-def open_model(path: str | os.PathLike[str], *, threads: int = 0) -> Model:
-    """Open an exported model with ``threads`` threads (0: as many as there are cores).
+def open_model(path: str | os.PathLike[str], *, threads: int = 0, runtime: str | None = None) -> Model:
+    """Open an exported model with ``threads`` threads (0: as many as there are cores), in the file's usual runtime.
 
     Raises:
         InputFileError: there is no such file.
-        UnknownNameError: no runtime here opens files of this kind.
+        UnknownNameError: no runtime here opens files of this kind, or not ``runtime``.
         ModelFileError: the file is damaged.
     """
     path = Path(path)
-    if path.suffix not in SESSIONS:
-        raise UnknownNameError("kind of model file", path.suffix or str(path), SESSIONS)
-    return as_model(SESSIONS[path.suffix](path, threads), path.suffix.removeprefix("."))
+    known = runtimes_for(path)
+    if runtime is not None and runtime not in known:
+        raise UnknownNameError(f"runtime for '{path.suffix}' files", runtime, known)
+    return as_model(RUNTIMES[runtime or known[0]].open(path, threads), path.suffix.removeprefix("."))
+
+
+def runtimes_for(path: Path) -> list[str]:
+    """Return the names of the runtimes that open files of this kind, the usual one first.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    known = [name for name, runtime in RUNTIMES.items() if runtime.suffix == path.suffix]
+    if not known:
+        raise UnknownNameError("kind of model file", path.suffix or str(path), SUFFIXES)
+    return known
+
+
+def load_runtime(name: str) -> None:
+    """Load the package of a runtime, and nothing more.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    if RUNTIMES[name].package == "litert":
+        interpreter_module()
+    else:
+        require(RUNTIMES[name].package)
 
 
 def as_model(session: Session, format: str = "onnx") -> Model:

@@ -21,6 +21,8 @@ ERRORS_ONLY = 3
 class OnnxRuntimeSession:
     """An ONNX model, from a file or from bytes, opened with ``threads`` threads (0: as many as there are cores).
 
+    Without ``blocked`` maps stay in the plain layout NCHW, as on machines for which onnxruntime has no blocked one.
+
     Raises:
         InputFileError: there is no such file.
         ModelFileError: onnxruntime cannot open it, or has no input.
@@ -28,13 +30,16 @@ class OnnxRuntimeSession:
 
     runtime = "onnxruntime"
 
-    def __init__(self, model: Path | bytes, threads: int = 0) -> None:
+    def __init__(self, model: Path | bytes, threads: int = 0, *, blocked: bool = True) -> None:
         if isinstance(model, Path):
             existing_file(model, "an ONNX model")
         runtime = require("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = ERRORS_ONLY
+        if not blocked:  # the blocked layout is what the level above this one adds
+            options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        self.version = str(runtime.__version__)
         source = str(model) if isinstance(model, Path) else model
         try:
             self._session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

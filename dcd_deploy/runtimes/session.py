@@ -19,6 +19,10 @@ class Session(Protocol):
         """The name of the runtime's package."""
 
     @property
+    def version(self) -> str:
+        """Its version."""
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The inputs, in the file's order."""
 

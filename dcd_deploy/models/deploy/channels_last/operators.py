@@ -84,7 +84,8 @@ def _max_pool_2d_shape(x: Tensor, size: int, stride: int) -> list[int]:
 
 
 def _batch_matmul_shape(x: Tensor, y: Tensor) -> list[int]:
-    return [*torch.broadcast_shapes(x.shape[:2], y.shape[:2]), x.shape[2], y.shape[3]]
+    leading = (max(sizes) for sizes in zip(x.shape[:2], y.shape[:2], strict=True))  # one for all, or one each
+    return [*leading, x.shape[2], y.shape[3]]
 
 
 # A trace passes each operator half a dozen times; to say its shape is quicker than to compute it on fake tensors.

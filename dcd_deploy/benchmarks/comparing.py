@@ -1,0 +1,102 @@
+"""Two results compared: the same trials on the same machine, before and after a change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from dcd_deploy.benchmarks.results import BenchResult, Timing, Trial
+from dcd_deploy.benchmarks.statistics import CONFIDENCE, RESAMPLES, SEED, Numbers, Ratio
+from dcd_deploy.errors import IncomparableError
+
+ENVIRONMENT = ("cpu", "features", "cores", "system", "python", "packages", "governor")
+CONFIG = ("runs", "dropped")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One model of one trial in both results.
+
+    ``change`` is the median after over the median before. Unlike the ratios to a baseline, which were measured in
+    turns, it has whatever the machine did between the two in it; so both ratios to the first baseline stand beside it.
+    """
+
+    name: str
+    role: str
+    runtime: str
+    threads: int
+    batch: int
+    before_ms: float
+    after_ms: float
+    change: Ratio
+    ratio_before: Ratio | None
+    ratio_after: Ratio | None
+
+
+@dataclass(frozen=True)
+class ResultComparison:
+    """All that two results have in common; ``differences`` are those of the environments, where they were allowed."""
+
+    changes: tuple[Change, ...]
+    differences: tuple[str, ...]
+
+
+def compare_results(before: BenchResult, after: BenchResult, *, different: bool = False) -> ResultComparison:
+    """Compare trial by trial; ``different`` allows environments that differ.
+
+    Raises:
+        IncomparableError: the environments differ, or no trial is in both.
+    """
+    found = tuple(differences(before, after))
+    if found and not different:
+        raise IncomparableError(
+            f"expected two results of one machine, found different {'; '.join(found)}; measure both anew in one place, "
+            "or compare them nevertheless with --different-environments"
+        )
+    others = {_key(trial, timing): (trial, timing) for trial, timing in _timings(after)}
+    pairs = [(*entry, *others[_key(*entry)]) for entry in _timings(before) if _key(*entry) in others]
+    if not pairs:
+        raise IncomparableError(
+            "expected results with a trial in common (model, runtime, threads, batch and cores), found none"
+        )
+    return ResultComparison(tuple(_change(*pair) for pair in pairs), found)
+
+
+def differences(before: BenchResult, after: BenchResult) -> Iterator[str]:
+    """Yield each setting of machine, versions and measurement that differs, with both values."""
+    for part, names in (("environment", ENVIRONMENT), ("config", CONFIG)):
+        for name in names:
+            one, other = (getattr(getattr(result, part), name) for result in (before, after))
+            if one != other:
+                yield f"{name} ({one} and {other})"
+
+
+def _timings(result: BenchResult) -> Iterator[tuple[Trial, Timing]]:
+    return ((trial, timing) for trial in result.trials for timing in trial.timings)
+
+
+def _key(trial: Trial, timing: Timing) -> tuple[object, ...]:
+    return trial.timings[0].name, timing.name, trial.runtime, trial.threads, trial.batch, trial.cpus
+
+
+def _change(trial: Trial, old: Timing, after: Trial, new: Timing) -> Change:
+    blocks = [np.array([np.median(block) for block in timing.samples.blocks_ms]) for timing in (old, new)]
+    place = (old.name, old.role, trial.runtime, trial.threads, trial.batch)
+    ratios = (_first_ratio(trial, old), _first_ratio(after, new))
+    return Change(*place, old.latency.median_ms, new.latency.median_ms, _unpaired(*blocks), *ratios)
+
+
+def _first_ratio(trial: Trial, timing: Timing) -> Ratio | None:
+    return next(iter(trial.ratios.values()), None) if timing is trial.timings[0] else None
+
+
+def _unpaired(before: Numbers, after: Numbers) -> Ratio:
+    """Return median over median with its bootstrap interval, each side resampled by itself."""
+    random = np.random.default_rng(SEED)
+    drawn = [np.median(side[random.integers(0, len(side), (RESAMPLES, len(side)))], axis=1) for side in (before, after)]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(drawn[1] / drawn[0], [tail, 1 - tail])
+    median = float(np.median(after) / np.median(before))
+    return Ratio(median, float(low), float(high), CONFIDENCE, min(len(before), len(after)))

@@ -1,0 +1,169 @@
+"""The process that measures: one request on standard input, one answer on standard output, both JSON.
+
+    python -m dcd_deploy.benchmarks.worker < request.json
+
+Runtimes can clash in one process, crash it, or hang; so each trial has one of its own. What a runtime itself prints
+goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcd_deploy.artifacts import ModelCard
+from dcd_deploy.benchmarks.machine import Machine, watched
+from dcd_deploy.benchmarks.measure import MeasureConfig, Run, Samples, measure_in_turns
+from dcd_deploy.errors import DcdDeployError, OptionError
+from dcd_deploy.files import sha256
+from dcd_deploy.runtimes.litert import is_channels_last
+from dcd_deploy.runtimes.model import Model, load_runtime, open_model
+
+TIME, MEMORY = "time", "memory"
+MEMORY_RUNS = 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure: ``models`` is name → path, all for one runtime; ``batch`` is for files that leave it free.
+
+    Of the task MEMORY only the first model counts.
+    """
+
+    task: str
+    models: dict[str, str]
+    runtime: str
+    threads: int
+    batch: int | None
+    cpus: tuple[int, ...] | None
+    config: MeasureConfig
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was measured: samples by the models' names, and what the machine did; or megabytes."""
+
+    runtime: str
+    version: str
+    batch: int
+    networks: dict[str, str | None]
+    hashes: dict[str, str]
+    samples: dict[str, Samples]
+    machine: Machine
+    idle_mb: float = 0.0
+    peak_mb: float = 0.0
+
+
+def main() -> None:
+    """Answer the request on standard input."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    try:
+        content: dict[str, Any] = {"answer": asdict(work(_request(json.load(sys.stdin))))}
+    except DcdDeployError as error:
+        content = {"error": {"kind": type(error).__name__, "message": str(error)}}
+    with answers:
+        json.dump(content, answers)
+
+
+def work(request: Request) -> Answer:
+    """Measure what is asked for.
+
+    Raises:
+        OptionError: the file's batch is another, or the models take different inputs.
+        InputFileError, ModelFileError: a file cannot be opened or run.
+    """
+    if request.cpus is not None:
+        os.sched_setaffinity(0, request.cpus)  # before the runtime starts its threads
+    if request.task == MEMORY:
+        return _memory(request)
+    opened = {name: _open(request, name) for name in request.models}
+    shapes = {name: input_shape(model, request.batch) for name, model in opened.items()}
+    if len(set(shapes.values())) != 1:
+        raise OptionError(f"expected models with the same input, found {shapes}; export both at one size and batch")
+    first = next(iter(opened.values()))
+    batch, version = next(iter(shapes.values()))[0], first.session.version
+    networks = {name: _network(model.card) for name, model in opened.items()}
+    hashes = {name: sha256(Path(path)) for name, path in request.models.items()}
+    del opened, first  # each round opens them anew
+    with watched() as machine:
+        samples = measure_in_turns({name: partial(_ready, request, name) for name in request.models}, request.config)
+    return Answer(request.runtime, version, batch, networks, hashes, samples, machine[0])
+
+
+def _memory(request: Request) -> Answer:
+    """Open one model, run it, and return the peaks of this process before and after."""
+    name = next(iter(request.models))
+    load_runtime(request.runtime)
+    idle = peak_mb()
+    model = _open(request, name)
+    run = _prepared(model, request.batch)
+    for _ in range(MEMORY_RUNS):
+        run()
+    version, batch = model.session.version, input_shape(model, request.batch)[0]
+    return Answer(request.runtime, version, batch, {}, {}, {}, Machine(), idle, peak_mb())
+
+
+def peak_mb() -> float:
+    """Return the peak resident memory of this process, in megabytes of 10⁶ bytes."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return float("nan")
+
+
+def input_shape(model: Model, batch: int | None) -> tuple[int, ...]:
+    """Return the shape (N, 3, H, W) of a model's input, whichever layout its file has; N is ``batch`` where it is free.
+
+    Raises:
+        OptionError: ``batch`` is not the file's own, or the file leaves its input size free.
+    """
+    shape = model.session.inputs[0].shape
+    if is_channels_last(shape):
+        shape = (shape[0], shape[3], *shape[1:3])
+    if None in shape[1:]:
+        raise OptionError(f"expected a model whose input size is fixed, found {shape}; export it with --input-size")
+    if batch is not None and shape[0] not in (None, batch):
+        raise OptionError(
+            f"expected --batch {shape[0]}, which is fixed in the file, found {batch}; export it with --batch dynamic"
+        )
+    return tuple(batch or 1 if size is None else size for size in shape)
+
+
+def _open(request: Request, name: str) -> Model:
+    return open_model(Path(request.models[name]), threads=request.threads, runtime=request.runtime)
+
+
+def _ready(request: Request, name: str) -> Run:
+    return _prepared(_open(request, name), request.batch)
+
+
+def _prepared(model: Model, batch: int | None) -> Callable[[], object]:
+    images = np.random.default_rng(0).standard_normal(input_shape(model, batch), np.float32)
+    return model.session.prepare(images)
+
+
+def _network(card: ModelCard | None) -> str | None:
+    """Return what a file says its network is: architecture and width."""
+    if card is None:
+        return None
+    arch, width = str(card.spec.get("arch")), card.spec.get("width_mult")
+    return f"{arch} ×{width:g}" if arch.startswith("mobilenetv2") and isinstance(width, int | float) else arch
+
+
+def _request(content: dict[str, Any]) -> Request:
+    cpus = content.pop("cpus")
+    config = MeasureConfig(**content.pop("config"))
+    return Request(**content, cpus=None if cpus is None else tuple(cpus), config=config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""From what a user names to what is measured: files, runtimes, static twins, and others to compare with.
+
+    checkpoint → exported for each runtime and batch ┐
+    model file ──────────────────────────────────────┴→ its static twin, others → a contest for each thread count
+
+All that has to be made for it goes into one folder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcd_deploy.artifacts import ModelCard
+from dcd_deploy.benchmarks.bench import Contest, contest
+from dcd_deploy.benchmarks.results import Failure
+from dcd_deploy.errors import ExportError, OptionError, UnknownNameError
+from dcd_deploy.files import existing_file
+from dcd_deploy.optional import check_installed
+from dcd_deploy.progress import Progress, silent
+from dcd_deploy.runtimes.model import RUNTIMES, SUFFIXES, open_model, runtimes_for
+
+STATIC, NONE, RELEASED = "static", "none", "released"
+PACKAGES = {
+    ".onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
+    ".tflite": ("torch", "litert_torch", "ai_edge_litert.interpreter"),
+}  # that a file of each kind is made with
+ExportModel = Callable[[Path, str, int | None, Path], Path]  # checkpoint, suffix, batch, folder → model file
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to measure, as the user says it; without ``runtimes`` the usual one of each file."""
+
+    models: tuple[Path, ...]
+    baseline: str = STATIC
+    against: tuple[str, ...] = ()
+    runtimes: tuple[str, ...] = ()
+    threads: tuple[int, ...] = (1,)
+    batches: tuple[int | None, ...] = (None,)
+
+
+def contests_for(
+    wanted: Wanted, folder: Path, export: ExportModel, progress: Progress = silent
+) -> tuple[list[Contest], list[Failure]]:
+    """Return the trials, and what could not be made to compare with.
+
+    Raises:
+        UnknownNameError: no such runtime, or none for a file of that kind.
+        OptionError: none of the runtimes asked for opens a file.
+        DcdDeployError: a checkpoint cannot be exported, or the static twin not be made.
+    """
+    for name in wanted.runtimes:
+        if name not in RUNTIMES:
+            raise UnknownNameError("runtime", name, RUNTIMES)
+    maker = _Maker(wanted, folder, export, progress)
+    contests = [each for model in wanted.models for each in maker.contests(model)]
+    return contests, maker.failures
+
+
+class _Maker:
+    """Makes each file once, however many trials it takes part in."""
+
+    def __init__(self, wanted: Wanted, folder: Path, export: ExportModel, progress: Progress) -> None:
+        self.wanted = wanted
+        self.folder = folder
+        self.export = export
+        self.progress = progress
+        self.failures: list[Failure] = []
+        self._others: dict[Path, list[tuple[str, Path]]] = {}
+        self._statics: dict[Path, Path | None] = {}
+
+    def contests(self, model: Path) -> Iterator[Contest]:
+        """Yield the trials of one model file or checkpoint."""
+        for runtime, path, batch in self._files(model):
+            static, others = self._static(path), self._against(path)
+            for threads in self.wanted.threads:
+                yield contest(path, runtime, static, others, threads=threads, batch=batch)
+
+    def _files(self, model: Path) -> Iterator[tuple[str, Path, int | None]]:
+        """Yield runtime, model file and batch."""
+        if model.suffix in SUFFIXES:
+            existing_file(model, "a model file")
+            known = runtimes_for(model)
+            chosen = [name for name in self.wanted.runtimes if name in known] if self.wanted.runtimes else known[:1]
+            if not chosen:
+                raise OptionError(f"expected --runtime {' or '.join(known)} for '{model.name}', found neither")
+            yield from ((runtime, model, batch) for runtime in chosen for batch in self.wanted.batches)
+            return
+        existing_file(model, "a checkpoint or a model file")
+        made: dict[tuple[str, int | None], Path] = {}
+        for runtime in self.wanted.runtimes or ("onnxruntime",):
+            for batch in self.wanted.batches:
+                key = (RUNTIMES[runtime].suffix, batch)
+                if key not in made:
+                    made[key] = self.export(model, *key, self._new_folder())
+                yield runtime, made[key], None
+
+    def _static(self, model: Path) -> Path | None:
+        """Return what ``--baseline`` says: the twin beside the model, one made for this run, a file, or none."""
+        if self.wanted.baseline not in (STATIC, NONE):
+            return Path(self.wanted.baseline)
+        if self.wanted.baseline == NONE:
+            return None
+        if model not in self._statics:
+            beside = model.with_name(f"{model.stem}-static{model.suffix}")
+            self._statics[model] = beside if beside.exists() else self._made_static(model, None)
+        return self._statics[model]
+
+    def _against(self, model: Path) -> list[tuple[str, Path]]:
+        """Return the others to compare with; what a converter refuses is a failure, not the end."""
+        if model not in self._others:
+            found = []
+            for name in self.wanted.against:
+                try:
+                    found.append(self._other(model, name))
+                except ExportError as error:
+                    runtime = runtimes_for(model)[0]
+                    self.failures.append(Failure(f"{model.name} against {name}", runtime, 1, None, str(error)))
+            self._others[model] = found
+        return self._others[model]
+
+    def _other(self, model: Path, name: str) -> tuple[str, Path]:
+        if name == RELEASED:
+            _check_packages(model.suffix)
+            from dcd_deploy.export.released import export_released
+
+            return "released form", export_released(_card(model), self._new_file(model), self.progress)
+        if match := re.fullmatch(r"static:(\d+(?:\.\d+)?)", name):
+            return f"static ×{float(match[1]):g}", self._made_static(model, float(match[1]))
+        path = Path(name)
+        if path.suffix != model.suffix:
+            raise OptionError(
+                f"expected --against 'released', 'static:WIDTH' or a '{model.suffix}' file, found '{name}'"
+            )
+        return path.name, existing_file(path, "a model file")
+
+    def _made_static(self, model: Path, width: float | None) -> Path:
+        _check_packages(model.suffix)
+        from dcd_deploy.export.twin import export_twin
+
+        return export_twin(_card(model), self._new_file(model), width, self.progress)
+
+    def _new_folder(self) -> Path:
+        folder = self.folder / str(sum(1 for _ in self.folder.iterdir()))
+        folder.mkdir()
+        return folder
+
+    def _new_file(self, model: Path) -> Path:
+        return self._new_folder() / f"made{model.suffix}"
+
+
+def _card(model: Path) -> ModelCard:
+    return open_model(model, threads=1).described()
+
+
+def _check_packages(suffix: str) -> None:
+    for package in PACKAGES[suffix]:
+        check_installed(package)

@@ -1,0 +1,51 @@
+"""The released form as a model file: the train form as torch's exporters leave it, without our folds.
+
+It is what one would get without this program, to time against. Its weights are random; latency does not depend on them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from torch import nn
+
+from dcd_deploy.artifacts import ModelCard
+from dcd_deploy.errors import OptionError
+from dcd_deploy.export.build import BuildConfig
+from dcd_deploy.export.deployable import deployable
+from dcd_deploy.export.simplify import simplify
+from dcd_deploy.export.to_onnx import to_onnx
+from dcd_deploy.export.to_tflite import to_tflite
+from dcd_deploy.export.twin import described_build
+from dcd_deploy.models.random_weights import calibrated_network
+from dcd_deploy.progress import Progress, silent
+
+RELAXED = 1e30  # nobody relies on what it computes
+
+
+def export_released(card: ModelCard, path: Path, progress: Progress = silent) -> Path:
+    """Write the released form of the network that ``card`` describes; the suffix of ``path`` is the format.
+
+    Raises:
+        ExportError: the converter refuses it, as litert-torch does with the dynamic networks.
+        OptionError: the network is not dynamic, or its batch is free, which the released form does not bear.
+    """
+    spec, config = described_build(card)
+    if not spec.dynamic or config.batch is None:
+        raise OptionError("expected a dynamic network with a fixed batch, of which alone there is a released form")
+    with progress("released form: random weights"):
+        network = calibrated_network(spec, min(config.preprocessing.height, config.preprocessing.width))
+    with progress("released form: export"):
+        path.write_bytes(_content(network, config, path.suffix))
+    return path
+
+
+def _content(network: nn.Module, config: BuildConfig, suffix: str) -> bytes:
+    height, width, batch = config.preprocessing.height, config.preprocessing.width, config.batch or 1
+    if suffix == ".tflite":
+        return to_tflite(deployable(network), height, width, batch, config.layout)
+    images = np.random.default_rng(0).standard_normal((batch, 3, height, width), np.float32)
+    model: onnx.ModelProto = simplify(to_onnx(network, height, width, batch).tidied, images, RELAXED)
+    return bytes(model.SerializeToString())

@@ -1,0 +1,30 @@
+"""How the comparison of two results reads."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from dcd_deploy.benchmarks.comparing import Change, ResultComparison
+from dcd_deploy.benchmarks.statistics import Ratio
+from dcd_deploy.reports import numbers
+from dcd_deploy.reports.terminal import line, show_table
+
+COLUMNS = ("", "runtime", "threads", "batch", "before", "after", "after / before", "ratio before", "ratio after")
+
+
+def show_comparison(screen: Console, comparison: ResultComparison) -> None:
+    """Print each model's times before and after, and its ratios to the baseline, which no drift can move."""
+    show_table(screen, "", COLUMNS, map(_row, comparison.changes), left=2)
+    line(screen, "Times of two runs have the machine's mood in them; the ratios, measured in turns, do not.")
+    for difference in comparison.differences:
+        line(screen, f"! the results differ in {difference}")
+
+
+def _row(c: Change) -> tuple[str, ...]:
+    times = (numbers.milliseconds(c.before_ms), numbers.milliseconds(c.after_ms))
+    ratios = (_ratio(r) if r is not None else "" for r in (c.change, c.ratio_before, c.ratio_after))
+    return (c.name, c.runtime, str(c.threads), str(c.batch), *times, *ratios)
+
+
+def _ratio(ratio: Ratio) -> str:
+    return f"{ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"
