@@ -97,6 +97,12 @@ class ExportError(DcdDeployError):
     exit_code = 13
 
 
+class ResultFileError(DcdDeployError):
+    """A file of measurements is damaged, or is none, or is of another version."""
+
+    exit_code = 14
+
+
 INTERRUPTED = 130
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.bench import bench_models
-from dcd_deploy.benchmarks.statistics import latency, ratio
 from dcd_deploy.benchmarks.environment import core_count
 from dcd_deploy.benchmarks.measure import MeasureConfig, Measurement, measure_interleaved
+from dcd_deploy.benchmarks.statistics import latency, ratio
 from dcd_deploy.errors import MissingDependencyError, ModelFileError, OptionError
 
 QUICK = MeasureConfig(warmup_runs=1, warmup_seconds=0, min_blocks=4, min_seconds=0)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dcd_deploy.benchmarks.statistics import Latency, Ratio, latency, ratio
 from dcd_deploy.benchmarks.environment import Environment, core_count, read_environment
 from dcd_deploy.benchmarks.measure import MeasureConfig, Measurement, Run, measure_interleaved
+from dcd_deploy.benchmarks.statistics import Latency, Ratio, latency, ratio
 from dcd_deploy.errors import OptionError
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.litert import is_channels_last

@@ -25,6 +25,10 @@ class Environment:
     packages: dict[str, str]
     load: float | None
     date: str
+    governor: str | None
+    clock_mhz: float | None
+    memory_mb: int | None
+    temperature_c: float | None
 
 
 def read_environment() -> Environment:
@@ -40,6 +44,10 @@ def read_environment() -> Environment:
         packages={name: found for name in PACKAGES if (found := _version(name))},
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
+        governor=None,
+        clock_mhz=None,
+        memory_mb=None,
+        temperature_c=None,
     )
 
 

@@ -27,6 +27,7 @@ class MeasureConfig:
     warmup_seconds: float = 0.5
     min_blocks: int = 30
     min_seconds: float = 3.0
+    rounds: int = 1
 
 
 @dataclass(frozen=True)

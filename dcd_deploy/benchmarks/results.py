@@ -1,7 +1,8 @@
 """What a benchmark found, raw samples included, and its file: one JSON document of a versioned schema.
 
-A ``BenchResult`` has a ``Trial`` for each model × runtime × threads × batch; in a trial the model and all it is compared
-with were measured in turns in one process. A trial that could not be measured is a ``Failure``; the others are kept.
+A ``BenchResult`` has a ``Trial`` for each model × runtime × threads × batch; in a trial the model and all it is
+compared with were measured in turns in one process. A trial that could not be measured is a ``Failure``; the others
+are kept.
 """
 
 from __future__ import annotations
@@ -34,8 +35,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Memory:
-    """Peak resident memory in a process that did nothing but open the model and run it; ``own_mb`` is without Python
-    and the runtime's library."""
+    """Peak resident memory of a process that only ran the model, in MB; ``own_mb`` is without Python and the runtime."""
 
     peak_mb: float
     own_mb: float
@@ -75,7 +75,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Trial:
-    """One model and what it is compared with: ``timings[0]`` is the model; ``ratios`` is by the other timings' names."""
+    """One model and what it is compared with: ``timings[0]`` is the model; ``ratios`` go by the others' names."""
 
     runtime: str
     runtime_version: str

@@ -19,6 +19,8 @@ class Latency:
 
     median_ms: float
     p90_ms: float
+    p99_ms: float
+    mad_ms: float  # median absolute deviation from the median
     min_ms: float
     runs: int
 
@@ -37,7 +39,9 @@ class Ratio:
 def latency(measurement: Measurement) -> Latency:
     """Summarise one model's runs."""
     times = np.concatenate(measurement.blocks_ms)
-    return Latency(float(np.median(times)), float(np.quantile(times, 0.9)), float(times.min()), len(times))
+    median = float(np.median(times))
+    p90, p99 = (float(value) for value in np.quantile(times, [0.9, 0.99]))
+    return Latency(median, p90, p99, float(np.median(np.abs(times - median))), float(times.min()), len(times))
 
 
 def ratio(candidate: Measurement, baseline: Measurement) -> Ratio:
