@@ -12,7 +12,7 @@ MODEL := $(DEMO)/digits
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): one to three minutes, of which torch is the most ..."
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -e ".[export,tflite-export,image,examples,dev]"
+	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -e ".[export,tflite-export,image,report,examples,dev]"
 	@touch $@
 
 # TFLite's older interpreter, and the standard reader of TFLite metadata, which wants libusb.
@@ -48,7 +48,8 @@ demo: $(VENV)/installed ## the main job on the bundled trained checkpoint
 	@echo; echo "    $(BIN)/dcd-deploy export model_best.pth.tar --to onnx,tflite --out deploy --with-baseline"
 	@echo "    $(BIN)/dcd-deploy bench deploy/*_224.onnx"
 
-test: $(VENV)/installed $(OLD_VENV)/installed lint ## lint, types, tests
+test: $(VENV)/installed $(OLD_VENV)/installed lint ## lint, types, tests (Chromium opens the report's pages)
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=15
 
 lint: $(VENV)/installed

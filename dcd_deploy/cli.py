@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -19,6 +19,9 @@ from dcd_deploy.cli_outcome import answer
 from dcd_deploy.errors import INTERRUPTED
 from dcd_deploy.interruption import leave_interrupted, listen
 from dcd_deploy.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from dcd_deploy.benchmarks.results import BenchResult
 
 app = typer.Typer(
     name="dcd-deploy",
@@ -311,7 +314,7 @@ def _answer_bench(run: Callable[[], Any], save: list[Path] | None, *, as_json: b
             result = run()
         except BenchError as error:
             if error.result is not None:
-                save_result(error.result, save or ())
+                save_result(cast("BenchResult", error.result), save or ())
             raise
         save_result(result, save or ())
         return result

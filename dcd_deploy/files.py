@@ -89,6 +89,16 @@ def staging(folder: Path) -> Iterator[Path]:
             shutil.rmtree(stage, ignore_errors=True)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; what was at ``path`` before stays if it cannot be written.
+
+    Raises:
+        OutputError: as ``staging`` does, or ``path`` is a folder.
+    """
+    with staging(path.parent) as stage:
+        (stage / path.name).write_bytes(content)
+
+
 def _move(staged: Iterable[Path], folder: Path, kept: Path) -> None:
     """Move all files into ``folder``, or none: what they replace is kept in ``kept`` until all have moved."""
     moved: list[Path] = []

@@ -23,6 +23,7 @@ EXTRA_OF = {
     "ai_edge_litert.schema_py_generated": "tflite",
     "ai_edge_litert.interpreter": "tflite",
     "tflite_runtime.interpreter": "tflite-runtime",
+    "plotly.offline": "report",
     "onnxruntime": None,  # part of the base install, but runtimes may be replaced by hand
 }
 

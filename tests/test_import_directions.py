@@ -33,12 +33,12 @@ ALLOWED["export"] = {
     "models",
     "runtimes",
 }
-ALLOWED["benchmarks"] = {"errors", "progress", "files", "artifacts", "runtimes"}
+ALLOWED["benchmarks"] = {"errors", "optional", "progress", "files", "artifacts", "runtimes"}
 ALLOWED["contests"] = set(ALLOWED)
 ALLOWED["sweep"] = set(ALLOWED) - {"contests"}
 ALLOWED["commands"] = set(ALLOWED)
 ALLOWED["reports"] = set(ALLOWED) - {"commands"}
-ALLOWED["cli_outcome"] = {"errors", "interruption", "reports", "export", "models"}
+ALLOWED["cli_outcome"] = {"errors", "interruption", "reports", "export", "models", "benchmarks"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli", "interruption"}
 HEAVY = {"torch", "onnx", "onnxsim", "onnxscript", "safetensors", "litert_torch", "ai_edge_litert"}

@@ -27,4 +27,4 @@ def _row(c: Change) -> tuple[str, ...]:
 
 
 def _ratio(ratio: Ratio) -> str:
-    return f"{ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"
+    return f"{ratio.median:.3f} ({ratio.low:.2f}–{ratio.high:.2f})"

@@ -1,0 +1,124 @@
+"""The file of a BenchResult: JSON as ``bench.schema.json`` describes it. Whoever sent it may have changed it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dcd_deploy.benchmarks.decoding import MisfitError, Words, decode
+from dcd_deploy.benchmarks.results import AGAINST, KIND, MODEL, SCHEMA, STATIC, BenchResult, Timing, Trial
+from dcd_deploy.benchmarks.statistics import Ratio
+from dcd_deploy.errors import ResultFileError
+from dcd_deploy.files import existing_file, write_whole
+
+LARGEST_BYTES = 256 * 10**6  # a thousand times what a usual run writes
+SCHEMA_FILE = Path(__file__).with_name("bench.schema.json")
+HINT = f"write one with dcd-deploy bench --json; what it holds is said in {SCHEMA_FILE.name}"
+
+
+def write_result(path: str | os.PathLike[str], result: BenchResult) -> None:
+    """Write ``result``, whole or not at all; ``read_result`` returns it equal to the last bit.
+
+    Raises:
+        OutputError: the file cannot be written.
+        ValueError: a number is not finite (a defect of the measurement).
+    """
+    write_whole(Path(path), json.dumps(asdict(result), allow_nan=False).encode("ascii") + b"\n")
+
+
+def read_result(path: str | os.PathLike[str]) -> BenchResult:
+    """Return the result in the file ``path``.
+
+    Raises:
+        InputFileError: there is no such file, or it cannot be read.
+        ResultFileError: it is no result, a damaged one, or of another schema version.
+    """
+    path = existing_file(path, "a result of dcd-deploy bench")
+    document = _document(path)
+    if not isinstance(document, dict) or document.get("kind") != KIND:
+        raise _error(path, f"expected the JSON object of a '{KIND}' result, found another", HINT)
+    if document.get("schema") != SCHEMA or isinstance(document.get("schema"), bool):
+        found = str(document.get("schema"))[:20]
+        raise _error(
+            path,
+            f"this program reads version {SCHEMA} of the schema, found version {found}",
+            "measure again, or read the file with the dcd-deploy that wrote it",
+        )
+    try:
+        result = decode(BenchResult, document)
+        for i, trial in enumerate(result.trials):
+            _check_trial(trial, f"/trials/{i}")
+    except MisfitError as error:
+        raise _error(path, f"at {error}", HINT) from error
+    return result
+
+
+def _document(path: Path) -> Any:
+    with path.open("rb") as file:
+        content = file.read(LARGEST_BYTES + 1)
+    if len(content) > LARGEST_BYTES:
+        raise _error(path, f"expected at most {LARGEST_BYTES // 10**6} MB, found more", HINT)
+    try:
+        return json.loads(content.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a name twice, or nested without end
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:120]
+        raise _error(path, f"expected a JSON document, but: {reason}", HINT) from error
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object has two fields of one name")
+    return found
+
+
+def _check_trial(trial: Trial, place: str) -> None:
+    """Raise MisfitError unless the parts of a trial agree with each other, as every report takes for granted."""
+    roles, names = [t.role for t in trial.timings], [t.name for t in trial.timings]
+    if roles[:1] != [MODEL] or not set(roles[1:]) <= {STATIC, AGAINST}:
+        raise MisfitError(
+            f"{place}/timings", f"'{MODEL}' first, then '{STATIC}' or '{AGAINST}'", Words(f"{roles}"[:80])
+        )
+    if len(set(names)) != len(names):
+        raise MisfitError(f"{place}/timings", "a different name for each", Words("one twice"))
+    if trial.threads < 1 or trial.batch < 1:
+        raise MisfitError(place, "at least one thread and a batch of one", Words(f"{trial.threads}, {trial.batch}"))
+    if strangers := set(trial.ratios) - set(names[1:]):
+        raise MisfitError(f"{place}/ratios", "names of timings after the first", min(strangers))
+    for name, ratio in trial.ratios.items():
+        _check_ratio(ratio, f"{place}/ratios/{name[:60]}")
+    for i, timing in enumerate(trial.timings):
+        _check_timing(timing, f"{place}/timings/{i}")
+
+
+def _check_ratio(ratio: Ratio, place: str) -> None:
+    if not 0 < ratio.low <= ratio.median <= ratio.high or not 0 < ratio.confidence < 1:
+        raise MisfitError(place, "0 < low ≤ median ≤ high and a confidence below 1", Words("otherwise"))
+
+
+def _check_timing(timing: Timing, place: str) -> None:
+    s = timing.samples
+    times = (*s.load_ms, *s.first_ms, *s.warmup_ms, *(ms for block in s.blocks_ms for ms in block))
+    if min(times, default=0) < 0:
+        raise MisfitError(f"{place}/samples", "times of at least zero", min(times))
+    if not s.blocks_ms or any(not block or min(block) <= 0 for block in s.blocks_ms):
+        raise MisfitError(
+            f"{place}/samples/blocks_ms", "runs of more than zero milliseconds", Words("an empty block or 0")
+        )
+    if len(s.rounds) != len(s.blocks_ms):
+        raise MisfitError(
+            f"{place}/samples/rounds", f"a number for each of {len(s.blocks_ms)} blocks", Words(f"{len(s.rounds)}")
+        )
+    if timing.latency.median_ms <= 0:
+        raise MisfitError(f"{place}/latency/median_ms", "more than zero", timing.latency.median_ms)
+
+
+def _error(path: Path, what: str, hint: str) -> ResultFileError:
+    return ResultFileError(f"cannot read the result '{path}': {what}; {hint}")

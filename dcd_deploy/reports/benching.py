@@ -1,0 +1,30 @@
+"""How a benchmark reads in the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from dcd_deploy.benchmarks.results import BenchResult, Trial
+from dcd_deploy.reports import wording
+from dcd_deploy.reports.terminal import line, show_table
+
+
+def show_bench(screen: Console, result: BenchResult) -> None:
+    """Print a summary of several trials, each trial with its ratios and remarks, what failed, and the machine."""
+    if len(result.trials) > 1:
+        show_table(screen, "", wording.SUMMARY_COLUMNS, map(wording.summary_cells, result.trials), left=2)
+    for trial in result.trials:
+        _show_trial(screen, trial)
+    for failure in result.failures:
+        line(screen, f"not measured: {wording.failure_line(failure)}")
+    line(screen, wording.environment_line(result.environment))
+
+
+def _show_trial(screen: Console, trial: Trial) -> None:
+    rows = map(wording.timing_cells, trial.timings)
+    show_table(screen, wording.table_title(trial), wording.TIMING_COLUMNS, rows, left=2)
+    for text in wording.ratio_lines(trial):
+        line(screen, text)
+    for verdict in trial.verdicts:
+        line(screen, f"{verdict.kind}: {verdict.text}")
+    line(screen)

@@ -1,0 +1,50 @@
+"""How a benchmark reads as Markdown (GitHub's), for a README, an issue or a pull request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from dcd_deploy.benchmarks.results import BenchResult, Trial
+from dcd_deploy.reports import wording
+from dcd_deploy.reports.numbers import plain
+
+SPECIAL = re.compile(r"[\\`*_{}\[\]<>|~@&#$:!]")  # what could start markup, a link, a mention or a formula
+
+
+def bench_markdown(result: BenchResult) -> str:
+    """Return the document: headline, summary of several trials, each trial, what failed, and the machine."""
+    parts = [f"# {text(wording.headline(result))}"]
+    if len(result.trials) > 1:
+        parts.append(summary_table(result))
+    parts += [part for trial in result.trials for part in _trial(trial)]
+    if result.failures:
+        parts += ["## Not measured", *(f"* {text(wording.failure_line(failure))}" for failure in result.failures)]
+    parts += ["## How it was measured", f"Measured {text(wording.config_line(result.config))}."]
+    parts.append(text(wording.environment_line(result.environment)))
+    return "\n\n".join(parts) + "\n"
+
+
+def summary_table(result: BenchResult) -> str:
+    """Return one table with a row for each trial."""
+    return table(wording.SUMMARY_COLUMNS, map(wording.summary_cells, result.trials), left=2)
+
+
+def table(columns: Sequence[str], rows: Iterable[Iterable[str]], *, left: int = 1) -> str:
+    """Return a table whose first ``left`` columns are texts and whose others are numbers."""
+    rules = ["---" if i < left else "--:" for i in range(len(columns))]
+    lines = [[text(column) for column in columns], rules, *([text(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def text(content: str) -> str:
+    """Return a text that Markdown shows as it is, on one line."""
+    return SPECIAL.sub(lambda found: "\\" + found[0], plain(content))
+
+
+def _trial(trial: Trial) -> list[str]:
+    heading = f"## {text(wording.network_name(trial.timings[0]))}, {text(wording.table_title(trial))}"
+    parts = [heading, table(wording.TIMING_COLUMNS, map(wording.timing_cells, trial.timings), left=2)]
+    ratios = [f"* {text(line)}" for line in wording.ratio_lines(trial)]
+    remarks = [f"* {text(f'{verdict.kind}: {verdict.text}')}" for verdict in trial.verdicts]
+    return [*parts, "\n".join([*ratios, *remarks])] if ratios or remarks else parts

@@ -1,0 +1,62 @@
+"""A benchmark's result into files, each in the form that its suffix says."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dcd_deploy.benchmarks.results import BenchResult
+from dcd_deploy.benchmarks.results_file import write_result
+from dcd_deploy.errors import UnknownNameError
+from dcd_deploy.files import check_no_folder, check_writable, write_whole
+from dcd_deploy.optional import check_installed
+
+
+def check_save(paths: Sequence[Path]) -> None:
+    """Refuse, before anything is measured, what could not be written after it.
+
+    Raises:
+        UnknownNameError: there is no form of that suffix. OutputError: it cannot be written there.
+        MissingDependencyError: the page is wanted, but plotly is not installed.
+    """
+    for path in paths:
+        if path.suffix not in WRITERS:
+            raise UnknownNameError("kind of report", path.suffix or path.name, WRITERS)
+        if path.suffix == ".html":
+            check_installed("plotly")
+        check_writable(path.parent)
+    check_no_folder(paths)
+
+
+def save_result(result: BenchResult, paths: Sequence[Path]) -> None:
+    """Write ``result`` to all ``paths``."""
+    for path in paths:
+        WRITERS[path.suffix](path, result)
+
+
+def _write_page(path: Path, result: BenchResult) -> None:
+    from dcd_deploy.reports.page import write_page
+
+    write_page(path, result, command=shlex.join(["dcd-deploy", *sys.argv[1:]]))
+
+
+def _write_markdown(path: Path, result: BenchResult) -> None:
+    from dcd_deploy.reports.markdown import bench_markdown
+
+    write_whole(path, bench_markdown(result).encode("utf-8"))
+
+
+def _write_csv(path: Path, result: BenchResult) -> None:
+    from dcd_deploy.reports.tabular import bench_csv
+
+    write_whole(path, bench_csv(result).encode("utf-8"))
+
+
+WRITERS: dict[str, Callable[[Path, BenchResult], None]] = {
+    ".json": write_result,
+    ".html": _write_page,
+    ".md": _write_markdown,
+    ".csv": _write_csv,
+}

@@ -1,0 +1,135 @@
+"""A benchmark's result as it could have been measured, made from random numbers."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+
+from dcd_deploy.benchmarks.environment import Environment
+from dcd_deploy.benchmarks.measure import MeasureConfig
+from dcd_deploy.benchmarks.results import (
+    AGAINST,
+    MODEL,
+    STATIC,
+    BenchResult,
+    Failure,
+    Machine,
+    Memory,
+    Samples,
+    Timing,
+    Trial,
+    Verdict,
+)
+from dcd_deploy.benchmarks.statistics import latency, ratio
+
+BLOCKS, ROUNDS, RUNS = 60, 3, 4
+HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
+FORMULA = "=cmd|' /C calc'!A0"
+CONTROL = "red\x1b[31m\r\nrow\u202e"
+ENVIRONMENT = Environment(
+    cpu="AMD EPYC 9575F 64-Core Processor",
+    features=("avx2", "avx512f", "avx512_vnni"),
+    cores=2,
+    system="Linux 6.12.0 x86_64",
+    python="3.11.9",
+    packages={"dcd-deploy": "0.1.0", "onnxruntime": "1.32.0", "ai-edge-litert": "2.3.0", "numpy": "2.4.6"},
+    load=0.4,
+    date="2026-11-24T14:05:00+00:00",
+    governor="performance",
+    clock_mhz=3300.0,
+    memory_mb=16384,
+    temperature_c=51.0,
+)
+
+
+def timing(role, name, ms, *, network=None, seed=0, drift=0.04, load=40.0, memory=60.0):
+    """A model of ``ms`` milliseconds; all models of one trial share the drift of the machine, not the noise."""
+    rng = np.random.default_rng(seed)
+    slow = 1 + drift * np.sin(np.linspace(0, 5, BLOCKS))[:, None]
+    hiccups = 1 + (rng.random((BLOCKS, RUNS)) < 0.02) * rng.exponential(0.3, (BLOCKS, RUNS))
+    times = (
+        ms * slow * hiccups * np.exp(0.012 * rng.standard_normal((BLOCKS, RUNS)) + 0.02 * rng.random((BLOCKS, RUNS)))
+    )
+    blocks = tuple(tuple(map(float, row)) for row in times)
+    start = lambda mean: tuple(float(x) for x in mean * np.exp(0.05 * rng.standard_normal(ROUNDS)))  # noqa: E731
+    rounds = tuple(i * ROUNDS // BLOCKS for i in range(BLOCKS))
+    samples = Samples(start(load), start(1.9 * ms), start(510.0), blocks, rounds)
+    return Timing(
+        role,
+        name,
+        f"deploy/{name}",
+        hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest(),
+        network,
+        samples,
+        latency(samples),
+        Memory(memory + 48.5, memory) if memory else None,
+    )
+
+
+def trial(runtime, version, timings, *, threads=1, cpus=(0,), verdicts=()):
+    ours, *others = timings
+    return Trial(
+        runtime,
+        version,
+        threads,
+        1,
+        cpus,
+        tuple(timings),
+        {other.name: ratio(ours.samples, other.samples) for other in others},
+        Machine(0.1, 0.0, 3300.0, 3290.5),
+        tuple(verdicts),
+    )
+
+
+def realistic() -> BenchResult:
+    """Two networks, two runtimes, one remark, one failure."""
+    half = "mobilenetv2_dcd ×0.5, fc_squeeze 8", "mobilenetv2 ×0.5"
+    deep = "resnet18_dcd", "resnet18"
+    noisy = Verdict("noise", "other processes kept 0.7 of 2 cores busy: the interval is wider than it need be")
+    trials = (
+        trial("onnxruntime", "1.32.0", _pair("mobilenetv2_dcd_x0.5_224", ".onnx", half, (4.61, 3.34, 4.86), 1)),
+        trial("LiteRT", "2.3.0", _pair("mobilenetv2_dcd_x0.5_224", ".tflite", half, (5.28, 3.72, None), 11)),
+        trial(
+            "onnxruntime", "1.32.0", _pair("resnet18_dcd_224", ".onnx", deep, (50.2, 44.2, None), 21), verdicts=[noisy]
+        ),
+        trial("LiteRT", "2.3.0", _pair("resnet18_dcd_224", ".tflite", deep, (47.9, 44.1, None), 31)),
+    )
+    failure = Failure(
+        "deploy/resnet18_dcd_224.tflite",
+        "LiteRT",
+        4,
+        None,
+        "expected at most one thread for each of the 2 cores, found 4",
+    )
+    return BenchResult(ENVIRONMENT, MeasureConfig(rounds=ROUNDS), trials, (failure,))
+
+
+def hostile() -> BenchResult:
+    """Names as an enemy would choose them, in every place that takes a text from outside."""
+    names = (HOSTILE, FORMULA, CONTROL)
+    timings = [
+        timing(r, n, ms, network=n, seed=i)
+        for i, (r, n, ms) in enumerate(zip((MODEL, STATIC, AGAINST), names, (3, 2, 2.5), strict=True))
+    ]
+    remark = Verdict("noise", f"a | pipe and {HOSTILE}")
+    failure = Failure(HOSTILE, CONTROL, 1, 1, f"`code` [link](https://example.org) {HOSTILE}")
+    environment = replace(ENVIRONMENT, cpu=HOSTILE, packages={HOSTILE: FORMULA})
+    found = trial(HOSTILE, "</script>", timings, verdicts=[remark])
+    return BenchResult(environment, MeasureConfig(), (found,), (failure,))
+
+
+def _pair(stem, suffix, networks, ms, seed):
+    load = 9 * ms[1] if suffix == ".onnx" else 2 * ms[1]
+    memory = 4 * ms[1] + 12
+    made = [
+        timing(MODEL, f"{stem}{suffix}", ms[0], network=networks[0], seed=seed, load=1.6 * load, memory=1.3 * memory),
+        timing(STATIC, f"{stem}-static{suffix}", ms[1], network=networks[1], seed=seed + 1, load=load, memory=memory),
+    ]
+    if ms[2]:
+        other = f"last-release/{stem}{suffix}"
+        made.append(
+            timing(AGAINST, other, ms[2], network=networks[0], seed=seed + 2, load=1.7 * load, memory=1.3 * memory)
+        )
+    return made
