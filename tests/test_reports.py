@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import benching
 import pytest
@@ -27,19 +28,8 @@ from dcd_deploy.reports.tabular import COLUMNS, RAW_COLUMNS, bench_csv
 from dcd_deploy.reports.terminal import console
 
 CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--virtual-time-budget=8000",
-    "--enable-logging=stderr",
-    "--dump-dom",
-]
+FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync --virtual-time-budget=8000 --enable-logging=stderr --dump-dom"""
 PROFILE = Profile("MobileNetV2-DCD ×0.5", tuple(LayerTime(f"features.{i}", 0.1, 0.05, 0.01) for i in range(70)))
 EVIL = Profile(benching.HOSTILE, (LayerTime(benching.HOSTILE, 1.0, 0.5, 0.0),))
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
@@ -145,6 +135,12 @@ def test_csv(realistic, raw):
         ]
         assert rows[0]["ratio"] == ""
         assert float(rows[1]["ratio"]) == realistic.trials[0].ratios[rows[1]["name"]].median
+
+
+def test_the_columns_are_documented():
+    documented = (Path(__file__).parent.parent / "docs" / "bench-results.md").read_text(encoding="utf-8")
+    for name, meaning in {**COLUMNS, **RAW_COLUMNS}.items():
+        assert f"| `{name}` | {meaning} |" in documented
 
 
 @pytest.mark.parametrize("raw", [False, True])
@@ -253,7 +249,7 @@ def test_a_page_whole_or_not_at_all(realistic, tmp_path, monkeypatch):
 
 def opened(path, folder, *flags) -> tuple[Outline, str]:
     """Open a page in a browser; return what it became, and what the browser's console said."""
-    command = [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={folder}", path.as_uri()]
+    command = [CHROMIUM, *FLAGS.split(), *flags, f"--user-data-dir={folder}", path.as_uri()]
     environment = {key: value for key, value in os.environ.items() if key != "DISPLAY"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment)
     return Outline(done.stdout), "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)

@@ -35,7 +35,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Memory:
-    """Peak resident memory of a process that only ran the model, in MB; ``own_mb`` is without Python and the runtime."""
+    """Peak resident memory in MB of a process that only ran the model; ``own_mb``: without Python and the runtime."""
 
     peak_mb: float
     own_mb: float

@@ -28,6 +28,8 @@ from dcd_deploy.reports.plotting import (
     upright,
 )
 
+SPREAD = 4  # of times, from which on a logarithmic axis reads better
+
 
 def forest(result: BenchResult) -> Figure | None:
     """Return all ratios with their intervals on one axis, with a line at 1."""
@@ -145,9 +147,11 @@ def front(result: BenchResult) -> Figure | None:
         name = ", ".join([points[0].network, *apart(result, trial)])
         data.append(_line(points, label(name), SYMBOLS[i % len(SYMBOLS)]))
     every = [point for _, points in trials for point in points]
-    layout = plot_layout(400) | {"showlegend": True, "annotations": _named_once(every)}
-    layout["xaxis"] |= axis("measured milliseconds per picture (log)") | _log_axis([point.ms for point in every])
-    layout["yaxis"] |= axis("published top-1, %")
+    across = _time_axis([point.ms for point in every])
+    layout = plot_layout(400) | {"showlegend": True, "annotations": _named_once(every, across)}
+    layout["xaxis"] |= across
+    heights = [point.top1 for point in every]
+    layout["yaxis"] |= axis("published top-1, %") | {"range": [min(heights) - 1, max(heights) + 1.5]}
     said = "; ".join(f"{point.network}: {point.top1} % in {numbers.milliseconds(point.ms)}" for point in every)
     return Figure("", data, layout, said)
 
@@ -181,15 +185,25 @@ def _line(points: Sequence[Point], name: str, symbol: str) -> Trace:
     }
 
 
-def _log_axis(values: Sequence[float]) -> dict[str, Any]:
-    """Return a logarithmic axis with numbers at 1, 2 and 5 times the powers of ten."""
+def _time_axis(values: Sequence[float]) -> dict[str, Any]:
+    """Return an axis of milliseconds: logarithmic, with numbers at 1, 2, 5, 10, …, where a plain one would crowd."""
+    if max(values) < SPREAD * min(values):
+        room = 0.3 * (max(values) - min(values) or max(values))
+        return axis("measured milliseconds per picture") | {"range": [min(values) - room, max(values) + room]}
     ticks = [step * 10.0**power for power in range(-4, 8) for step in (1, 2, 5)]
     ends = [math.log10(min(values)) - 0.15, math.log10(max(values)) + 0.15]
-    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks], "range": ends}
+    shown = {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks], "range": ends}
+    return axis("measured milliseconds per picture (log)") | shown
 
 
-def _named_once(points: Sequence[Point]) -> list[dict[str, Any]]:
-    """Return one text for each network, at the first of its points."""
+def _named_once(points: Sequence[Point], across: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return one text for each network, above the first of its points, and within the plot of axis ``across``."""
+    left, right = across["range"]
     first = {point.network: point for point in reversed(points)}.values()
-    places = [{"x": math.log10(p.ms), "y": p.top1, "text": label(p.network)} for p in first]
-    return [place | {"showarrow": False, "yshift": 16, "font": {"size": 12}} for place in places]
+    found = []
+    for point in first:
+        x = math.log10(point.ms) if across.get("type") == "log" else point.ms  # where annotations of a log axis stand
+        third = min(2, int(3 * (x - left) / (right - left)))
+        place = {"x": x, "y": point.top1, "xanchor": ("left", "center", "right")[third], "yshift": 16}
+        found.append(place | {"text": label(point.network), "showarrow": False, "font": {"size": 12}})
+    return found

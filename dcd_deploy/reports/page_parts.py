@@ -96,7 +96,7 @@ def _number_table(trial: Trial, number: int) -> Markup:
     made = element("table", element("thead", element("tr", *heads)), element("tbody", *rows))
     ratios = [element("div", text, class_="under") for text in wording.ratio_lines(trial)]
     around = element("div", made, class_="scroll", role="region", tabindex="0", aria_label=title)
-    return element("div", element("h3", title), around, *ratios, class_="card")
+    return element("div", element("h3", title, class_="small"), around, *ratios, class_="card")
 
 
 def _row(cells: tuple[str, ...]) -> list[Markup]:

@@ -20,7 +20,7 @@ ROW = 46  # pixels for a name and its bar
 EDGES = 84  # pixels for an axis and its title
 OTHERS = ("against", "against2", "against3")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
-HATCHES = {MODEL: "", STATIC: "/", "against": "x", "against2": "", "against3": "."}  # of bars
+HATCHES = {MODEL: "", STATIC: "/", "against": "x", "against2": "/", "against3": ""}  # of bars
 FONT = "system-ui, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
 
 
