@@ -16,6 +16,7 @@ import benching
 import pytest
 
 from dcd_deploy.benchmarks.published import published, title
+from dcd_deploy.benchmarks.results import Machine
 from dcd_deploy.benchmarks.statistics import Ratio
 from dcd_deploy.errors import MissingDependencyError, OutputError
 from dcd_deploy.reports import wording
@@ -23,6 +24,7 @@ from dcd_deploy.reports.benching import show_bench
 from dcd_deploy.reports.markdown import bench_markdown, text
 from dcd_deploy.reports.markup import element, label
 from dcd_deploy.reports.page import bench_page, write_page
+from dcd_deploy.reports.plotting import apart
 from dcd_deploy.reports.profiled import LayerTime, Profile
 from dcd_deploy.reports.tabular import COLUMNS, RAW_COLUMNS, bench_csv
 from dcd_deploy.reports.terminal import console
@@ -88,6 +90,32 @@ def test_headlines(realistic):
     assert "as long, within what can be measured, as its static twin" in wording.headline(
         replace(realistic, trials=(same,))
     )
+
+
+def test_trials_are_told_apart(realistic):
+    first = realistic.trials[0]
+    renamed = replace(first.timings[0], name="half.onnx")
+    other = replace(first, timings=(renamed, *first.timings[1:]))
+    both = replace(realistic, trials=(first, other))
+    assert [wording.trial_name(both, t) for t in both.trials] == ["mobilenetv2_dcd_x0.5_224.onnx", "half.onnx"]
+    assert [wording.trial_name(realistic, t) for t in realistic.trials][::2] == [
+        "MobileNetV2-DCD ×0.5",
+        "ResNet-18-DCD",
+    ]
+    assert apart(both, other) == ["onnxruntime"]
+    two = replace(both, trials=(first, replace(other, threads=2, batch=8)))
+    assert apart(two, two.trials[1]) == ["onnxruntime", "2 threads", "batch 8"]
+    assert wording.trial_name(two, first) == "MobileNetV2-DCD ×0.5"
+
+
+def test_what_could_not_be_read_is_left_out(realistic):
+    assert wording.machine_line(Machine(None, None, None, 3.0)) == ""
+    unknown = dict.fromkeys(("load", "governor", "clock_mhz", "memory_mb", "temperature_c"))
+    assert "None" not in wording.environment_line(replace(realistic.environment, **unknown))
+    bare = replace(realistic.trials[0].timings[0], memory=None, network=None)
+    lone = replace(realistic.trials[0], timings=(bare,), ratios={}, cpus=None)
+    page = bench_page(replace(realistic, trials=(lone,)))
+    assert "None" not in " ".join(Outline(page).text)
 
 
 def test_intervals_keep_the_digits_that_tell_their_ends_apart():
