@@ -41,9 +41,9 @@ demo: $(VENV)/installed ## the main job on the bundled trained checkpoint
 	@echo; echo "== 5. Time them against their static twins"
 	@echo "(This network is a toy of 1.3 M multiply-adds: what one sees here is the cost of starting 600 nodes, not of the"
 	@echo "network. At 224x224 the ratio is 1.1 to 1.9: see the tables in README.md.)"
-	$(BIN)/dcd-deploy bench $(MODEL).onnx
-	$(BIN)/dcd-deploy bench $(MODEL).tflite
+	$(BIN)/dcd-deploy bench $(MODEL).onnx $(MODEL).tflite --save $(DEMO)/bench.html
 	@echo; echo "Done: both files compute what was trained (to 5e-5 of the outputs' range, on every stage), and both say seven."
+	@echo "The benchmark as a page: $(DEMO)/bench.html"
 	@echo "Next, with a checkpoint of your own:"
 	@echo; echo "    $(BIN)/dcd-deploy export model_best.pth.tar --to onnx,tflite --out deploy --with-baseline"
 	@echo "    $(BIN)/dcd-deploy bench deploy/*_224.onnx"

@@ -23,8 +23,7 @@ COMMANDS = (
         "      --labels examples/digits/labels.txt --with-baseline"
     ),
     "dcd-deploy predict demo-out/digits.onnx examples/digits/seven.png --top 3",
-    "dcd-deploy bench demo-out/digits.onnx",
-    "dcd-deploy bench demo-out/digits.tflite",
+    "dcd-deploy bench demo-out/digits.onnx demo-out/digits.tflite",
 )
 OPERATOR_ROWS = r"(?:^  [A-Z]\w+ +[\d–]+ +[\d–]+ *\n)"
 SHOWN = 4

@@ -41,7 +41,7 @@ ALLOWED["reports"] = set(ALLOWED) - {"commands"}
 ALLOWED["cli_outcome"] = {"errors", "interruption", "reports", "export", "models", "benchmarks"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli", "interruption"}
-HEAVY = {"torch", "onnx", "onnxsim", "onnxscript", "safetensors", "litert_torch", "ai_edge_litert"}
+HEAVY = {"torch", "onnx", "onnxsim", "onnxscript", "safetensors", "litert_torch", "ai_edge_litert", "plotly"}
 MAY_BE_HEAVY = {"models", "export"}
 
 

@@ -10,11 +10,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import benching
 import pytest
 
 from dcd_deploy.benchmarks.published import published, title
+from dcd_deploy.benchmarks.results import Machine
 from dcd_deploy.benchmarks.statistics import Ratio
 from dcd_deploy.errors import MissingDependencyError, OutputError
 from dcd_deploy.reports import wording
@@ -22,24 +24,14 @@ from dcd_deploy.reports.benching import show_bench
 from dcd_deploy.reports.markdown import bench_markdown, text
 from dcd_deploy.reports.markup import element, label
 from dcd_deploy.reports.page import bench_page, write_page
+from dcd_deploy.reports.plotting import apart
 from dcd_deploy.reports.profiled import LayerTime, Profile
 from dcd_deploy.reports.tabular import COLUMNS, RAW_COLUMNS, bench_csv
 from dcd_deploy.reports.terminal import console
 
 CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--virtual-time-budget=8000",
-    "--enable-logging=stderr",
-    "--dump-dom",
-]
+FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync --virtual-time-budget=8000 --enable-logging=stderr --dump-dom"""
 PROFILE = Profile("MobileNetV2-DCD ×0.5", tuple(LayerTime(f"features.{i}", 0.1, 0.05, 0.01) for i in range(70)))
 EVIL = Profile(benching.HOSTILE, (LayerTime(benching.HOSTILE, 1.0, 0.5, 0.0),))
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
@@ -100,6 +92,32 @@ def test_headlines(realistic):
     )
 
 
+def test_trials_are_told_apart(realistic):
+    first = realistic.trials[0]
+    renamed = replace(first.timings[0], name="half.onnx")
+    other = replace(first, timings=(renamed, *first.timings[1:]))
+    both = replace(realistic, trials=(first, other))
+    assert [wording.trial_name(both, t) for t in both.trials] == ["mobilenetv2_dcd_x0.5_224.onnx", "half.onnx"]
+    assert [wording.trial_name(realistic, t) for t in realistic.trials][::2] == [
+        "MobileNetV2-DCD ×0.5",
+        "ResNet-18-DCD",
+    ]
+    assert apart(both, other) == ["onnxruntime"]
+    two = replace(both, trials=(first, replace(other, threads=2, batch=8)))
+    assert apart(two, two.trials[1]) == ["onnxruntime", "2 threads", "batch 8"]
+    assert wording.trial_name(two, first) == "MobileNetV2-DCD ×0.5"
+
+
+def test_what_could_not_be_read_is_left_out(realistic):
+    assert wording.machine_line(Machine(None, None, None, 3.0)) == ""
+    unknown = dict.fromkeys(("load", "governor", "clock_mhz", "memory_mb", "temperature_c"))
+    assert "None" not in wording.environment_line(replace(realistic.environment, **unknown))
+    bare = replace(realistic.trials[0].timings[0], memory=None, network=None)
+    lone = replace(realistic.trials[0], timings=(bare,), ratios={}, cpus=None)
+    page = bench_page(replace(realistic, trials=(lone,)))
+    assert "None" not in " ".join(Outline(page).text)
+
+
 def test_intervals_keep_the_digits_that_tell_their_ends_apart():
     assert wording.interval(Ratio(1.382, 1.36, 1.4, 0.95, 60)) == "95 % interval 1.36 to 1.40"
     assert wording.span(Ratio(1.001, 0.998, 1.002, 0.95, 60)) == "0.998–1.002"
@@ -145,6 +163,12 @@ def test_csv(realistic, raw):
         ]
         assert rows[0]["ratio"] == ""
         assert float(rows[1]["ratio"]) == realistic.trials[0].ratios[rows[1]["name"]].median
+
+
+def test_the_columns_are_documented():
+    documented = (Path(__file__).parent.parent / "docs" / "bench-results.md").read_text(encoding="utf-8")
+    for name, meaning in {**COLUMNS, **RAW_COLUMNS}.items():
+        assert f"| `{name}` | {meaning} |" in documented
 
 
 @pytest.mark.parametrize("raw", [False, True])
@@ -253,7 +277,7 @@ def test_a_page_whole_or_not_at_all(realistic, tmp_path, monkeypatch):
 
 def opened(path, folder, *flags) -> tuple[Outline, str]:
     """Open a page in a browser; return what it became, and what the browser's console said."""
-    command = [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={folder}", path.as_uri()]
+    command = [CHROMIUM, *FLAGS.split(), *flags, f"--user-data-dir={folder}", path.as_uri()]
     environment = {key: value for key, value in os.environ.items() if key != "DISPLAY"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment)
     return Outline(done.stdout), "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)

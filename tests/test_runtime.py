@@ -69,13 +69,20 @@ main()
 """
 
 
+SHORT = ["--min-runs", "8", "--min-seconds", "0", "--rounds", "1"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (["verify", "MODEL"], 0, "self-check on 2 samples"),
         (["verify", "MODEL", "--json"], 0, '"passed": true'),
-        (["bench", "MODEL", "--min-seconds", "0.1"], 0, "ratio"),
-        (["bench", "MODEL", "--baseline", "none", "--min-seconds", "0.1"], 0, "median"),
+        (["bench", "MODEL", "--min-seconds", "0.1", "--min-runs", "8", "--rounds", "1"], 0, "ratio"),
+        (
+            ["bench", "MODEL", "--baseline", "none", "--min-seconds", "0.1", "--min-runs", "8", "--rounds", "1"],
+            0,
+            "median",
+        ),
         (["--help"], 0, "predict"),
         (["predict", "MODEL", "PICTURE"], 11, "pip install 'dcd-deploy[image]'"),
         (["export", "PICTURE"], 11, "pip install 'dcd-deploy[export]'"),

@@ -44,7 +44,7 @@ class MeasureConfig:
 
 @dataclass(frozen=True)
 class Samples:
-    """Raw milliseconds of one model: start-up once for each round, steady state block by block.
+    """Raw milliseconds of one model: load, first run and all of the warm-up once a round, steady state block by block.
 
     ``blocks_ms`` has a row of counted runs for each block; ``rounds`` says in which round each block was measured.
     """
@@ -88,11 +88,15 @@ def _start(open_model: Open, into: _Collected, config: MeasureConfig) -> Run:
     run = open_model()
     into.load_ms.append((time.perf_counter_ns() - start) / 1e6)
     into.first_ms.append(_timed(run))
-    begin, done = time.perf_counter(), 0
-    while done < config.warmup_runs or time.perf_counter() - begin < config.warmup_seconds:
-        into.warmup_ms.append(_timed(run))
-        done += 1
+    into.warmup_ms.append(_timed(lambda: _warm_up(run, config)))
     return run
+
+
+def _warm_up(run: Run, config: MeasureConfig) -> None:
+    start, done = time.perf_counter(), 0
+    while done < config.warmup_runs or time.perf_counter() - start < config.warmup_seconds:
+        run()
+        done += 1
 
 
 def _measure_round(number: int, runs: dict[str, Run], into: dict[str, _Collected], config: MeasureConfig) -> None:

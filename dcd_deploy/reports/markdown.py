@@ -17,7 +17,7 @@ def bench_markdown(result: BenchResult) -> str:
     parts = [f"# {text(wording.headline(result))}"]
     if len(result.trials) > 1:
         parts.append(summary_table(result))
-    parts += [part for trial in result.trials for part in _trial(trial)]
+    parts += [part for trial in result.trials for part in _trial(result, trial)]
     if result.failures:
         parts += ["## Not measured", *(f"* {text(wording.failure_line(failure))}" for failure in result.failures)]
     parts += ["## How it was measured", f"Measured {text(wording.config_line(result.config))}."]
@@ -42,8 +42,8 @@ def text(content: str) -> str:
     return SPECIAL.sub(lambda found: "\\" + found[0], plain(content))
 
 
-def _trial(trial: Trial) -> list[str]:
-    heading = f"## {text(wording.network_name(trial.timings[0]))}, {text(wording.table_title(trial))}"
+def _trial(result: BenchResult, trial: Trial) -> list[str]:
+    heading = f"## {text(wording.trial_name(result, trial))}, {text(wording.table_title(trial))}"
     parts = [heading, table(wording.TIMING_COLUMNS, map(wording.timing_cells, trial.timings), left=2)]
     ratios = [f"* {text(line)}" for line in wording.ratio_lines(trial)]
     remarks = [f"* {text(f'{verdict.kind}: {verdict.text}')}" for verdict in trial.verdicts]

@@ -35,8 +35,10 @@ def escape(text: str) -> Markup:
 
 def label(text: str, longest: int = 46) -> str:
     """Return a text for Plotly, which takes a little HTML in labels for markup; a long one loses its middle."""
-    text = plain(text)
-    if len(text) > longest:
-        half = (longest - 1) // 2
-        text = f"{text[:half]}…{text[-half:]}"
-    return html.escape(text, quote=False)
+    return html.escape(shortened(text, longest), quote=False)
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return a text with its control characters visible, and without its middle if it is longer than ``longest``."""
+    text, half = plain(text), (longest - 1) // 2
+    return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"

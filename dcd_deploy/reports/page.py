@@ -96,7 +96,7 @@ def _sections(result: BenchResult, plots: Plots, profiles: Sequence[Profile]) ->
         )
         made.append(section("Model against twin", element("p", said), _card(plots.place(forest))))
     if result.trials:
-        trials = (_trial(trial, i + 1, plots) for i, trial in enumerate(result.trials))
+        trials = (_trial(result, trial, i + 1, plots) for i, trial in enumerate(result.trials))
         made.append(section("Trial by trial", *trials))
     if start := page_overview.start_up(result):
         made.append(section("Start-up", _card(element("div", *map(plots.place, start), class_="plots"))))
@@ -109,12 +109,12 @@ def _sections(result: BenchResult, plots: Plots, profiles: Sequence[Profile]) ->
     return [*made, section("All numbers", page_parts.number_tables(result))] if result.trials else made
 
 
-def _trial(trial: Trial, number: int, plots: Plots) -> Markup:
+def _trial(result: BenchResult, trial: Trial, number: int, plots: Plots) -> Markup:
     steady = page_trials.ratio_over_time(trial)
     drawn = [plots.place(figure) for figure in (page_trials.latencies(trial), steady) if figure]
     return element(
         "article",
-        element("h3", f"{number}. {wording.network_name(trial.timings[0])}"),
+        element("h3", f"{number}. {wording.trial_name(result, trial)}"),
         element("p", wording.trial_title(trial), class_="muted"),
         page_parts.trial_numbers(trial),
         page_parts.remarks(trial),

@@ -12,7 +12,7 @@ from dcd_deploy.benchmarks.published import published
 from dcd_deploy.benchmarks.results import MODEL, STATIC, BenchResult, Timing, Trial
 from dcd_deploy.benchmarks.statistics import Ratio
 from dcd_deploy.reports import numbers, wording
-from dcd_deploy.reports.markup import label
+from dcd_deploy.reports.markup import label, shortened
 from dcd_deploy.reports.plotting import (
     OTHERS,
     ROW,
@@ -27,6 +27,8 @@ from dcd_deploy.reports.plotting import (
     tints,
     upright,
 )
+
+SPREAD = 4  # of times, from which on a logarithmic axis reads better
 
 
 def forest(result: BenchResult) -> Figure | None:
@@ -54,11 +56,10 @@ def _compared(result: BenchResult) -> list[tuple[str, Ratio, str]]:
     """Return for each ratio whose it is, itself, and its colour's name."""
     found = []
     for trial in result.trials:
-        who = ", ".join([wording.network_name(trial.timings[0]), *apart(result, trial)])
         for tint, other in zip(tints(trial), trial.timings, strict=True):
             if other.name in trial.ratios:
-                over = "" if other.role == STATIC else f", over {other.name}"
-                found.append((who + over, trial.ratios[other.name], tint))
+                who = wording.trial_name(result, trial) if other.role == STATIC else f"over {shortened(other.name, 24)}"
+                found.append((", ".join([who, *apart(result, trial)]), trial.ratios[other.name], tint))
     return found
 
 
@@ -120,7 +121,10 @@ def _bars(
     result: BenchResult, rows: Sequence[tuple[Trial, Timing]], parts: dict[str, str], colours: Sequence[str]
 ) -> tuple[list[Trace], dict[str, Any], str]:
     places = list(range(len(rows) - 1, -1, -1))
-    names = [(y, f"{_short(t)}, {', '.join(apart(result, trial))}") for y, (trial, t) in zip(places, rows, strict=True)]
+    names = [
+        (y, ", ".join([_short(result, trial, t), *apart(result, trial)]))
+        for y, (trial, t) in zip(places, rows, strict=True)
+    ]
     values = {part: [round(median(getattr(t.samples, field)), 4) for _, t in rows] for part, field in parts.items()}
     data = [bar(places, values[part], part, tint) for part, tint in zip(parts, colours, strict=True)]
     layout = rows_layout(names, ROW, "milliseconds") | {"barmode": "stack", "showlegend": len(parts) > 1}
@@ -131,8 +135,10 @@ def _bars(
     return data, layout, alt
 
 
-def _short(timing: Timing) -> str:
-    return wording.network_name(timing) if timing.role in (MODEL, STATIC) else timing.name
+def _short(result: BenchResult, trial: Trial, timing: Timing) -> str:
+    if timing.role == MODEL:
+        return wording.trial_name(result, trial)
+    return wording.network_name(timing) if timing.role == STATIC else shortened(timing.name, 24)
 
 
 def front(result: BenchResult) -> Figure | None:
@@ -142,12 +148,14 @@ def front(result: BenchResult) -> Figure | None:
         return None
     data = []
     for i, (trial, points) in enumerate(trials):
-        name = ", ".join([points[0].network, *apart(result, trial)])
+        name = ", ".join([wording.trial_name(result, trial), *apart(result, trial)])
         data.append(_line(points, label(name), SYMBOLS[i % len(SYMBOLS)]))
     every = [point for _, points in trials for point in points]
-    layout = plot_layout(400) | {"showlegend": True, "annotations": _named_once(every)}
-    layout["xaxis"] |= axis("measured milliseconds per picture (log)") | _log_axis([point.ms for point in every])
-    layout["yaxis"] |= axis("published top-1, %")
+    across = _time_axis([point.ms for point in every])
+    layout = plot_layout(400) | {"showlegend": True, "annotations": _named_once(every, across)}
+    layout["xaxis"] |= across
+    heights = [point.top1 for point in every]
+    layout["yaxis"] |= axis("published top-1, %") | {"range": [min(heights) - 1.5, max(heights) + 1.5]}
     said = "; ".join(f"{point.network}: {point.top1} % in {numbers.milliseconds(point.ms)}" for point in every)
     return Figure("", data, layout, said)
 
@@ -181,15 +189,30 @@ def _line(points: Sequence[Point], name: str, symbol: str) -> Trace:
     }
 
 
-def _log_axis(values: Sequence[float]) -> dict[str, Any]:
-    """Return a logarithmic axis with numbers at 1, 2 and 5 times the powers of ten."""
+def _time_axis(values: Sequence[float]) -> dict[str, Any]:
+    """Return an axis of milliseconds: logarithmic, with numbers at 1, 2, 5, 10, …, where a plain one would crowd."""
+    if max(values) < SPREAD * min(values):
+        room = 0.3 * (max(values) - min(values) or max(values))
+        return axis("measured milliseconds per picture") | {"range": [min(values) - room, max(values) + room]}
     ticks = [step * 10.0**power for power in range(-4, 8) for step in (1, 2, 5)]
     ends = [math.log10(min(values)) - 0.15, math.log10(max(values)) + 0.15]
-    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks], "range": ends}
+    shown = {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks], "range": ends}
+    return axis("measured milliseconds per picture (log)") | shown
 
 
-def _named_once(points: Sequence[Point]) -> list[dict[str, Any]]:
-    """Return one text for each network, at the first of its points."""
+def _named_once(points: Sequence[Point], across: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return one text for each network at the first of its points, within the plot of axis ``across``; twins' below."""
+    left, right = across["range"]
     first = {point.network: point for point in reversed(points)}.values()
-    places = [{"x": math.log10(p.ms), "y": p.top1, "text": label(p.network)} for p in first]
-    return [place | {"showarrow": False, "yshift": 16, "font": {"size": 12}} for place in places]
+    found = []
+    for point in first:
+        x = math.log10(point.ms) if across.get("type") == "log" else point.ms  # where annotations of a log axis stand
+        third = min(2, int(3 * (x - left) / (right - left)))
+        place = {
+            "x": x,
+            "y": point.top1,
+            "xanchor": ("left", "center", "right")[third],
+            "yshift": 16 if point.role == MODEL else -16,
+        }
+        found.append(place | {"text": label(point.network), "showarrow": False, "font": {"size": 12}})
+    return found

@@ -86,17 +86,20 @@ def remarks(trial: Trial) -> Markup:
 
 def number_tables(result: BenchResult) -> Markup:
     """Return a table of all numbers for each trial, with its ratios below."""
-    return join(_number_table(trial, i + 1) for i, trial in enumerate(result.trials))
+    return join(_number_table(result, trial, i + 1) for i, trial in enumerate(result.trials))
 
 
-def _number_table(trial: Trial, number: int) -> Markup:
+def _number_table(result: BenchResult, trial: Trial, number: int) -> Markup:
     heads = [_cell("th", text, i, scope="col") for i, text in enumerate(wording.TIMING_COLUMNS)]
     rows = [element("tr", *_row(wording.timing_cells(timing))) for timing in trial.timings]
-    title = f"{number}. {wording.network_name(trial.timings[0])}: {wording.table_title(trial)}"
+    title = f"{number}. {wording.trial_name(result, trial)}: {wording.table_title(trial)}"
     made = element("table", element("thead", element("tr", *heads)), element("tbody", *rows))
-    ratios = [element("div", text, class_="under") for text in wording.ratio_lines(trial)]
+    ratios = [
+        element("div", text, class_="under")
+        for text in [*wording.ratio_lines(trial), wording.machine_line(trial.machine)]
+    ]
     around = element("div", made, class_="scroll", role="region", tabindex="0", aria_label=title)
-    return element("div", element("h3", title), around, *ratios, class_="card")
+    return element("div", element("h3", title, class_="small"), around, *ratios, class_="card")
 
 
 def _row(cells: tuple[str, ...]) -> list[Markup]:
@@ -119,7 +122,10 @@ def failures(result: BenchResult) -> Markup:
 
 def method(result: BenchResult, command: str | None) -> Markup:
     """Return how and where was measured: protocol, settings, command, machine."""
-    config = ", ".join(f"{name} {value:g}" for name, value in asdict(result.config).items())
+    config = ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in asdict(result.config).items()
+    )
     rows = [("Protocol", escape(f"{wording.config_line(result.config)}."))]
     rows += [
         (

@@ -24,7 +24,7 @@ def latencies(trial: Trial) -> Figure:
     data = [_violin(last - i, _thinned(models[i][2]), tint) for i, tint in enumerate(tints(trial))]
     names = [(last - i, f"{who}: {numbers.milliseconds(t.latency.median_ms)}") for i, (t, who, _) in enumerate(models)]
     left = min(runs[0] for _, _, runs in models)
-    right = 1.02 * max(runs[math.ceil(SHOWN * len(runs)) - 1] for _, _, runs in models)
+    right = 1.04 * max(runs[math.ceil(SHOWN * len(runs)) - 1] for _, _, runs in models)
     layout = rows_layout(names, 84, "milliseconds for one run", top=0.8)
     layout["xaxis"]["range"] = [left - 0.03 * (right - left), right]
     note = "The box holds the middle half of the runs, its line is the median." + _beyond(

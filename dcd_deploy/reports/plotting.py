@@ -17,10 +17,11 @@ from dcd_deploy.reports.markup import label
 Trace = dict[str, Any]
 
 ROW = 46  # pixels for a name and its bar
+LEAST = 150  # pixels of a plot, below which Plotly lets an axis and its title collide
 EDGES = 84  # pixels for an axis and its title
 OTHERS = ("against", "against2", "against3")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
-HATCHES = {MODEL: "", STATIC: "/", "against": "x", "against2": "", "against3": "."}  # of bars
+HATCHES = {MODEL: "", STATIC: "/", "against": "x", "against2": "/", "against3": ""}  # of bars
 FONT = "system-ui, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
 
 
@@ -122,7 +123,7 @@ def plot_layout(height: int) -> dict[str, Any]:
         "automargin": True,
     }
     return {
-        "height": height,
+        "height": max(height, LEAST),
         "margin": {"l": 8, "r": 12, "t": 8, "b": 42},
         "paper_bgcolor": "@clear",
         "plot_bgcolor": "@clear",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from dcd_deploy.benchmarks.environment import Environment
+from dcd_deploy.benchmarks.machine import Machine
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.published import title
 from dcd_deploy.benchmarks.results import MODEL, STATIC, BenchResult, Failure, Timing, Trial
@@ -21,6 +22,17 @@ NONE = "–"
 def network_name(timing: Timing) -> str:
     """Return what the network is called in print, or what reports call the file."""
     return title(timing.network) if timing.network else timing.name
+
+
+def trial_name(result: BenchResult, trial: Trial) -> str:
+    """Return the network's name in print, or the file's where two trials of one setting have the same network."""
+    name = network_name(trial.timings[0])
+    alike = [t for t in result.trials if (network_name(t.timings[0]), _setting(t)) == (name, _setting(trial))]
+    return name if len(alike) == 1 else trial.timings[0].name
+
+
+def _setting(trial: Trial) -> tuple[str, int, int]:
+    return trial.runtime, trial.threads, trial.batch
 
 
 def trial_title(trial: Trial) -> str:
@@ -90,6 +102,18 @@ def summary_cells(trial: Trial) -> tuple[str, ...]:
     ratio = f"{twin[1].median:.3f} ({span(twin[1])})" if twin else NONE
     latency = numbers.milliseconds(timing.latency.median_ms)
     return timing.name, trial.runtime, str(trial.threads), str(trial.batch), latency, ratio
+
+
+def machine_line(machine: Machine) -> str:
+    """Return what the machine did besides during a trial; what could not be read is left out."""
+    parts = []
+    if machine.others_busy_cores is not None:
+        parts.append(f"other processes kept {machine.others_busy_cores:.2f} cores busy")
+    if machine.stolen_cores is not None:
+        parts.append(f"the hypervisor took {machine.stolen_cores:.2f} cores")
+    if machine.clock_mhz_before is not None and machine.clock_mhz_after is not None:
+        parts.append(f"clock {machine.clock_mhz_before:.0f} MHz before, {machine.clock_mhz_after:.0f} MHz after")
+    return ", ".join(parts)
 
 
 def failure_line(failure: Failure) -> str:

@@ -1,0 +1,91 @@
+"""The sweep: every trial kept as soon as it is measured, and none measured twice."""
+
+import json
+
+import pytest
+
+from dcd_deploy import commands, sweep
+from dcd_deploy.benchmarks.results_file import read_result
+from dcd_deploy.errors import BenchError, UnknownNameError
+from dcd_deploy.models.spec import NetworkSpec
+
+OPTIONS = {"runtime": "onnxruntime", "input_size": 32, "min_runs": 4, "min_seconds": 0.0}
+SMALL = {"a": NetworkSpec("resnet10_dcd", 10), "b": NetworkSpec("resnet10_dcd", 7)}
+
+
+@pytest.fixture(autouse=True)
+def small_networks(monkeypatch):
+    monkeypatch.setattr(sweep, "NETWORKS", SMALL)
+
+
+@pytest.fixture
+def said():
+    """A progress that keeps what it was told."""
+    from dcd_deploy.progress import silent
+
+    class Said(list):
+        def __call__(self, stage):
+            self.append(stage)
+            return silent(stage)
+
+    return Said()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("sweep")
+
+
+def test_a_sweep_goes_on_where_it_was_interrupted(folder, said, monkeypatch):
+    def interrupted(contests, *arguments):
+        if contests[0].contenders[0].name == "b.onnx":
+            raise KeyboardInterrupt
+        return real(contests, *arguments)
+
+    real = sweep.bench
+    monkeypatch.setattr(sweep, "bench", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        commands.sweep(folder, progress=said, **OPTIONS)
+    assert [path.name for path in (folder / "trials").iterdir()] == ["a-onnxruntime-t1.json"]
+    assert said[0].startswith("[1/5] a: ")
+    assert any("min left] " in stage for stage in said)
+
+    monkeypatch.setattr(sweep, "bench", real)
+    kept = (folder / "trials" / "a-onnxruntime-t1.json").read_bytes()
+    result = commands.sweep(folder, **OPTIONS)
+    assert (folder / "trials" / "a-onnxruntime-t1.json").read_bytes() == kept
+    assert [[t.name for t in trial.timings] for trial in result.trials] == [
+        ["a.onnx", "static twin"],
+        ["b.onnx", "static twin"],
+        ["a.onnx", "a-static.onnx", "b.onnx", "b-static.onnx"],
+    ]
+    assert read_result(folder / "sweep.json").trials == result.trials
+
+    said.clear()
+    commands.sweep(folder, progress=said, **OPTIONS)
+    assert said == [], "nothing is left to do"
+
+    damaged = folder / "trials" / "b-onnxruntime-t1.json"
+    damaged.write_text(json.dumps({"kind": "something else"}))
+    other = folder / "trials" / "a-onnxruntime-t1.json"
+    other.write_text(other.read_text().replace('"cpu": "', '"cpu": "another '))
+    commands.sweep(folder, progress=said, **OPTIONS)
+    measured = [stage for stage in said if "measure in turns" in stage]
+    assert len(measured) == 2, "the damaged one, and the one of another machine"
+
+
+def test_a_trial_that_fails_does_not_hold_up_the_others(folder):
+    commands.sweep(folder, networks="a,b", **OPTIONS)
+    (folder / "models" / "a.onnx").write_bytes(b"noise")
+    (folder / "trials" / "a-onnxruntime-t1.json").unlink()
+    with pytest.raises(BenchError, match="could not be measured: expected an ONNX model") as caught:
+        commands.sweep(folder, **OPTIONS)
+    assert [trial.timings[0].name for trial in caught.value.result.trials] == ["b.onnx", "a.onnx"]
+    assert {failure.name for failure in caught.value.result.failures} == {"a.onnx"}
+
+
+@pytest.mark.parametrize("options", [{"networks": "resnet18"}, {"runtime": "tflite"}])
+def test_unknown_names(tmp_path, options):
+    with pytest.raises(UnknownNameError, match="unknown"):
+        commands.sweep(tmp_path / "new", **OPTIONS | options)
+    assert not (tmp_path / "new").exists()
