@@ -21,6 +21,8 @@ ERRORS_ONLY = 3
 class OnnxRuntimeSession:
     """An ONNX model, from a file or from bytes, opened with ``threads`` threads (0: as many as there are cores).
 
+    With a ``profile_prefix`` the runtime's profiler is on, and writes into a file whose path begins so.
+
     Raises:
         InputFileError: there is no such file.
         ModelFileError: onnxruntime cannot open it, or has no input.
@@ -28,13 +30,16 @@ class OnnxRuntimeSession:
 
     runtime = "onnxruntime"
 
-    def __init__(self, model: Path | bytes, threads: int = 0) -> None:
+    def __init__(self, model: Path | bytes, threads: int = 0, *, profile_prefix: str = "") -> None:
         if isinstance(model, Path):
             existing_file(model, "an ONNX model")
         runtime = require("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = ERRORS_ONLY
+        if profile_prefix:
+            options.enable_profiling = True
+            options.profile_file_prefix = profile_prefix
         source = str(model) if isinstance(model, Path) else model
         try:
             self._session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -51,6 +56,10 @@ class OnnxRuntimeSession:
     def metadata(self) -> dict[str, str]:
         """The texts stored in the file."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def end_profiling(self) -> str:
+        """Return the path of the profile, after which nothing is written into it."""
+        return str(self._session.end_profiling())
 
     def prepare(self, images: NDArray[np.float32]) -> Callable[[], object]:
         """Return what runs the model on ``images``."""
