@@ -14,7 +14,7 @@ The rooms, each importing only from those above it (``tests/test_import_directio
     runtimes      running an exported file in an app                                   needs numpy and one runtime
     export        deploy form → ONNX or TFLite → verified                needs torch, onnx, litert-torch
     benchmarks    a model beside its static twin, interleaved                          needs a runtime
-    commands      the five commands as Python functions
+    commands      the six commands as Python functions
     reports       results → tables and JSON; the only place that formats a number
     cli           the command line: parse → one call of ``commands`` → one report
     __main__      the light door to it

@@ -329,6 +329,36 @@ def _answer_bench(run: Callable[[], Any], save: list[Path] | None, *, as_json: b
 
 
 @app.command()
+def profile(
+    model: Annotated[Path, typer.Argument(help="Model file.")],
+    threads: Annotated[int, typer.Option(help="Threads of the runtime.")] = 1,
+    runs: Annotated[int, typer.Option(help="Runs to take the median of.")] = 30,
+    by: Annotated[str, typer.Option(help="Table to print: layer, operator or type.")] = "layer",
+    csv: Annotated[Path | None, typer.Option(help="File to write a row for each node into.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say where the time goes: by layer, and static part against dynamic."""
+
+    def run() -> Any:
+        commands.check_table(by)
+        return commands.profile(model, threads=threads, runs=runs, csv=csv, progress=chosen_progress(quiet))
+
+    def show(result: Any) -> None:
+        from dcd_deploy.reports.profiling import show_profile
+        from dcd_deploy.reports.terminal import console
+
+        show_profile(console(), result, by)
+
+    def plain(result: Any) -> Any:
+        from dcd_deploy.reports.profiling import profile_as_plain
+
+        return profile_as_plain(result)
+
+    answer(run, show, plain=plain, as_json=as_json, quiet=quiet)
+
+
+@app.command()
 def predict(
     model: Annotated[Path, typer.Argument(help="Model file.")],
     image: Annotated[Path, typer.Argument(help="Picture file.")],

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from dcd_deploy.artifacts import FLOAT32_TOLERANCE, LARGEST_SIZE, Preprocessing
 from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError
-from dcd_deploy.files import existing_file
+from dcd_deploy.files import check_no_folder, check_writable, existing_file
 from dcd_deploy.optional import check_installed, require
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.values import (
@@ -44,6 +44,7 @@ from dcd_deploy.values import (
 
 if TYPE_CHECKING:
     from dcd_deploy.benchmarks.comparing import ResultComparison
+    from dcd_deploy.benchmarks.profile import ProfileResult
     from dcd_deploy.benchmarks.results import BenchResult
     from dcd_deploy.export.onnx_file import OnnxFileSummary
     from dcd_deploy.export.pipeline import ExportResult
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from dcd_deploy.export.verify import VerificationReport
     from dcd_deploy.models.inspection import CheckpointSummary
     from dcd_deploy.runtimes import Prediction, SelfCheck
+    from dcd_deploy.runtimes.nodes import FileNode
 
 StrPath = str | os.PathLike[str]
 
@@ -59,6 +61,9 @@ FORMATS = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
     "tflite": ("torch", "litert_torch", "ai_edge_litert.interpreter"),
 }  # and the packages that each needs
+
+
+PROFILE_TABLES = ("layer", "operator", "type")
 
 
 def export(
@@ -308,6 +313,58 @@ def sweep(
         bench=BenchConfig(measure),
     )
     return run_sweep(config, progress)
+
+
+def check_table(by: str) -> None:
+    """Raise UnknownNameError unless ``by`` is one of ``PROFILE_TABLES``."""
+    if by not in PROFILE_TABLES:
+        raise UnknownNameError("table of a profile", by, PROFILE_TABLES)
+
+
+def profile(
+    model: StrPath, *, threads: int = 1, runs: int = 30, csv: StrPath | None = None, progress: Progress = silent
+) -> ProfileResult:
+    """Say where the time of a model goes: by node, by layer, and static part against dynamic part and layout.
+
+    The median over ``runs`` runs under the runtime's own profiler, beside the latency without it; as a table of nodes
+    in the file ``csv`` too, if given.
+
+    Raises:
+        OptionError: a value is out of range.
+        UnknownNameError: this kind of file has no profiler here.
+        MissingDependencyError: what reads the file, or a version of LiteRT whose profiler can be read, is not there.
+    """
+    from dcd_deploy.benchmarks.bench import check_cores
+    from dcd_deploy.benchmarks.profile import MOST_RUNS
+    from dcd_deploy.benchmarks.profile_run import profile_model
+
+    check_cores(threads, None)
+    runs = parse_count("--runs", runs, MOST_RUNS)
+    if csv is not None:
+        check_writable(Path(csv).parent)
+        check_no_folder([Path(csv)])
+    path = existing_file(model, "a model file")
+    result = profile_model(path, _nodes(path), threads=threads, runs=runs, progress=progress)
+    if csv is not None:
+        from dcd_deploy.benchmarks.profile_csv import write_csv
+
+        write_csv(result, Path(csv))
+    return result
+
+
+def _nodes(path: Path) -> tuple[FileNode, ...]:
+    """Return the nodes of a model file."""
+    if path.suffix == ".onnx":
+        require("onnx")
+        from dcd_deploy.export.onnx_file import read_onnx_nodes
+
+        return read_onnx_nodes(path)
+    if path.suffix == ".tflite":
+        require("ai_edge_litert.schema_py_generated")
+        from dcd_deploy.export.tflite_file import read_tflite_nodes
+
+        return read_tflite_nodes(path)
+    raise UnknownNameError("kind of model file", path.suffix or str(path), (".onnx", ".tflite"))
 
 
 def predict(model: StrPath, image: StrPath, *, top: int = 5) -> list[Prediction]:

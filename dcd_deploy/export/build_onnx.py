@@ -22,6 +22,7 @@ from dcd_deploy import __version__
 from dcd_deploy.artifacts import INPUT, METADATA_KEY, ModelCard, TensorSpec
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, checked_deploy
 from dcd_deploy.export.graph import graph_stats
+from dcd_deploy.export.naming import name_onnx, onnx_scopes
 from dcd_deploy.export.reference import TrainReference
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.to_onnx import to_onnx
@@ -80,7 +81,8 @@ def build_onnx(
         report = report.with_comparisons(*_compare("ONNX as traced", traced.raw, reference, config))
     with progress("simplify"):
         images = reference.images[np.arange(batch or 2) % len(reference.images)]
-        model = simplify(traced.tidied, images, config.tolerance * reference.range)
+        simplified = simplify(traced.tidied, images, config.tolerance * reference.range)
+        model = name_onnx(simplified, onnx_scopes(traced.tidied), deploy.places)
     with progress("verify ONNX simplified"):
         report = report.with_comparisons(*_compare("ONNX simplified", model, reference, config))
     return BuiltOnnx(config, report, reference, graph_stats(traced.raw), graph_stats(model), deploy.lowering, model)

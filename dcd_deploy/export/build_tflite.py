@@ -68,13 +68,13 @@ def build_tflite(
     check_tflite_options(config)
     settings, batch = config.preprocessing, config.batch or 1
     deploy, report = checked_deploy(network, config, checked, CHANNELS_LAST, progress)
-    lowering = deploy.lowering
+    lowering, places = deploy.lowering, deploy.places
     single = deployable(deploy)
     del deploy  # a deep network in float64 is most of what the process holds
     with progress("convert to TFLite"):
         converted = to_tflite(single, settings.height, settings.width, batch, config.layout)
         del single
-        traced, model = tflite_stats(converted), finish(converted)
+        traced, model = tflite_stats(converted), finish(converted, places)
         del converted
     for xnnpack, stage in ((False, "TFLite, plain kernels"), (True, "TFLite, XNNPACK")):
         with progress(f"verify {stage}"):

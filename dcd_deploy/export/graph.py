@@ -8,6 +8,7 @@ from collections import Counter
 import onnx
 
 from dcd_deploy.export.stats import GraphStats
+from dcd_deploy.runtimes.nodes import FileNode
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -17,6 +18,14 @@ def graph_stats(model: onnx.ModelProto) -> GraphStats:
     operators = Counter(node.op_type for node in model.graph.node)
     ordered = dict(sorted(operators.items(), key=lambda item: (-item[1], item[0])))
     return GraphStats(len(model.graph.node), ordered, model.ByteSize(), graph_macs(model))
+
+
+def onnx_nodes(model: onnx.ModelProto) -> tuple[FileNode, ...]:
+    """Return the nodes in their order; a free batch size counts as one."""
+    shapes = _shapes(onnx.shape_inference.infer_shapes(model, data_prop=True).graph)
+    return tuple(
+        FileNode(n.name, n.op_type, tuple(n.input), tuple(n.output), _node_macs(n, shapes)) for n in model.graph.node
+    )
 
 
 def graph_macs(model: onnx.ModelProto) -> int:

@@ -9,9 +9,10 @@ import onnx
 
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard, TensorSpec
 from dcd_deploy.errors import ModelFileError
-from dcd_deploy.export.graph import graph_stats
+from dcd_deploy.export.graph import graph_stats, onnx_nodes
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.files import existing_file
+from dcd_deploy.runtimes.nodes import FileNode
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 
 
@@ -56,3 +57,15 @@ def summarise_onnx(path: Path) -> OnnxFileSummary:
         metadata={key: text for key, text in session.metadata.items() if key != METADATA_KEY},
         card=None if card is None else ModelCard.from_json(card),
     )
+
+
+def read_onnx_nodes(path: Path) -> tuple[FileNode, ...]:
+    """Return the nodes of an ONNX file.
+
+    Raises:
+        ModelFileError: it is not an ONNX model, or is damaged.
+    """
+    try:
+        return onnx_nodes(onnx.load(path, load_external_data=False))
+    except Exception as error:  # as above
+        raise ModelFileError(f"expected an ONNX model at '{path}', but it is damaged: {error}") from error

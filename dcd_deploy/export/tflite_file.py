@@ -6,8 +6,11 @@ The objects are those that ai-edge-litert generates from the schema.
 from __future__ import annotations
 
 import math
+import struct
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import flatbuffers
@@ -15,13 +18,19 @@ import numpy as np
 
 from dcd_deploy import __version__
 from dcd_deploy.artifacts import INPUT, METADATA_KEY, OUTPUT, ModelCard
+from dcd_deploy.errors import ModelFileError
+from dcd_deploy.export.naming import name_tflite
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.tflite_metadata import BUFFER_NAME, labels_archive, standard_metadata
+from dcd_deploy.models.deploy.places import Place
 from dcd_deploy.optional import require
+from dcd_deploy.runtimes.flatbuffer import read_texts
+from dcd_deploy.runtimes.nodes import FileNode
 
 IDENTIFIER = b"TFL3"
 ALIGNMENT = 16  # of every buffer, by the schema
 CONVERTER_NOTES = frozenset({"keep_stablehlo_constant"})
+ITEM_BYTES = {1: 2, 3: 1, 4: 8, 6: 1, 9: 1, 10: 8}  # of types that do not take four (float16, uint8, int64, …)
 WEIGHTED = {"CONV_2D", "FULLY_CONNECTED", "DEPTHWISE_CONV_2D"}
 
 
@@ -80,13 +89,17 @@ class _AlignedBuffer:
         return int(builder.EndObject())
 
 
-def finish(content: bytes) -> bytes:
-    """Return a converted model under our names: input, logits, and one signature that maps to them."""
+def finish(content: bytes, places: Mapping[str, Place]) -> bytes:
+    """Return a converted model under our names: input, logits, one signature that maps to them, and those of layers.
+
+    ``places`` says of which layer the modules of the deploy form are.
+    """
     model = TfliteModel.from_bytes(content)
     graph = model.graph
     graph.name = "main"
     graph.tensors[graph.inputs[0]].name = INPUT
-    graph.tensors[graph.outputs[0]].name = OUTPUT
+    graph.tensors[graph.outputs[0]].name = OUTPUT.encode()
+    name_tflite(graph, model.operator_name, places)
     model.root.description = f"dcd-deploy {__version__}"
     model.root.metadata = [m for m in model.root.metadata or [] if _decoded(m.name) not in CONVERTER_NOTES]
     return model.to_bytes()
@@ -112,6 +125,50 @@ def tflite_stats(content: bytes) -> GraphStats:
     macs = sum(_macs(model, operator) for operator in model.graph.operators)
     batch = int(model.graph.tensors[model.graph.inputs[0]].shape[0])
     return GraphStats(len(model.graph.operators), ordered, len(content), macs // batch)
+
+
+def read_tflite_nodes(path: Path) -> tuple[FileNode, ...]:
+    """Return the operators of a TFLite file.
+
+    Raises:
+        ModelFileError: it is not a TFLite model with one graph, or is damaged.
+    """
+    content = path.read_bytes()
+    read_texts(content, path)
+    try:
+        return tflite_nodes(content)
+    except (ValueError, TypeError, IndexError, AttributeError, struct.error) as error:  # generated code checks nothing
+        raise ModelFileError(f"expected a TFLite model with one graph at '{path}', found another ({error})") from error
+
+
+def tflite_nodes(content: bytes) -> tuple[FileNode, ...]:
+    """Return the operators in their order, each named as its first output."""
+    model = TfliteModel.from_bytes(content)
+    nodes: list[FileNode] = []
+    for operator in model.graph.operators:
+        read, written = ([int(t) for t in side if t >= 0] for side in (operator.inputs, operator.outputs))
+        name = model.operator_name(operator)
+        node = FileNode(
+            _tensor_name(model, written[0]),
+            name,
+            tuple(_tensor_name(model, t) for t in read),
+            tuple(_tensor_name(model, t) for t in written),
+            _macs(model, operator),
+            sum(_tensor_bytes(model, t) for t in read),
+            sum(_tensor_bytes(model, t) for t in written),
+            activated=bool(getattr(operator.builtinOptions, "fusedActivationFunction", 0)),
+        )
+        nodes.append(node)
+    return tuple(nodes)
+
+
+def _tensor_name(model: TfliteModel, tensor: int) -> str:
+    return _decoded(model.graph.tensors[tensor].name or b"")
+
+
+def _tensor_bytes(model: TfliteModel, tensor: int) -> int:
+    found = model.graph.tensors[tensor]
+    return math.prod(map(int, found.shape if found.shape is not None else ())) * ITEM_BYTES.get(found.type, 4)
 
 
 def _macs(model: TfliteModel, operator: Any) -> int:

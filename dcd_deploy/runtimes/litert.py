@@ -72,7 +72,7 @@ class LiteRtSession:
     def prepare(self, images: NDArray[np.float32]) -> Callable[[], object]:
         """Set ``images`` as the input and return what runs the model on them, and does nothing else."""
         wanted = self.inputs[0].shape
-        given = images.transpose(0, 2, 3, 1) if is_channels_last(wanted) and images.ndim == 4 else images
+        given = laid_out(images, wanted)
         if given.shape != wanted or images.dtype != np.float32:
             raise ModelFileError(
                 f"the model cannot run on an input of shape {given.shape} and type {images.dtype} "
@@ -88,6 +88,11 @@ class LiteRtSession:
         too_old = "builtin opcode" in text or "Didn't find op" in text
         advice = f"; the file needs TFLite {needed} or later" if too_old and needed else ""
         return f"expected a TFLite model at '{where}', but {self.runtime} says: {text}{advice}"
+
+
+def laid_out(images: NDArray[np.float32], shape: tuple[int | None, ...]) -> NDArray[np.float32]:
+    """Return images (N, 3, H, W) in the layout of an input of this shape."""
+    return images.transpose(0, 2, 3, 1) if is_channels_last(shape) and images.ndim == 4 else images
 
 
 def is_channels_last(shape: tuple[int | None, ...]) -> bool:

@@ -22,6 +22,7 @@ class OnnxRuntimeSession:
     """An ONNX model, from a file or from bytes, opened with ``threads`` threads (0: as many as there are cores).
 
     Without ``blocked`` maps stay in the plain layout NCHW, as on machines for which onnxruntime has no blocked one.
+    With a ``profile_prefix`` the runtime's profiler is on, and writes into a file whose path begins so.
 
     Raises:
         InputFileError: there is no such file.
@@ -30,7 +31,9 @@ class OnnxRuntimeSession:
 
     runtime = "onnxruntime"
 
-    def __init__(self, model: Path | bytes, threads: int = 0, *, blocked: bool = True) -> None:
+    def __init__(
+        self, model: Path | bytes, threads: int = 0, *, blocked: bool = True, profile_prefix: str = ""
+    ) -> None:
         if isinstance(model, Path):
             existing_file(model, "an ONNX model")
         runtime = require("onnxruntime")
@@ -40,6 +43,9 @@ class OnnxRuntimeSession:
         if not blocked:  # the blocked layout is what the level above this one adds
             options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         self.version = str(runtime.__version__)
+        if profile_prefix:
+            options.enable_profiling = True
+            options.profile_file_prefix = profile_prefix
         source = str(model) if isinstance(model, Path) else model
         try:
             self._session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -56,6 +62,10 @@ class OnnxRuntimeSession:
     def metadata(self) -> dict[str, str]:
         """The texts stored in the file."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def end_profiling(self) -> str:
+        """Return the path of the profile, after which nothing is written into it."""
+        return str(self._session.end_profiling())
 
     def prepare(self, images: NDArray[np.float32]) -> Callable[[], object]:
         """Return what runs the model on ``images``."""

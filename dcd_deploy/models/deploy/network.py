@@ -8,13 +8,16 @@ Works alike for a dynamic network and for its static twin.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
+from typing import TypeVar
 
 from torch import Tensor, nn
 
 from dcd_deploy.errors import UnknownNameError
 from dcd_deploy.models.deploy.channels_first import CHANNELS_FIRST
 from dcd_deploy.models.deploy.fold import BatchNorm, fold_dynamic, fold_static
+from dcd_deploy.models.deploy.places import DYNAMIC, INPUT, POOL, RESIDUAL, STATIC, Place
 from dcd_deploy.models.deploy.target import Target
 from dcd_deploy.models.dynamic import DynamicConv2d, DynamicLinear
 from dcd_deploy.models.mobilenetv2 import InvertedResidual, MobileNetV2
@@ -22,6 +25,12 @@ from dcd_deploy.models.resnet import Block, ResNet
 from dcd_deploy.models.sizes import MapSize, layer_sizes
 
 LOWERINGS = ("auto", *CHANNELS_FIRST.forms)
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+
+def own(activation: nn.Module | None) -> nn.Module | None:
+    """Return a copy: an activation that several units share has one place in a trace, whichever unit calls it."""
+    return copy.deepcopy(activation)
 
 
 class DeployUnit(nn.Module):
@@ -30,7 +39,7 @@ class DeployUnit(nn.Module):
     def __init__(self, conv: nn.Module, activation: nn.Module | None) -> None:
         super().__init__()
         self.conv = conv
-        self.activation = activation
+        self.activation = own(activation)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv(x)
@@ -44,7 +53,7 @@ class DeployBlock(nn.Module):
         super().__init__()
         self.body = nn.Sequential(*units)
         self.shortcut = shortcut
-        self.activation = activation
+        self.activation = own(activation)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.body(x) + self.shortcut(x)
@@ -54,14 +63,22 @@ class DeployBlock(nn.Module):
 class DeployNetwork(nn.Module):
     """A whole network without BatchNorm; (N, 3, H, W) to (N, classes), for the one H×W it was made for.
 
-    ``lowering`` says which form each dynamic layer got, by the layer's name in the train form.
+    ``lowering`` says which form each dynamic layer got, by the layer's name in the train form; ``places`` what each
+    unit, block and layer of this form is in the train form, by its path here.
     """
 
-    def __init__(self, features: Iterable[nn.Module], classifier: nn.Module, lowering: dict[str, str]) -> None:
+    def __init__(
+        self,
+        features: Iterable[nn.Module],
+        classifier: nn.Module,
+        lowering: dict[str, str],
+        origins: dict[nn.Module, Place],
+    ) -> None:
         super().__init__()
         self.features = nn.Sequential(*features)
         self.classifier = classifier
         self.lowering = lowering
+        self.places = {path: origins[module] for path, module in self.named_modules() if module in origins}
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.features(x))
@@ -83,7 +100,9 @@ def to_deploy(
     lower = _Lowering(network, height, width, lowering, target)
     features = _mobilenet(network, lower) if isinstance(network, MobileNetV2) else _resnet(network, lower)
     classifier = lower.classifier(network.classifier[-1])
-    return DeployNetwork([target.entry(), *features, target.global_pool()], classifier, lower.chosen).eval()
+    entry = lower.placed(target.entry(), Place(INPUT, STATIC))
+    pool = lower.placed(target.global_pool(), Place(POOL, STATIC))
+    return DeployNetwork([entry, *features, pool], classifier, lower.chosen, lower.origins).eval()
 
 
 def check_lowering(lowering: str) -> None:
@@ -101,25 +120,38 @@ class _Lowering:
         self.lowering = lowering
         self.target = target
         self.chosen: dict[str, str] = {}
+        self.origins: dict[nn.Module, Place] = {}
 
     def unit(self, conv: nn.Module, norm: nn.Module, activation: nn.Module | None = None) -> DeployUnit:
         assert isinstance(norm, BatchNorm)
+        name = self.names[conv]
         if not isinstance(conv, DynamicConv2d):
             assert isinstance(conv, nn.Conv2d)
-            return DeployUnit(self.target.layer(fold_static(conv, norm)), activation)
-        name = self.names[conv]
+            return self.placed(DeployUnit(self.target.layer(fold_static(conv, norm)), activation), Place(name, STATIC))
         form = self._choose(conv, self.sizes[name], activated=activation is not None)
         self.chosen[name] = form
-        return DeployUnit(self.target.forms[form](fold_dynamic(conv, norm), self.sizes[name]), activation)
+        unit = DeployUnit(self.target.forms[form](fold_dynamic(conv, norm), self.sizes[name]), activation)
+        return self.placed(unit, Place(name, DYNAMIC))
 
     def classifier(self, layer: nn.Module) -> nn.Module:
+        name = self.names[layer]
         if isinstance(layer, DynamicLinear):
-            self.chosen[self.names[layer]] = "branch"
-            return self.target.dynamic_classifier(fold_dynamic(layer))
-        return self.target.static_classifier(layer.get_parameter("weight"), layer.get_parameter("bias"))
+            self.chosen[name] = "branch"
+            return self.placed(self.target.dynamic_classifier(fold_dynamic(layer)), Place(name, DYNAMIC))
+        made = self.target.static_classifier(layer.get_parameter("weight"), layer.get_parameter("bias"))
+        return self.placed(made, Place(name, STATIC))
 
     def sequence(self, layers: nn.Sequential) -> list[DeployUnit]:
         return [self.unit(*triple) for triple in _triples(layers)]
+
+    def block(self, units: list[DeployUnit], shortcut: nn.Module, activation: nn.Module | None = None) -> DeployBlock:
+        made = DeployBlock(units, shortcut, activation)
+        return self.placed(made, Place(self.origins[units[-1]].layer, RESIDUAL))
+
+    def placed(self, module: AnyModule, place: Place) -> AnyModule:
+        """Remember of which layer of the train form ``module`` is made."""
+        self.origins[module] = place
+        return module
 
     def _choose(self, conv: DynamicConv2d, size: MapSize, *, activated: bool) -> str:
         if self.lowering != "auto":
@@ -146,16 +178,17 @@ def _mobilenet(network: MobileNetV2, lower: _Lowering) -> list[nn.Module]:
 def _inverted(block: nn.Module, lower: _Lowering) -> nn.Module:
     assert isinstance(block, InvertedResidual)
     units = lower.sequence(block.conv)
-    return DeployBlock(units, nn.Identity()) if block.residual else nn.Sequential(*units)
+    return lower.block(units, nn.Identity()) if block.residual else nn.Sequential(*units)
 
 
 def _resnet(network: ResNet, lower: _Lowering) -> list[nn.Module]:
     stem = lower.unit(network.conv1, network.bn1, network.relu)
-    return [stem, lower.target.layer(network.maxpool), *(_residual(block, lower) for block in network.blocks())]
+    pool = lower.placed(lower.target.layer(network.maxpool), Place(lower.names[network.maxpool], STATIC))
+    return [stem, pool, *(_residual(block, lower) for block in network.blocks())]
 
 
 def _residual(block: Block, lower: _Lowering) -> nn.Module:
     *first, last = block.layers()
     units = [*(lower.unit(conv, norm, block.relu) for conv, norm in first), lower.unit(*last)]
     shortcut = nn.Identity() if block.downsample is None else lower.sequence(block.downsample)[0]
-    return DeployBlock(units, shortcut, block.relu)
+    return lower.block(units, shortcut, block.relu)

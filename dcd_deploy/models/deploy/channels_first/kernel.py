@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_deploy.models.deploy.channels_first.attention import Attention
-from dcd_deploy.models.deploy.channels_first.parts import per_sample_conv1x1
+from dcd_deploy.models.deploy.channels_first.parts import Applied, per_sample_conv1x1
 from dcd_deploy.models.deploy.fold import FoldedLayer, frozen, linear_of
 from dcd_deploy.models.sizes import MapSize
 
@@ -28,6 +28,7 @@ class KernelForm(nn.Module):
         self.query = frozen(folded.query)
         self.project = frozen(folded.project)
         self.shift = linear_of(folded.shift, folded.shift_bias)
+        self.applied = Applied(self.geometry.stride, self.geometry.padding)
 
     def forward(self, x: Tensor) -> Tensor:
         phi, scale, a = self.attention(x)
@@ -36,9 +37,10 @@ class KernelForm(nn.Module):
             return self._forward_one(x, phi.view(phi.shape[1:]), scale, bias)
         dynamic = torch.matmul(torch.matmul(self.project, phi), self.query)  # (N, K, C)
         if self.geometry.kernel == 1:
-            return per_sample_conv1x1(x, self.static.flatten(1) * scale[:, :, None] + dynamic, bias)
+            one_by_one: Tensor = self.applied(x, self.static.flatten(1) * scale[:, :, None] + dynamic, bias)
+            return one_by_one
         stride = self.geometry.stride
-        static: Tensor = F.conv2d(x, self.static, None, stride, self.geometry.padding) * scale[:, :, None, None]
+        static: Tensor = self.applied(x, self.static, None) * scale[:, :, None, None]
         return static + per_sample_conv1x1(x[:, :, ::stride, ::stride], dynamic, bias)
 
     def _forward_one(self, x: Tensor, phi: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
@@ -50,4 +52,5 @@ class KernelForm(nn.Module):
         else:
             centre = torch.matmul(half, self.query).view(g.K, g.C, 1, 1)
             kernel = self.static * scale.view(-1, 1, 1, 1) + F.pad(centre, [g.padding] * 4)
-        return F.conv2d(x, kernel, bias.view(-1), g.stride, g.padding)
+        y: Tensor = self.applied(x, kernel, bias.view(-1))
+        return y

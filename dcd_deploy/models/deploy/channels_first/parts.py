@@ -23,6 +23,23 @@ def per_sample_conv1x1(x: Tensor, kernel: Tensor, bias: Tensor | None = None) ->
     return y.view(y.shape[0], y.shape[1], *x.shape[2:])
 
 
+class Applied(nn.Module):
+    """Convolve x by W0', or by computed weights: the convolution that the static twin has too.
+
+    Weights are (K, C, k, k), or (N, K, C) with a bias (N, K), a kernel for each sample. It is a module, without weights
+    of its own, so that its place in the network tells it from the operators that compute the kernel.
+    """
+
+    def __init__(self, stride: int, padding: int) -> None:
+        super().__init__()
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        if kernel.dim() == 3:
+            return per_sample_conv1x1(x, kernel, bias)
+        return F.conv2d(x, kernel, bias, self.stride, self.padding)
+
+
 class StaticAndQuery(nn.Module):
     """x ↦ W0' * x (N, K, H', W') and Q' x (+ t1) (N, L, H', W'): one convolution where both are 1×1."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dcd_deploy.models.deploy.channels_last.attention import SIXTH, Attention
 from dcd_deploy.models.deploy.channels_last.operators import batch_matmul
-from dcd_deploy.models.deploy.channels_last.parts import conv, dense, every_pixel
+from dcd_deploy.models.deploy.channels_last.parts import Applied, conv, dense, every_pixel
 from dcd_deploy.models.deploy.fold import FoldedLayer, frozen
 from dcd_deploy.models.sizes import MapSize
 
@@ -24,6 +24,7 @@ class KernelForm(nn.Module):
         self.attention = Attention(folded, size.in_height, size.in_width, shifted=True)
         self.query = frozen(folded.query.t()[None, None])  # (1, 1, C, L)
         self.project = dense(folded.project)
+        self.applied = Applied()
         if g.kernel == 1:
             self.static = frozen(folded.static.flatten(1).t() * SIXTH)  # (C, K)
         else:
@@ -34,7 +35,7 @@ class KernelForm(nn.Module):
         dynamic = self.project(batch_matmul(self.query, phi))  # (N, 1, C, K)
         y: Tensor
         if self.geometry.kernel == 1:
-            y = batch_matmul(x, self.static * scale + dynamic) + bias
+            y = self.applied(x, self.static * scale + dynamic) + bias
         else:
             y = self.static_conv(x) * scale + (batch_matmul(every_pixel(x, self.geometry.stride), dynamic) + bias)
         return y

@@ -58,6 +58,16 @@ class GlobalPool(nn.Module):
         return operators.average_pool_2d(x, size, size) if size != (1, 1) else x
 
 
+class Applied(nn.Module):
+    """Convolve a map (N, H, W, C) by computed 1×1 kernels (N, 1, C, K): what the static twin does by constant ones.
+
+    It is a module so that its place in the network tells it from the operators that compute the kernel.
+    """
+
+    def forward(self, x: Tensor, kernel: Tensor) -> Tensor:
+        return operators.batch_matmul(x, kernel)
+
+
 def on_channels_last(layer: nn.Module) -> nn.Module:
     """Return a convolution or pooling of torch for channels-last maps."""
     if isinstance(layer, nn.MaxPool2d):

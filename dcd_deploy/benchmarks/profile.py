@@ -1,0 +1,97 @@
+"""What a profile found: the time of each node a runtime ran, and sums by layer, by part of the network, by operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from dcd_deploy.benchmarks.environment import Environment
+
+SCHEMA = 1
+MOST_RUNS = 200  # a profile of them all is read at once
+KIND = "dcd-deploy profile"
+
+
+@dataclass(frozen=True)
+class ProfiledNode:
+    """A node as the runtime ran it, which may be several of the file, in one.
+
+    ``layer`` is by the name in the trained network, or empty; ``part`` one of ``runtimes.nodes.PARTS``; ``macs`` for
+    the file's own batch (a free one counted as one), the bytes as far as the runtime or the file says them.
+    """
+
+    name: str
+    operator: str
+    layer: str
+    part: str
+    median_ms: float
+    macs: int
+    bytes_read: int
+    bytes_written: int
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Several nodes together; ``parts_ms`` by part."""
+
+    name: str
+    parts_ms: dict[str, float]
+    macs: int
+    bytes_read: int
+    bytes_written: int
+    nodes: int
+
+    @property
+    def total_ms(self) -> float:
+        """All parts."""
+        return sum(self.parts_ms.values())
+
+
+@dataclass(frozen=True)
+class ProfileResult:
+    """One profile. ``total_ms`` is the sum of the nodes' medians, ``latency_ms`` the median without a profiler."""
+
+    model: str
+    runtime: str
+    threads: int
+    runs: int
+    nodes: tuple[ProfiledNode, ...]
+    total_ms: float
+    latency_ms: float
+    environment: Environment
+    kind: str = field(default=KIND)
+    schema: int = SCHEMA
+
+    def by_layer(self) -> tuple[Sums, ...]:
+        """Return the sums of each layer, in the order in which the layers first ran."""
+        return sums(self.nodes, lambda node: node.layer)
+
+    def by_part(self) -> tuple[Sums, ...]:
+        """Return the sums of each part that there is."""
+        return sums(self.nodes, lambda node: node.part)
+
+    def by_type(self) -> tuple[Sums, ...]:
+        """Return the sums of each kind of operator, the slowest first."""
+        return tuple(sorted(sums(self.nodes, lambda node: node.operator), key=lambda found: -found.total_ms))
+
+
+def sums(nodes: Iterable[ProfiledNode], key: Callable[[ProfiledNode], str]) -> tuple[Sums, ...]:
+    """Add up the nodes of each key, in the order in which the keys first appear."""
+    groups: dict[str, list[ProfiledNode]] = {}
+    for node in nodes:
+        groups.setdefault(key(node), []).append(node)
+    return tuple(_sum(name, group) for name, group in groups.items())
+
+
+def _sum(name: str, nodes: list[ProfiledNode]) -> Sums:
+    parts: dict[str, float] = {}
+    for node in nodes:
+        parts[node.part] = parts.get(node.part, 0.0) + node.median_ms
+    return Sums(
+        name,
+        parts,
+        macs=sum(node.macs for node in nodes),
+        bytes_read=sum(node.bytes_read for node in nodes),
+        bytes_written=sum(node.bytes_written for node in nodes),
+        nodes=len(nodes),
+    )

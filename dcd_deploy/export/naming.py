@@ -1,0 +1,114 @@
+"""Names for the nodes of exported files: after the layer of the trained network that each comes from.
+
+torch's exporter notes for each node in which module it arose; simplification drops the notes but keeps the names of
+outputs, by which they are found again. A node that has no note, since a tool made it, gets the place of the nodes that
+read its output, or else of those that it reads. litert-torch notes the modules in the names of tensors, several where
+operators were fused; the first says which layer it is.
+
+``dcd_deploy.runtimes.nodes`` reads the names. Nothing but names changes: not what a graph computes, nor its order.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import onnx
+
+from dcd_deploy.artifacts import OUTPUT
+from dcd_deploy.models.deploy.places import ACTIVATION, Place, find_place
+
+SCOPES = "pkg.torch.onnx.name_scopes"
+CALL = re.compile(r"@\d+$")  # of a module that is called more than once
+Places = Mapping[str, Place]
+
+
+def onnx_scopes(model: onnx.ModelProto) -> dict[str, str]:
+    """Return the path of the module in which each value of the exporter's graph arose, where that is noted."""
+    scopes: dict[str, str] = {}
+    for node in model.graph.node:
+        noted = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), None)
+        if noted is None:
+            continue
+        *path, _ = ast.literal_eval(noted)
+        module = CALL.sub("", path[-1]) if path else ""
+        scopes |= dict.fromkeys(node.output, module)
+    return scopes
+
+
+def name_onnx(model: onnx.ModelProto, scopes: Mapping[str, str], places: Places) -> onnx.ModelProto:
+    """Return a copy of ``model`` with its nodes and their outputs named; the graph's outputs keep their names."""
+    named = onnx.ModelProto()
+    named.CopyFrom(model)
+    nodes = named.graph.node
+    known = [find_place(scopes[node.output[0]], places) if node.output[0] in scopes else None for node in nodes]
+    found = _with_neighbours(known, [tuple(n.input) for n in nodes], [tuple(n.output) for n in nodes])
+    fixed = {value.name for value in named.graph.output}
+    new: dict[str, str] = {}
+    for node, name in zip(nodes, _unique(found, [node.op_type for node in nodes]), strict=True):
+        if not name:
+            continue
+        node.name = name
+        outputs = [name, *(f"{name}.{i}" for i in range(1, len(node.output)))]
+        new |= {old: now for old, now in zip(node.output, outputs, strict=True) if old and old not in fixed}
+    for node in nodes:
+        node.input[:] = [new.get(name, name) for name in node.input]
+        node.output[:] = [new.get(name, name) for name in node.output]
+    return named
+
+
+def name_tflite(graph: Any, operator_name: Callable[[Any], str], places: Places) -> None:
+    """Name the tensors that the operators of ``graph`` (a ``SubGraphT``) compute."""
+    operators, tensors = graph.operators, graph.tensors
+    outputs = [tuple(map(int, operator.outputs)) for operator in operators]
+    known = [_tensor_place(tensors[each[0]].name.decode(errors="replace"), places) for each in outputs]
+    found = _with_neighbours(known, [tuple(map(int, operator.inputs)) for operator in operators], outputs)
+    names = _unique(found, [operator_name(operator) for operator in operators])
+    for name, each in zip(names, outputs, strict=True):
+        if name and tensors[each[0]].name != OUTPUT.encode():
+            tensors[each[0]].name = name
+
+
+def _tensor_place(name: str, places: Places) -> Place | None:
+    """Return the place of the module, or of the weighted one of several, that a tensor of litert-torch is named after.
+
+    Of fused operators the first path is that of the last operator; others may be those of constants that are shared
+    with other layers.
+    """
+    found = [place for path in name.split(";;") if (place := find_place(_module_path(path), places))]
+    own = [place for place in found if place.layer == found[0].layer and place.inside != ACTIVATION]
+    return max(own or found[:1], key=lambda place: place.inside.count("."), default=None)
+
+
+def _module_path(path: str) -> str:
+    """Return features.2.conv of ``package.NamedNetwork/package.DeployNetwork_network/…Sequential_features/…;1``."""
+    classes = path.partition(";")[0].split("/")[2:]
+    return ".".join(part.rpartition(".")[2].partition("_")[2] for part in classes)
+
+
+def _with_neighbours(
+    known: Sequence[Place | None], inputs: Sequence[tuple[Any, ...]], outputs: Sequence[tuple[Any, ...]]
+) -> list[Place | None]:
+    """Fill in the places that are not known: those of the first readers, else of the nodes that are read."""
+    found = list(known)
+    readers = {name: i for i in reversed(range(len(inputs))) for name in inputs[i]}
+    makers = {name: i for i, names in enumerate(outputs) for name in names}
+    for i in reversed(range(len(found))):  # readers stand behind
+        found[i] = found[i] or next((found[readers[name]] for name in outputs[i] if name in readers), None)
+    for i in range(len(found)):
+        found[i] = found[i] or next((found[makers[name]] for name in inputs[i] if name in makers), None)
+    return found
+
+
+def _unique(places: Sequence[Place | None], operators: Sequence[str]) -> list[str]:
+    """Return layer/inside/operator for each node, numbered from the second of its kind; empty without a place."""
+    seen: Counter[str] = Counter()
+    names = []
+    for place, operator in zip(places, operators, strict=True):
+        name = f"{place.layer}/{place.inside}/{operator.lower().replace('_', '')}" if place else ""
+        seen[name] += 1
+        names.append(f"{name}_{seen[name]}" if name and seen[name] > 1 else name)
+    return names

@@ -1,0 +1,67 @@
+"""The nodes of a model file: what each computes, and of which layer of the network it is part.
+
+In files of this package the outputs of nodes are named after their origin:
+
+    features.3.conv.0/attention.squeeze/gemm      layer of the trained network / what within it / operator
+    features.3.conv.0/dynamic/reshape_2           the second of its kind there
+
+What is within a layer is a submodule of the form that it was exported in, or "dynamic" for what the form does itself,
+"static" for a layer that is not dynamic, "activation", or "residual" for the sum at the end of a block. From that, not
+from the kind of operator, follows which part of the network a node is:
+
+    static    what the static twin of the network does too: W0, a kernel applied to a map, activations, sums, pooling
+    dynamic   what dynamic convolution costs: attention, Q, Φ, P, λ, the making of kernels
+    layout    what moves data alone: transpositions, and reshapes outside the dynamic part
+    unknown   nodes of files that are not of this package
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+STATIC, DYNAMIC, LAYOUT, UNKNOWN = PARTS = ("static", "dynamic", "layout", "unknown")
+# What within a layer the twin has too. "features.joint" computes W0 x and Q x in one convolution, mostly W0 x.
+OF_THE_TWIN = frozenset(
+    {"static", "static_conv", "features.static", "features.joint", "applied", "activation", "residual"}
+)
+MOVES = frozenset({"transpose", "reorderinput", "reorderoutput"})
+RESHAPES = frozenset({"reshape", "flatten", "squeeze", "unsqueeze", "expanddims"})
+NAME = re.compile(r"(?P<layer>[\w.]+)/(?P<inside>[\w.]+)/(?P<operator>[a-z0-9]+)(_\d+)?")
+
+
+@dataclass(frozen=True)
+class FileNode:
+    """A node as it stands in a file; ``macs`` is for the file's own batch, a free one counted as one.
+
+    The bytes are of all tensors read and written, weights included; none where the runtime says them better.
+    """
+
+    name: str
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    macs: int
+    bytes_read: int = 0
+    bytes_written: int = 0
+    activated: bool = False  # whether an activation is fused into it, in the file
+
+    @property
+    def layer(self) -> str:
+        """The layer of the trained network, or nothing."""
+        found = NAME.fullmatch(self.name)
+        return found["layer"] if found else ""
+
+    @property
+    def part(self) -> str:
+        """One of ``PARTS``."""
+        found = NAME.fullmatch(self.name)
+        return part_of(found["inside"], self.operator) if found else UNKNOWN
+
+
+def part_of(inside: str, operator: str) -> str:
+    """Return the part of an operator that is ``inside`` its layer."""
+    kind = operator.lower().replace("_", "")
+    if kind in MOVES or (kind in RESHAPES and inside in OF_THE_TWIN):
+        return LAYOUT
+    return STATIC if inside in OF_THE_TWIN else DYNAMIC
