@@ -289,6 +289,9 @@ def compare(
 @app.command()
 def report(
     result: Annotated[Path, typer.Argument(help="Result that 'bench --save FILE.json' or 'sweep' wrote.")],
+    profile: Annotated[
+        list[Path] | None, typer.Option(help="What 'profile --json' printed, for the page; may be several.")
+    ] = None,
     save: Save = None,
     as_json: AsJson = False,
 ) -> None:
@@ -299,24 +302,33 @@ def report(
 
         return read_result(result)
 
-    _answer_bench(run, save, as_json=as_json, quiet=False)
+    _answer_bench(run, save, profile, as_json=as_json, quiet=False)
 
 
-def _answer_bench(run: Callable[[], Any], save: list[Path] | None, *, as_json: bool, quiet: bool) -> None:
+def _answer_bench(
+    run: Callable[[], Any],
+    save: list[Path] | None,
+    profiles: list[Path] | None = None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Measure, save the result in all wanted forms, and show it; also where some trials failed."""
-    from dcd_deploy.errors import BenchError
 
     def run_and_save() -> Any:
+        from dcd_deploy.benchmarks.profile_file import read_profile
+        from dcd_deploy.errors import BenchError
         from dcd_deploy.reports.saving import check_save, save_result
 
         check_save(save or ())
+        shown = [read_profile(path) for path in profiles or ()]
         try:
             result = run()
         except BenchError as error:
             if error.result is not None:
-                save_result(cast("BenchResult", error.result), save or ())
+                save_result(cast("BenchResult", error.result), save or (), shown)
             raise
-        save_result(result, save or ())
+        save_result(result, save or (), shown)
         return result
 
     def show(result: Any) -> None:

@@ -36,8 +36,8 @@ def read_result(path: str | os.PathLike[str]) -> BenchResult:
         InputFileError: there is no such file, or it cannot be read.
         ResultFileError: it is no result, a damaged one, or of another schema version.
     """
-    path = existing_file(path, "a result of dcd-deploy bench")
-    document = _document(path)
+    path = Path(path)
+    document = read_document(path, "a result of dcd-deploy bench")
     if not isinstance(document, dict) or document.get("kind") != KIND:
         raise _error(path, f"expected the JSON object of a '{KIND}' result, found another", HINT)
     if document.get("schema") != SCHEMA or isinstance(document.get("schema"), bool):
@@ -56,7 +56,13 @@ def read_result(path: str | os.PathLike[str]) -> BenchResult:
     return result
 
 
-def _document(path: Path) -> Any:
+def read_document(path: Path, expected: str) -> Any:
+    """Return the JSON document in a file of which ``expected`` was expected.
+
+    Raises:
+        InputFileError: there is no such file. ResultFileError: it is no JSON, or larger than LARGEST_BYTES.
+    """
+    path = existing_file(path, expected)
     with path.open("rb") as file:
         content = file.read(LARGEST_BYTES + 1)
     if len(content) > LARGEST_BYTES:

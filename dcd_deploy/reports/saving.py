@@ -7,11 +7,16 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dcd_deploy.benchmarks.profile import ProfileResult
 from dcd_deploy.benchmarks.results import BenchResult
 from dcd_deploy.benchmarks.results_file import write_result
 from dcd_deploy.errors import UnknownNameError
 from dcd_deploy.files import check_no_folder, check_writable, write_whole
 from dcd_deploy.optional import check_installed
+from dcd_deploy.reports.profiled import LayerTime, Profile
+from dcd_deploy.runtimes.nodes import DYNAMIC, LAYOUT, STATIC
+
+Profiles = Sequence[ProfileResult]
 
 
 def check_save(paths: Sequence[Path]) -> None:
@@ -30,32 +35,46 @@ def check_save(paths: Sequence[Path]) -> None:
     check_no_folder(paths)
 
 
-def save_result(result: BenchResult, paths: Sequence[Path]) -> None:
-    """Write ``result`` to all ``paths``."""
+def save_result(result: BenchResult, paths: Sequence[Path], profiles: Sequence[ProfileResult] = ()) -> None:
+    """Write ``result`` to all ``paths``; the page shows the ``profiles`` too."""
     for path in paths:
-        WRITERS[path.suffix](path, result)
+        WRITERS[path.suffix](path, result, profiles)
 
 
-def _write_page(path: Path, result: BenchResult) -> None:
+def _write_json(path: Path, result: BenchResult, _: Profiles) -> None:
+    write_result(path, result)
+
+
+def _write_page(path: Path, result: BenchResult, profiles: Profiles) -> None:
     from dcd_deploy.reports.page import write_page
 
-    write_page(path, result, command=shlex.join(["dcd-deploy", *sys.argv[1:]]))
+    shown = [_shown(profile) for profile in profiles]
+    write_page(path, result, profiles=shown, command=shlex.join(["dcd-deploy", *sys.argv[1:]]))
 
 
-def _write_markdown(path: Path, result: BenchResult) -> None:
+def _shown(profile: ProfileResult) -> Profile:
+    """Return a profile as the page shows it: the layers' sums."""
+    layers = (
+        LayerTime(found.name or "(no layer)", *(found.parts_ms.get(part, 0.0) for part in (STATIC, DYNAMIC, LAYOUT)))
+        for found in profile.by_layer()
+    )
+    return Profile(f"{Path(profile.model).name}, {profile.runtime}", tuple(layers))
+
+
+def _write_markdown(path: Path, result: BenchResult, _: Profiles) -> None:
     from dcd_deploy.reports.markdown import bench_markdown
 
     write_whole(path, bench_markdown(result).encode("utf-8"))
 
 
-def _write_csv(path: Path, result: BenchResult) -> None:
+def _write_csv(path: Path, result: BenchResult, _: Profiles) -> None:
     from dcd_deploy.reports.tabular import bench_csv
 
     write_whole(path, bench_csv(result).encode("utf-8"))
 
 
-WRITERS: dict[str, Callable[[Path, BenchResult], None]] = {
-    ".json": write_result,
+WRITERS: dict[str, Callable[[Path, BenchResult, Profiles], None]] = {
+    ".json": _write_json,
     ".html": _write_page,
     ".md": _write_markdown,
     ".csv": _write_csv,
