@@ -57,7 +57,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/installed ## measure all networks and write the table into README.md (about ten minutes)
+bench: $(VENV)/installed ## measure all networks and write the tables into README.md (about fifteen minutes)
 	$(BIN)/python scripts/results.py
 
 tour: $(VENV)/installed ## run the commands of README.md's tour and put their output there

@@ -1,105 +1,93 @@
-"""Measure the networks beside their static twins, and write the table into README.md.
+"""Measure all networks beside their static twins, and write the tables into README.md.
 
-    python scripts/results.py            all networks in both formats (about ten minutes)
-    python scripts/results.py --quick    MobileNetV2-DCD ×1.0 alone, to the terminal
+    python scripts/results.py                 all networks in both formats (about fifteen minutes)
+    python scripts/results.py --out FOLDER    keep models and results there, and go on where it ended
 
-Latency does not depend on the weights, so they are random (``models/random_weights.py``). Each export and each
-benchmark is a run of the command line in a process of its own, whose time and memory are measured from outside.
+It runs ``dcd-deploy sweep``. Latency does not depend on the weights, so they are random.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
-from dcd_deploy.sweep import NETWORKS
+from dcd_deploy import commands
+from dcd_deploy.benchmarks.published import published, title
+from dcd_deploy.benchmarks.results import BenchResult, Trial
+from dcd_deploy.reports.terminal import live_progress
+from dcd_deploy.reports.wording import config_line, environment_line, span
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 HEADER = (
-    "| network, 224×224 | format | nodes | file | export with twin | peak memory | error of range | static twin | "
-    "DCD | ratio (95 %) |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    "| network, 224×224 | runtime | nodes | file | error of range | static twin | DCD | ratio (95 %) | memory, twin |\n"
+    "|---|---|--:|--:|--:|--:|--:|--:|--:|"
 )
-FORMATS = ("onnx", "tflite")
+FRONT_HEADER = "| in one run | top-1, published | {} |\n|---|--:|{}"
 
 
-def run(*arguments: str) -> tuple[dict[str, Any], float, float]:
-    """Run ``dcd-deploy`` with ``--json``; return its answer, the seconds it took and its peak memory in MB."""
-    command = [sys.executable, "-m", "dcd_deploy.cli", *arguments, "--json"]
-    start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"dcd-deploy {' '.join(arguments)} ended with {process.returncode}: {output}")
-    return json.loads(output), time.perf_counter() - start, usage.ru_maxrss / 1000
-
-
-def measure(name: str, format: str, checkpoint: Path, folder: Path) -> tuple[str, dict[str, Any]]:
-    """Return the table's row of one network in one format, and the benchmark's answer."""
-    answer, seconds, memory = run("export", str(checkpoint), "--to", format, "--out", str(folder), "--with-baseline")
-    (exported,) = answer["files"]
-    timed, _, _ = run("bench", exported["path"], "--baseline", exported["baseline"])
-    error = max(c["relative"] for c in exported["verification"]["comparisons"])
-    (trial,) = timed["trials"]
-    model, baseline = (timing["latency"]["median_ms"] for timing in trial["timings"])
-    (ratio,) = trial["ratios"].values()
+def row(trial: Trial) -> str:
+    """Return the table's row of one network on one runtime; its sidecar says what the export found."""
+    model, static = trial.timings
+    facts: dict[str, Any] = json.loads(Path(f"{model.path}.json").read_text(encoding="utf-8"))
+    error = max(found["relative"] for found in facts["verification"]["comparisons"])
+    ratio = trial.ratios[static.name]
+    memory = [f"{timing.memory.peak_mb:.0f} MB" if timing.memory else "–" for timing in (model, static)]
     cells = (
-        name,
-        format,
-        f"{exported['graph']['finished']['nodes']}",
-        f"{Path(exported['path']).stat().st_size / 1e6:.1f} MB",
-        f"{seconds:.0f} s",
-        f"{memory / 1000:.1f} GB",
+        title(model.network or model.name),
+        trial.runtime,
+        f"{facts['graph']['finished']['nodes']}",
+        f"{Path(model.path).stat().st_size / 1e6:.1f} MB",
         f"{error:.0e}",
-        f"{baseline:.2f} ms",
-        f"{model:.2f} ms",
-        f"{ratio['median']:.2f} ({ratio['low']:.2f}–{ratio['high']:.2f})",
+        f"{static.latency.median_ms:.2f} ms",
+        f"{model.latency.median_ms:.2f} ms",
+        f"{ratio.median:.2f} ({span(ratio)})",
+        ", ".join(memory),
     )
-    return f"| {' | '.join(cells)} |", timed
+    return f"| {' | '.join(cells)} |"
 
 
-def caption(timed: dict[str, Any]) -> str:
-    """Return the line that says where and when."""
-    e = timed["environment"]
-    packages = ", ".join(f"{package} {found}" for package, found in e["packages"].items())
-    return (
-        f"{e['cpu']}, {e['cores']} cores shared with others, {' '.join(e['features'])}; one thread, batch 1, float32, "
-        f"alternating blocks of {timed['config']['runs']} runs; {packages}; {e['date'][:10]}. Random weights. "
-        "`make bench` makes this table."
+def front(trials: list[Trial]) -> str:
+    """Return the table of all networks measured in turns, the most accurate first."""
+    runtimes = [trial.runtime for trial in trials]
+    times = [{timing.network: timing.latency.median_ms for timing in trial.timings} for trial in trials]
+    networks = sorted(times[0], key=lambda network: -(_top1(network)))
+    rows = []
+    for network in networks:
+        top1 = f"{_top1(network):.1f} %" if _top1(network) else "–"
+        cells = (title(network or "?"), top1, *(f"{found[network]:.2f} ms" for found in times))
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join([FRONT_HEADER.format(" | ".join(runtimes), "--:|" * len(runtimes)), *rows])
+
+
+def _top1(network: str | None) -> float:
+    found = published(network)
+    return found.top1 if found else 0.0
+
+
+def tables(result: BenchResult) -> str:
+    """Return both tables and the line that says where and when."""
+    pairs = [trial for trial in result.trials if len(trial.timings) == 2]
+    fronts = [trial for trial in result.trials if len(trial.timings) > 2]
+    caption = (
+        f"{environment_line(result.environment)}; one thread, batch 1, float32, {config_line(result.config)}. Random "
+        "weights; published accuracies are second-hand (`dcd_deploy/benchmarks/published.py`). `make bench` makes "
+        "these tables."
     )
+    return "\n".join([HEADER, *map(row, pairs), "", *([front(fronts), ""] if fronts else []), caption])
 
 
 def main() -> None:
-    """Measure, and print or write."""
+    """Measure, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    rows = []
-    print(HEADER, flush=True)
-    networks = {name: spec for name, spec in NETWORKS.items() if not options.quick or name.endswith("x1.0")}
-    for name, spec in networks.items():
-        with tempfile.TemporaryDirectory() as folder:
-            network = calibrated_network(spec, 224)
-            checkpoint = save_checkpoint(Path(folder) / "checkpoint.pth.tar", network, spec.arch)
-            for format in FORMATS:
-                row, timed = measure(name, format, checkpoint, Path(folder))
-                print(row, flush=True)
-                rows.append(row)
-    text = "\n".join([HEADER, *rows, "", caption(timed)])
-    if options.quick:
-        print(text)
-        return
+    with tempfile.TemporaryDirectory() as folder:
+        text = tables(commands.sweep(options.out or folder, progress=live_progress))
+    print(text)
     before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     README.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")

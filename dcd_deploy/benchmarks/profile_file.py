@@ -20,11 +20,9 @@ def read_profile(path: Path) -> ProfileResult:
         InputFileError: there is no such file. ResultFileError: it is no profile, or of another schema version.
     """
     document = read_document(path, "a profile of dcd-deploy profile")
-    if not isinstance(document, dict) or document.get("kind") != KIND or document.get("schema") != SCHEMA:
-        raise ResultFileError(
-            f"cannot read the profile '{path}': expected a '{KIND}' document of schema version {SCHEMA}, found another; "
-            f"{HINT}"
-        )
+    if not isinstance(document, dict) or (document.get("kind"), document.get("schema")) != (KIND, SCHEMA):
+        found = f"expected a '{KIND}' document of schema version {SCHEMA}, found another"
+        raise ResultFileError(f"cannot read the profile '{path}': {found}; {HINT}")
     known = {field.name for field in fields(ProfileResult)}
     try:
         return decode(ProfileResult, {key: value for key, value in document.items() if key in known})
