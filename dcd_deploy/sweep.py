@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dcd_deploy.artifacts import Preprocessing
@@ -166,7 +166,8 @@ class _Sweep:
 
     def _front(self, runtime: str, suffix: str, threads: int) -> Contest:
         first, *rest = (path for name in self.names for path in (self._model(name, suffix), self._static(name, suffix)))
-        return contest(first, runtime, None, [(path.name, path) for path in rest], threads=threads)
+        others = [(path.name, path) for path in rest]
+        return replace(contest(first, runtime, None, others, threads=threads), compared=False)
 
     def _kept(self, name: str) -> BenchResult | None:
         """Return what was measured before, if it was on this machine, with these settings and files."""

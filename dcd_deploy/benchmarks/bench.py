@@ -31,12 +31,13 @@ class Contender:
 
 @dataclass(frozen=True)
 class Contest:
-    """What one trial measures in turns: the model first, then all that it is compared with."""
+    """What one trial measures in turns: the model first, then all that it is ``compared`` with or only shown beside."""
 
     contenders: tuple[Contender, ...]
     runtime: str
     threads: int = 1
     batch: int | None = None
+    compared: bool = True
 
     @property
     def title(self) -> str:
@@ -120,7 +121,8 @@ def measure_trial(each: Contest, config: BenchConfig, environment: Environment, 
         with progress("measure memory"):
             memory = {name: _memory(replace(request, models={name: path}), config) for name, path in models.items()}
     timings = tuple(_timing(contender, answer, memory[contender.name]) for contender in each.contenders)
-    ratios = {other.name: ratio(timings[0].samples, other.samples) for other in timings[1:]}
+    others = timings[1:] if each.compared else ()
+    ratios = {other.name: ratio(timings[0].samples, other.samples) for other in others}
     remarks = verdicts(timings, ratios, answer.machine, environment)
     runtime = (each.runtime, answer.version, each.threads, answer.batch, config.cpus)
     return Trial(*runtime, timings, ratios, answer.machine, remarks)

@@ -32,7 +32,7 @@ class MeasureConfig:
     dropped: int = 2
     warmup_runs: int = 5
     warmup_seconds: float = 0.25
-    min_runs: int = 120
+    min_runs: int = 200
     min_seconds: float = 3.0
     rounds: int = 5
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -31,22 +31,38 @@ def verdicts(
     timings: Sequence[Timing], ratios: Mapping[str, Ratio], machine: Machine, environment: Environment
 ) -> tuple[Verdict, ...]:
     """Return all remarks on one trial."""
-    found = [remark for timing in timings for remark in _on_timing(timing)]
-    found += [remark for name, ratio in ratios.items() for remark in _on_ratio(name, ratio)]
-    return (*found, *_on_clock(machine, environment), *_on_load(machine))
+    on_models = (*_on_drift(timings), *_on_spread(timings), *_on_count(timings))
+    return (*on_models, *_on_ratios(ratios), *_on_clock(machine, environment), *_on_load(machine))
 
 
-def _on_timing(timing: Timing) -> Iterator[Verdict]:
-    change = drift([float(np.median(block)) for block in timing.samples.blocks_ms])
-    if abs(change) > MOST_DRIFT:
-        word = "slower" if change > 0 else "faster"
-        yield Verdict(DRIFT, f"{timing.name} became {abs(change):.0%} {word} while it was measured")
-    if timing.latency.spread > MOST_SPREAD:
-        text = f"the runs of {timing.name} differ by {timing.latency.spread:.1%}"
-        yield Verdict(SPREAD, f"{text} (above {MOST_SPREAD:.1%})")
-    if timing.latency.runs < FEWEST_RUNS or len(timing.samples.blocks_ms) < FEWEST_BLOCKS:
-        text = f"{timing.latency.runs} runs of {timing.name} in {len(timing.samples.blocks_ms)} blocks"
-        yield Verdict(FEW_RUNS, f"only {text} (fewer than {FEWEST_RUNS} in {FEWEST_BLOCKS})")
+def _on_drift(timings: Sequence[Timing]) -> Iterator[Verdict]:
+    changes = {t.name: drift([float(np.median(block)) for block in t.samples.blocks_ms]) for t in timings}
+    bad = {name: change for name, change in changes.items() if abs(change) > MOST_DRIFT}
+    if bad:
+        worst = max(bad, key=lambda name: abs(bad[name]))
+        word = "slower" if bad[worst] > 0 else "faster"
+        yield Verdict(DRIFT, f"{worst} became {abs(bad[worst]):.0%} {word} while it was measured{_too(bad)}")
+
+
+def _on_spread(timings: Sequence[Timing]) -> Iterator[Verdict]:
+    bad = {t.name: t.latency.spread for t in timings if t.latency.spread > MOST_SPREAD}
+    if bad:
+        worst = max(bad, key=lambda name: bad[name])
+        yield Verdict(SPREAD, f"the runs of {worst} differ by {bad[worst]:.1%}, above {MOST_SPREAD:.1%}{_too(bad)}")
+
+
+def _on_count(timings: Sequence[Timing]) -> Iterator[Verdict]:
+    bad = {t.name: t for t in timings if t.latency.runs < FEWEST_RUNS or len(t.samples.blocks_ms) < FEWEST_BLOCKS}
+    if bad:
+        name, least = min(bad.items(), key=lambda item: item[1].latency.runs)
+        text = f"{least.latency.runs} runs of {name} in {len(least.samples.blocks_ms)} blocks"
+        yield Verdict(FEW_RUNS, f"only {text}, fewer than {FEWEST_RUNS} in {FEWEST_BLOCKS}{_too(bad)}")
+
+
+def _too(bad: Collection[str]) -> str:
+    """Return what is said of the others: one line for each kind of remark is enough."""
+    others = len(bad) - 1
+    return "" if others == 0 else f"; the same of {others} more"
 
 
 def drift(medians: Sequence[float]) -> float:
@@ -56,10 +72,12 @@ def drift(medians: Sequence[float]) -> float:
     return last / first - 1
 
 
-def _on_ratio(name: str, ratio: Ratio) -> Iterator[Verdict]:
-    width = (ratio.high - ratio.low) / ratio.median
-    if width > MOST_WIDTH:
-        yield Verdict(UNSURE, f"the ratio over {name} is known to {width / 2:+.1%} only".replace("+", "±"))
+def _on_ratios(ratios: Mapping[str, Ratio]) -> Iterator[Verdict]:
+    widths = {name: (ratio.high - ratio.low) / ratio.median for name, ratio in ratios.items()}
+    bad = {name: width for name, width in widths.items() if width > MOST_WIDTH}
+    if bad:
+        worst = max(bad, key=lambda name: bad[name])
+        yield Verdict(UNSURE, f"the ratio over {worst} is known to ±{bad[worst] / 2:.1%} only{_too(bad)}")
 
 
 def _on_clock(machine: Machine, environment: Environment) -> Iterator[Verdict]:

@@ -22,9 +22,18 @@ def show_comparison(screen: Console, comparison: ResultComparison) -> None:
 
 def _row(c: Change) -> tuple[str, ...]:
     times = (numbers.milliseconds(c.before_ms), numbers.milliseconds(c.after_ms))
-    ratios = (_ratio(r) if r is not None else "" for r in (c.change, c.ratio_before, c.ratio_after))
-    return (c.name, c.runtime, str(c.threads), str(c.batch), *times, *ratios)
+    change = f"{c.change.median:.3f} ({c.change.low:.2f}–{c.change.high:.2f})"
+    return (
+        c.name,
+        c.runtime,
+        str(c.threads),
+        str(c.batch),
+        *times,
+        change,
+        _ratio(c.ratio_before),
+        _ratio(c.ratio_after),
+    )
 
 
-def _ratio(ratio: Ratio) -> str:
-    return f"{ratio.median:.3f} ({ratio.low:.2f}–{ratio.high:.2f})"
+def _ratio(ratio: Ratio | None) -> str:
+    return "" if ratio is None else f"{ratio.median:.3f}"

@@ -28,6 +28,7 @@ from dcd_deploy.reports.plotting import (
     upright,
 )
 
+PAIR = 2
 SPREAD = 4  # of times, from which on a logarithmic axis reads better
 
 
@@ -144,12 +145,14 @@ def _short(result: BenchResult, trial: Trial, timing: Timing) -> str:
 def front(result: BenchResult) -> Figure | None:
     """Return published accuracy against measured time per picture, where the networks' accuracies are known."""
     trials = [(trial, points) for trial in result.trials if len(points := _known(trial)) > 1]
+    # Where many networks were measured in turns, only those: another trial had another machine's mood.
+    trials = [(trial, points) for trial, points in trials if len(points) > PAIR] or trials
     if not trials:
         return None
     data = []
     for i, (trial, points) in enumerate(trials):
-        name = ", ".join([wording.trial_name(result, trial), *apart(result, trial)])
-        data.append(_line(points, label(name), SYMBOLS[i % len(SYMBOLS)]))
+        for name, line in _lines(result, trial, points):
+            data.append(_line(line, label(name), SYMBOLS[i % len(SYMBOLS)]))
     every = [point for _, points in trials for point in points]
     across = _time_axis([point.ms for point in every])
     layout = plot_layout(400) | {"showlegend": True, "annotations": _named_once(every, across)}
@@ -171,9 +174,26 @@ class Point:
 
 
 def _known(trial: Trial) -> list[Point]:
-    ours = [timing for timing in trial.timings if timing.role in (MODEL, STATIC)]
-    pairs = [(timing, found) for timing in ours if (found := published(timing.network))]
-    return [Point(t.latency.median_ms / trial.batch, p.top1, wording.network_name(t), t.role) for t, p in pairs]
+    """Return the networks of a trial whose accuracies are published, dynamic ones in the model's colour."""
+    pairs = [(timing, found) for timing in trial.timings if (found := published(timing.network))]
+    roles = {True: MODEL, False: STATIC}
+    return [
+        Point(t.latency.median_ms / trial.batch, p.top1, wording.network_name(t), roles["_dcd" in (t.network or "")])
+        for t, p in pairs
+    ]
+
+
+def _lines(result: BenchResult, trial: Trial, points: Sequence[Point]) -> list[tuple[str, list[Point]]]:
+    """Return what a line connects: a pair; of more networks the dynamic ones, and the static ones."""
+    if len(points) <= PAIR:
+        return [(", ".join([wording.trial_name(result, trial), *apart(result, trial)]), list(points))]
+    where = ", ".join(apart(result, trial)) or trial.runtime
+    groups = {"dynamic": MODEL, "static": STATIC}
+    lines = [
+        (f"{kind}, {where}", sorted((p for p in points if p.role == role), key=lambda p: p.ms))
+        for kind, role in groups.items()
+    ]
+    return [(name, line) for name, line in lines if line]
 
 
 def _line(points: Sequence[Point], name: str, symbol: str) -> Trace:

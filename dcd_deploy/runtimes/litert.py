@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,7 +43,7 @@ class LiteRtSession:
         self.metadata = read_texts(content, where)
         runtime = interpreter_module()
         self.runtime = runtime.__name__.partition(".")[0].replace("_", "-")
-        self.version = version(self.runtime)
+        self.version = _version(self.runtime)
         resolvers = runtime.OpResolverType
         resolver = resolvers.AUTO if xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
@@ -110,6 +110,13 @@ def interpreter_module() -> ModuleType:
             missing = missing or error
     assert missing is not None
     raise missing
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # built from source, without the package's description
+        return "unknown"
 
 
 def _spec(tensor: dict[str, Any]) -> TensorSpec:
