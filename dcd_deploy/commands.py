@@ -201,7 +201,7 @@ def bench(
     batch: Counts | None = None,
     cpus: Counts | None = None,
     min_runs: int = 200,
-    min_seconds: float = 3.0,
+    min_seconds: float = 10.0,
     rounds: int = 5,
     time_limit: float = 600.0,
     memory: bool = True,
@@ -284,7 +284,7 @@ def sweep(
     runtime: str | Sequence[str] = ("onnxruntime", "litert"),
     threads: Counts = 1,
     min_runs: int = 200,
-    min_seconds: float = 3.0,
+    min_seconds: float = 10.0,
     input_size: Size = 224,
     progress: Progress = silent,
 ) -> BenchResult:

@@ -18,7 +18,8 @@ SHORT = ["--min-runs", "8", "--min-seconds", "0", "--rounds", "1", "--no-memory"
 
 def dcd_deploy(*arguments, **options):
     command = [sys.executable, "-m", "dcd_deploy", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}  # the test runner's own
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, **options)
 
 
 @pytest.fixture(scope="module")

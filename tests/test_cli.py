@@ -112,7 +112,7 @@ def test_json_is_one_object_on_standard_output(tmp_path, small_checkpoint):
         ["verify", model],
         ["inspect", model],
         ["inspect", small_checkpoint],
-        ["bench", model, "--baseline", "none"],
+        ["bench", model, "--baseline", "none", "--min-seconds", "0"],
     ):
         assert isinstance(json.loads(dcd_deploy(*command, "--json").stdout), dict)
     assert isinstance(json.loads(dcd_deploy("predict", model, DIGITS / "seven.png", "--json").stdout), list)

@@ -33,7 +33,7 @@ class MeasureConfig:
     warmup_runs: int = 5
     warmup_seconds: float = 0.25
     min_runs: int = 200
-    min_seconds: float = 3.0
+    min_seconds: float = 10.0
     rounds: int = 5
 
     @property
