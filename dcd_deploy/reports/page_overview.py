@@ -101,6 +101,7 @@ def start_up(result: BenchResult) -> list[Figure]:
     rows = [
         (trial, timing)
         for trial in result.trials
+        if trial.ratios or len(trial.timings) == 1  # what is only shown beside others has a trial of its own
         for timing in trial.timings
         if timing.samples.load_ms and timing.samples.first_ms
     ]
@@ -172,6 +173,11 @@ class Point:
     network: str
     role: str
 
+    @property
+    def family(self) -> str:
+        """What is told apart by width or depth alone."""
+        return self.network.partition(" ")[0].partition("-")[0]
+
 
 def _known(trial: Trial) -> list[Point]:
     """Return the networks of a trial whose accuracies are published, dynamic ones in the model's colour."""
@@ -190,21 +196,26 @@ def _lines(result: BenchResult, trial: Trial, points: Sequence[Point]) -> list[t
     where = ", ".join(apart(result, trial)) or trial.runtime
     groups = {"dynamic": MODEL, "static": STATIC}
     lines = [
-        (f"{kind}, {where}", sorted((p for p in points if p.role == role), key=lambda p: p.ms))
+        (f"{kind}, {where}", sorted((p for p in points if p.role == role), key=lambda p: (p.family, p.ms)))
         for kind, role in groups.items()
     ]
     return [(name, line) for name, line in lines if line]
 
 
 def _line(points: Sequence[Point], name: str, symbol: str) -> Trace:
+    """Return the points, those of one family connected, in the order given."""
+    placed: list[Point | None] = list(points)
+    for i in range(len(points) - 1, 0, -1):
+        if points[i].family != points[i - 1].family:
+            placed.insert(i, None)  # a gap in the line
     return {
         "type": "scatter",
         "mode": "markers+lines",
-        "x": [point.ms for point in points],
-        "y": [point.top1 for point in points],
+        "x": [point.ms if point else None for point in placed],
+        "y": [point.top1 if point else None for point in placed],
         "name": name,
         "line": {"color": "@muted", "width": 1, "dash": "dot"},
-        "marker": {"size": 12, "symbol": symbol, "color": [f"@{point.role}" for point in points]},
+        "marker": {"size": 12, "symbol": symbol, "color": [f"@{point.role if point else MODEL}" for point in placed]},
         "hovertemplate": "%{y} %, %{x:.3~g} ms<extra></extra>",
     }
 
