@@ -34,8 +34,9 @@ ALLOWED["export"] = {
     "runtimes",
 }
 ALLOWED["benchmarks"] = {"errors", "optional", "progress", "files", "artifacts", "runtimes"}
+ALLOWED["devices"] = {*ALLOWED["benchmarks"], "benchmarks"}
 ALLOWED["contests"] = set(ALLOWED)
-ALLOWED["sweep"] = set(ALLOWED) - {"contests"}
+ALLOWED["sweep"] = set(ALLOWED) - {"contests", "devices"}
 ALLOWED["commands"] = set(ALLOWED)
 ALLOWED["reports"] = set(ALLOWED) - {"commands"}
 ALLOWED["cli_outcome"] = {"errors", "interruption", "reports", "export", "models", "benchmarks"}

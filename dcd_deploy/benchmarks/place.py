@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from dcd_deploy.benchmarks.environment import Environment, core_ids, read_environment
+from dcd_deploy.benchmarks.cores import core_ids
+from dcd_deploy.benchmarks.environment import Environment, read_environment
 from dcd_deploy.benchmarks.process import ask
 from dcd_deploy.benchmarks.worker import Answer, Request
 from dcd_deploy.progress import Progress

@@ -49,7 +49,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What was measured: samples by the models' names, and what the machine did; or megabytes."""
+    """What was measured: samples by the models' names, and what the machine did; or megabytes.
+
+    ``cpus`` are the cores that were kept to, or None for any.
+    """
 
     runtime: str
     version: str
@@ -58,6 +61,7 @@ class Answer:
     hashes: dict[str, str]
     samples: dict[str, Samples]
     machine: Machine
+    cpus: tuple[int, ...] | None = None
     idle_mb: float = 0.0
     peak_mb: float = 0.0
 
@@ -96,7 +100,7 @@ def work(request: Request) -> Answer:
     del opened, first  # each round opens them anew
     with watched() as machine:
         samples = measure_in_turns({name: partial(_ready, request, name) for name in request.models}, request.config)
-    return Answer(request.runtime, version, batch, networks, hashes, samples, machine[0])
+    return Answer(request.runtime, version, batch, networks, hashes, samples, machine[0], request.cpus)
 
 
 def _memory(request: Request) -> Answer:
@@ -109,7 +113,7 @@ def _memory(request: Request) -> Answer:
     for _ in range(MEMORY_RUNS):
         run()
     version, batch = model.session.version, input_shape(model, request.batch)[0]
-    return Answer(request.runtime, version, batch, {}, {}, {}, Machine(), idle, peak_mb())
+    return Answer(request.runtime, version, batch, {}, {}, {}, Machine(), request.cpus, idle, peak_mb())
 
 
 def peak_mb() -> float:
@@ -156,7 +160,7 @@ def _network(card: ModelCard | None) -> str | None:
     if card is None:
         return None
     arch, width = str(card.spec.get("arch")), card.spec.get("width_mult")
-    return f"{arch} ×{width:g}" if arch.startswith("mobilenetv2") and isinstance(width, int | float) else arch
+    return f"{arch} ×{width:g}" if arch.startswith("mobilenetv2") and isinstance(width, (int, float)) else arch
 
 
 def _request(content: dict[str, Any]) -> Request:

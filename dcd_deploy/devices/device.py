@@ -1,8 +1,8 @@
 """What every device offers: say what it is, and measure there; and what is known of it.
 
-    with open_device(parse_device("ssh://pi@board")) as device:
-        facts = device.describe()
-        bench(contests, place=device)
+with open_device(parse_device("ssh://pi@board")) as device:
+    facts = device.describe()
+    bench(contests, place=device)
 """
 
 from __future__ import annotations
@@ -11,22 +11,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
+from dcd_deploy.benchmarks.cores import CoreKind
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.place import Place
 from dcd_deploy.progress import Progress
-
-
-@dataclass(frozen=True)
-class CoreKind:
-    """Cores that are alike: their numbers, what they are, their fastest clock, and their capacity (1024: the fastest).
-
-    None where it cannot be read.
-    """
-
-    cpus: tuple[int, ...]
-    model: str
-    max_mhz: float | None
-    capacity: int | None
 
 
 @dataclass(frozen=True)

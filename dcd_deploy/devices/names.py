@@ -1,9 +1,9 @@
 """What users call devices, taken apart; every part is of a plain alphabet, so that none can become an option or shell.
 
-    local
-    ssh://[user@]host[:port]      host: a name, also one of ~/.ssh/config, an address, or [an IPv6 address]
-    adb[:serial]
-    arm64-emulated[:core]
+local
+ssh://[user@]host[:port]      host: a name, also one of ~/.ssh/config, an address, or [an IPv6 address]
+adb[:serial]
+arm64-emulated[:core]
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ FORMS = {
 }
 LONGEST = 255
 WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # never begins with "-", and has nothing that a shell or ssh's own % takes
-HOST = re.compile(rf"(?:(?P<user>{WORD})@)?(?:(?P<host>{WORD})|\[(?P<address>[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\])(?::(?P<port>[0-9]{{1,5}}))?")
+HOST = re.compile(
+    rf"(?:(?P<user>{WORD})@)?(?:(?P<host>{WORD})|\[(?P<address>[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\])(?::(?P<port>[0-9]{{1,5}}))?"
+)
 SERIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")  # "emulator-5554", "192.168.1.5:5555"
 
 

@@ -12,12 +12,14 @@ from dcd_deploy.reports.terminal import line, show_table
 def show_bench(screen: Console, result: BenchResult) -> None:
     """Print a summary of several trials, each trial with its ratios and remarks, what failed, and the machine."""
     if len(result.trials) > 1:
-        show_table(screen, "", wording.SUMMARY_COLUMNS, map(wording.summary_cells, result.trials), left=2)
+        columns = wording.summary_columns(result)
+        show_table(screen, "", columns, wording.summary_rows(result), left=columns.index("threads"))
     for trial in result.trials:
         _show_trial(screen, trial)
     for failure in result.failures:
         line(screen, f"not measured: {wording.failure_line(failure)}")
-    line(screen, wording.environment_line(result.environment))
+    for text in wording.environment_lines(result):
+        line(screen, text)
 
 
 def _show_trial(screen: Console, trial: Trial) -> None:

@@ -32,8 +32,10 @@ def lead(result: BenchResult) -> Markup:
         remarks.append(element("li", f"{few} not measured: ", element("a", "see why", href="#failures"), "."))
     if remarks:
         parts.append(element("ul", *remarks, class_="remarks"))
-    where = f"{result.environment.cpu} · {result.environment.system} · {result.environment.date}"
-    return join([*parts, element("p", where, class_="muted")])
+    named = bool(wording.devices(result))
+    for name, e in result.environments.items():
+        parts.append(element("p", f"{name}: " * named + f"{e.cpu} · {e.system} · {e.date}", class_="muted"))
+    return join(parts)
 
 
 def _one_trial(trial: Trial) -> str:
@@ -138,7 +140,9 @@ def method(result: BenchResult, command: str | None) -> Markup:
     ]
     rows += [("Settings", element("code", config))]
     rows += [("Command", element("code", command))] if command else []
-    rows += [(name, escape(text)) for name, text in wording.environment_rows(result.environment)]
+    for device, environment in result.environments.items():
+        rows += [("Device", escape(device))] if wording.devices(result) else []
+        rows += [(name, escape(text)) for name, text in wording.environment_rows(environment)]
     pairs = [part for name, content in rows for part in (element("dt", name), element("dd", content))]
     return section("How it was measured", element("div", element("dl", *pairs, class_="facts"), class_="card"))
 
@@ -149,7 +153,7 @@ def sources(result: BenchResult) -> str:
     quoted = "; ".join(dict.fromkeys(found.source for found in known if found))
     return (
         f"Accuracy: ImageNet top-1 at 224×224, quoted from {quoted}. It is that of the released weights; the accuracy "
-        "of the files measured here was not measured. Time: the median on this machine."
+        "of the files measured here was not measured. Time: the median as measured here."
     )
 
 
