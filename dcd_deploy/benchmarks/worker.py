@@ -95,7 +95,7 @@ def work(request: Request) -> Answer:
         raise OptionError(f"expected models with the same input, found {shapes}; export both at one size and batch")
     first = next(iter(opened.values()))
     batch, version = next(iter(shapes.values()))[0], first.session.version
-    networks = {name: _network(model.card) for name, model in opened.items()}
+    networks = {name: network_name(model.card) for name, model in opened.items()}
     hashes = {name: sha256(Path(path)) for name, path in request.models.items()}
     del opened, first  # each round opens them anew
     with watched() as machine:
@@ -155,7 +155,7 @@ def _prepared(model: Model, batch: int | None) -> Callable[[], object]:
     return model.session.prepare(images)
 
 
-def _network(card: ModelCard | None) -> str | None:
+def network_name(card: ModelCard | None) -> str | None:
     """Return what a file says its network is: architecture and width."""
     if card is None:
         return None

@@ -1,0 +1,169 @@
+"""A phone on which a runner made for it measures: Google's ``benchmark_model``, onnxruntime's perf test."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from dcd_deploy.benchmarks.cores import big_cores
+from dcd_deploy.benchmarks.environment import Environment
+from dcd_deploy.benchmarks.machine import Machine
+from dcd_deploy.benchmarks.worker import MEMORY, Answer, Request, input_shape, network_name
+from dcd_deploy.devices.adb.base import AdbDevice
+from dcd_deploy.devices.adb.benchmark_model import BenchmarkModel
+from dcd_deploy.devices.adb.elf import check_runs_on
+from dcd_deploy.devices.adb.facts import during, environment
+from dcd_deploy.devices.adb.perf_test import PerfTest
+from dcd_deploy.devices.adb.phone import Phone
+from dcd_deploy.devices.adb.runner import Effort, Output, Runner, Start, kind_of
+from dcd_deploy.devices.adb.snapshot import snapshot
+from dcd_deploy.devices.adb.starts import Run, measure_starts
+from dcd_deploy.devices.adb.texts import first_lines, last_lines
+from dcd_deploy.errors import BenchError, DeviceAnswerError, DeviceLackError, OptionError
+from dcd_deploy.files import existing_file, sha256
+from dcd_deploy.progress import Progress
+from dcd_deploy.runtimes.model import RUNTIMES, Model, open_model
+
+KINDS: tuple[Runner, ...] = (BenchmarkModel(), PerfTest())
+PLAIN = "-plain"  # how the names of runtimes without their usual layout or delegate end
+IN_THE_SHELL = "measured in the phone's shell, where Android schedules a program differently than an app in front"
+MOST_RESULTS = 8_000_000
+GRACE = 10.0  # seconds between the phone's own end of a runner and ours of the connection
+REMEMBERED = 'echo $$ >pid; exec "$@"'  # so that it can be ended from elsewhere
+
+
+class NativePhone(AdbDevice):
+    """A phone with a runner for each kind of model file, at most."""
+
+    def __init__(self, name: str, phone: Phone, runners: Sequence[Path]) -> None:
+        super().__init__(name, phone)
+        abi = self.first.prop("ro.product.cpu.abi")
+        self.runners: dict[str, tuple[Runner, Path]] = {}
+        for path in runners:
+            kind = kind_of(existing_file(path, "a runner"), KINDS)
+            check_runs_on(path, abi)
+            self.runners[kind.suffix] = (kind, path)
+
+    def environment(self) -> Environment:
+        """Return what it is now."""
+        builds = {kind.name: f"build {_build(path)}" for kind, path in self.runners.values()}
+        return environment(snapshot(self.phone), builds, (IN_THE_SHELL,))
+
+    def _prepare(self, models: Sequence[Path], runtime: str, progress: Progress) -> None:
+        _, program = self._runner(runtime)
+        with progress(f"send to {self.name}"):
+            self.phone.send(program, executable=True)
+            for model in models:
+                self.phone.send(model)
+
+    def _ask(self, request: Request, time_limit: float) -> Answer:
+        kind, program = self._runner(request.runtime)
+        opened = {name: open_model(path, threads=1) for name, path in request.models.items()}
+        batch = _batch(opened, request.batch)
+        cpus = request.cpus if request.cpus is not None else big_cores(self.kinds)
+        version = f"{kind.name} {_build(program)}"
+        if request.task == MEMORY:  # neither runner prints it so that it could be compared
+            return Answer(request.runtime, version, batch, {}, {}, {}, Machine(), cpus, math.nan, math.nan)
+        ends = time.monotonic() + time_limit
+        with self.phone.workplace() as place:
+            told = _Told(kind)
+            starting = partial(self._start, told, self.phone.send(program, executable=True), place, cpus)
+            runs: dict[str, Run] = {
+                name: partial(starting, self.phone.send(Path(path))) for name, path in request.models.items()
+            }
+            asked = Effort(0, 0.0, 0, 0.0, 0.0, request.threads, request.runtime.endswith(PLAIN))
+            before = snapshot(self.phone)
+            samples = measure_starts(runs, request.config, asked, partial(_left, ends, request.runtime, time_limit))
+            machine = during(before, snapshot(self.phone))
+        networks = {name: network_name(model.card) for name, model in opened.items()}
+        hashes = {name: sha256(Path(path)) for name, path in request.models.items()}
+        version = f"{version}, a sample: {told.sample}"
+        return Answer(request.runtime, version, batch, networks, hashes, samples, machine, cpus)
+
+    def _start(
+        self,
+        told: _Told,
+        program: PurePosixPath,
+        place: PurePosixPath,
+        cpus: tuple[int, ...] | None,
+        model: PurePosixPath,
+        effort: Effort,
+    ) -> Start:
+        """Start the runner once, and return what it found."""
+        pinned = [] if cpus is None else ["taskset", f"{sum(1 << cpu for cpu in cpus):x}"]
+        limit = ["timeout", "-s", "KILL", str(math.ceil(effort.most_seconds))]
+        words = [*limit, "sh", "-c", REMEMBERED, "sh", *pinned, str(program), *told.kind.words(model, effort)]
+        results = told.kind.results
+        clear = f"rm -f {shlex.quote(str(results))}; " if results else ""
+        said = self.phone.script(
+            f"cd {shlex.quote(str(place))} && {{ {clear}{shlex.join(words)} 2>&1; }}",
+            seconds=effort.most_seconds + GRACE,
+        )
+        if said.code:
+            raise BenchError(
+                f"expected {told.kind.name} to end well on the phone, found exit code {said.code}; its last words: "
+                f"{last_lines(said.out)}"
+            )
+        written = self.phone.read(place / results, MOST_RESULTS) if results else ""
+        return told.heard(Output(said.out, written), effort)
+
+    def _runner(self, runtime: str) -> tuple[Runner, Path]:
+        suffix = RUNTIMES[runtime].suffix
+        if suffix not in self.runners:
+            wanted = next(kind for kind in KINDS if kind.suffix == suffix)
+            raise DeviceLackError(
+                f"expected a runner for '{suffix}' files, found --runner for {', '.join(self.runners)} alone; give "
+                f"{wanted.name} by another --runner"
+            )
+        return self.runners[suffix]
+
+
+class _Told:
+    """What a runner printed, parsed; and what its samples are."""
+
+    def __init__(self, kind: Runner) -> None:
+        self.kind = kind
+        self.sample = ""
+
+    def heard(self, output: Output, effort: Effort) -> Start:
+        try:
+            start = self.kind.parse(output, effort)
+        except (ValueError, KeyError) as error:
+            raise DeviceAnswerError(
+                f"expected the times that {self.kind.name} prints, found {error}; the first lines of what it said: "
+                f"{first_lines(output.said)}"
+            ) from error
+        self.sample = self.kind.sample(output)
+        return start
+
+
+def _left(ends: float, runtime: str, time_limit: float) -> float:
+    """Return how many seconds are left."""
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise BenchError(
+            f"expected {runtime} to be done within {time_limit:g} s, but it is not; give it more with --time-limit"
+        )
+    return left
+
+
+def _batch(opened: dict[str, Model], batch: int | None) -> int:
+    """Return the batch that all models have; a runner takes 1 where a file leaves it free."""
+    shapes: dict[str, tuple[int, ...]] = {name: input_shape(model, batch) for name, model in opened.items()}
+    if len(set(shapes.values())) != 1:
+        raise OptionError(f"expected models with the same input, found {shapes}; export both at one size and batch")
+    found = next(iter(shapes.values()))[0]
+    if found != 1 and any(model.session.inputs[0].shape[0] is None for model in opened.values()):
+        raise OptionError(
+            f"expected a file of batch {found} for a runner, found one that leaves it free; export it with "
+            f"--batch {found}"
+        )
+    return found
+
+
+def _build(path: Path) -> str:
+    return sha256(path)[:12]
