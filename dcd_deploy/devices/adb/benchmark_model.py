@@ -73,8 +73,8 @@ class BenchmarkModel:
 def _fields(text: str) -> dict[str, float]:
     """Return the statistics of one line; where all runs took equally long only ``curr`` is printed."""
     found = {name: float(value) for name, value in FIELD.findall(text)}
-    if set(found) == {"curr"}:
-        return dict.fromkeys(("first", "curr", "min", "max", "avg"), found["curr"])
+    if "curr" in found and not found.keys() & {"first", "min", "max", "avg"}:
+        return found | dict.fromkeys(("first", "min", "max", "avg"), found["curr"])
     if missing := {"first", "min", "max", "avg"} - set(found):
         raise ValueError(f"no '{min(missing)}=' among the statistics")
     return found
