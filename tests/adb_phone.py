@@ -320,8 +320,8 @@ class Command:
 
     def _pump(self, pipe, kind: int) -> None:
         with suppress(GoneError, OSError):
-            while piece := os.read(pipe.fileno(), 8192):
-                self._say(kind, piece)
+            while piece := os.read(pipe.fileno(), 1 << 20):  # all there is, so that no path is cut in two
+                self._say(kind, piece.replace(str(self.phone.root).encode(), b""))
                 self.phone.maybe_die(piece)
 
     def _feed(self) -> None:

@@ -44,6 +44,8 @@ def make_root(root: Path, **properties: str) -> Path:
     cases = "\n".join(f"{name}) echo '{value}';;" for name, value in values.items())
     script(tools / "getprop", f'case "$1" in\n{cases}\nesac')
     script(tools / "dumpsys", f'[ "$1" = thermalservice ] && echo "{THERMAL_SERVICE}"')
+    (tools / "taskset").unlink()  # this machine may have fewer cores than the phone
+    script(tools / "taskset", 'shift; exec "$@"')
     (root / "data" / "local" / "tmp").mkdir(parents=True)
     cores = [CORE.format(cpu=cpu, part=BIG if cpu > 1 else LITTLE) for cpu in range(4)]
     write(root / "proc" / "cpuinfo", "\n".join(cores))
@@ -86,14 +88,17 @@ class Server:
         patch.setenv("HOME", str(home))
         patch.delenv("ANDROID_SERIAL", raising=False)
         self.phones: list[PhoneSide] = []
+        adb("start-server")
 
     def plug_in(self, phone: PhoneSide) -> PhoneSide:
         self.phones.append(phone)
         """Connect a phone; adb waits long for one that does not answer, so it is asked only until that is listed."""
         connecting = subprocess.Popen(["adb", "connect", phone.serial], stdout=subprocess.DEVNULL)
-        until(lambda: f"{phone.serial}\t{phone.state}" in adb("devices"))
-        connecting.kill()
-        connecting.wait()
+        try:
+            until(lambda: f"{phone.serial}\t{phone.state}" in adb("devices"))
+        finally:
+            connecting.kill()
+            connecting.wait()
         return phone
 
     def unplug_all(self) -> None:
@@ -111,7 +116,7 @@ def adb(*arguments: str) -> str:
     return subprocess.run(["adb", *arguments], capture_output=True, text=True, timeout=60, check=False).stdout
 
 
-def until(true, seconds: float = 10.0) -> None:
+def until(true, seconds: float = 30.0) -> None:
     ends = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < ends, "it did not come about"

@@ -66,8 +66,8 @@ class NativePhone(AdbDevice):
         batch = _batch(opened, request.batch)
         cpus = request.cpus if request.cpus is not None else big_cores(self.kinds)
         version = f"{kind.name} {_build(program)}"
-        if request.task == MEMORY:  # neither runner prints it so that it could be compared
-            return Answer(request.runtime, version, batch, {}, {}, {}, Machine(), cpus, math.nan, math.nan)
+        if request.task == MEMORY:  # no runner prints it so that it could be compared
+            return Answer(request.runtime, version, batch, {}, {}, {}, Machine(), cpus)
         ends = time.monotonic() + time_limit
         with self.phone.workplace() as place:
             told = _Told(kind)
@@ -77,7 +77,7 @@ class NativePhone(AdbDevice):
             }
             asked = Effort(0, 0.0, 0, 0.0, 0.0, request.threads, request.runtime.endswith(PLAIN))
             before = snapshot(self.phone)
-            samples = measure_starts(runs, request.config, asked, partial(_left, ends, request.runtime, time_limit))
+            samples = measure_starts(runs, request.config, asked, partial(_left, ends, kind.name))
             machine = during(before, snapshot(self.phone))
         networks = {name: network_name(model.card) for name, model in opened.items()}
         hashes = {name: sha256(Path(path)) for name, path in request.models.items()}
@@ -99,10 +99,13 @@ class NativePhone(AdbDevice):
         words = [*limit, "sh", "-c", REMEMBERED, "sh", *pinned, str(program), *told.kind.words(model, effort)]
         results = told.kind.results
         clear = f"rm -f {shlex.quote(str(results))}; " if results else ""
+        begun = time.monotonic()
         said = self.phone.script(
             f"cd {shlex.quote(str(place))} && {{ {clear}{shlex.join(words)} 2>&1; }}",
             seconds=effort.most_seconds + GRACE,
         )
+        if said.code and time.monotonic() - begun >= effort.most_seconds:  # the phone's own timeout ended it
+            raise _late(told.kind.name)
         if said.code:
             raise BenchError(
                 f"expected {told.kind.name} to end well on the phone, found exit code {said.code}; its last words: "
@@ -141,14 +144,19 @@ class _Told:
         return start
 
 
-def _left(ends: float, runtime: str, time_limit: float) -> float:
+def _left(ends: float, runner: str) -> float:
     """Return how many seconds are left."""
     left = ends - time.monotonic()
     if left <= 0:
-        raise BenchError(
-            f"expected {runtime} to be done within {time_limit:g} s, but it is not; give it more with --time-limit"
-        )
+        raise _late(runner)
     return left
+
+
+def _late(runner: str) -> BenchError:
+    return BenchError(
+        f"expected {runner} to be done within the time limit of its trial, but it is not; give it more with "
+        "--time-limit, or look for what it hangs on"
+    )
 
 
 def _batch(opened: dict[str, Model], batch: int | None) -> int:

@@ -44,6 +44,7 @@ def run(command: Sequence[str], seconds: float, most_bytes: int = MOST_BYTES) ->
         finally:
             with suppress(ProcessLookupError):
                 process.kill()
+            process.wait()
         for drain in drains:
             drain.join(5.0)  # a daemon that the program started may hold the pipe open
         if any(drain.full for drain in drains):

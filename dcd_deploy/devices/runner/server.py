@@ -1,10 +1,10 @@
 """The device's side of the line: it does what it is told, one thing after the other, until the line ends.
 
-    {"do": "survey"}                                → what the device is
-    {"do": "have", "names": […]}                    → which of them are here
-    {"do": "put", "name": …, "bytes": n}            → "ready", then n bytes come → kept
-    {"do": "ask", "request": {…}, "time_limit": s}  → the worker's answer, or how it ended
-    {"do": "setup", "packages": […], "time_limit": s}, {"do": "clean"}
+{"do": "survey"}                                → what the device is
+{"do": "have", "names": […]}                    → which of them are here
+{"do": "put", "name": …, "bytes": n}            → "ready", then n bytes come → kept
+{"do": "ask", "request": {…}, "time_limit": s}  → the worker's answer, or how it ended
+{"do": "setup", "packages": […], "time_limit": s}, {"do": "clean"}
 """
 
 from __future__ import annotations
