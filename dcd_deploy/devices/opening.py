@@ -39,7 +39,7 @@ def open_device(name: DeviceName, options: DeviceOptions | None = None, progress
     options = options or DeviceOptions()
     if name.kind not in OPENERS:
         raise UnknownNameError("kind of device", name.kind, OPENERS)
-    with progress(f"connect to {options.label or name.text}"):
+    with progress("connect"):
         device = OPENERS[name.kind](name, options)
     try:
         if options.setup:

@@ -93,7 +93,7 @@ class RemoteDevice:
         Raises:
             DeviceLackError: it cannot be made, or not even one runtime can be installed.
         """
-        with progress(f"set up {self.name}"):
+        with progress("set up"):
             message = {"do": "setup", "packages": packages.WANTED, "time_limit": SETUP_SECONDS}
             said = self._session.told(message, "setup", SETUP_SECONDS * (1 + len(packages.WANTED)) + ANSWER_SECONDS)
             packages.check_setup(said, self.name)
