@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 NAME = re.compile(r"[0-9a-f]{64}\.(?:onnx|tflite|pyz|bin)")
@@ -93,7 +94,5 @@ def _some(read: Read, most: int) -> bytes:
 
 
 def _remove(path: Path) -> None:
-    try:
+    with suppress(OSError):
         path.unlink()
-    except OSError:
-        pass
