@@ -126,7 +126,7 @@ def test_a_connection_that_breaks(phone, plugged):
 
 def test_a_command_that_takes_too_long(phone):
     start = time.monotonic()
-    with pytest.raises(BenchError, match=r"within 0\.5 s"):
+    with pytest.raises(BenchError, match="to be done in time"):
         phone.shell("sleep", "30", seconds=0.5)
     assert time.monotonic() - start < 5
 

@@ -173,13 +173,13 @@ RUNNER = "# Inference timings in us\n"
             BenchError,
             "exit code 1; its last words: cannot link executable",
         ),
-        ("kill -SEGV $$", BenchError, r"exit code 1[23]\d"),
+        ("kill -SEGV $$", BenchError, "exit code 139"),
         (
             "while true; do echo aaaaaaaaaaaaaaaaaaaaaaaa; done",
             DeviceAnswerError,
             "without end",
         ),
-        ("sleep 100", BenchError, "within the time limit"),
+        ("sleep 100", BenchError, "to be done in time"),
     ],
 )
 def test_runners_that_misbehave_leave_nothing(opened, side, tmp_path, tflite, text, kind, message):

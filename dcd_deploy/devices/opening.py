@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from dcd_deploy.benchmarks.place import LOCAL
+from dcd_deploy.devices.adb.opening import found_phones, open_phone
 from dcd_deploy.devices.device import Device
 from dcd_deploy.devices.local import LocalDevice
-from dcd_deploy.devices.names import SSH, DeviceName, parse_device
+from dcd_deploy.devices.names import ADB, SSH, DeviceName, parse_device
 from dcd_deploy.devices.ssh import SshDevice
 from dcd_deploy.errors import UnknownNameError
 from dcd_deploy.progress import Progress, silent
@@ -16,17 +18,22 @@ from dcd_deploy.progress import Progress, silent
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """How to open a device: its ``label`` in results, in place of its name; the Python to use; whether to set it up."""
+    """How to open a device: its ``label`` in results, in place of its name; the Python to use; whether to set it up.
+
+    ``runners`` are programs made for a phone, that measure there in place of Python.
+    """
 
     label: str | None = None
     python: str | None = None
     setup: bool = False
+    runners: tuple[Path, ...] = ()
 
 
 Open = Callable[[DeviceName, DeviceOptions], Device]
 OPENERS: dict[str, Open] = {
     LOCAL: lambda name, options: LocalDevice(),  # noqa: ARG005 - there is one, under its own name
     SSH: lambda name, options: SshDevice(name, options.label, options.python),
+    ADB: lambda name, options: open_phone(options.label or name.text, name.part, options.runners, options.python),
 }
 
 
@@ -52,4 +59,4 @@ def open_device(name: DeviceName, options: DeviceOptions | None = None, progress
 
 def found_devices() -> list[DeviceName]:
     """Return the devices that can be found without knowing their names."""
-    return [parse_device(LOCAL)]
+    return [parse_device(LOCAL), *(parse_device(f"{ADB}:{serial}") for serial in found_phones())]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,10 +12,11 @@ from typing import Self
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.worker import Answer, Request
 from dcd_deploy.devices.adb.facts import core_kinds
+from dcd_deploy.devices.adb.noticing import Noticing
 from dcd_deploy.devices.adb.phone import FOLDER, Phone
+from dcd_deploy.devices.adb.python import no_setup
 from dcd_deploy.devices.adb.snapshot import snapshot
 from dcd_deploy.devices.device import Device, DeviceFacts
-from dcd_deploy.errors import DeviceLackError
 from dcd_deploy.progress import Progress
 
 
@@ -28,7 +28,7 @@ class AdbDevice(Device):
         self.phone = phone
         self.first = snapshot(phone)
         self.kinds = core_kinds(self.first)
-        self._failed = False
+        self._noticing = Noticing()
         self._closing = threading.Lock()
 
     @property
@@ -52,12 +52,12 @@ class AdbDevice(Device):
 
     def prepare(self, models: Sequence[Path], runtime: str, progress: Progress) -> None:
         """Send what is to be measured, and what measures it."""
-        with self._noticing():
+        with self._noticing.within():
             self._prepare(models, runtime, progress)
 
     def ask(self, request: Request, time_limit: float) -> Answer:
         """Measure what is asked for."""
-        with self._noticing():
+        with self._noticing.within():
             return self._ask(request, time_limit)
 
     def setup(self, progress: Progress) -> None:
@@ -67,20 +67,17 @@ class AdbDevice(Device):
             DeviceLackError: always.
         """
         del progress
-        raise DeviceLackError(
-            "expected a device on which something can be installed, found a phone over adb; give a --runner, or "
-            "install Python and the runtime in Termux"
-        )
+        raise no_setup()
 
     def clean(self) -> None:
         """Remove all that this program ever left on the phone."""
         self.phone.remove(FOLDER)
 
     def close(self) -> None:
-        """Let go of it; after a failure nothing that was sent stays."""
+        """Let go of it: what is under way there ends, and after a failure nothing that was sent stays."""
+        self.phone.adb.programs.stop()
         with self._closing:
-            if self._failed:
-                self._failed = False
+            if self._noticing.failed:
                 self.phone.take_back()
 
     def __enter__(self) -> Self:
@@ -89,7 +86,7 @@ class AdbDevice(Device):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._failed = self._failed or error is not None
+        self._noticing.failed |= error is not None
         self.close()
 
     @abstractmethod
@@ -97,12 +94,3 @@ class AdbDevice(Device):
 
     @abstractmethod
     def _ask(self, request: Request, time_limit: float) -> Answer: ...
-
-    @contextmanager
-    def _noticing(self) -> Iterator[None]:
-        """Remember what goes wrong within."""
-        try:
-            yield
-        except BaseException:
-            self._failed = True
-            raise

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcd_deploy.devices.adb.program import Said, run
+from dcd_deploy.devices.adb.program import Programs, Said
 from dcd_deploy.devices.adb.texts import cleaned, last_lines
 from dcd_deploy.errors import DeviceAnswerError, DeviceError, DeviceRefusedError, MissingDependencyError
 
@@ -46,6 +46,7 @@ class Adb:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.programs = Programs()
 
     @classmethod
     def found(cls) -> Adb:
@@ -63,14 +64,15 @@ class Adb:
             "adb) or Android's platform-tools"
         )
 
-    def run(self, *arguments: str, seconds: float = ANSWERS_WITHIN) -> Said:
-        """Run ``adb`` with these arguments.
+    def run(self, *arguments: str, seconds: float = ANSWERS_WITHIN, tidying: bool = False) -> Said:
+        """Run ``adb`` with these arguments; for ``tidying`` up also after it was stopped.
 
         Raises:
-            DeviceError: it cannot be started, or does not answer in time.
+            DeviceError: it cannot be started, or was stopped.
+            DeviceAnswerError: what it says has no end.
         """
         try:
-            said = run([str(self.path), *arguments], seconds)
+            said = self.programs.run([str(self.path), *arguments], seconds, tidying=tidying)
         except OSError as error:
             raise DeviceError(f"expected to run '{self.path}', but: {error.strerror or error}") from error
         if said.cut == "size":

@@ -27,13 +27,12 @@ def environment(found: Snapshot, packages: dict[str, str], notes: tuple[str, ...
     kinds = core_kinds(found)
     memory = re.match(r"MemTotal:\s+(\d{1,12}) kB", found.texts.get("/proc/meminfo", ""))
     load = re.match(r"\d{1,6}\.\d+", found.one("/proc/loadavg"))
-    release = found.prop("ro.build.version.release")
     governors = {found.one(name) for _, name in found.matching(rf"{CPUS}/cpu\d+/cpufreq/scaling_governor")} - {""}
     return Environment(
-        cpu=_name(found, kinds),
+        cpu=phone_name(found),
         features=tuple(feature for feature in FEATURES if feature in flags),
         cores=sum(len(kind.cpus) for kind in kinds) or 1,
-        system=", ".join(filter(None, [f"Android {release}" if release else "", found.one("uname")])),
+        system=phone_system(found),
         python=None,
         packages=packages,
         load=float(load[0]) if load else None,
@@ -127,8 +126,15 @@ def _cpu_numbers(found: Snapshot, models: dict[int, str]) -> list[int]:
     return sorted(numbers)[:MOST_CORES]
 
 
-def _name(found: Snapshot, kinds: tuple[CoreKind, ...]) -> str:
+def phone_system(found: Snapshot) -> str:
+    """Return Android's version and its kernel's."""
+    release = found.prop("ro.build.version.release")
+    return ", ".join(filter(None, [f"Android {release}" if release else "", found.one("uname")]))
+
+
+def phone_name(found: Snapshot) -> str:
+    """Return what the phone is called, what its chip is, and its cores, as far as it says so."""
     maker, model = found.prop("ro.product.manufacturer"), found.prop("ro.product.model")
-    cores = " + ".join(f"{len(kind.cpus)}×{kind.model}" for kind in kinds if kind.model)
+    cores = " + ".join(f"{len(kind.cpus)}×{kind.model}" for kind in core_kinds(found) if kind.model)
     product = model if model.lower().startswith(maker.lower()) else f"{maker} {model}".strip()
     return ", ".join(filter(None, [product, found.prop("ro.soc.model"), cores])) or "an unknown phone"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from dcd_deploy.devices.adb.base import AdbDevice
 from dcd_deploy.devices.adb.benchmark_model import BenchmarkModel
 from dcd_deploy.devices.adb.elf import check_runs_on
 from dcd_deploy.devices.adb.facts import during, environment
+from dcd_deploy.devices.adb.notes import IN_THE_SHELL
 from dcd_deploy.devices.adb.perf_test import PerfTest
 from dcd_deploy.devices.adb.phone import Phone
 from dcd_deploy.devices.adb.runner import Effort, Output, Runner, Start, kind_of
@@ -30,10 +30,9 @@ from dcd_deploy.runtimes.model import RUNTIMES, Model, open_model
 
 KINDS: tuple[Runner, ...] = (BenchmarkModel(), PerfTest())
 PLAIN = "-plain"  # how the names of runtimes without their usual layout or delegate end
-IN_THE_SHELL = "measured in the phone's shell, where Android schedules a program differently than an app in front"
 MOST_RESULTS = 8_000_000
-GRACE = 10.0  # seconds between the phone's own end of a runner and ours of the connection
-REMEMBERED = 'echo $$ >pid; exec "$@"'  # so that it can be ended from elsewhere
+# Its process is known, so that it can be ended; when the connection breaks, Android hangs up on this shell, which does.
+STARTED = "trap 'kill -9 $p 2>/dev/null' HUP TERM; {words} 2>&1 & p=$!; echo $p >pid; wait $p"
 
 
 class NativePhone(AdbDevice):
@@ -95,17 +94,13 @@ class NativePhone(AdbDevice):
     ) -> Start:
         """Start the runner once, and return what it found."""
         pinned = [] if cpus is None else ["taskset", f"{sum(1 << cpu for cpu in cpus):x}"]
-        limit = ["timeout", "-s", "KILL", str(math.ceil(effort.most_seconds))]
-        words = [*limit, "sh", "-c", REMEMBERED, "sh", *pinned, str(program), *told.kind.words(model, effort)]
+        words = shlex.join([*pinned, str(program), *told.kind.words(model, effort)])
         results = told.kind.results
-        clear = f"rm -f {shlex.quote(str(results))}; " if results else ""
-        begun = time.monotonic()
+        clear = f"rm -f {shlex.quote(str(results))}" if results else "true"
         said = self.phone.script(
-            f"cd {shlex.quote(str(place))} && {{ {clear}{shlex.join(words)} 2>&1; }}",
-            seconds=effort.most_seconds + GRACE,
+            f"cd {shlex.quote(str(place))} && {clear} && {{ {STARTED.format(words=words)}; }}",
+            seconds=effort.most_seconds,
         )
-        if said.code and time.monotonic() - begun >= effort.most_seconds:  # the phone's own timeout ended it
-            raise _late(told.kind.name)
         if said.code:
             raise BenchError(
                 f"expected {told.kind.name} to end well on the phone, found exit code {said.code}; its last words: "
@@ -116,6 +111,11 @@ class NativePhone(AdbDevice):
 
     def _runner(self, runtime: str) -> tuple[Runner, Path]:
         suffix = RUNTIMES[runtime].suffix
+        if not self.runners:
+            raise DeviceLackError(
+                f"expected a way to measure on {self.name}, found neither Python there nor a --runner; give "
+                "benchmark_model or onnxruntime_perf_test, made for the phone, with --runner PATH (docs/devices.md)"
+            )
         if suffix not in self.runners:
             wanted = next(kind for kind in KINDS if kind.suffix == suffix)
             raise DeviceLackError(
@@ -148,15 +148,8 @@ def _left(ends: float, runner: str) -> float:
     """Return how many seconds are left."""
     left = ends - time.monotonic()
     if left <= 0:
-        raise _late(runner)
+        raise BenchError(f"expected {runner} to be done in time, but it is not; give it more with --time-limit")
     return left
-
-
-def _late(runner: str) -> BenchError:
-    return BenchError(
-        f"expected {runner} to be done within the time limit of its trial, but it is not; give it more with "
-        "--time-limit, or look for what it hangs on"
-    )
 
 
 def _batch(opened: dict[str, Model], batch: int | None) -> int:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from dcd_deploy.devices.adb.runner import Effort, Output, Start, checked_ms
@@ -62,18 +61,10 @@ class PerfTest:
         if len(rows) <= effort.warmup_runs:
             raise ValueError(f"{len(rows)} runs in place of {effort.warmup_runs + effort.runs}")
         times = _in_ms([float(row[1]) for row in rows], found["average"])
-        warm = _warmup(times, effort)
-        runs = tuple(checked_ms(value, "a run") for value in times[warm:])
-        return Start(1e3 * found["load"], found["first"], sum(times[:warm]), runs)
-
-
-def _warmup(times: Sequence[float], effort: Effort) -> int:
-    """Return how many of the first runs are warm-up: as many, and as long, as was asked, but half of all at most."""
-    count, spent = 0, 0.0
-    while count < len(times) // 2 and (count < effort.warmup_runs or spent < 1e3 * effort.warmup_seconds):
-        spent += times[count]
-        count += 1
-    return count
+        warmup, runs = times[: effort.warmup_runs], times[effort.warmup_runs :]
+        return Start(
+            1e3 * found["load"], found["first"], math.fsum(warmup), tuple(checked_ms(run, "a run") for run in runs)
+        )
 
 
 def _in_ms(values: list[float], average_ms: float) -> list[float]:

@@ -44,18 +44,21 @@ class Phone:
         """Run one command of these words, each quoted; see ``script``."""
         return self.script(shlex.join(words), seconds=seconds)
 
-    def script(self, text: str, *, seconds: float = SOON) -> Said:
+    def script(self, text: str, *, seconds: float = SOON, tidying: bool = False) -> Said:
         """Run ``text``, which holds nothing that came from elsewhere, in the phone's shell.
 
+        What is ``tidying`` up is done also after a stop.
+
         Raises:
-            BenchError: it was not done within ``seconds``.
+            BenchError: it was not done within ``seconds``, and was hung up on.
             DeviceLostError: the connection was lost.
         """
         token = secrets.token_hex(8)
-        said = self.adb.run("-s", self.serial, "shell", f"{{ {text}\n}}; echo {token}:$?", seconds=seconds)
+        line = f"{{ {text}\n}}; echo {token}:$?"
+        said = self.adb.run("-s", self.serial, "shell", line, seconds=seconds, tidying=tidying)
         if said.cut == "time":
             raise BenchError(
-                f"expected the phone '{self.serial}' to be done within {seconds:g} s, but it is not; give it more with "
+                f"expected the phone '{self.serial}' to be done in time, but it is not; give it more with "
                 "--time-limit, or look for what it hangs on"
             )
         found = re.fullmatch(rf"(.*?)\r?\n?{token}:(\d{{1,3}})\s*", said.out, re.DOTALL)
@@ -98,13 +101,13 @@ class Phone:
         assert all(FOLDER in (place, *place.parents) and ".." not in place.parts for place in places)
         if places:
             with suppress(DeviceError, BenchError):
-                self.shell("rm", "-rf", *map(str, places))
+                self.script(shlex.join(["rm", "-rf", *map(str, places)]), tidying=True)
 
     def take_back(self) -> None:
         """Remove what this object sent."""
         self.remove(*self.sent)
         with suppress(DeviceError, BenchError):
-            self.shell("rmdir", str(FILES), str(FOLDER))  # where they are empty
+            self.script(f"rmdir {FILES} {FOLDER}", tidying=True)  # where they are empty
         self.sent.clear()
 
     @contextmanager
@@ -120,9 +123,9 @@ class Phone:
 
     def _end(self, place: PurePosixPath) -> None:
         """End what was started in a workplace, if it still runs, and remove the place; the phone may be gone."""
-        folder = shlex.quote(str(place))
+        end = f"[ -f {place}/pid ] && kill -9 $(cat {place}/pid) 2>/dev/null"
         with suppress(DeviceError, BenchError):
-            self.script(f"[ -f {folder}/pid ] && kill -9 $(cat {folder}/pid) 2>/dev/null; rm -rf {folder}")
+            self.script(f"{end}; rm -rf {place}", tidying=True)
 
     def read(self, place: PurePosixPath, most_bytes: int) -> str:
         """Return the beginning of a text file on the phone."""

@@ -1,14 +1,16 @@
-"""A program run with a list of arguments, a time limit, and a limit to what it may say."""
+"""Programs run with lists of arguments, a time limit, a limit to what they may say, and from another thread stopped."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
+
+from dcd_deploy.errors import DeviceLostError
 
 MOST_BYTES = 8_000_000
 PIECE = 65536
@@ -24,32 +26,75 @@ class Said:
     cut: str | None = None
 
 
-def run(command: Sequence[str], seconds: float, most_bytes: int = MOST_BYTES) -> Said:
-    """Run a program; one that takes longer than ``seconds``, or says more than ``most_bytes``, is ended."""
-    with subprocess.Popen(  # noqa: S603 - a list of arguments; no shell of ours sees it
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C is ours to handle
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        drains = [_Drain(pipe, process, most_bytes) for pipe in (process.stdout, process.stderr)]
-        cut = None
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            cut = "time"
-        finally:
-            with suppress(ProcessLookupError):
-                process.kill()
-            process.wait()
-        for drain in drains:
-            drain.join(5.0)  # a daemon that the program started may hold the pipe open
+class Programs:
+    """Those that are running for one purpose; ``stop`` ends them, and refuses any more but for tidying up."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    def run(self, command: Sequence[str], seconds: float, most_bytes: int = MOST_BYTES, *, tidying: bool) -> Said:
+        """Run a program; one that takes longer than ``seconds``, or says more than ``most_bytes``, is ended.
+
+        Raises:
+            DeviceLostError: it was stopped, or all were before.
+            OSError: it cannot be started.
+        """
+        with self._started(command, tidying=tidying) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            drains = [_Drain(pipe, process, most_bytes) for pipe in (process.stdout, process.stderr)]
+            cut = None
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                cut = "time"
+            finally:
+                _end(process)
+            for drain in drains:
+                drain.join(5.0)  # a daemon that the program started may hold the pipe open
+        if self._stopped and not tidying:
+            raise DeviceLostError("the phone was let go of")
         if any(drain.full for drain in drains):
             cut = "size"
-        return Said(process.wait(), drains[0].text(), drains[1].text(), cut)
+        return Said(process.returncode, drains[0].text(), drains[1].text(), cut)
+
+    def stop(self) -> None:
+        """End all; whoever waits for one gets DeviceLostError."""
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                with suppress(ProcessLookupError):
+                    process.kill()
+
+    @contextmanager
+    def _started(self, command: Sequence[str], *, tidying: bool) -> Iterator[subprocess.Popen[bytes]]:
+        with self._lock:
+            if self._stopped and not tidying:
+                raise DeviceLostError("the phone was let go of")
+            process = subprocess.Popen(  # noqa: S603 - a list of arguments; no shell of ours sees it
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # a Ctrl-C is ours to handle
+            )
+            if not tidying:
+                self._running.add(process)
+        with process:
+            try:
+                yield process
+            finally:
+                _end(process)
+                with self._lock:
+                    self._running.discard(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
+    process.wait()
 
 
 class _Drain(threading.Thread):
