@@ -150,7 +150,7 @@ class PhoneSide:
     """A phone whose storage is the folder ``root``; ``room`` is how many bytes fit onto it.
 
     ``state`` is what adb is to see: device, unauthorized or offline. ``dies_at`` is a pattern: the connection breaks
-    once a command's output, or the command itself, has matched it; ``dies_after`` so many bytes that are pushed.
+    once a command, what it is told or what it says has matched it; ``dies_after`` so many bytes that are pushed.
     """
 
     def __init__(self, root: Path, model: str = "Test Phone", state: str = "device") -> None:
@@ -329,6 +329,7 @@ class Command:
             while True:
                 kind, length = struct.unpack("<BI", self.stream.read(5))
                 content = self.stream.read(length)
+                self.phone.maybe_die(content)
                 if kind == STDIN:
                     self.process.stdin.write(content)
                     self.process.stdin.flush()

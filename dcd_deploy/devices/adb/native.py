@@ -63,7 +63,7 @@ class NativePhone(AdbDevice):
         kind, program = self._runner(request.runtime)
         opened = {name: open_model(path, threads=1) for name, path in request.models.items()}
         batch = _batch(opened, request.batch)
-        cpus = request.cpus if request.cpus is not None else big_cores(self.kinds)
+        cpus = self._cpus(request)
         version = f"{kind.name} {_build(program)}"
         if request.task == MEMORY:  # no runner prints it so that it could be compared
             return Answer(request.runtime, version, batch, {}, {}, {}, Machine(), cpus)
@@ -108,6 +108,13 @@ class NativePhone(AdbDevice):
             )
         written = self.phone.read(place / results, MOST_RESULTS) if results else ""
         return told.heard(Output(said.out, written), effort)
+
+    def _cpus(self, request: Request) -> tuple[int, ...] | None:
+        """Return the cores to keep to: those asked for, else the fast ones, where there are enough of them."""
+        if request.cpus is not None:
+            return request.cpus
+        big = big_cores(self.kinds)
+        return big if big is not None and len(big) >= request.threads else None
 
     def _runner(self, runtime: str) -> tuple[Runner, Path]:
         suffix = RUNTIMES[runtime].suffix
