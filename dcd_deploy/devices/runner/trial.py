@@ -54,7 +54,6 @@ def _work(request: dict[str, Any], answer: tuple[int, int], remarks: tuple[int, 
         os.dup2(nothing, 0)
         os.dup2(remarks[1], 1)
         os.dup2(remarks[1], 2)
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would leave files in the user's home
         from dcd_deploy.benchmarks.worker import respond  # noqa: PLC0415 - numpy, which a device may lack
 
         with os.fdopen(answer[1], "w", encoding="utf-8") as stream:
