@@ -59,6 +59,8 @@ Host nowhere
   HostName nowhere.invalid
 Host deaf
   Port {deaf}
+Host slow
+  ProxyCommand sleep 60
 Host * !refused
   IdentityFile {folder}/client
 """
@@ -108,9 +110,9 @@ class Board:
         """Start sshd, and wait until it listens."""
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(exist_ok=True)
-        log = (self.folder / "log").open("ab")
         command = [SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")]
-        self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
         until = time.monotonic() + 20
         while time.monotonic() < until:
             assert self.process.poll() is None, (self.folder / "log").read_text()
@@ -135,6 +137,10 @@ class Board:
             self.script("python3", f'{exports}exec {shlex.join(command)} "$@"')
         elif python:
             self.script("python3", python)
+        self.reset_shell(shell)
+
+    def reset_shell(self, shell: str) -> None:
+        """Say what becomes of the commands that come in."""
         self._write("shell", f"#!/bin/sh\nexport HOME={self.home} PATH={self.bin}\n{shell}\n", 0o755)
 
     def script(self, name: str, text: str) -> None:

@@ -79,6 +79,9 @@ def main() -> None:
 
 def respond(content: dict[str, Any]) -> dict[str, Any]:
     """Return the answer to a request, or the error that it ended in, both as they go over the line."""
+    # onnxruntime would send reports of its use, from threads of its own in the middle of what is measured, and leave
+    # files for them in the user's home folder.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         return {"answer": asdict(work(_request(content)))}
     except DcdDeployError as error:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
-PATIENCE = 10.0  # seconds for a thread to see that it is to stop
+PATIENCE = 5.0  # seconds for a thread to see that it is to stop; one that still connects ends by itself, later
 TICK = 0.2
 
 
