@@ -210,13 +210,23 @@ def bench(
     input_size: InputSize = "224",
     device: Annotated[
         list[str] | None,
-        typer.Option(help="Where to measure: local, ssh://[user@]host[:port]; may be given several times."),
+        typer.Option(
+            help="Where to measure: local, ssh://[user@]host[:port], adb[:serial]; may be given several times."
+        ),
     ] = None,
     fleet: Annotated[Path | None, typer.Option(help="File that names devices (devices.toml).")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder that keeps each trial at once; a run goes on where it ended.")
     ] = None,
     setup: Setup = False,
+    python: Annotated[str | None, typer.Option(help="Python to use on the devices. [default: what is found]")] = None,
+    runner: Annotated[
+        list[Path] | None,
+        typer.Option(help="Program made for the phone: benchmark_model, onnxruntime_perf_test; may be both."),
+    ] = None,
+    portable: Annotated[
+        bool, typer.Option("--portable", help="Experimental: take Python and onnxruntime along to the phone.")
+    ] = False,
     save: Save = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -242,6 +252,9 @@ def bench(
             fleet=fleet,
             out=out,
             setup=setup,
+            python=python,
+            runner=tuple(runner or ()),
+            portable=portable,
             progress=chosen_progress(quiet),
         )
 
@@ -261,7 +274,7 @@ def _kept_in(out: Path | None) -> list[Path]:
 def devices(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Devices: local, ssh://[user@]host[:port]. [default: all that can be found]"),
+        typer.Argument(help="Devices: local, ssh://[user@]host[:port], adb[:serial]. [default: all that can be found]"),
     ] = None,
     fleet: Annotated[Path | None, typer.Option(help="File that names devices (devices.toml).")] = None,
     setup: Setup = False,

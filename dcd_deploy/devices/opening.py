@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcd_deploy.benchmarks.place import LOCAL
-from dcd_deploy.devices.adb.opening import found_phones, open_phone
+from dcd_deploy.devices.adb.opening import Means, found_phones, open_phone
 from dcd_deploy.devices.device import Device
 from dcd_deploy.devices.local import LocalDevice
 from dcd_deploy.devices.names import ADB, SSH, DeviceName, parse_device
@@ -20,20 +20,24 @@ from dcd_deploy.progress import Progress, silent
 class DeviceOptions:
     """How to open a device: its ``label`` in results, in place of its name; the Python to use; whether to set it up.
 
-    ``runners`` are programs made for a phone, that measure there in place of Python.
+    For phones: ``runners`` are programs made for them, that measure there in place of Python; ``portable`` takes along
+    the experimental bundle.
     """
 
     label: str | None = None
     python: str | None = None
     setup: bool = False
     runners: tuple[Path, ...] = ()
+    portable: bool = False
 
 
 Open = Callable[[DeviceName, DeviceOptions], Device]
 OPENERS: dict[str, Open] = {
     LOCAL: lambda name, options: LocalDevice(),  # noqa: ARG005 - there is one, under its own name
     SSH: lambda name, options: SshDevice(name, options.label, options.python),
-    ADB: lambda name, options: open_phone(options.label or name.text, name.part, options.runners, options.python),
+    ADB: lambda name, options: open_phone(
+        options.label or name.text, name.part, Means(options.runners, options.python, options.portable)
+    ),
 }
 
 

@@ -8,18 +8,32 @@ else               none: the phone can be described, and says what it lacks when
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dcd_deploy.devices.adb.client import SERIAL, Adb, chosen
 from dcd_deploy.devices.adb.native import NativePhone
 from dcd_deploy.devices.adb.phone import Phone
+from dcd_deploy.devices.adb.portable import portable_phone
 from dcd_deploy.devices.adb.python import PythonPhone, found_python, python_command
 from dcd_deploy.devices.device import Device
-from dcd_deploy.errors import DeviceError, MissingDependencyError
+from dcd_deploy.errors import DeviceError, MissingDependencyError, OptionError
 
 
-def open_phone(label: str, serial: str | None, runners: Sequence[Path] = (), python: str | None = None) -> Device:
+@dataclass(frozen=True)
+class Means:
+    """What the user wants to be measured with: programs for the phone, a Python there, or the portable bundle."""
+
+    runners: tuple[Path, ...] = ()
+    python: str | None = None
+    portable: bool = False
+
+    def __post_init__(self) -> None:
+        if sum([bool(self.runners), self.python is not None, self.portable]) > 1:
+            raise OptionError("expected one way to measure on a phone: --runner, --python or --portable; found several")
+
+
+def open_phone(label: str, serial: str | None, means: Means) -> Device:
     """Connect to the phone of this ``serial``, or to the only one that there is; ``label`` is what results call it.
 
     Raises:
@@ -28,9 +42,12 @@ def open_phone(label: str, serial: str | None, runners: Sequence[Path] = (), pyt
     """
     adb = Adb.found()
     phone = Phone(adb, chosen(adb.listed(), serial))
-    if not runners and (found := found_python(phone, python)) is not None:
-        return PythonPhone(label, phone, python_command(found))
-    return NativePhone(label, phone, runners)
+    if means.runners:
+        return NativePhone(label, phone, means.runners)
+    if means.portable:
+        return portable_phone(label, phone)
+    python = found_python(phone, means.python)
+    return NativePhone(label, phone, ()) if python is None else PythonPhone(label, phone, python_command(python))
 
 
 def found_phones() -> list[str]:

@@ -83,7 +83,7 @@ class PythonPhone(RemoteDevice):
     def describe(self) -> DeviceFacts:
         """Return what it is."""
         facts = super().describe()
-        return replace(facts, environment=self._named(facts.environment), notes=facts.environment.notes)
+        return replace(facts, environment=self._named(facts.environment))
 
     def setup(self, progress: Progress = silent) -> None:
         """Refuse: Android's own Pythons install by their own means.
