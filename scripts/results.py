@@ -75,8 +75,8 @@ def tables(result: BenchResult) -> str:
     fronts = [trial for trial in result.trials if len(trial.timings) > 2]
     caption = (
         f"{environment_line(result.environments[LOCAL])}; one thread, batch 1, float32, {config_line(result.config)}. "
-        "Random weights; published accuracies are second-hand (`dcd_deploy/benchmarks/published.py`). `make bench` makes "
-        "these tables."
+        "Random weights; published accuracies are second-hand (`dcd_deploy/benchmarks/published.py`). `make bench` "
+        "makes these tables."
     )
     return "\n".join([HEADER, *map(row, pairs), "", *([front(fronts), ""] if fronts else []), caption])
 

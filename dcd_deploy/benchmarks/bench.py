@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -162,7 +161,7 @@ def check_cores(threads: int, cpus: tuple[int, ...] | None, cores: Sequence[int]
 
 def _memory(place: Place, request: Request, config: BenchConfig) -> Memory | None:
     answer = place.ask(replace(request, task=MEMORY), config.time_limit)
-    if math.isnan(answer.peak_mb):
+    if answer.peak_mb is None or answer.idle_mb is None:
         return None
     return Memory(answer.peak_mb, answer.peak_mb - answer.idle_mb)
 

@@ -92,7 +92,7 @@ def _memory_mb() -> int | None:
 def _is_emulated() -> bool:
     """Whether an emulator of user programs runs this one; it shows itself as this, and its own file to the kernel."""
     with suppress(OSError):
-        return Path(os.readlink("/proc/thread-self/exe")).name.startswith("qemu-")
+        return Path("/proc/thread-self/exe").readlink().name.startswith("qemu-")
     return False
 
 

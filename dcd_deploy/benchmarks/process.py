@@ -59,7 +59,8 @@ def _answer(said: str, runtime: str) -> Answer:
             raise _error(**content["error"])
         fields = dict(content["answer"])
         samples = {name: _samples(found) for name, found in fields.pop("samples").items()}
-        return Answer(**fields | {"samples": samples, "machine": Machine(**fields["machine"])})
+        cpus = None if fields["cpus"] is None else tuple(fields["cpus"])
+        return Answer(**fields | {"samples": samples, "machine": Machine(**fields["machine"]), "cpus": cpus})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BenchError(f"expected the times of a trial from {runtime}'s process, found: {error}") from error
 
