@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from dcd_deploy.devices.emulated.counting import CountedModel, CountResult, CountTrial
+from dcd_deploy.devices.emulated.setup import EmulationSetup
 from dcd_deploy.reports import numbers
 from dcd_deploy.reports.machine import as_plain
 from dcd_deploy.reports.terminal import line, show_table
@@ -31,10 +32,22 @@ def show_counts(screen: Console, result: CountResult) -> None:
     for trial in result.trials:
         _show_trial(screen, trial)
     for failure in result.failures:
-        line(screen, f"! {failure.name} on {failure.runtime}: {failure.reason}")
+        line(screen, f"! {failure.name} on {failure.runtime}, {failure.device}: {failure.reason}")
     line(screen, f"QEMU {result.qemu}; each count is of the median of {result.runs} runs")
     for text in result.assumptions:
         line(screen, f"* {text}")
+
+
+def show_setup(screen: Console, setup: EmulationSetup) -> None:
+    """Print what emulation has to work with."""
+    versions = ", ".join(f"{name} {version}" for name, version in setup.versions.items())
+    line(screen, f"QEMU {setup.qemu}; in the aarch64 root: Python {setup.python}, {versions}; kept in {setup.folder}")
+    line(screen, f"cores: {', '.join(setup.cores)}")
+    if setup.counting is not None:
+        line(screen, f"! verifying works, counting does not: {setup.counting}")
+    line(
+        screen, f"done in {setup.seconds:.1f} s; next: dcd-deploy verify MODEL --device arm64-emulated:{setup.cores[0]}"
+    )
 
 
 def counts_as_plain(result: CountResult) -> dict[str, Any]:
@@ -56,7 +69,11 @@ def _show_trial(screen: Console, trial: CountTrial) -> None:
     first, *others = trial.models
     columns = ("", first.name, *(text for other in others for text in (other.name, "ratio")))
     rows = [
-        (title, _shown(name, first), *(text for other in others for text in (_shown(name, other), _over(trial, other, name))))
+        (
+            title,
+            _shown(name, first),
+            *(text for other in others for text in (_shown(name, other), _over(trial, other, name))),
+        )
         for name, title in ROWS.items()
         if any(getattr(model.counts, name) for model in trial.models)
     ]

@@ -22,6 +22,7 @@ from dcd_deploy.devices.emulated.guest import TIME_LIMIT, opened_guest
 from dcd_deploy.devices.emulated.plugin import LINE_BYTES, RUN, Counts, arguments, read_counts
 from dcd_deploy.devices.emulated.programs import qemu_version
 from dcd_deploy.devices.emulated.root import installed_root
+from dcd_deploy.devices.names import EMULATED
 from dcd_deploy.errors import BenchError, DcdDeployError, DeviceAnswerError
 from dcd_deploy.files import sha256
 from dcd_deploy.progress import Progress, silent
@@ -76,16 +77,19 @@ class CountResult:
 def assumptions(cores: Iterable[Core]) -> tuple[str, ...]:
     """Return what a reader of the counts has to know."""
     caches = [
-        f"{core.name} has an L1 data cache of {core.l1.kib} KiB in {core.l1.ways} ways and an L2 of {core.l2.kib} KiB in "
-        f"{core.l2.ways} ways ({core.product})"
+        f"{core.name} has {core.l1.kib} KiB of L1 data cache in {core.l1.ways} ways and {core.l2.kib} KiB of L2 in "
+        f"{core.l2.ways} ways, as the {core.product}"
         for core in cores
     ]
+    modelled = (
+        f"lines of {LINE_BYTES} bytes, the least recently used goes, write-back, no prefetch, no instructions in it, "
+        "virtual addresses, nobody else on the machine"
+    )
     return (
-        "counted, not timed: one thread, one run after a run that warmed the cache; emulated time says nothing of a core",
-        "instructions, FMLA, DOT and MMLA are those that the core would retire; bytes are those that loads and stores name",
-        f"misses are of a model: {'; '.join(caches)}; lines of {LINE_BYTES} bytes, least recently used goes, write-back, "
-        "no prefetch, no instructions, virtual addresses, nobody else on the machine",
-        f"traffic is {LINE_BYTES} bytes for each line that enters or leaves L2 outwards: to DRAM, or to an L3 where there is one",
+        "counted, not timed: one thread, a run after one that warmed the cache; emulated time says nothing of a core",
+        "instructions, FMLA, DOT and MMLA are those that the core would retire; bytes are what loads and stores name",
+        f"misses are of a model: {'; '.join(caches)}; {modelled}",
+        f"traffic is {LINE_BYTES} bytes for each line that enters or leaves L2 outwards: to DRAM, or to an L3 if any",
     )
 
 
@@ -131,8 +135,8 @@ def count_contests(
                 trials.append(count_trial(each, core, runs, progress))
             except DcdDeployError as error:
                 first = first or error
-                name = f"{each.contenders[0].name} on {core.name}"
-                failures.append(Failure(name, each.runtime, each.threads, each.batch, str(error)))
+                device, name = f"{EMULATED}:{core.name}", each.contenders[0].name
+                failures.append(Failure(device, name, each.runtime, each.threads, each.batch, str(error)))
     if first is not None and not trials:
         raise first
     stated = assumptions(core for core in CORES.values() if core in cores)

@@ -98,7 +98,9 @@ class Guest:
         try:
             found: NDArray[np.float32] = np.load(self._folder / "output.npy", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise DeviceAnswerError(f"expected an output of the emulated model, but it cannot be read: {error}") from error
+            raise DeviceAnswerError(
+                f"expected an output of the emulated model, but it cannot be read: {error}"
+            ) from error
         return found
 
     def _ending(self, *, late: bool) -> str:
@@ -129,7 +131,10 @@ def opened_guest(
         DeviceLostError: it crashes.
     """
     check_programs(RUNNING)
-    with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as name, tempfile.TemporaryFile("w+", errors="replace") as words:
+    with (
+        tempfile.TemporaryDirectory(prefix="dcd-deploy-") as name,
+        tempfile.TemporaryFile("w+", errors="replace") as words,
+    ):
         folder = Path(name)
         shutil.copy(INSIDE, folder)  # a folder of its own: Python finds modules beside the program first
         command = [QEMU, "-cpu", core.qemu, "-seed", "1", "-L", str(root.for_core(core))]

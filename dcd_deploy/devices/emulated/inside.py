@@ -16,6 +16,9 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +30,15 @@ Run = Callable[[], object]
 
 def open_onnxruntime(path: str, *, blocked: bool = True) -> tuple[str, Callable[[Array], Run], Callable[[], Array]]:
     """Return the runtime's version, what sets an input and returns what runs the model, and what gives the output."""
-    import onnxruntime
-
+    onnxruntime = import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     if not blocked:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    names, found = [session.get_outputs()[0].name], []
+    names = [session.get_outputs()[0].name]
+    found: list[Array] = []
 
     def prepare(images: Array) -> Run:
         feed = {session.get_inputs()[0].name: images}
@@ -50,26 +53,30 @@ def open_onnxruntime(path: str, *, blocked: bool = True) -> tuple[str, Callable[
 
 def open_litert(path: str, *, xnnpack: bool = True) -> tuple[str, Callable[[Array], Run], Callable[[], Array]]:
     """Return the same for a TFLite model."""
-    from importlib.metadata import version
-
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    interpreter = Interpreter(model_path=path, num_threads=1, experimental_op_resolver_type=resolver)
+    litert = import_module("ai_edge_litert.interpreter")
+    resolvers = litert.OpResolverType
+    resolver = resolvers.AUTO if xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = litert.Interpreter(model_path=path, num_threads=1, experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
 
     def prepare(images: Array) -> Run:
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], images)
-        return interpreter.invoke
+        run: Run = interpreter.invoke
+        return run
 
-    return version("ai-edge-litert"), prepare, lambda: interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    return (
+        version("ai-edge-litert"),
+        prepare,
+        lambda: interpreter.get_tensor(interpreter.get_output_details()[0]["index"]),
+    )
 
 
-OPENERS = {
+Opener = Callable[[str], tuple[str, Callable[[Array], Run], Callable[[], Array]]]
+OPENERS: dict[str, Opener] = {
     "onnxruntime": open_onnxruntime,
-    "onnxruntime-plain": lambda path: open_onnxruntime(path, blocked=False),
+    "onnxruntime-plain": partial(open_onnxruntime, blocked=False),
     "litert": open_litert,
-    "litert-plain": lambda path: open_litert(path, xnnpack=False),
+    "litert-plain": partial(open_litert, xnnpack=False),
 }
 
 
@@ -88,8 +95,8 @@ def main() -> None:
         print(json.dumps(content), file=answers, flush=True)
 
     try:
-        version, prepare, output = OPENERS[runtime](path)
-        answer(opened=version)
+        found, prepare, output = OPENERS[runtime](path)
+        answer(opened=found)
         for line in sys.stdin:
             request = json.loads(line)
             if request["task"] == "quit":
@@ -103,7 +110,7 @@ def main() -> None:
                 mark()
             np.save(Path(folder) / "output.npy", output())
             answer(done=request["task"])
-    except Exception as error:  # the other side says it to the user
+    except Exception as error:  # noqa: BLE001 - the other side says it to the user
         answer(error=f"{type(error).__name__}: {error}"[:500])
 
 

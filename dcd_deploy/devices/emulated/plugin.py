@@ -67,7 +67,12 @@ def compiled_plugin() -> Path:
 def arguments(core: Core, out: Path, *, ticks: bool = False) -> list[str]:
     """Return what QEMU is told of the plugin."""
     found = [str(compiled_plugin()), f"out={out}", f"mark={MARK}"]
-    found += [f"l1={core.l1.kib * 1024}", f"l1ways={core.l1.ways}", f"l2={core.l2.kib * 1024}", f"l2ways={core.l2.ways}"]
+    found += [
+        f"l1={core.l1.kib * 1024}",
+        f"l1ways={core.l1.ways}",
+        f"l2={core.l2.kib * 1024}",
+        f"l2ways={core.l2.ways}",
+    ]
     return [*found, f"tick={TICK}"] if ticks else found
 
 

@@ -70,8 +70,8 @@ def check_counts(version: str) -> None:
     if (major, minor) < FIRST_ACCEPTED or major >= FIRST_REFUSED:
         lowest = ".".join(map(str, FIRST_ACCEPTED))
         raise DeviceLackError(
-            f"counting needs QEMU {lowest} to {FIRST_REFUSED - 1}, found {version}: from {FIRST_REFUSED} on plugins are "
-            "built otherwise, and the counts are not verified there; 'verify --device' works with any"
+            f"counting needs QEMU {lowest} to {FIRST_REFUSED - 1}, found {version}: plugins are built otherwise from "
+            f"{FIRST_REFUSED} on, and the counts are not verified there; 'verify --device' works with any"
         )
 
 

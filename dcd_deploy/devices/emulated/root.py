@@ -1,8 +1,8 @@
 """What aarch64 programs find under emulation: a Debian root with Python, the runtimes' wheels, and a core's cpuinfo.
 
-    CACHE/system-KEY/      Debian's own Python and C libraries, extracted, nothing of it ever run here
-    CACHE/wheels-KEY/      numpy, onnxruntime and ai-edge-litert for aarch64, in the versions that are installed here
-    CACHE/core-NAME-KEY/   for each core: links to the system, and /proc/cpuinfo and the like as on that core
+CACHE/system-KEY/      Debian's own Python and C libraries, extracted, nothing of it ever run here
+CACHE/wheels-KEY/      numpy, onnxruntime and ai-edge-litert for aarch64, in the versions that are installed here
+CACHE/core-NAME-KEY/   for each core: links to the system, and /proc/cpuinfo and the like as on that core
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dcd_deploy.devices.emulated.sources import apt_sources, codename
 from dcd_deploy.errors import DeviceLackError
 from dcd_deploy.progress import Progress
 
-DEBIAN = "python3-minimal python3 libstdc++6 libgomp1 zlib1g libatomic1 libgcc-s1".split()
+DEBIAN = ("python3-minimal", "python3", "libstdc++6", "libgomp1", "zlib1g", "libatomic1", "libgcc-s1")
 WHEELS = ("numpy", "onnxruntime", "ai-edge-litert")  # what of it is installed here
 GLIBC = range(17, 37)  # the versions 2.x of the C library that a wheel may have been built for, of Debian 12 the last
 SYSTEM_LINKS = ("etc", "lib", "lib64", "usr")
@@ -107,7 +107,9 @@ def _python_of(system: Path) -> str:
     link = system / "usr" / "bin" / "python3"
     target = link.readlink().name.removeprefix("python") if link.is_symlink() else ""
     if not target.startswith("3."):
-        raise DeviceLackError(f"expected Python 3 in the aarch64 root '{system}', found none; remove it and set up anew")
+        raise DeviceLackError(
+            f"expected Python 3 in the aarch64 root '{system}', found none; remove it and set up anew"
+        )
     return target
 
 

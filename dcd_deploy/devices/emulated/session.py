@@ -43,7 +43,9 @@ class EmulatedSession:
 
 
 @contextmanager
-def emulated_model(path: Path, core: Core, runtime: str | None = None, time_limit: float = TIME_LIMIT) -> Iterator[Model]:
+def emulated_model(
+    path: Path, core: Core, runtime: str | None = None, time_limit: float = TIME_LIMIT
+) -> Iterator[Model]:
     """Yield the model of a file as ``open_model`` returns it, run on an emulated ``core``.
 
     Raises:
