@@ -161,7 +161,7 @@ def verify(
     """
     tolerance = None if tolerance is None else parse_tolerance(tolerance)
     core = None if device is None else emulated_core(device)
-    with _opened(Path(artifact), core) as model:
+    with _opened(Path(artifact), core, progress) as model:
         if checkpoint is None:
             from dcd_deploy.runtimes import self_check
 
@@ -182,7 +182,7 @@ def verify(
 
 
 @contextmanager
-def _opened(artifact: Path, core: Core | None) -> Iterator[Model]:
+def _opened(artifact: Path, core: Core | None, progress: Progress) -> Iterator[Model]:
     """Yield a model file opened here, or on an emulated core."""
     if core is None:
         from dcd_deploy.runtimes import open_model
@@ -191,7 +191,7 @@ def _opened(artifact: Path, core: Core | None) -> Iterator[Model]:
         return
     from dcd_deploy.devices.emulated.session import emulated_model
 
-    with emulated_model(artifact, core) as model:
+    with emulated_model(artifact, core, progress=progress) as model:
         yield model
 
 

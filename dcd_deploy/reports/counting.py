@@ -33,7 +33,7 @@ def show_counts(screen: Console, result: CountResult) -> None:
         _show_trial(screen, trial)
     for failure in result.failures:
         line(screen, f"! {failure.name} on {failure.runtime}, {failure.device}: {failure.reason}")
-    line(screen, f"QEMU {result.qemu}; each count is of the median of {result.runs} runs")
+    line(screen, f"QEMU {result.qemu}; each count is the median of {result.runs} runs")
     for text in result.assumptions:
         line(screen, f"* {text}")
 

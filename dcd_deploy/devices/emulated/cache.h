@@ -28,7 +28,7 @@ struct memory {
 #define NO_LINE UINT64_MAX
 
 static bool make_cache(struct cache *cache, uint64_t bytes, unsigned ways) {
-    if (ways == 0 || bytes == 0 || (bytes >> LINE_SHIFT) % ways)
+    if (ways == 0 || bytes == 0 || bytes % ((uint64_t)ways << LINE_SHIFT))
         return false;
     cache->ways = ways;
     cache->sets = (bytes >> LINE_SHIFT) / ways;

@@ -60,9 +60,9 @@ class Core:
 CORES = {
     core.name: core
     for core in (
-        Core("cortex-a53", "cortex-a53", "Raspberry Pi 3", 0xD03, "r0p4", ARMV8_0, Cache(32, 4), Cache(512, 16)),
-        Core("cortex-a72", "cortex-a72", "Raspberry Pi 4", 0xD08, "r0p3", ARMV8_0, Cache(32, 2), Cache(1024, 16)),
-        Core("cortex-a76", "cortex-a76", "Raspberry Pi 5", 0xD0B, "r4p1", ARMV8_2, Cache(64, 4), Cache(512, 8)),
+        Core("cortex-a53", "cortex-a53", "a Raspberry Pi 3", 0xD03, "r0p4", ARMV8_0, Cache(32, 4), Cache(512, 16)),
+        Core("cortex-a72", "cortex-a72", "a Raspberry Pi 4", 0xD08, "r0p3", ARMV8_0, Cache(32, 2), Cache(1024, 16)),
+        Core("cortex-a76", "cortex-a76", "a Raspberry Pi 5", 0xD0B, "r4p1", ARMV8_2, Cache(64, 4), Cache(512, 8)),
         # QEMU has no core of its own with the int8 matrix products. Its "max" with SME computes int8 wrongly, and its
         # vectors are longer than those of any phone.
         Core(

@@ -1,14 +1,14 @@
 """What a model makes an ARM core do in one run, beside its static twin: counted under emulation, exactly repeatable.
 
-A model is opened by the real aarch64 runtime, run once to warm the modelled cache, and then counted run by run. The
-counts shown are those of one whole run, the median by instructions.
+A model is opened by the real aarch64 runtime, run once to warm the modelled cache, and then counted run by run. Each
+count is the median over the runs, of which two differ by the few thousand instructions of Python and an allocator.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +78,7 @@ def assumptions(cores: Iterable[Core]) -> tuple[str, ...]:
     """Return what a reader of the counts has to know."""
     caches = [
         f"{core.name} has {core.l1.kib} KiB of L1 data cache in {core.l1.ways} ways and {core.l2.kib} KiB of L2 in "
-        f"{core.l2.ways} ways, as the {core.product}"
+        f"{core.l2.ways} ways, as in {core.product}"
         for core in cores
     ]
     modelled = (
@@ -181,8 +181,8 @@ def _input(path: Path, each: Contest) -> NDArray[np.float32]:
 
 
 def _counted(contender: Contender, found: list[Counts]) -> CountedModel:
-    ordered = sorted(found, key=lambda counts: counts.instructions)
-    median = ordered[len(ordered) // 2]
-    spread = (ordered[-1].instructions - ordered[0].instructions) / max(1, median.instructions)
+    median = Counts(*(sorted(values)[len(values) // 2] for values in zip(*map(astuple, found), strict=True)))
+    instructions = [counts.instructions for counts in found]
+    spread = (max(instructions) - min(instructions)) / max(1, median.instructions)
     facts = (contender.role, contender.name, str(contender.path), sha256(contender.path))
     return CountedModel(*facts, median, spread)

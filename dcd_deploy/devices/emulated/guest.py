@@ -176,5 +176,5 @@ def _content(line: str, expected: str) -> Any:
         if "error" in content:
             raise ModelFileError(f"the aarch64 runtime says: {str(content['error'])[:300]}")
         return content[expected]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DeviceAnswerError(f"expected an answer of the emulated model, found '{line.strip()[:80]}'") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from dcd_deploy.devices.emulated.cores import Core
 from dcd_deploy.devices.emulated.guest import TIME_LIMIT, Guest, opened_guest
 from dcd_deploy.devices.emulated.root import installed_root
 from dcd_deploy.errors import ModelFileError
+from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.litert import laid_out
 from dcd_deploy.runtimes.model import Model, open_model, runtimes_for
 from dcd_deploy.runtimes.session import Session
@@ -44,7 +45,11 @@ class EmulatedSession:
 
 @contextmanager
 def emulated_model(
-    path: Path, core: Core, runtime: str | None = None, time_limit: float = TIME_LIMIT
+    path: Path,
+    core: Core,
+    runtime: str | None = None,
+    time_limit: float = TIME_LIMIT,
+    progress: Progress = silent,
 ) -> Iterator[Model]:
     """Yield the model of a file as ``open_model`` returns it, run on an emulated ``core``.
 
@@ -54,5 +59,7 @@ def emulated_model(
     """
     here = open_model(path, threads=1, runtime=runtime)
     chosen = runtime or runtimes_for(path)[0]
-    with opened_guest(installed_root(), core, chosen, path, time_limit=time_limit) as guest:
+    with ExitStack() as guests:
+        with progress(f"start {chosen} on emulated {core.name}"):
+            guest = guests.enter_context(opened_guest(installed_root(), core, chosen, path, time_limit=time_limit))
         yield Model(EmulatedSession(here.session, guest), here.card, here.format)
