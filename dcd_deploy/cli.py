@@ -16,7 +16,7 @@ import typer
 
 from dcd_deploy import __version__, commands
 from dcd_deploy.cli_outcome import answer
-from dcd_deploy.errors import INTERRUPTED
+from dcd_deploy.errors import INTERRUPTED, OptionError
 from dcd_deploy.interruption import leave_interrupted, listen
 from dcd_deploy.progress import Progress, silent
 
@@ -141,6 +141,9 @@ def verify(
     ema: Ema = False,
     tolerance: Tolerance = None,
     samples: Samples = None,
+    device: Annotated[
+        str | None, typer.Option(help="Run it on an emulated ARM core: arm64-emulated[:CORE]. [default: here]")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -153,6 +156,7 @@ def verify(
             ema=ema,
             tolerance=tolerance,
             samples=samples,
+            device=device,
             progress=chosen_progress(quiet),
         )
 
@@ -211,7 +215,8 @@ def bench(
     device: Annotated[
         list[str] | None,
         typer.Option(
-            help="Where to measure: local, ssh://[user@]host[:port], adb[:serial]; may be given several times."
+            help="Where to measure: local, ssh://[user@]host[:port], adb[:serial]; may be given several times. "
+            "arm64-emulated[:CORE] counts instructions and bytes; no times."
         ),
     ] = None,
     fleet: Annotated[Path | None, typer.Option(help="File that names devices (devices.toml).")] = None,
@@ -232,6 +237,24 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Time models beside their static twins, in turns, here or on devices."""
+    if device and all(name.startswith("arm64-emulated") for name in device):
+
+        def counted() -> Any:
+            if save:
+                raise OptionError("expected no --save with arm64-emulated: counts are printed, or written by --json")
+            return commands.count(
+                *models,
+                device=tuple(device),
+                baseline=baseline,
+                against=tuple(against or ()),
+                runtime=runtime,
+                batch=batch,
+                input_size=input_size,
+                progress=chosen_progress(quiet),
+            )
+
+        answer_counts(counted, as_json=as_json, quiet=quiet)
+        return
 
     def run() -> Any:
         return commands.bench(
@@ -368,6 +391,45 @@ def report(
         return read_result(result)
 
     _answer_bench(run, save, profile, as_json=as_json, quiet=False)
+
+
+def answer_counts(run: Callable[[], Any], *, as_json: bool, quiet: bool) -> None:
+    """Count, and show the counts."""
+
+    def show(result: Any) -> None:
+        from dcd_deploy.reports.counting import show_counts
+        from dcd_deploy.reports.terminal import console
+
+        show_counts(console(), result)
+
+    def plain(result: Any) -> Any:
+        from dcd_deploy.reports.counting import counts_as_plain
+
+        return counts_as_plain(result)
+
+    answer(run, show, plain=plain, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def setup_emulated(
+    install: Annotated[
+        bool, typer.Option("--install", help="Install Debian's packages that are missing, as root.")
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make, once, what the devices arm64-emulated:CORE need."""
+
+    def run() -> Any:
+        return commands.setup_emulated(install=install, progress=chosen_progress(quiet))
+
+    def show(result: Any) -> None:
+        from dcd_deploy.reports.counting import show_setup
+        from dcd_deploy.reports.terminal import console
+
+        show_setup(console(), result)
+
+    answer(run, show, as_json=as_json, quiet=quiet)
 
 
 def _answer_bench(
