@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import queue
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -29,8 +30,8 @@ STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = 0, 1, 2, 3, 3
 TOKEN = 1
 SHELL = shutil.which("mksh") or "mksh"
 TOOLS = (
-    "cat chmod cp cut df echo env find grep head id kill ls mkdir mv nproc printf ps pwd readlink rm rmdir sed "
-    "sha256sum sleep sort stat tail taskset test timeout touch tr true uname wc"
+    "cat chmod cp cut df echo env find grep gunzip head id kill ls mkdir mv nproc printf ps pwd readlink rm rmdir sed "
+    "sha256sum sleep sort stat tail tar taskset test timeout touch tr true uname wc"
 )
 
 
@@ -162,6 +163,7 @@ class PhoneSide:
         self.dies_after: int | None = None
         self.commands: list[str] = []
         self.environment: dict[str, str] = {}
+        self.emulator: list[str] = []  # what runs aarch64 programs here
         self.received = 0  # bytes that were pushed
         self.server = socket.create_server(("127.0.0.1", 0))
         self.wires: list[Wire] = []
@@ -196,7 +198,8 @@ class PhoneSide:
 
     def here(self, text: str) -> str:
         """Return a text that speaks of the phone's folders with those that stand for them here."""
-        return re.sub(r"(?<![\w.])/(?=(data|proc|sys)/)", f"{self.root}/", text)
+        text = re.sub(r"(?<![\w.])/(?=(data|proc|sys)/)", f"{self.root}/", text)
+        return re.sub(r"exec (?=\S*/ld-linux-aarch64)", f"exec {shlex.join(self.emulator)} ", text)
 
     def _accept(self) -> None:
         with suppress(OSError):

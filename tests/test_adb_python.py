@@ -108,6 +108,7 @@ def test_a_python_that_is_none(side, text):
     with pytest.raises(DeviceError) as caught:
         opened()
     assert str(caught.value).isprintable()
+    assert left_on(side) == []
 
 
 def test_a_connection_that_breaks_keeps_what_was_measured(side, onnx, tflite):

@@ -74,7 +74,11 @@ class PythonPhone(RemoteDevice):
         first = snapshot(phone)
         self._facts = (phone_name(first), phone_system(first))
         arguments = (str(phone.adb.path), "-s", phone.serial, "shell", "-T", command)
-        super().__init__(name, Link(arguments, self._explain, notes=(*notes, IN_THE_SHELL)))
+        try:
+            super().__init__(name, Link(arguments, self._explain, notes=(*notes, IN_THE_SHELL)))
+        except BaseException:
+            phone.remove(FOLDER)
+            raise
 
     def environment(self) -> Environment:
         """Return what it is at this moment."""
