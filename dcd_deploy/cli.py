@@ -16,7 +16,7 @@ import typer
 
 from dcd_deploy import __version__, commands
 from dcd_deploy.cli_outcome import answer
-from dcd_deploy.errors import INTERRUPTED
+from dcd_deploy.errors import INTERRUPTED, OptionError
 from dcd_deploy.interruption import leave_interrupted, listen
 from dcd_deploy.progress import Progress, silent
 
@@ -44,6 +44,7 @@ Tolerance = Annotated[
     float | None, typer.Option("--tolerance", help="Largest error, relative to the outputs' range. [default: 5e-5]")
 ]
 
+EMULATED = "arm64-emulated"
 Setup = Annotated[
     bool, typer.Option("--setup", help="Install on the devices what measuring needs, in an environment of its own.")
 ]
@@ -141,6 +142,9 @@ def verify(
     ema: Ema = False,
     tolerance: Tolerance = None,
     samples: Samples = None,
+    device: Annotated[
+        str | None, typer.Option(help="Run it on an emulated ARM core: arm64-emulated[:CORE]. [default: here]")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -153,6 +157,7 @@ def verify(
             ema=ema,
             tolerance=tolerance,
             samples=samples,
+            device=device,
             progress=chosen_progress(quiet),
         )
 
@@ -210,7 +215,10 @@ def bench(
     input_size: InputSize = "224",
     device: Annotated[
         list[str] | None,
-        typer.Option(help="Where to measure: local, ssh://[user@]host[:port]; may be given several times."),
+        typer.Option(
+            help="Where to measure: local, ssh://[user@]host[:port]; may be given several times. "
+            "arm64-emulated[:CORE] counts instructions and bytes; no times."
+        ),
     ] = None,
     fleet: Annotated[Path | None, typer.Option(help="File that names devices (devices.toml).")] = None,
     out: Annotated[
@@ -222,6 +230,27 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Time models beside their static twins, in turns, here or on devices."""
+    if any(name.strip().startswith(EMULATED) for name in device or ()):
+
+        def counted() -> Any:
+            if save or fleet or out or setup:
+                raise OptionError(
+                    "expected no --save, --fleet, --out or --setup with arm64-emulated: counts are printed, or written "
+                    "by --json"
+                )
+            return commands.count(
+                *models,
+                device=tuple(device or ()),
+                baseline=baseline,
+                against=tuple(against or ()),
+                runtime=runtime,
+                batch=batch,
+                input_size=input_size,
+                progress=chosen_progress(quiet),
+            )
+
+        answer_counts(counted, as_json=as_json, quiet=quiet)
+        return
 
     def run() -> Any:
         return commands.bench(
@@ -355,6 +384,45 @@ def report(
         return read_result(result)
 
     _answer_bench(run, save, profile, as_json=as_json, quiet=False)
+
+
+def answer_counts(run: Callable[[], Any], *, as_json: bool, quiet: bool) -> None:
+    """Count, and show the counts."""
+
+    def show(result: Any) -> None:
+        from dcd_deploy.reports.counting import show_counts
+        from dcd_deploy.reports.terminal import console
+
+        show_counts(console(), result)
+
+    def plain(result: Any) -> Any:
+        from dcd_deploy.reports.counting import counts_as_plain
+
+        return counts_as_plain(result)
+
+    answer(run, show, plain=plain, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def setup_emulated(
+    install: Annotated[
+        bool, typer.Option("--install", help="Install Debian's packages that are missing, as root.")
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make, once, what the devices arm64-emulated:CORE need."""
+
+    def run() -> Any:
+        return commands.setup_emulated(install=install, progress=chosen_progress(quiet))
+
+    def show(result: Any) -> None:
+        from dcd_deploy.reports.counting import show_setup
+        from dcd_deploy.reports.terminal import console
+
+        show_setup(console(), result)
+
+    answer(run, show, as_json=as_json, quiet=quiet)
 
 
 def _answer_bench(
