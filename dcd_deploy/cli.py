@@ -44,6 +44,7 @@ Tolerance = Annotated[
     float | None, typer.Option("--tolerance", help="Largest error, relative to the outputs' range. [default: 5e-5]")
 ]
 
+EMULATED = "arm64-emulated"
 Setup = Annotated[
     bool, typer.Option("--setup", help="Install on the devices what measuring needs, in an environment of its own.")
 ]
@@ -237,14 +238,17 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Time models beside their static twins, in turns, here or on devices."""
-    if device and all(name.startswith("arm64-emulated") for name in device):
+    if any(name.strip().startswith(EMULATED) for name in device or ()):
 
         def counted() -> Any:
-            if save:
-                raise OptionError("expected no --save with arm64-emulated: counts are printed, or written by --json")
+            if save or fleet or out or setup or python or runner or portable:
+                raise OptionError(
+                    "expected no --save, --fleet, --out or --setup with arm64-emulated: counts are printed, or written "
+                    "by --json"
+                )
             return commands.count(
                 *models,
-                device=tuple(device),
+                device=tuple(device or ()),
                 baseline=baseline,
                 against=tuple(against or ()),
                 runtime=runtime,

@@ -333,7 +333,6 @@ def bench(
     if all(target.name.kind == LOCAL for target in targets):
         for number in wanted.threads:
             check_cores(number, config.cpus)
-
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
         contests, failures = contests_for(wanted, Path(folder), _exporter(input_size, progress), progress)
         if targets:

@@ -10,9 +10,9 @@ from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.devices.adb.opening import Means, found_phones, open_phone
 from dcd_deploy.devices.device import Device
 from dcd_deploy.devices.local import LocalDevice
-from dcd_deploy.devices.names import ADB, SSH, DeviceName, parse_device
+from dcd_deploy.devices.names import ADB, EMULATED, SSH, DeviceName, parse_device
 from dcd_deploy.devices.ssh import SshDevice
-from dcd_deploy.errors import UnknownNameError
+from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.progress import Progress, silent
 
 
@@ -46,8 +46,14 @@ def open_device(name: DeviceName, options: DeviceOptions | None = None, progress
 
     Raises:
         DeviceError: it cannot be reached or used; its kind and exit code say why.
+        OptionError: it is not to be connected to.
     """
     options = options or DeviceOptions()
+    if name.kind == EMULATED:
+        raise OptionError(
+            f"expected a device that takes time, found '{name.text}': an emulated core is counted on, by itself: "
+            f"dcd-deploy bench MODEL --device {name.text}"
+        )
     if name.kind not in OPENERS:
         raise UnknownNameError("kind of device", name.kind, OPENERS)
     with progress("connect"):
