@@ -11,6 +11,7 @@ from phones import Server, left_on, make_root
 
 from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
 from dcd_deploy.benchmarks.measure import MeasureConfig
+from dcd_deploy.devices.adb.portable import unpacked
 from dcd_deploy.devices.adb.portable_bundle import portable_archive, python_place
 from dcd_deploy.devices.emulated.cores import CORES
 from dcd_deploy.devices.names import parse_device
@@ -54,17 +55,17 @@ def test_it_measures_and_says_what_it_is(side, digits_export):
     static = path.with_name(f"{path.stem}-static.onnx")
     with opened() as device:
         result = bench([contest(path, "onnxruntime", static)], ONCE, place=device)
-        notes = device.describe().environment.notes
-    assert notes[0].startswith("experimental: measured by a portable bundle")
-    assert any("emulator" in note for note in notes), "here; on a phone it would not say so"
+        received = side.received
+        unpacked(device.phone, portable_archive())
+        assert side.received == received, "it is sent once"
+        device.clean()
+    assert left_on(side) == []
+    (found,) = result.environments.values()
+    assert found.notes[0].startswith("experimental: measured by a portable bundle")
+    assert any("emulator" in note for note in found.notes), "here; on a phone it would not say so"
+    assert found.python.startswith("3.")
     (trial,) = result.trials
     assert any(verdict.text.startswith("experimental") for verdict in trial.verdicts)
-    assert result.environments["adb"].python.startswith("3.")
-    received = side.received
-    with opened() as device:
-        device.clean()
-    assert side.received == received, "it is sent once"
-    assert left_on(side) == []
 
 
 def test_another_processor(server, tmp_path):

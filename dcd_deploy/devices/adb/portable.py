@@ -34,14 +34,14 @@ def portable_phone(label: str, phone: Phone) -> Device:
         raise DeviceLackError(f"expected a phone of {ABI} for the portable bundle, found '{abi[:40]}'; give a --runner")
     archive = portable_archive()
     try:
-        place = _unpacked(phone, archive)
+        place = unpacked(phone, archive)
         return PythonPhone(label, phone, _command(place, python_place(archive)), (EXPERIMENTAL,))
     except BaseException:
         phone.remove(FOLDER)
         raise
 
 
-def _unpacked(phone: Phone, archive: Path) -> PurePosixPath:
+def unpacked(phone: Phone, archive: Path) -> PurePosixPath:
     """Return the folder on the phone that holds what is in the archive."""
     place = FILES / f"portable-{sha256(archive)[:16]}"
     if phone.shell("test", "-d", str(place)).code == 0:
