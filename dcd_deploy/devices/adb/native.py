@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from dcd_deploy.benchmarks.cores import big_cores
 from dcd_deploy.benchmarks.environment import Environment
@@ -19,20 +18,17 @@ from dcd_deploy.devices.adb.facts import during, environment
 from dcd_deploy.devices.adb.notes import IN_THE_SHELL
 from dcd_deploy.devices.adb.perf_test import PerfTest
 from dcd_deploy.devices.adb.phone import Phone
-from dcd_deploy.devices.adb.runner import Effort, Output, Runner, Start, kind_of
+from dcd_deploy.devices.adb.runner import Effort, Runner, kind_of
 from dcd_deploy.devices.adb.snapshot import snapshot
+from dcd_deploy.devices.adb.starter import Starter
 from dcd_deploy.devices.adb.starts import Run, measure_starts
-from dcd_deploy.devices.adb.texts import first_lines, last_lines
-from dcd_deploy.errors import BenchError, DeviceAnswerError, DeviceLackError, OptionError
+from dcd_deploy.errors import BenchError, DeviceLackError, OptionError
 from dcd_deploy.files import existing_file, sha256
 from dcd_deploy.progress import Progress
 from dcd_deploy.runtimes.model import RUNTIMES, Model, open_model
 
 KINDS: tuple[Runner, ...] = (BenchmarkModel(), PerfTest())
 PLAIN = "-plain"  # how the names of runtimes without their usual layout or delegate end
-MOST_RESULTS = 8_000_000
-# Its process is known, so that it can be ended; when the connection breaks, Android hangs up on this shell, which does.
-STARTED = "trap 'kill -9 $p 2>/dev/null' HUP TERM; {words} 2>&1 & p=$!; echo $p >pid; wait $p"
 
 
 class NativePhone(AdbDevice):
@@ -69,10 +65,9 @@ class NativePhone(AdbDevice):
             return Answer(request.runtime, version, batch, {}, {}, {}, Machine(), cpus)
         ends = time.monotonic() + time_limit
         with self.phone.workplace() as place:
-            told = _Told(kind)
-            starting = partial(self._start, told, self.phone.send(program, executable=True), place, cpus)
+            starter = Starter(self.phone, kind, self.phone.send(program, executable=True), place, cpus)
             runs: dict[str, Run] = {
-                name: partial(starting, self.phone.send(Path(path))) for name, path in request.models.items()
+                name: partial(starter.start, self.phone.send(Path(path))) for name, path in request.models.items()
             }
             asked = Effort(0, 0.0, 0, 0.0, 0.0, request.threads, request.runtime.endswith(PLAIN))
             before = snapshot(self.phone)
@@ -80,34 +75,8 @@ class NativePhone(AdbDevice):
             machine = during(before, snapshot(self.phone))
         networks = {name: network_name(model.card) for name, model in opened.items()}
         hashes = {name: sha256(Path(path)) for name, path in request.models.items()}
-        version = f"{version}, a sample: {told.sample}"
+        version = f"{version}, a sample: {starter.sample}"
         return Answer(request.runtime, version, batch, networks, hashes, samples, machine, cpus)
-
-    def _start(
-        self,
-        told: _Told,
-        program: PurePosixPath,
-        place: PurePosixPath,
-        cpus: tuple[int, ...] | None,
-        model: PurePosixPath,
-        effort: Effort,
-    ) -> Start:
-        """Start the runner once, and return what it found."""
-        pinned = [] if cpus is None else ["taskset", f"{sum(1 << cpu for cpu in cpus):x}"]
-        words = shlex.join([*pinned, str(program), *told.kind.words(model, effort)])
-        results = told.kind.results
-        clear = f"rm -f {shlex.quote(str(results))}" if results else "true"
-        said = self.phone.script(
-            f"cd {shlex.quote(str(place))} && {clear} && {{ {STARTED.format(words=words)}; }}",
-            seconds=effort.most_seconds,
-        )
-        if said.code:
-            raise BenchError(
-                f"expected {told.kind.name} to end well on the phone, found exit code {said.code}; its last words: "
-                f"{last_lines(said.out)}"
-            )
-        written = self.phone.read(place / results, MOST_RESULTS) if results else ""
-        return told.heard(Output(said.out, written), effort)
 
     def _cpus(self, request: Request) -> tuple[int, ...] | None:
         """Return the cores to keep to: those asked for, else the fast ones, where there are enough of them."""
@@ -130,25 +99,6 @@ class NativePhone(AdbDevice):
                 f"{wanted.name} by another --runner"
             )
         return self.runners[suffix]
-
-
-class _Told:
-    """What a runner printed, parsed; and what its samples are."""
-
-    def __init__(self, kind: Runner) -> None:
-        self.kind = kind
-        self.sample = ""
-
-    def heard(self, output: Output, effort: Effort) -> Start:
-        try:
-            start = self.kind.parse(output, effort)
-        except (ValueError, KeyError) as error:
-            raise DeviceAnswerError(
-                f"expected the times that {self.kind.name} prints, found {error}; the first lines of what it said: "
-                f"{first_lines(output.said)}"
-            ) from error
-        self.sample = self.kind.sample(output)
-        return start
 
 
 def _left(ends: float, runner: str) -> float:
