@@ -1,8 +1,10 @@
 """Trials on phones by runners made for them, end to end; the runners are stand-ins that print what real ones print."""
 
+import json
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,16 +15,22 @@ from phones import Server, left_on, make_root, script, until
 from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
 from dcd_deploy.benchmarks.cores import CoreKind
 from dcd_deploy.benchmarks.measure import MeasureConfig
+from dcd_deploy.benchmarks.results_file import read_result
+from dcd_deploy.benchmarks.worker import network_name
 from dcd_deploy.devices.adb.client import Adb, chosen
+from dcd_deploy.devices.adb.described import Described, common_batch, described
 from dcd_deploy.devices.adb.native import NativePhone
 from dcd_deploy.devices.adb.phone import Phone
+from dcd_deploy.devices.target import read_fleet
 from dcd_deploy.errors import (
     BenchError,
     DeviceAnswerError,
     DeviceLackError,
     DeviceLostError,
+    InputFileError,
     OptionError,
 )
+from dcd_deploy.runtimes.model import open_model
 
 STAND_INS = Path(__file__).parent / "stand_ins"
 SHORT = BenchConfig(MeasureConfig(min_runs=20, min_seconds=0.0, rounds=3, warmup_seconds=0.0), time_limit=60.0)
@@ -146,6 +154,18 @@ def test_cores_that_are_named(opened, perf_test, onnx):
             bench([contest(onnx[0], "onnxruntime")], BenchConfig(SHORT.measure, cpus=(7,)), place=device)
 
 
+def test_what_a_model_is_is_known_without_opening_it(tflite, onnx, tmp_path):
+    for path in (*tflite, *onnx):
+        model = open_model(path, threads=1)
+        assert described(path) == Described(network_name(model.card), model.session.inputs[0].shape)
+    models = {"a": Described(None, (None, 3, 8, 8)), "b": Described(None, (1, 8, 8, 3))}
+    assert common_batch(models, None) == 1
+    with pytest.raises(OptionError, match="expected a file of batch 2 for a runner"):
+        common_batch({"a": models["a"]}, 2)
+    with pytest.raises(OptionError, match="expected models with the same input"):
+        common_batch(models | {"c": Described(None, (1, 9, 9, 3))}, None)
+
+
 def test_no_runner_for_such_files(opened, onnx):
     with opened(BENCHMARK_MODEL) as device, pytest.raises(DeviceLackError, match="give onnxruntime_perf_test"):
         bench([contest(onnx[0], "onnxruntime")], SHORT, place=device)
@@ -224,3 +244,79 @@ def test_an_interruption_ends_the_runner_on_the_phone(opened, side, tmp_path, tf
     pid = int((side.root / "started").read_text())
     until(lambda: not Path(f"/proc/{pid}").exists())
     assert left_on(side) == []
+
+
+def command(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "dcd_deploy", *map(str, words)], capture_output=True, text=True, check=False
+    )
+
+
+QUICK = ("--min-runs", 8, "--min-seconds", 0, "--rounds", 1)
+
+
+def test_the_command_saves_a_result_like_any_other(side, tmp_path, onnx, perf_test):
+    saved = [tmp_path / f"result.{suffix}" for suffix in ("json", "md", "csv")]
+    options = [option for path in saved for option in ("--save", path)]
+    done = command("bench", onnx[0], "--device", "adb", "--runner", perf_test, *QUICK, *options)
+    assert done.returncode == 0, done.stderr
+    assert "onnxruntime_perf_test" in done.stdout
+    result = read_result(saved[0])
+    assert list(result.environments) == ["adb"]
+    assert result.environments["adb"].python is None
+    assert all(path.stat().st_size for path in saved)
+    assert "digits.onnx" in command("report", saved[0]).stdout
+
+
+def test_the_command_lists_phones(side):
+    done = command("devices", "adb", "--json")
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["devices"]
+    assert found["facts"]["environment"]["cpu"].startswith("Example Test Phone")
+    assert "Cortex-X1" in command("devices", f"adb:{side.serial}").stdout
+
+
+def test_each_failure_has_its_exit_code(side, server, tmp_path, tflite, onnx, perf_test):
+    def code(*words):
+        done = command("bench", *words, *QUICK)
+        assert done.stderr.count("error:") == 1, done.stderr
+        return done.returncode
+
+    assert code(tflite[0], "--device", "adb:none", "--runner", BENCHMARK_MODEL) == 17
+    assert code(onnx[0], "--device", "adb", "--runner", BENCHMARK_MODEL) == 20
+    nonsense = script(tmp_path / "benchmark_model", f"{RUNNER}echo nonsense")
+    assert code(tflite[0], "--device", "adb", "--runner", nonsense) == 22
+    assert code(onnx[0], "--runner", perf_test) == 8, "without a phone"
+    assert code(onnx[0], "--device", "adb", "--runner", perf_test, "--portable") == 8
+    side.dies_at = "results.csv"
+    assert code(onnx[0], "--device", "adb", "--runner", perf_test) == 21
+    server.plug_in(PhoneSide(make_root(tmp_path / "a"), state="unauthorized"))
+    assert code(tflite[0], "--device", f"adb:{server.phones[-1].serial}", "--runner", BENCHMARK_MODEL) == 18
+
+
+def test_phones_of_a_fleet(side, server, tmp_path, onnx, tflite, perf_test):
+    other = server.plug_in(PhoneSide(make_root(tmp_path / "other"), "Other Phone"))
+    fleet = tmp_path / "devices.toml"
+    fleet.write_text(
+        f"""[devices.one]
+device = "adb:{side.serial}"
+runner = "{perf_test},{BENCHMARK_MODEL}"
+[devices.two]
+device = "adb:{other.serial}"
+runner = "{perf_test},{BENCHMARK_MODEL}"
+"""
+    )
+    saved = tmp_path / "result.json"
+    done = command("bench", onnx[0], tflite[0], "--fleet", fleet, *QUICK, "--save", saved)
+    assert done.returncode == 0, done.stderr
+    result = read_result(saved)
+    assert set(result.environments) == {"one", "two"}
+    assert len(result.trials) == 4
+
+
+@pytest.mark.parametrize("line", ['runner = "x"', "portable = true"])
+def test_what_is_for_phones_alone(tmp_path, line):
+    fleet = tmp_path / "devices.toml"
+    fleet.write_text(f'[devices.board]\ndevice = "ssh://board"\n{line}\n')
+    with pytest.raises(InputFileError, match="expected runner and portable with a phone alone"):
+        read_fleet(fleet)

@@ -140,7 +140,11 @@ def input_shape(model: Model, batch: int | None) -> tuple[int, ...]:
     Raises:
         OptionError: ``batch`` is not the file's own, or the file leaves its input size free.
     """
-    shape = model.session.inputs[0].shape
+    return fixed_shape(model.session.inputs[0].shape, batch)
+
+
+def fixed_shape(shape: tuple[int | None, ...], batch: int | None) -> tuple[int, ...]:
+    """Return ``input_shape`` of a model whose file has this shape."""
     if is_channels_last(shape):
         shape = (shape[0], shape[3], *shape[1:3])
     if None in shape[1:]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from dcd_deploy.benchmarks.cores import big_cores
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.machine import Machine
-from dcd_deploy.benchmarks.worker import MEMORY, Answer, Request, input_shape, network_name
+from dcd_deploy.benchmarks.worker import MEMORY, Answer, Request
 from dcd_deploy.devices.adb.base import AdbDevice
 from dcd_deploy.devices.adb.benchmark_model import BenchmarkModel
+from dcd_deploy.devices.adb.described import common_batch, described
 from dcd_deploy.devices.adb.elf import check_runs_on
 from dcd_deploy.devices.adb.facts import during, environment
 from dcd_deploy.devices.adb.notes import IN_THE_SHELL
@@ -22,10 +23,10 @@ from dcd_deploy.devices.adb.runner import Effort, Runner, kind_of
 from dcd_deploy.devices.adb.snapshot import snapshot
 from dcd_deploy.devices.adb.starter import Starter
 from dcd_deploy.devices.adb.starts import Run, measure_starts
-from dcd_deploy.errors import BenchError, DeviceLackError, OptionError
+from dcd_deploy.errors import BenchError, DeviceLackError
 from dcd_deploy.files import existing_file, sha256
 from dcd_deploy.progress import Progress
-from dcd_deploy.runtimes.model import RUNTIMES, Model, open_model
+from dcd_deploy.runtimes.model import RUNTIMES
 
 KINDS: tuple[Runner, ...] = (BenchmarkModel(), PerfTest())
 PLAIN = "-plain"  # how the names of runtimes without their usual layout or delegate end
@@ -57,8 +58,8 @@ class NativePhone(AdbDevice):
 
     def _ask(self, request: Request, time_limit: float) -> Answer:
         kind, program = self._runner(request.runtime)
-        opened = {name: open_model(path, threads=1) for name, path in request.models.items()}
-        batch = _batch(opened, request.batch)
+        models = {name: described(Path(path)) for name, path in request.models.items()}
+        batch = common_batch(models, request.batch)
         cpus = self._cpus(request)
         version = f"{kind.name} {_build(program)}"
         if request.task == MEMORY:  # no runner prints it so that it could be compared
@@ -73,7 +74,7 @@ class NativePhone(AdbDevice):
             before = snapshot(self.phone)
             samples = measure_starts(runs, request.config, asked, partial(_left, ends, kind.name))
             machine = during(before, snapshot(self.phone))
-        networks = {name: network_name(model.card) for name, model in opened.items()}
+        networks = {name: model.network for name, model in models.items()}
         hashes = {name: sha256(Path(path)) for name, path in request.models.items()}
         version = f"{version}, a sample: {starter.sample}"
         return Answer(request.runtime, version, batch, networks, hashes, samples, machine, cpus)
@@ -107,20 +108,6 @@ def _left(ends: float, runner: str) -> float:
     if left <= 0:
         raise BenchError(f"expected {runner} to be done in time, but it is not; give it more with --time-limit")
     return left
-
-
-def _batch(opened: dict[str, Model], batch: int | None) -> int:
-    """Return the batch that all models have; a runner takes 1 where a file leaves it free."""
-    shapes: dict[str, tuple[int, ...]] = {name: input_shape(model, batch) for name, model in opened.items()}
-    if len(set(shapes.values())) != 1:
-        raise OptionError(f"expected models with the same input, found {shapes}; export both at one size and batch")
-    found = next(iter(shapes.values()))[0]
-    if found != 1 and any(model.session.inputs[0].shape[0] is None for model in opened.values()):
-        raise OptionError(
-            f"expected a file of batch {found} for a runner, found one that leaves it free; export it with "
-            f"--batch {found}"
-        )
-    return found
 
 
 def _build(path: Path) -> str:
