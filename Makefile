@@ -50,6 +50,7 @@ demo: $(VENV)/installed ## the main job on the bundled trained checkpoint
 
 test: $(VENV)/installed $(OLD_VENV)/installed lint ## lint, types, tests (Chromium opens the report's pages)
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
+	$(BIN)/dcd-deploy setup-emulated --install
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=15
 
 lint: $(VENV)/installed

@@ -18,7 +18,8 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,17 +47,23 @@ if TYPE_CHECKING:
     from dcd_deploy.benchmarks.comparing import ResultComparison
     from dcd_deploy.benchmarks.profile import ProfileResult
     from dcd_deploy.benchmarks.results import BenchResult
+    from dcd_deploy.contests import ExportModel
+    from dcd_deploy.devices.emulated.cores import Core
+    from dcd_deploy.devices.emulated.counting import CountResult
+    from dcd_deploy.devices.emulated.setup import EmulationSetup
+    from dcd_deploy.devices.listing import DeviceList
+    from dcd_deploy.devices.target import Target
     from dcd_deploy.export.onnx_file import OnnxFileSummary
     from dcd_deploy.export.pipeline import ExportResult
     from dcd_deploy.export.tflite_summary import TfliteFileSummary
     from dcd_deploy.export.verify import VerificationReport
     from dcd_deploy.models.inspection import CheckpointSummary
-    from dcd_deploy.runtimes import Prediction, SelfCheck
+    from dcd_deploy.runtimes import Model, Prediction, SelfCheck
     from dcd_deploy.runtimes.nodes import FileNode
 
 StrPath = str | os.PathLike[str]
 
-MOST_RUNS, MOST_ROUNDS = 1_000_000, 100
+MOST_RUNS, MOST_ROUNDS, MOST_COUNTED = 1_000_000, 100, 100
 FORMATS = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
     "tflite": ("torch", "litert_torch", "ai_edge_litert.interpreter"),
@@ -142,30 +149,87 @@ def verify(
     ema: bool = False,
     tolerance: float | None = None,
     samples: StrPath | None = None,
+    device: str | None = None,
     progress: Progress = silent,
 ) -> VerificationReport | SelfCheck:
-    """Check that a model file computes what was trained.
+    """Check that a model file computes what was trained, here or on ``device``, an emulated ARM core.
 
     With ``checkpoint``, against its float64 train form, as at the export. Without, against the few reference outputs
     that the file carries, which needs no torch. The ``tolerance`` is 5e-5, or the file's own if that is stricter.
 
     Raises:
         VerificationError: it does not.
+        DeviceError: emulation is not set up, or ended in the middle.
     """
-    from dcd_deploy.runtimes import open_model, self_check
-
     tolerance = None if tolerance is None else parse_tolerance(tolerance)
-    model = open_model(artifact)
-    if checkpoint is None:
-        with progress("self-check"):
-            return self_check(model).checked(tolerance)
-    require("torch")
-    from dcd_deploy.export.recheck import verify_against_checkpoint
+    core = None if device is None else emulated_core(device)
+    with _opened(Path(artifact), core, progress) as model:
+        if checkpoint is None:
+            from dcd_deploy.runtimes import self_check
 
-    own = None if samples is None else Path(samples)
-    return verify_against_checkpoint(
-        model, Path(checkpoint), ema=ema, tolerance=tolerance, samples=own, progress=progress
-    )
+            with progress(f"self-check{_on(core)}"):
+                return self_check(model).checked(tolerance)
+        require("torch")
+        from dcd_deploy.export.recheck import verify_against_checkpoint
+
+        return verify_against_checkpoint(
+            model,
+            Path(checkpoint),
+            ema=ema,
+            tolerance=tolerance,
+            samples=None if samples is None else Path(samples),
+            stage=f"model file{_on(core)}",
+            progress=progress,
+        )
+
+
+@contextmanager
+def _opened(artifact: Path, core: Core | None, progress: Progress) -> Iterator[Model]:
+    """Yield a model file opened here, or on an emulated core."""
+    if core is None:
+        from dcd_deploy.runtimes import open_model
+
+        yield open_model(artifact)
+        return
+    from dcd_deploy.devices.emulated.session import emulated_model
+
+    with emulated_model(artifact, core, progress=progress) as model:
+        yield model
+
+
+def _on(core: Core | None) -> str:
+    return "" if core is None else f" on emulated {core.name}"
+
+
+def emulated_core(device: str) -> Core:
+    """Return the core of "arm64-emulated" or "arm64-emulated:cortex-a53".
+
+    Raises:
+        UnknownNameError: there is no such device or core.
+        OptionError: it is a device of another kind.
+    """
+    from dcd_deploy.devices.emulated.cores import core_named
+    from dcd_deploy.devices.names import EMULATED, FORMS, parse_device
+
+    name = parse_device(device)
+    if name.kind != EMULATED:
+        raise OptionError(
+            f"expected the device {FORMS[EMULATED]}, found '{name.text}'; boards and phones are for bench"
+        )
+    return core_named(name.part)
+
+
+def setup_emulated(*, install: bool = False, progress: Progress = silent) -> EmulationSetup:
+    """Make what the devices "arm64-emulated:CORE" need, once, in the user's cache folder.
+
+    Debian's packages that are missing are named, or installed if ``install`` (as root).
+
+    Raises:
+        DeviceLackError: something is missing and cannot be had.
+    """
+    from dcd_deploy.devices.emulated.setup import set_up_emulation
+
+    return set_up_emulation(install=install, progress=progress)
 
 
 def inspect(
@@ -206,6 +270,10 @@ def bench(
     time_limit: float = 600.0,
     memory: bool = True,
     input_size: Size = 224,
+    device: str | Sequence[str] = (),
+    fleet: StrPath | None = None,
+    out: StrPath | None = None,
+    setup: bool = False,
     progress: Progress = silent,
 ) -> BenchResult:
     """Time models, each beside its baseline and others, in turns, each trial in a process of its own.
@@ -216,13 +284,20 @@ def bench(
     ``runtime``, ``threads`` and ``batch`` may be several: each combination is a trial. ``cpus`` are the cores to keep
     to. Measured are at least ``min_runs`` of each model, for at least ``min_seconds`` in all, over ``rounds`` openings.
 
+    ``device`` names where to measure ("local", "ssh://pi@board"), ``fleet`` is a file that names more; all at once,
+    and ``progress`` is then called from several threads. With ``setup`` what they miss is installed there first. The
+    folder ``out`` keeps each trial as soon as it is measured; what is there is not measured again.
+
     Raises:
         OptionError: a value is out of range, the file's batch is another, or two files take different inputs.
         BenchError: a runtime crashed or hung; ``result`` has the other trials.
+        DeviceError: a device cannot be used, or was lost; ``result`` has what was measured.
     """
     from dcd_deploy.benchmarks.bench import BenchConfig, bench, check_cores
     from dcd_deploy.benchmarks.measure import MeasureConfig
+    from dcd_deploy.benchmarks.place import LOCAL
     from dcd_deploy.contests import Wanted, contests_for
+    from dcd_deploy.devices.fleet import bench_on
 
     measure = MeasureConfig(
         min_runs=parse_count("--min-runs", min_runs, MOST_RUNS),
@@ -245,8 +320,19 @@ def bench(
         parse_seconds("--time-limit", time_limit),
         memory,
     )
-    for number in wanted.threads:
-        check_cores(number, config.cpus)
+    targets = _targets(device, fleet, setup=setup) or ([] if out is None else _targets(LOCAL, None))
+    if all(target.name.kind == LOCAL for target in targets):
+        for number in wanted.threads:
+            check_cores(number, config.cpus)
+    with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
+        contests, failures = contests_for(wanted, Path(folder), _exporter(input_size, progress), progress)
+        if targets:
+            return bench_on(targets, contests, config, progress, failures, None if out is None else Path(out))
+        return bench(contests, config, progress, failures)
+
+
+def _exporter(input_size: Size, progress: Progress) -> ExportModel:
+    """Return what makes a model file of a checkpoint that is to be measured."""
 
     def exported(checkpoint: Path, suffix: str, batch: int | None, folder: Path) -> Path:
         made = export(
@@ -260,9 +346,81 @@ def bench(
         )
         return made.artifact.path
 
+    return exported
+
+
+def count(
+    *models: StrPath,
+    device: str | Sequence[str] = "arm64-emulated",
+    baseline: StrPath = "static",
+    against: str | Sequence[str] = (),
+    runtime: str | Sequence[str] = (),
+    batch: Counts | None = None,
+    input_size: Size = 224,
+    runs: int = 3,
+    progress: Progress = silent,
+) -> CountResult:
+    """Count what models make emulated ARM cores do in a run, each beside its baseline and others.
+
+    ``device`` is "arm64-emulated:CORE", or several; the others are as of ``bench``. Nothing is timed.
+
+    Raises:
+        UnknownNameError: there is no such core.
+        DeviceLackError: emulation is not set up here, or this version of QEMU cannot count.
+        BenchError: some trials could not be counted; ``result`` has the others.
+    """
+    from dcd_deploy.contests import Wanted, contests_for
+    from dcd_deploy.devices.emulated.counting import count_contests
+
+    if not models:
+        raise OptionError("expected a model file or a checkpoint to count, found none")
+    cores = tuple(dict.fromkeys(map(emulated_core, parse_names(device))))
+    runs = parse_count("--runs", runs, MOST_COUNTED)
+    wanted = Wanted(
+        models=tuple(map(Path, models)),
+        baseline=str(baseline),
+        against=parse_names(against),
+        runtimes=parse_names(runtime),
+        batches=(None,) if batch is None else _batches(batch),
+    )
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
-        contests, failures = contests_for(wanted, Path(folder), exported, progress)
-        return bench(contests, config, progress, failures)
+        contests, failures = contests_for(wanted, Path(folder), _exporter(input_size, progress), progress)
+        return count_contests(contests, cores, runs, progress, failures)
+
+
+def devices(
+    *names: str,
+    fleet: StrPath | None = None,
+    setup: bool = False,
+    clean: bool = False,
+    progress: Progress = silent,
+) -> DeviceList:
+    """Say what devices are: those named, those of a ``fleet`` file, or without either all that can be found.
+
+    With ``setup`` an environment is made on each that has what measuring needs; with ``clean`` all is removed that
+    this program ever left there.
+
+    Raises:
+        DeviceError: the only device asked for cannot be reached or used; of several each says so for itself.
+    """
+    from dcd_deploy.devices.listing import list_devices
+    from dcd_deploy.devices.opening import found_devices
+    from dcd_deploy.devices.target import named_targets
+
+    if setup and clean:
+        raise OptionError("expected --setup or --clean, found both")
+    targets = _targets(names, fleet, setup=setup) or named_targets(name.text for name in found_devices())
+    return list_devices(targets, clean=clean, progress=progress)
+
+
+def _targets(device: str | Sequence[str], fleet: StrPath | None, *, setup: bool = False) -> list[Target]:
+    """Return the devices named one by one and in a file."""
+    from dcd_deploy.devices.target import check_labels, named_targets, read_fleet
+
+    found = named_targets([device] if isinstance(device, str) else device, setup=setup)
+    found += [] if fleet is None else read_fleet(Path(fleet))
+    check_labels(found)
+    return found
 
 
 def compare(before: StrPath, after: StrPath, *, different_environments: bool = False) -> ResultComparison:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dcd_deploy.artifacts import ModelCard
 from dcd_deploy.benchmarks.bench import Contest, contest
+from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.benchmarks.results import Failure
 from dcd_deploy.errors import ExportError, OptionError, UnknownNameError
 from dcd_deploy.files import existing_file
@@ -119,7 +120,7 @@ class _Maker:
                     found.append(self._other(model, name))
                 except ExportError as error:
                     runtime = runtimes_for(model)[0]
-                    self.failures.append(Failure(f"{model.name} against {name}", runtime, 1, None, str(error)))
+                    self.failures.append(Failure(LOCAL, f"{model.name} against {name}", runtime, 1, None, str(error)))
             self._others[model] = found
         return self._others[model]
 

@@ -7,7 +7,7 @@ code.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 
@@ -113,6 +113,49 @@ class BenchError(DcdDeployError):
         self.result = result
 
 
+class DeviceError(DcdDeployError):
+    """A device cannot be reached: no such host or serial, or nothing answers there.
+
+    ``result`` (BenchResult) has what was measured, there before and elsewhere.
+    """
+
+    exit_code = 17
+
+    def __init__(self, message: str, result: object = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class DeviceRefusedError(DeviceError):
+    """A device does not let us in: it takes none of our keys, or has not allowed this computer."""
+
+    exit_code = 18
+
+
+class DeviceIdentityError(DeviceError):
+    """A device has not the host key that it had, or one that nobody has accepted yet."""
+
+    exit_code = 19
+
+
+class DeviceLackError(DeviceError):
+    """A device has no Python, no runtime or no room for what is to be measured, or a runner that it cannot run."""
+
+    exit_code = 20
+
+
+class DeviceLostError(DeviceError):
+    """The connection to a device was lost while it was in use."""
+
+    exit_code = 21
+
+
+class DeviceAnswerError(DeviceError):
+    """A device answered something else than our runner would: wrong in form, in size or in its numbers."""
+
+    exit_code = 22
+
+
 class IncomparableError(DcdDeployError):
     """Two results come from machines, versions or settings that differ."""
 
@@ -130,4 +173,10 @@ INTERRUPTED = 130
 
 def exit_codes() -> dict[int, type[DcdDeployError]]:
     """Return every exit code and the error behind it."""
-    return {cls.exit_code: cls for cls in DcdDeployError.__subclasses__()}
+    return {cls.exit_code: cls for cls in _below(DcdDeployError)}
+
+
+def _below(cls: type[DcdDeployError]) -> Iterator[type[DcdDeployError]]:
+    for kind in cls.__subclasses__():
+        yield kind
+        yield from _below(kind)

@@ -15,6 +15,7 @@ from pathlib import Path
 from dcd_deploy.errors import InputFileError, OutputError
 
 PREFIX = ".dcd-deploy-"
+BLOCK_BYTES = 1 << 20
 HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -42,7 +43,10 @@ def existing_file(path: str | os.PathLike[str], expected: str) -> Path:
 def sha256(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+        return digest.hexdigest()
 
 
 def check_writable(folder: Path) -> None:

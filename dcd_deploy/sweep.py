@@ -19,9 +19,10 @@ from functools import cache
 from pathlib import Path
 
 from dcd_deploy.artifacts import Preprocessing
-from dcd_deploy.benchmarks.bench import BenchConfig, Contest, bench, check_cores, contest
+from dcd_deploy.benchmarks.bench import BenchConfig, Contest, bench, check_cores, contest, failure
 from dcd_deploy.benchmarks.comparing import differences
 from dcd_deploy.benchmarks.environment import read_environment
+from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.benchmarks.results import BenchResult, Failure, Trial
 from dcd_deploy.benchmarks.results_file import read_result, write_result
 from dcd_deploy.errors import BenchError, DcdDeployError, OptionError, ResultFileError, UnknownNameError
@@ -86,7 +87,7 @@ def run_sweep(config: SweepConfig, progress: Progress) -> BenchResult:
     steps = [*work.exports(), *work.measurements()]
     for stage, step in _with_time_left(steps, progress):
         step.run(stage)
-    result = BenchResult(read_environment(), config.bench.measure, tuple(work.trials()), tuple(work.failures))
+    result = BenchResult({LOCAL: read_environment()}, config.bench.measure, tuple(work.trials()), tuple(work.failures))
     write_result(config.out / "sweep.json", result)
     if work.failures:
         raise BenchError(f"{len(work.failures)} trials could not be measured: {work.failures[0].reason}", result)
@@ -157,8 +158,7 @@ class _Sweep:
             try:
                 write_result(self._trial_path(name), bench([each], self.config.bench, progress))
             except DcdDeployError as error:  # the others go on
-                place = (each.contenders[0].name, each.runtime, each.threads, each.batch)
-                self.failures.append(Failure(*place, str(error)))
+                self.failures.append(failure(LOCAL, each, error))
 
         return run
 
@@ -189,7 +189,7 @@ class _Sweep:
             found = read_result(path)
         except ResultFileError:
             return None
-        now = BenchResult(self.environment, self.config.bench.measure, ())
+        now = BenchResult({LOCAL: self.environment}, self.config.bench.measure, ())
         if any(differences(found, now)) or found.config != now.config:
             return None
         return found if all(_is_of_files(trial, each) for trial in found.trials) else None

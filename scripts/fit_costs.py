@@ -24,7 +24,7 @@ from dcd_deploy.benchmarks.process import ask
 from dcd_deploy.models.deploy.form import Rates, static_cost
 from dcd_deploy.models.deploy.target import Target
 from dcd_deploy.models.deploy.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
-from dcd_deploy.reports.terminal import live_progress
+from dcd_deploy.reports.live import live_progress
 from dcd_deploy.sweep import NETWORKS
 from dcd_deploy.tuning.layer_case import LayerCase, cases_of
 from dcd_deploy.tuning.layer_times import time_forms

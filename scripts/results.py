@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from dcd_deploy import commands
+from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.benchmarks.published import published, title
 from dcd_deploy.benchmarks.results import BenchResult, Trial
-from dcd_deploy.reports.terminal import live_progress
+from dcd_deploy.reports.live import live_progress
 from dcd_deploy.reports.wording import config_line, environment_line, span
 
 README = Path(__file__).parent.parent / "README.md"
@@ -73,9 +74,9 @@ def tables(result: BenchResult) -> str:
     pairs = [trial for trial in result.trials if len(trial.timings) == 2]
     fronts = [trial for trial in result.trials if len(trial.timings) > 2]
     caption = (
-        f"{environment_line(result.environment)}; one thread, batch 1, float32, {config_line(result.config)}. Random "
-        "weights; published accuracies are second-hand (`dcd_deploy/benchmarks/published.py`). `make bench` makes "
-        "these tables."
+        f"{environment_line(result.environments[LOCAL])}; one thread, batch 1, float32, {config_line(result.config)}. "
+        "Random weights; published accuracies are second-hand (`dcd_deploy/benchmarks/published.py`). `make bench` "
+        "makes these tables."
     )
     return "\n".join([HEADER, *map(row, pairs), "", *([front(fronts), ""] if fronts else []), caption])
 

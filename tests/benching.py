@@ -9,6 +9,7 @@ import numpy as np
 
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.measure import MeasureConfig
+from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.benchmarks.results import (
     AGAINST,
     MODEL,
@@ -68,9 +69,10 @@ def timing(role, name, ms, *, network=None, seed=0, drift=0.04, load=40.0, memor
     )
 
 
-def trial(runtime, version, timings, *, threads=1, cpus=(0,), verdicts=()):
+def trial(runtime, version, timings, *, threads=1, cpus=(0,), verdicts=(), device=LOCAL):
     ours, *others = timings
     return Trial(
+        device,
         runtime,
         version,
         threads,
@@ -78,7 +80,7 @@ def trial(runtime, version, timings, *, threads=1, cpus=(0,), verdicts=()):
         cpus,
         tuple(timings),
         {other.name: ratio(ours.samples, other.samples) for other in others},
-        Machine(0.1, 0.0, 3300.0, 3290.5),
+        Machine(0.1, 0.0, 3300.0, 3290.5, 51.0, 58.5, False),
         tuple(verdicts),
     )
 
@@ -97,13 +99,14 @@ def realistic() -> BenchResult:
         trial("LiteRT", "2.3.0", _pair("resnet18_dcd_224", ".tflite", deep, (47.9, 44.1, None), 31)),
     )
     failure = Failure(
+        LOCAL,
         "deploy/resnet18_dcd_224.tflite",
         "LiteRT",
         4,
         None,
         "expected at most one thread for each of the 2 cores, found 4",
     )
-    return BenchResult(ENVIRONMENT, MeasureConfig(rounds=ROUNDS), trials, (failure,))
+    return BenchResult({LOCAL: ENVIRONMENT}, MeasureConfig(rounds=ROUNDS), trials, (failure,))
 
 
 def hostile() -> BenchResult:
@@ -114,10 +117,10 @@ def hostile() -> BenchResult:
         for i, (r, n, ms) in enumerate(zip((MODEL, STATIC, AGAINST), names, (3, 2, 2.5), strict=True))
     ]
     remark = Verdict("noise", f"a | pipe and {HOSTILE}")
-    failure = Failure(HOSTILE, CONTROL, 1, 1, f"`code` [link](https://example.org) {HOSTILE}")
-    environment = replace(ENVIRONMENT, cpu=HOSTILE, packages={HOSTILE: FORMULA})
-    found = trial(HOSTILE, "</script>", timings, verdicts=[remark])
-    return BenchResult(environment, MeasureConfig(), (found,), (failure,))
+    failure = Failure(CONTROL, HOSTILE, CONTROL, 1, 1, f"`code` [link](https://example.org) {HOSTILE}")
+    environment = replace(ENVIRONMENT, cpu=HOSTILE, packages={HOSTILE: FORMULA}, notes=(HOSTILE,))
+    found = trial(HOSTILE, "</script>", timings, verdicts=[remark], device=HOSTILE)
+    return BenchResult({HOSTILE: environment}, MeasureConfig(), (found,), (failure,))
 
 
 def _pair(stem, suffix, networks, ms, seed):

@@ -48,14 +48,16 @@ def test_a_slowdown_is_seen(result):
 @pytest.mark.parametrize(
     ("part", "values", "message"),
     [
-        ("environment", {"cpu": "another"}, "cpu"),
-        ("environment", {"packages": {"onnxruntime": "1.0"}}, "packages"),
-        ("environment", {"governor": "powersave"}, "governor"),
+        ("environments", {"cpu": "another"}, "cpu"),
+        ("environments", {"packages": {"onnxruntime": "1.0"}}, "packages"),
+        ("environments", {"governor": "powersave"}, "governor"),
         ("config", {"runs": 9}, "runs"),
     ],
 )
 def test_unequal_environments_are_refused_unless_told_otherwise(result, part, values, message):
-    other = replace(result, **{part: replace(getattr(result, part), **values)})
+    changed = getattr(result, part)
+    changed = {"local": replace(changed["local"], **values)} if part == "environments" else replace(changed, **values)
+    other = replace(result, **{part: changed})
     with pytest.raises(IncomparableError, match=rf"found different {message} .*--different-environments"):
         compare_results(result, other)
     found = compare_results(result, other, different=True)
@@ -64,7 +66,8 @@ def test_unequal_environments_are_refused_unless_told_otherwise(result, part, va
 
 
 def test_what_does_not_tell_machines_apart_is_allowed(result):
-    later = replace(result, environment=replace(result.environment, load=3.0, date="2027-01-01T00:00:00+00:00"))
+    here = replace(result.environments["local"], load=3.0, date="2027-01-01T00:00:00+00:00")
+    later = replace(result, environments={"local": here})
     assert compare_results(result, later).differences == ()
 
 
@@ -77,7 +80,7 @@ def test_nothing_in_common(result):
 def test_files(result, tmp_path):
     write_result(tmp_path / "a.json", result)
     assert commands.compare(tmp_path / "a.json", tmp_path / "a.json").changes
-    text = (tmp_path / "a.json").read_text().replace('"schema": 2', '"schema": 1')
+    text = (tmp_path / "a.json").read_text().replace('"schema": 3', '"schema": 1')
     (tmp_path / "old.json").write_text(text)
-    with pytest.raises(ResultFileError, match="version 2 of the schema, found version 1"):
+    with pytest.raises(ResultFileError, match="version 3 of the schema, found version 1"):
         commands.compare(tmp_path / "a.json", tmp_path / "old.json")

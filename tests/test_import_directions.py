@@ -34,11 +34,12 @@ ALLOWED["export"] = {
     "runtimes",
 }
 ALLOWED["benchmarks"] = {"errors", "optional", "progress", "files", "artifacts", "runtimes"}
+ALLOWED["devices"] = {*ALLOWED["benchmarks"], "benchmarks"}
 ALLOWED["contests"] = set(ALLOWED)
-ALLOWED["sweep"] = set(ALLOWED) - {"contests"}
+ALLOWED["sweep"] = set(ALLOWED) - {"contests", "devices"}
 ALLOWED["commands"] = set(ALLOWED)
 ALLOWED["reports"] = set(ALLOWED) - {"commands"}
-ALLOWED["cli_outcome"] = {"errors", "interruption", "reports", "export", "models", "benchmarks"}
+ALLOWED["cli_outcome"] = {"errors", "interruption", "reports", "export", "models", "benchmarks", "devices"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli", "interruption"}
 HEAVY = {"torch", "onnx", "onnxsim", "onnxscript", "safetensors", "litert_torch", "ai_edge_litert", "plotly"}

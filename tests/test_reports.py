@@ -112,7 +112,7 @@ def test_trials_are_told_apart(realistic):
 def test_what_could_not_be_read_is_left_out(realistic):
     assert wording.machine_line(Machine(None, None, None, 3.0)) == ""
     unknown = dict.fromkeys(("load", "governor", "clock_mhz", "memory_mb", "temperature_c"))
-    assert "None" not in wording.environment_line(replace(realistic.environment, **unknown))
+    assert "None" not in wording.environment_line(replace(realistic.environments["local"], **unknown))
     bare = replace(realistic.trials[0].timings[0], memory=None, network=None)
     lone = replace(realistic.trials[0], timings=(bare,), ratios={}, cpus=None)
     page = bench_page(replace(realistic, trials=(lone,)))

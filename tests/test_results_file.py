@@ -65,7 +65,7 @@ def test_a_result_that_cannot_be_written_leaves_the_old_one(tmp_path):
     path = tmp_path / "result.json"
     path.write_text("old")
     bad = dataclasses.replace(
-        benching.realistic(), environment=dataclasses.replace(benching.ENVIRONMENT, load=float("nan"))
+        benching.realistic(), environments={"local": dataclasses.replace(benching.ENVIRONMENT, load=float("nan"))}
     )
     with pytest.raises(ValueError, match="JSON compliant"):
         write_result(path, bad)
@@ -115,11 +115,12 @@ WRONG = [
     ("trials/0/timings/0/samples/note", "x", "expected no other fields than load_ms"),
     ("trials/0/timings", [], "'model' first"),
     ("trials/0/ratios", [], "/trials/0/ratios: expected an object, found a list"),
-    ("environment/packages/numpy", 2, "/environment/packages/numpy: expected a text"),
-    ("environment", "here", "expected an object with the fields of a Environment"),
+    ("environments/local/packages/numpy", 2, "/environments/local/packages/numpy: expected a text"),
+    ("environments/local", "here", "expected an object with the fields of a Environment"),
     ("config/runs", 6.5, "expected a whole number, found 6.5"),
 ]
 INCONSISTENT = [  # which a schema cannot say
+    ("trials/0/device", "elsewhere", "/trials/0/device: expected a name among the environments"),
     ("trials/0/ratios/stranger", {"median": 1, "low": 1, "high": 1, "confidence": 0.9, "pairs": 3}, "names of timings"),
     ("trials/0/ratios/mobilenetv2_dcd_x0.5_224-static.onnx/low", 9.0, "low ≤ median ≤ high"),
     ("trials/0/timings/0/samples/rounds", [0], "a number for each of 60 blocks"),
@@ -143,7 +144,7 @@ def test_the_schema_refuses_it_too(pointer, value, message):
     assert not VALIDATOR.is_valid(changed(pointer, value))
 
 
-@pytest.mark.parametrize("version", [1, 3, "2", None, True, REMOVED])
+@pytest.mark.parametrize("version", [2, 4, "3", None, True, REMOVED])
 def test_another_version_says_which_is_read(version, tmp_path):
     path = tmp_path / "other.json"
     path.write_text(json.dumps(changed("schema", version)))

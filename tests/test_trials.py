@@ -11,7 +11,8 @@ from onnx import TensorProto, helper
 
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
-from dcd_deploy.benchmarks.environment import core_count, core_ids
+from dcd_deploy.benchmarks.cores import core_ids
+from dcd_deploy.benchmarks.environment import core_count
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.process import ask
 from dcd_deploy.benchmarks.worker import TIME, Request
@@ -72,7 +73,7 @@ def test_a_model_beside_its_twin(onnx_file):
     assert [t.network for t in trial.timings] == ["mobilenetv2_dcd ×0.25", "mobilenetv2 ×0.25"]
     found = trial.ratios["static twin"]
     assert found.low <= found.median <= found.high
-    assert trial.runtime_version == result.environment.packages["onnxruntime"]
+    assert trial.runtime_version == result.environments["local"].packages["onnxruntime"]
     for timing in trial.timings:
         assert timing.memory.peak_mb > timing.memory.own_mb > 0
         assert timing.latency.runs >= 8

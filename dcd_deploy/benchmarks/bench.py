@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dcd_deploy.benchmarks.environment import Environment, core_ids, read_environment
+from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.measure import MeasureConfig
-from dcd_deploy.benchmarks.process import TIME_LIMIT, ask
+from dcd_deploy.benchmarks.place import Here, Place
+from dcd_deploy.benchmarks.process import TIME_LIMIT
 from dcd_deploy.benchmarks.results import AGAINST, MODEL, STATIC, BenchResult, Failure, Memory, Timing, Trial
 from dcd_deploy.benchmarks.statistics import latency, ratio
 from dcd_deploy.benchmarks.verdicts import verdicts
 from dcd_deploy.benchmarks.worker import MEMORY, TIME, Answer, Request
-from dcd_deploy.errors import BenchError, DcdDeployError, OptionError
+from dcd_deploy.errors import BenchError, DcdDeployError, DeviceError, OptionError
 from dcd_deploy.progress import Progress, silent
 
 STATIC_TWIN = "static twin"
@@ -82,55 +82,75 @@ def bench(
     config: BenchConfig | None = None,
     progress: Progress = silent,
     not_made: Iterable[Failure] = (),
+    place: Place | None = None,
 ) -> BenchResult:
-    """Measure all trials, one after the other; ``not_made`` are failures from before, which go into the result.
+    """Measure all trials, one after the other, in one place (this machine, if none is given).
+
+    ``not_made`` are failures from before, which go into the result.
 
     Raises:
         OptionError: more threads than cores, or a core that is not there.
         BenchError: a trial could not be measured; the error carries the result with all others. Where there is no
             other, the trial's own error is raised.
+        DeviceError: the same, where it was the device that failed.
     """
-    config = config or BenchConfig()
+    config, place = config or BenchConfig(), place or Here()
     for each in contests:
-        check_cores(each.threads, config.cpus)
-    environment, trials, failures, first = read_environment(), [], [], None
+        check_cores(each.threads, config.cpus, place.cores())
+    environment, trials, failures, first = place.environment(), [], [], None
     for number, each in enumerate(contests, 1):
-        place = f"{number} of {len(contests)}: " if len(contests) > 1 else ""
+        title = f"{number} of {len(contests)}: {each.title}" if len(contests) > 1 else each.title
         try:
-            trials.append(measure_trial(each, config, environment, _prefixed(progress, f"{place}{each.title}")))
+            trials.append(measure_trial(each, config, place, environment, _prefixed(progress, title)))
         except DcdDeployError as error:
             first = first or error
-            failures.append(Failure(each.contenders[0].name, each.runtime, each.threads, each.batch, str(error)))
+            failures.append(failure(place.name, each, error))
     if first is not None and not trials:
         raise first
-    result = BenchResult(environment, config.measure, tuple(trials), (*not_made, *failures))
-    if failures:
-        lost = f"{len(failures)} of {len(contests)} trials could not be measured"
-        raise BenchError(f"{lost}: {first}; the others are kept", result)
+    result = BenchResult({place.name: environment}, config.measure, tuple(trials), (*not_made, *failures))
+    if first is not None:
+        raise unfinished(first, len(failures), len(contests), result)
     return result
 
 
-def measure_trial(each: Contest, config: BenchConfig, environment: Environment, progress: Progress) -> Trial:
+def failure(device: str, each: Contest, error: DcdDeployError) -> Failure:
+    """Return what a result says of a trial that could not be measured."""
+    return Failure(device, each.contenders[0].name, each.runtime, each.threads, each.batch, str(error))
+
+
+def unfinished(first: DcdDeployError, failed: int, of: int, result: BenchResult) -> DcdDeployError:
+    """Return the error of a run in which some trials failed, with the code of the first where that was a device's."""
+    message = f"{failed} of {of} trials could not be measured: {first}; the others are kept"
+    return type(first)(message, result) if isinstance(first, DeviceError) else BenchError(message, result)
+
+
+def measure_trial(
+    each: Contest, config: BenchConfig, place: Place, environment: Environment, progress: Progress
+) -> Trial:
     """Measure one trial: the times of all models in one process, then the memory of each in its own."""
+    place.prepare([contender.path for contender in each.contenders], each.runtime, progress)
     models = {contender.name: str(contender.path) for contender in each.contenders}
     request = Request(TIME, models, each.runtime, each.threads, each.batch, config.cpus, config.measure)
     with progress("measure in turns"):
-        answer = ask(request, config.time_limit)
+        answer = place.ask(request, config.time_limit)
     memory: dict[str, Memory | None] = dict.fromkeys(models)
     if config.memory:
         with progress("measure memory"):
-            memory = {name: _memory(replace(request, models={name: path}), config) for name, path in models.items()}
+            memory = {name: _memory(place, replace(request, models={name: models[name]}), config) for name in models}
     timings = tuple(_timing(contender, answer, memory[contender.name]) for contender in each.contenders)
     others = timings[1:] if each.compared else ()
     ratios = {other.name: ratio(timings[0].samples, other.samples) for other in others}
     remarks = verdicts(timings, ratios, answer.machine, environment)
-    runtime = (each.runtime, answer.version, each.threads, answer.batch, config.cpus)
-    return Trial(*runtime, timings, ratios, answer.machine, remarks)
+    setting = (place.name, each.runtime, answer.version, each.threads, answer.batch, answer.cpus)
+    return Trial(*setting, timings, ratios, answer.machine, remarks)
 
 
-def check_cores(threads: int, cpus: tuple[int, ...] | None) -> None:
-    """Raise OptionError unless there is a core for each thread: more would wait for each other."""
-    cores = core_ids()
+def check_cores(threads: int, cpus: tuple[int, ...] | None, cores: Sequence[int] | None = None) -> None:
+    """Raise OptionError unless there is a core (of this machine's, or ``cores``) for each thread.
+
+    More threads than cores would wait for each other.
+    """
+    cores = Here().cores() if cores is None else cores
     missing = sorted(set(cpus or ()) - set(cores))
     if missing:
         raise OptionError(f"expected --cpus among {_listed(cores)}, the cores that there are, found {_listed(missing)}")
@@ -139,9 +159,9 @@ def check_cores(threads: int, cpus: tuple[int, ...] | None) -> None:
         raise OptionError(f"expected at least one thread and at most one for each of the {many} cores, found {threads}")
 
 
-def _memory(request: Request, config: BenchConfig) -> Memory | None:
-    answer = ask(replace(request, task=MEMORY), config.time_limit)
-    if math.isnan(answer.peak_mb):
+def _memory(place: Place, request: Request, config: BenchConfig) -> Memory | None:
+    answer = place.ask(replace(request, task=MEMORY), config.time_limit)
+    if answer.peak_mb is None or answer.idle_mb is None:
         return None
     return Memory(answer.peak_mb, answer.peak_mb - answer.idle_mb)
 

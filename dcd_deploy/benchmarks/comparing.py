@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.benchmarks.results import BenchResult, Timing, Trial
 from dcd_deploy.benchmarks.statistics import CONFIDENCE, RESAMPLES, SEED, Numbers, Ratio
 from dcd_deploy.errors import IncomparableError
@@ -23,6 +24,7 @@ class Change:
     turns, it has whatever the machine did between the two in it; so both ratios to the first baseline stand beside it.
     """
 
+    device: str
     name: str
     role: str
     runtime: str
@@ -59,18 +61,25 @@ def compare_results(before: BenchResult, after: BenchResult, *, different: bool 
     pairs = [(*entry, *others[_key(*entry)]) for entry in _timings(before) if _key(*entry) in others]
     if not pairs:
         raise IncomparableError(
-            "expected results with a trial in common (model, runtime, threads, batch and cores), found none"
+            "expected results with a trial in common (device, model, runtime, threads, batch and cores), found none"
         )
     return ResultComparison(tuple(_change(*pair) for pair in pairs), found)
 
 
 def differences(before: BenchResult, after: BenchResult) -> Iterator[str]:
     """Yield each setting of machine, versions and measurement that differs, with both values."""
-    for part, names in (("environment", ENVIRONMENT), ("config", CONFIG)):
-        for name in names:
-            one, other = (getattr(getattr(result, part), name) for result in (before, after))
-            if one != other:
-                yield f"{name} ({one} and {other})"
+    for device in before.environments:
+        if device in after.environments:
+            pair = (before.environments[device], after.environments[device])
+            yield from _unequal(pair, ENVIRONMENT, "" if device == LOCAL else f" of {device}")
+    yield from _unequal((before.config, after.config), CONFIG)
+
+
+def _unequal(pair: tuple[object, object], names: Iterable[str], of: str = "") -> Iterator[str]:
+    for name in names:
+        one, other = (getattr(side, name) for side in pair)
+        if one != other:
+            yield f"{name}{of} ({one} and {other})"
 
 
 def _timings(result: BenchResult) -> Iterator[tuple[Trial, Timing]]:
@@ -78,12 +87,12 @@ def _timings(result: BenchResult) -> Iterator[tuple[Trial, Timing]]:
 
 
 def _key(trial: Trial, timing: Timing) -> tuple[object, ...]:
-    return trial.timings[0].name, timing.name, trial.runtime, trial.threads, trial.batch, trial.cpus
+    return trial.device, trial.timings[0].name, timing.name, trial.runtime, trial.threads, trial.batch, trial.cpus
 
 
 def _change(trial: Trial, old: Timing, after: Trial, new: Timing) -> Change:
     blocks = [np.array([np.median(block) for block in timing.samples.blocks_ms]) for timing in (old, new)]
-    place = (old.name, old.role, trial.runtime, trial.threads, trial.batch)
+    place = (trial.device, old.name, old.role, trial.runtime, trial.threads, trial.batch)
     ratios = (_first_ratio(trial, old), _first_ratio(after, new))
     return Change(*place, old.latency.median_ms, new.latency.median_ms, _unpaired(*blocks), *ratios)
 

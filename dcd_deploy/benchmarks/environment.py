@@ -4,31 +4,43 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from dcd_deploy.benchmarks.machine import clock_mhz, read_text
+from dcd_deploy import __version__
+from dcd_deploy.benchmarks.cores import core_ids, model_name
+from dcd_deploy.benchmarks.machine import clock_mhz
+from dcd_deploy.benchmarks.reading import read_text
+from dcd_deploy.benchmarks.throttling import temperature_c
 
-PACKAGES = ("dcd-deploy", "onnxruntime", "ai-edge-litert", "tflite-runtime", "numpy")
+PACKAGES = ("onnxruntime", "ai-edge-litert", "tflite-runtime", "numpy")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-ZONES = Path("/sys/class/thermal")
-FEATURES = ("avx2", "avx512f", "avx512_vnni", "amx_tile", "asimd", "asimddp", "i8mm", "sve")
+BOARD = Path("/proc/device-tree/model")
+FEATURES = (
+    *("avx2", "avx512f", "avx512_vnni", "amx_tile"),
+    *("neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme"),
+)
+
+
+EMULATED = "run by an emulator: these times say nothing about any device"
 
 
 @dataclass(frozen=True)
 class Environment:
     """Where and when, as the measurement began; None where it cannot be read.
 
-    ``load`` is the one-minute load average, ``governor`` the rule by which Linux sets the clock.
+    ``load`` is the one-minute load average, ``governor`` the rule by which Linux sets the clock; ``python`` is None
+    where no Python measured. ``notes`` say, each in a line, what the numbers from there are not.
     """
 
     cpu: str
     features: tuple[str, ...]
     cores: int
     system: str
-    python: str
+    python: str | None
     packages: dict[str, str]
     load: float | None
     date: str
@@ -36,6 +48,7 @@ class Environment:
     clock_mhz: float | None = None
     memory_mb: int | None = None
     temperature_c: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_environment() -> Environment:
@@ -43,24 +56,20 @@ def read_environment() -> Environment:
     info = _cpuinfo()
     flags = set((info.get("flags") or info.get("Features") or "").split())
     return Environment(
-        cpu=info.get("model name") or platform.processor() or platform.machine(),
+        cpu=", ".join(filter(None, [read_text(BOARD), model_name(info)])) or platform.processor() or platform.machine(),
         features=tuple(feature for feature in FEATURES if feature in flags),
         cores=core_count(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
-        packages={name: found for name in PACKAGES if (found := _version(name))},
+        packages={"dcd-deploy": __version__} | {name: found for name in PACKAGES if (found := _version(name))},
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         governor=read_text(GOVERNOR) or None,
         clock_mhz=clock_mhz(),
         memory_mb=_memory_mb(),
-        temperature_c=_temperature_c(),
+        temperature_c=temperature_c(),
+        notes=(EMULATED,) if _is_emulated() else (),
     )
-
-
-def core_ids() -> list[int]:
-    """Return the numbers of the cores that this process may use."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def core_count() -> int:
@@ -80,10 +89,11 @@ def _memory_mb() -> int | None:
     return int(line[1]) // 1024 if len(line) == 3 and line[0] == "MemTotal:" else None
 
 
-def _temperature_c() -> float | None:
-    """Return the temperature of the hottest zone."""
-    texts = [read_text(zone) for zone in ZONES.glob("thermal_zone*/temp")]
-    return max((int(text) / 1000 for text in texts if text.isdigit()), default=None)
+def _is_emulated() -> bool:
+    """Whether an emulator of user programs runs this one; it shows itself as this, and its own file to the kernel."""
+    with suppress(OSError):
+        return Path("/proc/thread-self/exe").readlink().name.startswith("qemu-")
+    return False
 
 
 def _version(package: str) -> str | None:

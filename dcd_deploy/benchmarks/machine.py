@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from dcd_deploy.benchmarks.reading import read_text
+from dcd_deploy.benchmarks.throttling import Throttling, temperature_c
 
 BUSY = (0, 1, 2, 5, 6)  # user, nice, system, irq, softirq; the columns of /proc/stat
 STOLEN = 7
@@ -15,25 +18,29 @@ STOLEN = 7
 
 @dataclass(frozen=True)
 class Machine:
-    """During a trial: cores kept busy by other processes, cores the host took away, the clock before and after.
+    """During a trial: cores kept busy by other processes, cores the host took away, clock and temperature around it.
 
-    None where it cannot be read.
+    ``throttled`` says whether it slowed itself down to stay cool. None where it cannot be read.
     """
 
     others_busy_cores: float | None = None
     stolen_cores: float | None = None
     clock_mhz_before: float | None = None
     clock_mhz_after: float | None = None
+    temperature_c_before: float | None = None
+    temperature_c_after: float | None = None
+    throttled: bool | None = None
 
 
 @contextmanager
 def watched() -> Iterator[list[Machine]]:
     """Watch the machine during a block; the list holds one ``Machine`` after it."""
     found: list[Machine] = []
-    clock, before = clock_mhz(), _Reading.now()
+    clock, warm, throttling, before = clock_mhz(), temperature_c(), Throttling.now(), _Reading.now()
     yield found
     after, later = _Reading.now(), clock_mhz()
-    found.append(Machine(*before.until(after), clock, later))
+    throttled = throttling.until(Throttling.now())
+    found.append(Machine(*before.until(after), clock, later, warm, temperature_c(), throttled))
 
 
 def clock_mhz() -> float | None:
@@ -77,10 +84,3 @@ class _Reading:
         assert later.stolen is not None
         others = (later.busy - self.busy) - (later.own - self.own)
         return max(0.0, others / seconds), max(0.0, (later.stolen - self.stolen) / seconds)
-
-
-def read_text(path: str | Path) -> str:
-    """Return what one of the kernel's files says, or nothing where there is no such file."""
-    with suppress(OSError):
-        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
-    return ""

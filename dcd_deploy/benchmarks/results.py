@@ -1,8 +1,8 @@
 """What a benchmark found, raw samples included, and its file: one JSON document of a versioned schema.
 
-A ``BenchResult`` has a ``Trial`` for each model × runtime × threads × batch; in a trial the model and all that it is
-compared with were measured in turns in one process. A trial that could not be measured is a ``Failure``; the others are
-kept.
+A ``BenchResult`` has a ``Trial`` for each device × model × runtime × threads × batch; in a trial the model and all that
+it is compared with were measured in turns in one process. A trial that could not be measured is a ``Failure``; the
+others are kept.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dcd_deploy.benchmarks.machine import Machine
 from dcd_deploy.benchmarks.measure import MeasureConfig, Samples
 from dcd_deploy.benchmarks.statistics import Latency, Ratio
 
-SCHEMA = 2
+SCHEMA = 3
 KIND = "dcd-deploy bench"
 MODEL, STATIC, AGAINST = "model", "static", "against"  # the roles within a trial
 
@@ -54,8 +54,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Trial:
-    """One model, ``timings[0]``, and what it is compared with; ``ratios`` goes by the names of the other timings."""
+    """One model, ``timings[0]``, and what it is compared with; ``ratios`` goes by the names of the other timings.
 
+    ``device`` is a key of the result's ``environments``.
+    """
+
+    device: str
     runtime: str
     runtime_version: str
     threads: int
@@ -71,6 +75,7 @@ class Trial:
 class Failure:
     """A trial without a result, and why."""
 
+    device: str
     name: str
     runtime: str
     threads: int
@@ -80,9 +85,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """One run of the benchmark."""
+    """One run of the benchmark; ``environments`` are those of the devices that were reached, by their names."""
 
-    environment: Environment
+    environments: dict[str, Environment]
     config: MeasureConfig
     trials: tuple[Trial, ...]
     failures: tuple[Failure, ...] = ()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dcd_deploy.benchmarks.decoding import MisfitError, Words, decode
+from dcd_deploy.benchmarks.measure import Samples
 from dcd_deploy.benchmarks.results import AGAINST, KIND, MODEL, SCHEMA, STATIC, BenchResult, Timing, Trial
 from dcd_deploy.benchmarks.statistics import Ratio
 from dcd_deploy.errors import ResultFileError
@@ -50,7 +52,7 @@ def read_result(path: str | os.PathLike[str]) -> BenchResult:
     try:
         result = decode(BenchResult, document)
         for i, trial in enumerate(result.trials):
-            _check_trial(trial, f"/trials/{i}")
+            _check_trial(trial, result.environments, f"/trials/{i}")
     except MisfitError as error:
         raise _error(path, f"at {error}", HINT) from error
     return result
@@ -85,8 +87,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _check_trial(trial: Trial, place: str) -> None:
+def _check_trial(trial: Trial, devices: Collection[str], place: str) -> None:
     """Raise MisfitError unless the parts of a trial agree with each other, as every report takes for granted."""
+    if trial.device not in devices:
+        raise MisfitError(f"{place}/device", "a name among the environments", trial.device)
     roles, names = [t.role for t in trial.timings], [t.name for t in trial.timings]
     if roles[:1] != [MODEL] or not set(roles[1:]) <= {STATIC, AGAINST}:
         raise MisfitError(
@@ -110,20 +114,22 @@ def _check_ratio(ratio: Ratio, place: str) -> None:
 
 
 def _check_timing(timing: Timing, place: str) -> None:
-    s = timing.samples
-    times = (*s.load_ms, *s.first_ms, *s.warmup_ms, *(ms for block in s.blocks_ms for ms in block))
-    if min(times, default=0) < 0:
-        raise MisfitError(f"{place}/samples", "times of at least zero", min(times))
-    if not s.blocks_ms or any(not block or min(block) <= 0 for block in s.blocks_ms):
-        raise MisfitError(
-            f"{place}/samples/blocks_ms", "runs of more than zero milliseconds", Words("an empty block or 0")
-        )
-    if len(s.rounds) != len(s.blocks_ms):
-        raise MisfitError(
-            f"{place}/samples/rounds", f"a number for each of {len(s.blocks_ms)} blocks", Words(f"{len(s.rounds)}")
-        )
+    check_samples(timing.samples, f"{place}/samples")
     if timing.latency.median_ms <= 0:
         raise MisfitError(f"{place}/latency/median_ms", "more than zero", timing.latency.median_ms)
+
+
+def check_samples(s: Samples, place: str) -> None:
+    """Raise MisfitError unless raw samples are times, block by block, as every report takes for granted."""
+    times = (*s.load_ms, *s.first_ms, *s.warmup_ms, *(ms for block in s.blocks_ms for ms in block))
+    if min(times, default=0) < 0:
+        raise MisfitError(place, "times of at least zero", min(times))
+    if not s.blocks_ms or any(not block or min(block) <= 0 for block in s.blocks_ms):
+        raise MisfitError(f"{place}/blocks_ms", "runs of more than zero milliseconds", Words("an empty block or 0"))
+    if len(s.rounds) != len(s.blocks_ms):
+        raise MisfitError(
+            f"{place}/rounds", f"a number for each of {len(s.blocks_ms)} blocks", Words(f"{len(s.rounds)}")
+        )
 
 
 def _error(path: Path, what: str, hint: str) -> ResultFileError:

@@ -12,6 +12,7 @@ from dcd_deploy.benchmarks.results import Timing, Verdict
 from dcd_deploy.benchmarks.statistics import Ratio
 
 DRIFT, SPREAD, FEW_RUNS, CLOCK, LOAD, UNSURE = "drift", "spread", "few-runs", "clock", "load", "unsure"
+THROTTLED, PLACE = "throttled", "place"
 KINDS = {
     DRIFT: "a model became slower or faster while it was measured",
     SPREAD: "single runs differ much from each other",
@@ -19,6 +20,8 @@ KINDS = {
     CLOCK: "the processor's clock is not fixed",
     LOAD: "other processes, or other guests of the host, used the cores meanwhile",
     UNSURE: "the interval of the ratio is wide",
+    THROTTLED: "the device slowed itself down to stay cool",
+    PLACE: "where it was measured is not where an app would run: an emulator, an experimental bundle",
 }
 MOST_DRIFT, MOST_SPREAD, MOST_WIDTH = 0.05, 0.025, 0.05
 FEWEST_RUNS, FEWEST_BLOCKS = 100, 20
@@ -32,7 +35,8 @@ def verdicts(
 ) -> tuple[Verdict, ...]:
     """Return all remarks on one trial."""
     on_models = (*_on_drift(timings), *_on_spread(timings), *_on_count(timings))
-    return (*on_models, *_on_ratios(ratios), *_on_clock(machine, environment), *_on_load(machine))
+    on_machine = (*_on_throttling(machine), *_on_clock(machine, environment), *_on_load(machine))
+    return (*(Verdict(PLACE, note) for note in environment.notes), *on_models, *_on_ratios(ratios), *on_machine)
 
 
 def _on_drift(timings: Sequence[Timing]) -> Iterator[Verdict]:
@@ -78,6 +82,13 @@ def _on_ratios(ratios: Mapping[str, Ratio]) -> Iterator[Verdict]:
     if bad:
         worst = max(bad, key=lambda name: bad[name])
         yield Verdict(UNSURE, f"the ratio over {worst} is known to ±{bad[worst] / 2:.1%} only{_too(bad)}")
+
+
+def _on_throttling(machine: Machine) -> Iterator[Verdict]:
+    if machine.throttled:
+        warm, hot = machine.temperature_c_before, machine.temperature_c_after
+        how = "" if warm is None or hot is None else f", at {warm:.0f} °C before and {hot:.0f} °C after"
+        yield Verdict(THROTTLED, f"the device slowed itself down to stay cool{how}; its milliseconds are not its best")
 
 
 def _on_clock(machine: Machine, environment: Environment) -> Iterator[Verdict]:

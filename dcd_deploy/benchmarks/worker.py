@@ -4,6 +4,8 @@
 
 Runtimes can clash in one process, crash it, or hang; so each trial has one of its own. What a runtime itself prints
 goes to standard error.
+
+On a device ``devices.runner`` calls this; so this module and all that it imports run on Python 3.9.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import numpy as np
 from dcd_deploy.artifacts import ModelCard
 from dcd_deploy.benchmarks.machine import Machine, watched
 from dcd_deploy.benchmarks.measure import MeasureConfig, Run, Samples, measure_in_turns
+from dcd_deploy.benchmarks.reading import read_text
 from dcd_deploy.errors import DcdDeployError, OptionError
 from dcd_deploy.files import sha256
 from dcd_deploy.runtimes.litert import is_channels_last
@@ -49,7 +52,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What was measured: samples by the models' names, and what the machine did; or megabytes."""
+    """What was measured: samples by the models' names, and what the machine did; or megabytes.
+
+    ``cpus`` are the cores that were kept to, or None for any.
+    """
 
     runtime: str
     version: str
@@ -58,20 +64,28 @@ class Answer:
     hashes: dict[str, str]
     samples: dict[str, Samples]
     machine: Machine
-    idle_mb: float = 0.0
-    peak_mb: float = 0.0
+    cpus: tuple[int, ...] | None = None
+    idle_mb: float | None = None
+    peak_mb: float | None = None
 
 
 def main() -> None:
     """Answer the request on standard input."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    try:
-        content: dict[str, Any] = {"answer": asdict(work(_request(json.load(sys.stdin))))}
-    except DcdDeployError as error:
-        content = {"error": {"kind": type(error).__name__, "message": str(error)}}
     with answers:
-        json.dump(content, answers)
+        json.dump(respond(json.load(sys.stdin)), answers)
+
+
+def respond(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer to a request, or the error that it ended in, both as they go over the line."""
+    # onnxruntime would send reports of its use, from threads of its own in the middle of what is measured, and leave
+    # files for them in the user's home folder.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        return {"answer": asdict(work(_request(content)))}
+    except DcdDeployError as error:
+        return {"error": {"kind": type(error).__name__, "message": str(error)}}
 
 
 def work(request: Request) -> Answer:
@@ -96,7 +110,7 @@ def work(request: Request) -> Answer:
     del opened, first  # each round opens them anew
     with watched() as machine:
         samples = measure_in_turns({name: partial(_ready, request, name) for name in request.models}, request.config)
-    return Answer(request.runtime, version, batch, networks, hashes, samples, machine[0])
+    return Answer(request.runtime, version, batch, networks, hashes, samples, machine[0], request.cpus)
 
 
 def _memory(request: Request) -> Answer:
@@ -109,15 +123,15 @@ def _memory(request: Request) -> Answer:
     for _ in range(MEMORY_RUNS):
         run()
     version, batch = model.session.version, input_shape(model, request.batch)[0]
-    return Answer(request.runtime, version, batch, {}, {}, {}, Machine(), idle, peak_mb())
+    return Answer(request.runtime, version, batch, {}, {}, {}, Machine(), request.cpus, idle, peak_mb())
 
 
-def peak_mb() -> float:
-    """Return the peak resident memory of this process, in megabytes of 10⁶ bytes."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+def peak_mb() -> float | None:
+    """Return the peak resident memory of this process, in megabytes of 10⁶ bytes, or None where nothing tells."""
+    for line in read_text("/proc/self/status").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6
-    return float("nan")
+    return None
 
 
 def input_shape(model: Model, batch: int | None) -> tuple[int, ...]:
@@ -156,7 +170,7 @@ def _network(card: ModelCard | None) -> str | None:
     if card is None:
         return None
     arch, width = str(card.spec.get("arch")), card.spec.get("width_mult")
-    return f"{arch} ×{width:g}" if arch.startswith("mobilenetv2") and isinstance(width, int | float) else arch
+    return f"{arch} ×{width:g}" if arch.startswith("mobilenetv2") and isinstance(width, (int, float)) else arch
 
 
 def _request(content: dict[str, Any]) -> Request:

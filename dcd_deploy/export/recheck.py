@@ -22,9 +22,10 @@ def verify_against_checkpoint(
     ema: bool = False,
     tolerance: float | None = None,
     samples: Path | None = None,
+    stage: str = "model file",
     progress: Progress = silent,
 ) -> VerificationReport:
-    """Compare an opened model with the network that the checkpoint file holds.
+    """Compare an opened model with the network that the checkpoint file holds; ``stage`` is what reports call it.
 
     Without a ``tolerance`` it is the file's own, but never more than ``FLOAT32_TOLERANCE``: the file is what is on
     trial.
@@ -46,7 +47,7 @@ def verify_against_checkpoint(
         with progress("reference outputs in float64"):
             checked = reference_for(network, config)
         with progress("verify the model"):
-            found = compare("model file", model.session.run, checked.reference, config.tolerance, config.batch)
+            found = compare(stage, model.session.run, checked.reference, config.tolerance, config.batch)
         return checked.report.with_comparisons(*found)
     except VerificationError as error:
         message = f"{_other_checkpoint(card, loaded)}{error}{_other_copy(loaded, ema=ema)}"

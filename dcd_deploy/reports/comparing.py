@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from dcd_deploy.benchmarks.comparing import Change, ResultComparison
+from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.benchmarks.statistics import Ratio
 from dcd_deploy.reports import numbers
 from dcd_deploy.reports.terminal import line, show_table
@@ -14,7 +15,9 @@ COLUMNS = ("", "runtime", "threads", "batch", "before", "after", "after / before
 
 def show_comparison(screen: Console, comparison: ResultComparison) -> None:
     """Print each model's times before and after, and its ratios to the baseline, which no drift can move."""
-    show_table(screen, "", COLUMNS, map(_row, comparison.changes), left=2)
+    device = any(change.device != LOCAL for change in comparison.changes)
+    rows = ((change.device,) * device + _row(change) for change in comparison.changes)
+    show_table(screen, "", ("device",) * device + COLUMNS, rows, left=2 + device)
     line(screen, "Times of two runs have the machine's mood in them; the ratios, measured in turns, do not.")
     for difference in comparison.differences:
         line(screen, f"! the results differ in {difference}")

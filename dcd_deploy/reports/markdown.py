@@ -21,13 +21,14 @@ def bench_markdown(result: BenchResult) -> str:
     if result.failures:
         parts += ["## Not measured", *(f"* {text(wording.failure_line(failure))}" for failure in result.failures)]
     parts += ["## How it was measured", f"Measured {text(wording.config_line(result.config))}."]
-    parts.append(text(wording.environment_line(result.environment)))
+    parts += map(text, wording.environment_lines(result))
     return "\n\n".join(parts) + "\n"
 
 
 def summary_table(result: BenchResult) -> str:
     """Return one table with a row for each trial."""
-    return table(wording.SUMMARY_COLUMNS, map(wording.summary_cells, result.trials), left=2)
+    columns = wording.summary_columns(result)
+    return table(columns, wording.summary_rows(result), left=columns.index("threads"))
 
 
 def table(columns: Sequence[str], rows: Iterable[Iterable[str]], *, left: int = 1) -> str:

@@ -8,6 +8,7 @@ from statistics import median
 from dcd_deploy.benchmarks.published import published
 from dcd_deploy.benchmarks.results import BenchResult, Timing, Trial
 from dcd_deploy.reports import numbers, wording
+from dcd_deploy.reports.across import across_devices
 from dcd_deploy.reports.markup import Markup, element, escape, join
 
 TEXT_COLUMNS = 2  # of a table of wording.TIMING_COLUMNS
@@ -32,8 +33,10 @@ def lead(result: BenchResult) -> Markup:
         remarks.append(element("li", f"{few} not measured: ", element("a", "see why", href="#failures"), "."))
     if remarks:
         parts.append(element("ul", *remarks, class_="remarks"))
-    where = f"{result.environment.cpu} · {result.environment.system} · {result.environment.date}"
-    return join([*parts, element("p", where, class_="muted")])
+    named = bool(wording.devices(result))
+    for name, e in result.environments.items():
+        parts.append(element("p", f"{name}: " * named + f"{e.cpu} · {e.system} · {e.date}", class_="muted"))
+    return join(parts)
 
 
 def _one_trial(trial: Trial) -> str:
@@ -76,6 +79,19 @@ def trial_numbers(trial: Trial) -> Markup:
         less = f"twin {wording.megabytes(twin.memory.peak_mb)}" if twin and twin.memory else ""
         cells.append(_number("Peak memory", wording.megabytes(t.memory.peak_mb), less))
     return element("dl", *cells, class_="numbers")
+
+
+def across(result: BenchResult) -> Markup:
+    """Return the table of models against devices, where there are several devices."""
+    if len(wording.devices(result)) < 2:
+        return Markup("")
+    columns, rows = across_devices(result)
+    heads = [_cell("th", text, i, scope="col") for i, text in enumerate(columns)]
+    body = [element("tr", *(_cell("td", text, i) for i, text in enumerate(row))) for row in rows]
+    made = element("table", element("thead", element("tr", *heads)), element("tbody", *body))
+    said = "The median of a run, and how many times as long as its static twin the model takes, with the interval."
+    around = element("div", made, class_="scroll", role="region", tabindex="0", aria_label="Models and devices")
+    return section("Models and devices", element("p", said), element("div", around, class_="card"))
 
 
 def remarks(trial: Trial) -> Markup:
@@ -138,7 +154,9 @@ def method(result: BenchResult, command: str | None) -> Markup:
     ]
     rows += [("Settings", element("code", config))]
     rows += [("Command", element("code", command))] if command else []
-    rows += [(name, escape(text)) for name, text in wording.environment_rows(result.environment)]
+    for device, environment in result.environments.items():
+        rows += [("Device", escape(device))] if wording.devices(result) else []
+        rows += [(name, escape(text)) for name, text in wording.environment_rows(environment)]
     pairs = [part for name, content in rows for part in (element("dt", name), element("dd", content))]
     return section("How it was measured", element("div", element("dl", *pairs, class_="facts"), class_="card"))
 
@@ -149,7 +167,7 @@ def sources(result: BenchResult) -> str:
     quoted = "; ".join(dict.fromkeys(found.source for found in known if found))
     return (
         f"Accuracy: ImageNet top-1 at 224×224, quoted from {quoted}. It is that of the released weights; the accuracy "
-        "of the files measured here was not measured. Time: the median on this machine."
+        "of the files measured here was not measured. Time: the median as measured here."
     )
 
 

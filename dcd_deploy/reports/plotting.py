@@ -69,10 +69,11 @@ def bar(places: Sequence[int], values: Sequence[float], part: str, tint: str, wi
 
 
 def apart(result: BenchResult, trial: Trial) -> list[str]:
-    """Return what sets a trial apart from the others: the runtime always, threads and batch where they differ."""
+    """Return what sets a trial apart from the others: its runtime; device, threads and batch where they differ."""
     parts = wording.trial_parts(trial, version=False)
     differ = [True, *(len({wording.trial_parts(t, version=False)[i] for t in result.trials}) > 1 for i in (1, 2))]
-    return [part for part, shown in zip(parts, differ, strict=True) if shown]
+    device = [trial.device] if len({t.device for t in result.trials}) > 1 else []
+    return device + [part for part, shown in zip(parts, differ, strict=True) if shown]
 
 
 def over(timing: Timing) -> str:

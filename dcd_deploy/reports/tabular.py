@@ -18,6 +18,7 @@ Cell = str | int | float | None
 
 COLUMNS = {
     "trial": "the trial's number, from 0",
+    "device": "where it was measured; local: this machine",
     "runtime": "the runtime's name",
     "runtime_version": "its version",
     "threads": "threads of the runtime",
@@ -48,6 +49,7 @@ COLUMNS = {
 }
 RAW_COLUMNS = {
     "trial": "the trial's number, from 0",
+    "device": "where it was measured; local: this machine",
     "runtime": "the runtime's name",
     "threads": "threads of the runtime",
     "batch": "pictures in one run",
@@ -75,7 +77,7 @@ def _rows(result: BenchResult) -> Iterator[Sequence[Cell]]:
 
 def _trial_cells(trial: Trial) -> list[Cell]:
     cpus = " ".join(map(str, trial.cpus)) if trial.cpus else None
-    return [trial.runtime, trial.runtime_version, trial.threads, trial.batch, cpus]
+    return [trial.device, trial.runtime, trial.runtime_version, trial.threads, trial.batch, cpus]
 
 
 def _timing_cells(t: Timing) -> list[Cell]:
@@ -95,7 +97,7 @@ def _ratio_cells(trial: Trial, timing: Timing) -> list[Cell]:
 def _raw_rows(result: BenchResult) -> Iterator[Sequence[Cell]]:
     for number, trial in enumerate(result.trials):
         for t in trial.timings:
-            known: list[Cell] = [number, trial.runtime, trial.threads, trial.batch, t.role, t.name]
+            known: list[Cell] = [number, trial.device, trial.runtime, trial.threads, trial.batch, t.role, t.name]
             for block, (times, in_round) in enumerate(zip(t.samples.blocks_ms, t.samples.rounds, strict=True)):
                 yield from ([*known, in_round, block, run, ms] for run, ms in enumerate(times))
 

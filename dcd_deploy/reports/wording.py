@@ -8,6 +8,7 @@ from statistics import median
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.machine import Machine
 from dcd_deploy.benchmarks.measure import MeasureConfig
+from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.benchmarks.published import title
 from dcd_deploy.benchmarks.results import MODEL, STATIC, BenchResult, Failure, Timing, Trial
 from dcd_deploy.benchmarks.statistics import Ratio
@@ -15,6 +16,7 @@ from dcd_deploy.reports import numbers
 
 ROLES = {MODEL: "model", STATIC: "static twin"}  # the third, "against", is called as it is
 TIMING_COLUMNS = ("", "name", "load", "first", "median", "p90", "p99", "MAD", "min", "runs", "memory")
+DEVICE = "device"
 SUMMARY_COLUMNS = ("model", "runtime", "threads", "batch", "median", "over the static twin")
 NONE = "–"
 
@@ -31,13 +33,21 @@ def trial_name(result: BenchResult, trial: Trial) -> str:
     return name if len(alike) == 1 else trial.timings[0].name
 
 
-def _setting(trial: Trial) -> tuple[str, int, int]:
-    return trial.runtime, trial.threads, trial.batch
+def _setting(trial: Trial) -> tuple[str, str, int, int]:
+    return trial.device, trial.runtime, trial.threads, trial.batch
+
+
+def devices(result: BenchResult) -> list[str]:
+    """Return the devices of a result, in its order; none where there is nothing but this machine."""
+    named = [*(trial.device for trial in result.trials), *(failure.device for failure in result.failures)]
+    found = dict.fromkeys([*result.environments, *named])
+    return [] if set(found) <= {LOCAL} else list(found)
 
 
 def trial_title(trial: Trial) -> str:
-    """Return "onnxruntime 1.32.0, 1 thread, batch 1, on CPU 0"."""
-    return ", ".join(trial_parts(trial, version=True))
+    """Return "ssh://pi@board, onnxruntime 1.32.0, 1 thread, batch 1, on CPU 0"; this machine is not named."""
+    device = [] if trial.device == LOCAL else [trial.device]
+    return ", ".join([*device, *trial_parts(trial, version=True)])
 
 
 def table_title(trial: Trial) -> str:
@@ -96,8 +106,18 @@ def timing_cells(timing: Timing) -> tuple[str, ...]:
     )
 
 
-def summary_cells(trial: Trial) -> tuple[str, ...]:
-    """Return the row of SUMMARY_COLUMNS."""
+def summary_columns(result: BenchResult) -> tuple[str, ...]:
+    """Return SUMMARY_COLUMNS, with the device before them where there is more than this machine."""
+    return (DEVICE, *SUMMARY_COLUMNS) if devices(result) else SUMMARY_COLUMNS
+
+
+def summary_rows(result: BenchResult) -> list[tuple[str, ...]]:
+    """Return a row of ``summary_columns`` for each trial."""
+    device = bool(devices(result))
+    return [((trial.device,) if device else ()) + _summary_cells(trial) for trial in result.trials]
+
+
+def _summary_cells(trial: Trial) -> tuple[str, ...]:
     timing, twin = trial.timings[0], static_twin(trial)
     ratio = f"{twin[1].median:.3f} ({span(twin[1])})" if twin else NONE
     latency = numbers.milliseconds(timing.latency.median_ms)
@@ -113,13 +133,24 @@ def machine_line(machine: Machine) -> str:
         parts.append(f"the hypervisor took {machine.stolen_cores:.2f} cores")
     if machine.clock_mhz_before is not None and machine.clock_mhz_after is not None:
         parts.append(f"clock {machine.clock_mhz_before:.0f} MHz before, {machine.clock_mhz_after:.0f} MHz after")
+    if machine.temperature_c_before is not None and machine.temperature_c_after is not None:
+        parts.append(f"{machine.temperature_c_before:.0f} °C before, {machine.temperature_c_after:.0f} °C after")
+    if machine.throttled is not None:
+        parts.append("slowed down to stay cool" if machine.throttled else "not slowed down to stay cool")
     return ", ".join(parts)
 
 
 def failure_line(failure: Failure) -> str:
     """Return what could not be measured, and why."""
     batch = "" if failure.batch is None else f", batch {failure.batch}"
-    return f"{failure.name} on {failure.runtime}, {_threads(failure.threads)}{batch}: {failure.reason}"
+    device = "" if failure.device == LOCAL else f" on {failure.device}"
+    return f"{failure.name} on {failure.runtime}, {_threads(failure.threads)}{batch}{device}: {failure.reason}"
+
+
+def environment_lines(result: BenchResult) -> list[str]:
+    """Return a line for each device, which begins with its name where there is more than this machine."""
+    named = bool(devices(result))
+    return [f"{name}: " * named + environment_line(found) for name, found in result.environments.items()]
 
 
 def environment_line(e: Environment) -> str:
@@ -144,8 +175,9 @@ def environment_rows(e: Environment) -> list[tuple[str, str]]:
     return [
         *rows,
         ("System", e.system),
-        ("Software", ", ".join(filter(None, [f"Python {e.python}", packages]))),
+        ("Software", ", ".join(filter(None, [f"Python {e.python}" if e.python else "", packages]))),
         ("Date", e.date),
+        *(("Note", note) for note in e.notes),
     ]
 
 
@@ -167,9 +199,16 @@ def headline(result: BenchResult) -> str:
     ratios = [twin[1] for trial in result.trials if (twin := static_twin(trial))]
     if not ratios:
         times = [numbers.milliseconds(trial.timings[0].latency.median_ms) for trial in result.trials]
-        return f"{who} take{'s' * one} {times[0] if len(times) == 1 else 'the times below'} on this machine"
+        return f"{who} take{'s' * one} {times[0] if len(times) == 1 else 'the times below'} on {_where(result)}"
     theirs = "its static twin" if one else "their static twins"
-    return f"{who} take{'s' * one} {_times_as_long(ratios)} {theirs} on this machine"
+    return f"{who} take{'s' * one} {_times_as_long(ratios)} {theirs} on {_where(result)}"
+
+
+def _where(result: BenchResult) -> str:
+    places = list(dict.fromkeys(trial.device for trial in result.trials))
+    if len(places) > 1:
+        return f"{len(places)} devices"
+    return "this machine" if places[0] == LOCAL else places[0]
 
 
 def _times_as_long(ratios: Sequence[Ratio]) -> str:

@@ -1,0 +1,1 @@
+"""Devices to measure on: this machine, boards over ssh, phones over adb, emulated ARM cores."""

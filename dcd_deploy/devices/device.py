@@ -1,0 +1,58 @@
+"""What every device offers: say what it is, and measure there; and what is known of it.
+
+with open_device(parse_device("ssh://pi@board")) as device:
+    facts = device.describe()
+    bench(contests, place=device)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from dcd_deploy.benchmarks.cores import CoreKind
+from dcd_deploy.benchmarks.environment import Environment
+from dcd_deploy.benchmarks.place import Place
+from dcd_deploy.progress import Progress
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What is known of a device. ``cores`` has the fast kind first; ``free_mb`` is the space where models go.
+
+    Versions of Python and the runtimes that were found are in ``environment``; ``notes`` say, each in a line, what a
+    user should know ("no thermal zone can be read", "experimental: …").
+    """
+
+    name: str
+    environment: Environment
+    cores: tuple[CoreKind, ...] = ()
+    free_mb: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Device(Place, Protocol):
+    """A place that has to be reached first, and is let go of. Opening it connects; a failure is a DeviceError."""
+
+    def describe(self) -> DeviceFacts:
+        """Return what it is."""
+
+    def setup(self, progress: Progress) -> None:
+        """Install there what measuring needs, where that can be done.
+
+        Raises:
+            DeviceError: it cannot be done, or there is nothing to be installed on such a device.
+        """
+
+    def clean(self) -> None:
+        """Remove from the device all that this program ever left there."""
+
+    def close(self) -> None:
+        """Let go of it; a measurement that is under way there ends. May be called from any thread, and twice."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

@@ -1,0 +1,57 @@
+"""Things that are made once and kept in the user's cache folder: a folder or file each, whole or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from dcd_deploy.errors import OutputError
+from dcd_deploy.files import PREFIX
+
+
+def cache_folder() -> Path:
+    """Return the folder that keeps what emulation needs."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "dcd-deploy" / "arm64"
+
+
+def key_of(*parts: object) -> str:
+    """Return a short name for what is made from ``parts``: other parts, another name."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def made_once(target: Path, make: Callable[[Path], None]) -> Path:
+    """Return ``target``, after ``make`` made it at the path that it is given, unless it is there already.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if target.exists():
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=PREFIX, dir=target.parent))
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    try:
+        make(stage / target.name)
+        with suppress(FileExistsError):  # somebody else made it at the same time
+            (stage / target.name).rename(target)
+    except OSError as error:
+        if not target.exists():
+            raise _unwritable(target, error) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    return target
+
+
+def _unwritable(target: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"expected to write '{target}', but: {error.strerror or error}; make room there, or set XDG_CACHE_HOME to a "
+        "folder that has it"
+    )

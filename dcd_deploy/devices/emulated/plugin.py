@@ -1,0 +1,99 @@
+"""The counting plugin: compiled on the spot, told which caches to model, and what it wrote read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from dcd_deploy.devices.emulated.cores import Core
+from dcd_deploy.devices.emulated.made_once import cache_folder, key_of, made_once
+from dcd_deploy.devices.emulated.programs import check_counts, check_programs, qemu_version, run_program
+from dcd_deploy.errors import DeviceAnswerError
+
+SOURCES = ("armcount.c", "a64.h", "cache.h", "qemu.h")
+FLAGS = ("-O2", "-shared", "-fPIC", "-fvisibility=hidden")
+LINE_BYTES = 64
+MARK = 125  # the number of the system call sched_get_priority_max, which inside.py makes before each run
+TICK = 113  # clock_gettime, which a runtime's profiler makes before and after each node
+RUN, NODE = "run", "tick"
+NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a core does in one run.
+
+    Misses of L1 are lines that came from L2 or beyond, misses of L2 lines that came from beyond; ``lines_written_back``
+    left L2. All three are of the modelled cache.
+    """
+
+    instructions: int
+    fmla: int
+    dot: int
+    mmla: int
+    bytes_loaded: int
+    bytes_stored: int
+    l1_misses: int
+    l2_misses: int
+    lines_written_back: int
+
+    @property
+    def traffic_bytes(self) -> int:
+        """What crosses the border of L2 outwards: lines that come in and lines that are written back."""
+        return LINE_BYTES * (self.l2_misses + self.lines_written_back)
+
+
+COLUMNS = tuple(field.name for field in fields(Counts))
+
+
+def compiled_plugin() -> Path:
+    """Return the plugin's library, compiled if it is not there.
+
+    Raises:
+        DeviceLackError: QEMU is of a version that it does not fit, or there is no compiler.
+    """
+    check_counts(qemu_version())
+    folder = Path(__file__).parent
+    texts = [(folder / name).read_bytes() for name in SOURCES]
+    target = cache_folder() / f"armcount-{key_of(texts, FLAGS)}.so"
+
+    def compile_it(path: Path) -> None:
+        check_programs(["gcc"])
+        run_program(["gcc", *FLAGS, "-o", str(path), str(folder / SOURCES[0])], "gcc")
+
+    return made_once(target, compile_it)
+
+
+def arguments(core: Core, out: Path, *, ticks: bool = False) -> list[str]:
+    """Return what QEMU is told of the plugin."""
+    found = [str(compiled_plugin()), f"out={out}", f"mark={MARK}"]
+    found += [
+        f"l1={core.l1.kib * 1024}",
+        f"l1ways={core.l1.ways}",
+        f"l2={core.l2.kib * 1024}",
+        f"l2ways={core.l2.ways}",
+    ]
+    return [*found, f"tick={TICK}"] if ticks else found
+
+
+def read_counts(text: str) -> list[tuple[str, Counts]]:
+    """Return the lines that the plugin wrote: the kind of each, RUN or NODE, and its counts.
+
+    Raises:
+        DeviceAnswerError: it is no such text, or the program had more than one thread.
+    """
+    header, *lines = text.splitlines() or [""]
+    if header.split() != ["line", *COLUMNS, "threads"]:
+        raise DeviceAnswerError(f"expected the counting plugin's columns, found '{header[:80]}'")
+    return [_line(line) for line in lines]
+
+
+def _line(line: str) -> tuple[str, Counts]:
+    kind, *numbers = line.split()
+    if kind not in (RUN, NODE) or len(numbers) != len(COLUMNS) + 1 or not all(map(NUMBER.fullmatch, numbers)):
+        raise DeviceAnswerError(f"expected a line of counts, found '{line[:80]}'")
+    values = [int(number) for number in numbers]
+    if values.pop() != 1:
+        raise DeviceAnswerError("expected a runtime with one thread, found more, whose counts would mix")
+    return kind, Counts(*values)

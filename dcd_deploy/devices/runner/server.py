@@ -1,0 +1,78 @@
+"""The device's side of the line: it does what it is told, one thing after the other, until the line ends.
+
+{"do": "survey"}                                → what the device is
+{"do": "have", "names": […]}                    → which of them are here
+{"do": "put", "name": …, "bytes": n}            → "ready", then n bytes come → kept
+{"do": "ask", "request": {…}, "time_limit": s}  → the worker's answer, or how it ended
+{"do": "setup", "packages": […], "time_limit": s}, {"do": "clean"}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dcd_deploy.devices.runner.cache import Cache
+from dcd_deploy.devices.runner.installing import install
+from dcd_deploy.devices.runner.line import Line
+from dcd_deploy.devices.runner.survey import survey
+from dcd_deploy.devices.runner.trial import run_trial
+
+Message = dict[str, Any]
+
+
+def main(folder: str) -> None:
+    """Serve the line that the standard streams are; ``folder`` keeps what is sent."""
+    server = Server(Cache(Path(folder)), Line())
+    server.cache.tidy()
+    server.line.say({"ready": True})
+    while (message := server.line.hear()) is not None:
+        try:
+            answer = server.actions[message["do"]](message)
+        except EOFError:
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it was, the other side says it
+            answer = {"fault": f"{type(error).__name__}: {error}"[:500]}
+        if answer is None:
+            return
+        server.line.say(answer)
+
+
+class Server:
+    """What can be asked for; each action returns the answer, or None when the other side is gone."""
+
+    def __init__(self, cache: Cache, line: Line) -> None:
+        self.cache = cache
+        self.line = line
+        self.actions: dict[str, Callable[[Message], Message | None]] = {
+            "survey": lambda _: {"survey": survey(self.cache)},
+            "have": lambda message: {"have": [name for name in message["names"] if self.cache.has(name)]},
+            "put": self.put,
+            "ask": self.ask,
+            "setup": lambda m: {"setup": install(self.cache.folder, m["packages"], m["time_limit"])},
+            "clean": self.clean,
+        }
+
+    def put(self, message: Message) -> Message:
+        """Take a file, if there is room for it."""
+        free = self.cache.free()
+        if message["bytes"] > free:
+            return {"full": free}
+        self.line.say({"ready": True})
+        try:
+            self.cache.put(message["name"], message["bytes"], self.line.read)
+        except OSError as error:
+            return {"fault": str(error.strerror or error)}
+        return {"kept": True}
+
+    def ask(self, message: Message) -> Message | None:
+        """Let the worker measure; the models' names are those of the cache."""
+        request = dict(message["request"])
+        request["models"] = {who: str(self.cache.path(name)) for who, name in request["models"].items()}
+        return run_trial(request, message["time_limit"])
+
+    def clean(self, _: Message) -> Message:
+        """Remove all that was ever kept."""
+        self.cache.remove()
+        return {"clean": True}

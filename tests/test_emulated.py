@@ -1,0 +1,216 @@
+"""Emulated ARM for real: the aarch64 runtimes on the bundled network, checked and counted, and faults refused."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from dcd_deploy import commands
+from dcd_deploy.devices.emulated import guest as guest_module
+from dcd_deploy.devices.emulated.cores import CORES, core_named
+from dcd_deploy.devices.emulated.counting import count_models, count_runs
+from dcd_deploy.devices.emulated.root import installed_root
+from dcd_deploy.devices.emulated.session import emulated_model
+from dcd_deploy.errors import BenchError, DeviceAnswerError, DeviceLostError, ModelFileError, VerificationError
+from dcd_deploy.runtimes import open_model
+from dcd_deploy.samples import verification_inputs
+
+LIMIT = 1e-4
+REPEATABLE = 1e-3
+
+
+@pytest.fixture(scope="session", autouse=True)
+def emulation():
+    """What emulation needs; ``make test`` has made it before, and installed QEMU."""
+    return commands.setup_emulated()
+
+
+@pytest.fixture(scope="session")
+def files(digits_export, digits_tflite):
+    return {"onnx": digits_export.artifact.path, "tflite": digits_tflite.artifact.path}
+
+
+@pytest.fixture(scope="session")
+def planted(files, tmp_path_factory):
+    """The ONNX file with one of its weight tensors off by 1 %."""
+    model = onnx.load(files["onnx"])
+    tensor = next(each for each in model.graph.initializer if each.name.endswith("attention.phi.weight"))
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.01), tensor.name))
+    path = tmp_path_factory.mktemp("planted") / "planted.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def command_line(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "dcd_deploy", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("core", ["cortex-a53", "i8mm"])
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_a_core_computes_what_this_machine_does(files, format, core):
+    here = open_model(files[format])
+    images = verification_inputs(here.described().preprocessing)
+    wanted = here.run(images)
+    with emulated_model(files[format], core_named(core)) as there:
+        found = there.run(images)
+        assert there.described() == here.described()
+        assert there.session.version == here.session.version
+    assert np.abs(found - wanted).max() <= LIMIT * np.ptp(wanted)
+    assert not np.array_equal(found, wanted)  # another order of sums: it is not this machine's runtime
+
+
+def test_verified_against_the_checkpoint(files, digits_checkpoint):
+    device = "arm64-emulated:cortex-a76"
+    report = commands.verify(files["tflite"], checkpoint=digits_checkpoint, device=device)
+    (comparison,) = report.comparisons
+    assert comparison.stage == "model file on emulated cortex-a76"
+    assert comparison.relative <= LIMIT
+
+
+def test_a_planted_fault_is_refused(files, planted, digits_checkpoint):
+    device = "arm64-emulated:cortex-a72"
+    assert commands.verify(files["onnx"], device=device).passed
+    with pytest.raises(VerificationError, match="model file on emulated cortex-a72, .*expected outputs within 5.0e-05"):
+        commands.verify(planted, checkpoint=digits_checkpoint, device=device)
+    done = command_line("verify", planted, "--device", device)
+    assert done.returncode == VerificationError.exit_code
+    assert "does not compute what was trained" in done.stderr
+
+
+@pytest.fixture(scope="session")
+def counted(files):
+    """Both formats beside their twins on a core, each counted in two processes."""
+    found = {}
+    for format, path in files.items():
+        twin = path.with_name(f"digits-static.{format}")
+        found[format] = [count_models(path, [("static twin", twin)], "cortex-a76") for _ in range(2)]
+    return found
+
+
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_counts_are_repeatable(counted, format):
+    first, second = counted[format]
+    for before, after in zip(first.models, second.models, strict=True):
+        assert before.spread <= REPEATABLE
+        assert before.counts.fmla == after.counts.fmla
+        for name in ("instructions", "bytes_loaded", "bytes_stored", "l1_misses", "l2_misses", "traffic_bytes"):
+            values = [getattr(each.counts, name) for each in (before, after)]
+            assert values[0] == pytest.approx(values[1], rel=REPEATABLE), name
+
+
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_counts_are_of_the_network(counted, format, files, digits_export):
+    """The multiply-adds of the file are there, four in an instruction; the dynamic one needs more of everything."""
+    trial = counted[format][0]
+    dynamic, static = (model.counts for model in trial.models)
+    macs = digits_export.built.finished.macs
+    assert macs / 4 <= dynamic.fmla <= 4 * macs
+    assert dynamic.dot == dynamic.mmla == 0  # float32
+    for name in ("instructions", "fmla", "bytes_loaded", "l2_misses", "traffic_bytes"):
+        assert getattr(dynamic, name) > getattr(static, name), name
+        assert trial.ratio(trial.models[1], name) == getattr(dynamic, name) / getattr(static, name)
+    assert trial.ratio(trial.models[1], "dot") is None
+    assert dynamic.instructions > dynamic.fmla
+    # of the weights, 2.5 MB, no cache of 512 KiB keeps anything until the next run
+    assert dynamic.l2_misses * 64 > 0.9 * files["tflite"].stat().st_size
+
+
+def test_a_core_gets_its_own_kernels(files, counted):
+    """LiteRT looks at the core: what it runs on an in-order one is not what it runs on a Cortex-A76."""
+    other = count_models(files["tflite"], core="cortex-a53", runs=1).models[0]
+    assert abs(other.counts.instructions / counted["tflite"][0].models[0].counts.instructions - 1) > 0.05
+
+
+def test_the_command_line_counts_and_never_shows_a_time(files):
+    done = command_line("bench", files["tflite"], "--device", "arm64-emulated:cortex-a72", "--baseline", "none")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^instructions +[\d.]+ M$", done.stdout, re.MULTILINE)
+    assert "cortex-a72 has 32 KiB of L1 data cache in 2 ways" in done.stdout
+    assert not re.search(r"\d ?(ms|s|µs)\b", done.stdout)
+    done = command_line("bench", files["tflite"], "--device", "arm64-emulated:cortex-a72", "--json", "-q")
+    content = json.loads(done.stdout)
+    (trial,) = content["trials"]
+    assert trial["ratios"]["static twin"]["traffic_bytes"] > 1
+    assert content["assumptions"]
+    assert not re.search(r"\"[a-z_]*(_ms|_s|seconds|latency)\"", done.stdout)
+
+
+def test_a_file_that_the_other_runtime_refuses(files, tmp_path):
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(files["onnx"].read_bytes()[:5000])
+    images = np.zeros((1, 3, 32, 32), np.float32)
+    with pytest.raises(ModelFileError, match="the aarch64 runtime says"):
+        count_runs(damaged, "onnxruntime", CORES["cortex-a53"], images, 1)
+
+
+def test_one_trial_that_fails_does_not_take_the_others(files, tmp_path):
+    wrong = tmp_path / "wrong.tflite"
+    wrong.write_bytes(b"TFL3" * 100)
+    with pytest.raises(BenchError, match="1 trials could not be counted") as error:
+        commands.count(files["tflite"], wrong, device="arm64-emulated:cortex-a53", baseline="none")
+    assert [trial.models[0].name for trial in error.value.result.trials] == ["digits.tflite"]
+    assert error.value.result.failures[0].device == "arm64-emulated:cortex-a53"
+
+
+def started():
+    """Return the processes of this user that run QEMU for us."""
+    found = subprocess.run(["ps", "-eo", "ppid,args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in found.splitlines() if line.split()[0] == str(os.getpid()) and "qemu-aarch64" in line]
+
+
+def test_a_guest_that_takes_too_long_is_ended(files):
+    with (
+        pytest.raises(DeviceLostError, match=r"answer within 0\.05 s"),
+        emulated_model(files["onnx"], core_named(None), time_limit=0.05),
+    ):
+        pass
+    time.sleep(0.1)
+    assert started() == []
+
+
+def guest_of(script, tmp_path, monkeypatch, path):
+    """Open a model with another program inside."""
+    (tmp_path / "inside.py").write_text(script)
+    monkeypatch.setattr(guest_module, "INSIDE", tmp_path / "inside.py")
+    return guest_module.opened_guest(installed_root(), core_named(None), "litert", path)
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "message"),
+    [
+        ("import os; os.abort()", DeviceLostError, "ended under emulation with SIGABRT"),
+        ("raise SystemExit('no such thing')", DeviceLostError, "exit code 1; its last words: no such thing"),
+        ("print('hello \\x1b[31m')", DeviceAnswerError, "found 'hello"),
+        ("print('[1]')", DeviceAnswerError, "expected an answer"),
+        ("print('{\"opened\": ' + '[' * 100_000)", DeviceAnswerError, "expected an answer"),
+        ('print(\'{"error": "no model"}\')', ModelFileError, "the aarch64 runtime says: no model"),
+    ],
+)
+def test_a_guest_that_answers_otherwise(tmp_path, monkeypatch, files, script, error, message):
+    with pytest.raises(error, match=message), guest_of(script, tmp_path, monkeypatch, files["tflite"]):
+        pass
+    assert started() == []
+
+
+def test_an_output_that_is_no_array(tmp_path, monkeypatch, files):
+    script = """
+import pathlib, sys
+print('{"opened": "1"}', flush=True)
+input()
+(pathlib.Path(sys.argv[3]) / "output.npy").write_bytes(bytes([128, 4, 78, 46]))  # a pickle
+print('{"done": "run"}', flush=True)
+"""
+    with (
+        guest_of(script, tmp_path, monkeypatch, files["tflite"]) as guest,
+        pytest.raises(DeviceAnswerError, match="cannot be read"),
+    ):
+        guest.run(np.zeros((1, 32, 32, 3), np.float32))
