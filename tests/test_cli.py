@@ -128,14 +128,14 @@ def test_quiet(tmp_path, small_checkpoint):
 
 def test_version_and_help():
     assert dcd_deploy("--version").stdout == f"dcd-deploy {__version__}\n"
-    for command in ("export", "verify", "inspect", "bench", "sweep", "compare", "report", "predict"):
+    for command in ("export", "verify", "inspect", "bench", "sweep", "compare", "report", "predict", "devices"):
         assert dcd_deploy(command, "--help").returncode == 0
     assert dcd_deploy("exprot").returncode == 2
 
 
 def test_every_exit_code_is_its_own():
     codes = exit_codes()
-    assert len(codes) == 14
+    assert len(codes) == 20
     assert not {0, 1, 2, INTERRUPTED} & codes.keys()
 
 
@@ -318,6 +318,30 @@ def test_interrupted_while_it_loads(digits_checkpoint):
             _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors.count("\n")) == (INTERRUPTED, 1), errors
         assert errors.startswith("dcd-deploy: error: interrupted")
+
+
+def test_an_interruption_where_python_can_raise_none():
+    """It ends the command, and Python's own lines about it ("Exception ignored in ...") do not come before ours."""
+    code = """
+import signal
+from dcd_deploy.interruption import heeded, leave_interrupted, listen
+
+class Late:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+listen()
+try:
+    with heeded():
+        Late()
+except KeyboardInterrupt:
+    leave_interrupted()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        INTERRUPTED,
+        "dcd-deploy: error: interrupted; nothing was left half-written\n",
+    )
 
 
 def test_an_interruption_that_a_library_swallowed():

@@ -14,7 +14,9 @@ import boards
 import pytest
 
 from dcd_deploy import commands
+from dcd_deploy.benchmarks.environment import EMULATED
 from dcd_deploy.benchmarks.results_file import read_result, write_result
+from dcd_deploy.benchmarks.verdicts import PLACE
 from dcd_deploy.devices.names import parse_device
 from dcd_deploy.devices.opening import open_device
 from dcd_deploy.devices.ssh import SshDevice
@@ -381,6 +383,31 @@ def test_a_fleet_goes_on_where_it_ended(board, model, tmp_path):
     said.clear()
     commands.bench(model, fleet=fleet, out=out, progress=said, **FAST | {"min_runs": 12})
     assert [stage.partition(":")[0] for stage in said if "measure in turns" in stage] == ["pi"]
+
+
+def test_an_arm_board(board, model, digits_tflite, tmp_path):
+    """The whole way, with aarch64 Python and runtimes at its other end, emulated; its times are none of a board."""
+    commands.setup_emulated()
+    board.reset(python=boards.emulated_python("cortex-a76"))
+    files = [model, digits_tflite.artifact.path]
+    result = commands.bench(*files, device=board.name, **FAST | {"min_runs": 4, "memory": True})
+    found = result.environments[board.name]
+    assert found.system.endswith("aarch64")
+    assert {"asimd", "asimddp"} <= set(found.features)
+    assert found.cpu == "Cortex-A76"
+    assert found.notes == (EMULATED,)
+    assert [(t.runtime, t.timings[0].network) for t in result.trials] == [
+        ("onnxruntime", "mobilenetv2_dcd ×0.25"),
+        ("litert", "mobilenetv2_dcd ×0.25"),
+    ]
+    for trial in result.trials:
+        assert [v.text for v in trial.verdicts if v.kind == PLACE] == [EMULATED], "said beside the numbers"
+        assert trial.ratios["static twin"].median > 1
+    write_result(tmp_path / "r.json", result)
+    assert read_result(tmp_path / "r.json") == result
+    (facts,) = (state.facts for state in commands.devices(board.name).devices)
+    assert {kind.model for kind in facts.cores} == {"Cortex-A76"}
+    assert wait_for(lambda: not runners(board))
 
 
 def test_devices_on_the_command_line(board, tmp_path):

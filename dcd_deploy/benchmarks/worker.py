@@ -151,7 +151,7 @@ def fixed_shape(shape: tuple[int | None, ...], batch: int | None) -> tuple[int, 
         raise OptionError(f"expected a model whose input size is fixed, found {shape}; export it with --input-size")
     if batch is not None and shape[0] not in (None, batch):
         raise OptionError(
-            f"expected --batch {shape[0]}, which is fixed in the file, found {batch}; export it with --batch dynamic"
+            f"expected --batch {shape[0]}, which is fixed in the file, found {batch}; export it with --batch {batch}"
         )
     return tuple(batch or 1 if size is None else size for size in shape)
 
