@@ -44,6 +44,11 @@ Tolerance = Annotated[
     float | None, typer.Option("--tolerance", help="Largest error, relative to the outputs' range. [default: 5e-5]")
 ]
 
+EMULATED = "arm64-emulated"
+Setup = Annotated[
+    bool, typer.Option("--setup", help="Install on the devices what measuring needs, in an environment of its own.")
+]
+
 Save = Annotated[
     list[Path] | None,
     typer.Option("--save", help="Write the result as .json, .html, .md or .csv too; may be given several times."),
@@ -209,21 +214,33 @@ def bench(
     memory: Annotated[bool, typer.Option(help="Measure peak memory too, in runs of their own.")] = True,
     input_size: InputSize = "224",
     device: Annotated[
-        list[str] | None, typer.Option(help="arm64-emulated[:CORE] counts instructions and bytes; no times.")
+        list[str] | None,
+        typer.Option(
+            help="Where to measure: local, ssh://[user@]host[:port]; may be given several times. "
+            "arm64-emulated[:CORE] counts instructions and bytes; no times."
+        ),
     ] = None,
+    fleet: Annotated[Path | None, typer.Option(help="File that names devices (devices.toml).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder that keeps each trial at once; a run goes on where it ended.")
+    ] = None,
+    setup: Setup = False,
     save: Save = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Time models beside their static twins, in turns."""
-    if device:
+    """Time models beside their static twins, in turns, here or on devices."""
+    if any(name.strip().startswith(EMULATED) for name in device or ()):
 
         def counted() -> Any:
-            if save:
-                raise OptionError("expected no --save with arm64-emulated: counts are printed, or written by --json")
+            if save or fleet or out or setup:
+                raise OptionError(
+                    "expected no --save, --fleet, --out or --setup with arm64-emulated: counts are printed, or written "
+                    "by --json"
+                )
             return commands.count(
                 *models,
-                device=tuple(device),
+                device=tuple(device or ()),
                 baseline=baseline,
                 against=tuple(against or ()),
                 runtime=runtime,
@@ -250,10 +267,49 @@ def bench(
             time_limit=time_limit,
             memory=memory,
             input_size=input_size,
+            device=tuple(device or ()),
+            fleet=fleet,
+            out=out,
+            setup=setup,
             progress=chosen_progress(quiet),
         )
 
-    _answer_bench(run, save, as_json=as_json, quiet=quiet)
+    _answer_bench(run, [*(save or ()), *_kept_in(out)], as_json=as_json, quiet=quiet)
+
+
+def _kept_in(out: Path | None) -> list[Path]:
+    """Return what a run leaves in its folder besides the trials: all results, and the page where it can be made."""
+    if out is None:
+        return []
+    from importlib.util import find_spec
+
+    return [out / "result.json", *([out / "result.html"] if find_spec("plotly") else [])]
+
+
+@app.command()
+def devices(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Devices: local, ssh://[user@]host[:port]. [default: all that can be found]"),
+    ] = None,
+    fleet: Annotated[Path | None, typer.Option(help="File that names devices (devices.toml).")] = None,
+    setup: Setup = False,
+    clean: Annotated[bool, typer.Option("--clean", help="Remove all that this program ever left there.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what devices are: cores, clocks, memory, system, runtimes, temperature."""
+
+    def run() -> Any:
+        return commands.devices(*(names or ()), fleet=fleet, setup=setup, clean=clean, progress=chosen_progress(quiet))
+
+    def show(result: Any) -> None:
+        from dcd_deploy.reports.devices import show_devices
+        from dcd_deploy.reports.terminal import console
+
+        show_devices(console(), result)
+
+    answer(run, show, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -381,14 +437,14 @@ def _answer_bench(
 
     def run_and_save() -> Any:
         from dcd_deploy.benchmarks.profile_file import read_profile
-        from dcd_deploy.errors import BenchError
+        from dcd_deploy.errors import BenchError, DeviceError
         from dcd_deploy.reports.saving import check_save, save_result
 
         check_save(save or ())
         shown = [read_profile(path) for path in profiles or ()]
         try:
             result = run()
-        except BenchError as error:
+        except (BenchError, DeviceError) as error:
             if error.result is not None:
                 save_result(cast("BenchResult", error.result), save or (), shown)
             raise
@@ -485,7 +541,7 @@ def chosen_progress(quiet: bool) -> Progress:
     """Return the progress shown on standard error, or none."""
     if quiet:
         return silent
-    from dcd_deploy.reports.terminal import live_progress
+    from dcd_deploy.reports.live import live_progress
 
     return live_progress
 

@@ -15,13 +15,14 @@ from dcd_deploy.errors import (
     BenchError,
     CheckpointMismatchError,
     DcdDeployError,
+    DeviceError,
     OutputError,
     VerificationError,
 )
 from dcd_deploy.interruption import heeded
 
 if TYPE_CHECKING:
-    from dcd_deploy.benchmarks.results import BenchResult
+    from dcd_deploy.devices.listing import DeviceList
     from dcd_deploy.export.verify import VerificationReport
     from dcd_deploy.models.fit import Mismatch
 
@@ -90,17 +91,27 @@ def _present(result: Any, show: Show, plain: Callable[[Any], Any] | None, *, as_
         show(result)
 
 
+def _show_result(result: object) -> None:
+    """Show what an error carries: what was measured, or what the other devices are."""
+    from dcd_deploy.benchmarks.results import BenchResult
+    from dcd_deploy.reports.benching import show_bench
+    from dcd_deploy.reports.devices import show_devices
+    from dcd_deploy.reports.terminal import console
+
+    if isinstance(result, BenchResult):
+        show_bench(console(), result)
+    else:
+        show_devices(console(), cast("DeviceList", result))
+
+
 def _show_details(error: DcdDeployError, keys_shown: int | None, *, as_json: bool, quiet: bool) -> None:
     """Print on standard output what an error carries: the comparisons that failed, or the keys that differ."""
     if as_json:
         from dcd_deploy.reports.machine import to_json
 
         print(to_json(error))
-    elif isinstance(error, BenchError) and error.result is not None and not quiet:
-        from dcd_deploy.reports.benching import show_bench
-        from dcd_deploy.reports.terminal import console
-
-        show_bench(console(), cast("BenchResult", error.result))
+    elif isinstance(error, BenchError | DeviceError) and error.result is not None and not quiet:
+        _show_result(error.result)
     elif isinstance(error, VerificationError) and error.report is not None and not quiet:
         from dcd_deploy.reports.terminal import console
         from dcd_deploy.reports.verification import show_check

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from dcd_deploy.devices.emulated.counting import CountResult
     from dcd_deploy.devices.emulated.layers import LayerCounts
     from dcd_deploy.devices.emulated.setup import EmulationSetup
+    from dcd_deploy.devices.listing import DeviceList
+    from dcd_deploy.devices.target import Target
     from dcd_deploy.export.onnx_file import OnnxFileSummary
     from dcd_deploy.export.pipeline import ExportResult
     from dcd_deploy.export.tflite_summary import TfliteFileSummary
@@ -269,6 +271,10 @@ def bench(
     time_limit: float = 600.0,
     memory: bool = True,
     input_size: Size = 224,
+    device: str | Sequence[str] = (),
+    fleet: StrPath | None = None,
+    out: StrPath | None = None,
+    setup: bool = False,
     progress: Progress = silent,
 ) -> BenchResult:
     """Time models, each beside its baseline and others, in turns, each trial in a process of its own.
@@ -279,13 +285,20 @@ def bench(
     ``runtime``, ``threads`` and ``batch`` may be several: each combination is a trial. ``cpus`` are the cores to keep
     to. Measured are at least ``min_runs`` of each model, for at least ``min_seconds`` in all, over ``rounds`` openings.
 
+    ``device`` names where to measure ("local", "ssh://pi@board"), ``fleet`` is a file that names more; all at once,
+    and ``progress`` is then called from several threads. With ``setup`` what they miss is installed there first. The
+    folder ``out`` keeps each trial as soon as it is measured; what is there is not measured again.
+
     Raises:
         OptionError: a value is out of range, the file's batch is another, or two files take different inputs.
         BenchError: a runtime crashed or hung; ``result`` has the other trials.
+        DeviceError: a device cannot be used, or was lost; ``result`` has what was measured.
     """
     from dcd_deploy.benchmarks.bench import BenchConfig, bench, check_cores
     from dcd_deploy.benchmarks.measure import MeasureConfig
+    from dcd_deploy.benchmarks.place import LOCAL
     from dcd_deploy.contests import Wanted, contests_for
+    from dcd_deploy.devices.fleet import bench_on
 
     measure = MeasureConfig(
         min_runs=parse_count("--min-runs", min_runs, MOST_RUNS),
@@ -308,10 +321,14 @@ def bench(
         parse_seconds("--time-limit", time_limit),
         memory,
     )
-    for number in wanted.threads:
-        check_cores(number, config.cpus)
+    targets = _targets(device, fleet, setup=setup) or ([] if out is None else _targets(LOCAL, None))
+    if all(target.name.kind == LOCAL for target in targets):
+        for number in wanted.threads:
+            check_cores(number, config.cpus)
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
         contests, failures = contests_for(wanted, Path(folder), _exporter(input_size, progress), progress)
+        if targets:
+            return bench_on(targets, contests, config, progress, failures, None if out is None else Path(out))
         return bench(contests, config, progress, failures)
 
 
@@ -370,6 +387,41 @@ def count(
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
         contests, failures = contests_for(wanted, Path(folder), _exporter(input_size, progress), progress)
         return count_contests(contests, cores, runs, progress, failures)
+
+
+def devices(
+    *names: str,
+    fleet: StrPath | None = None,
+    setup: bool = False,
+    clean: bool = False,
+    progress: Progress = silent,
+) -> DeviceList:
+    """Say what devices are: those named, those of a ``fleet`` file, or without either all that can be found.
+
+    With ``setup`` an environment is made on each that has what measuring needs; with ``clean`` all is removed that
+    this program ever left there.
+
+    Raises:
+        DeviceError: the only device asked for cannot be reached or used; of several each says so for itself.
+    """
+    from dcd_deploy.devices.listing import list_devices
+    from dcd_deploy.devices.opening import found_devices
+    from dcd_deploy.devices.target import named_targets
+
+    if setup and clean:
+        raise OptionError("expected --setup or --clean, found both")
+    targets = _targets(names, fleet, setup=setup) or named_targets(name.text for name in found_devices())
+    return list_devices(targets, clean=clean, progress=progress)
+
+
+def _targets(device: str | Sequence[str], fleet: StrPath | None, *, setup: bool = False) -> list[Target]:
+    """Return the devices named one by one and in a file."""
+    from dcd_deploy.devices.target import check_labels, named_targets, read_fleet
+
+    found = named_targets([device] if isinstance(device, str) else device, setup=setup)
+    found += [] if fleet is None else read_fleet(Path(fleet))
+    check_labels(found)
+    return found
 
 
 def compare(before: StrPath, after: StrPath, *, different_environments: bool = False) -> ResultComparison:

@@ -19,6 +19,7 @@ from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.benchmarks.results import Failure
 from dcd_deploy.errors import ExportError, OptionError, UnknownNameError
 from dcd_deploy.files import existing_file
+from dcd_deploy.models.spec import LARGEST
 from dcd_deploy.optional import check_installed
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.model import RUNTIMES, SUFFIXES, open_model, runtimes_for
@@ -130,7 +131,8 @@ class _Maker:
 
             return "released form", export_released(_card(model), self._new_file(model), self.progress)
         if match := re.fullmatch(r"static:(\d+(?:\.\d+)?)", name):
-            return f"static ×{float(match[1]):g}", self._made_static(model, float(match[1]))
+            width = _checked_width(model, float(match[1]))
+            return f"static ×{width:g}", self._made_static(model, width)
         path = Path(name)
         if path.suffix != model.suffix:
             raise OptionError(
@@ -151,6 +153,21 @@ class _Maker:
 
     def _new_file(self, model: Path) -> Path:
         return self._new_folder() / f"made{model.suffix}"
+
+
+def _checked_width(model: Path, width: float) -> float:
+    """Return ``width`` if a network of the model's kind has such a thing; another kind's twin would pass for it."""
+    arch, most = str(_card(model).spec.get("arch")), LARGEST["width_mult"]
+    if not arch.startswith("mobilenetv2"):
+        raise OptionError(
+            f"expected --against 'static:WIDTH' with a MobileNetV2, which comes in widths, found '{model.name}' of "
+            f"{arch}; name a model file instead"
+        )
+    if not 0 < width <= most:
+        raise OptionError(
+            f"expected --against 'static:WIDTH' with a width above 0 and at most {most:g}, found {width:g}"
+        )
+    return width
 
 
 def _card(model: Path) -> ModelCard:

@@ -162,6 +162,12 @@ class IncomparableError(DcdDeployError):
     exit_code = 16
 
 
+class LoweringFileError(DcdDeployError):
+    """A tuned lowering is damaged, or of another network, runtime version or device."""
+
+    exit_code = 23
+
+
 INTERRUPTED = 130
 
 

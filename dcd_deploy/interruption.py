@@ -21,6 +21,7 @@ def listen() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # a shell lets its background jobs ignore Ctrl-C
             signal.signal(number, _interrupt)
+    sys.unraisablehook = _unraisable
 
 
 @contextmanager
@@ -55,3 +56,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     del frame
     _received.append(number)
     raise KeyboardInterrupt
+
+
+def _unraisable(ignored: sys.UnraisableHookArgs) -> None:
+    """Say nothing of an interruption that came where Python can raise none, as in ``__del__``: ``heeded`` raises it."""
+    if ignored.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(ignored)

@@ -4,27 +4,31 @@
     OUT/trials/    the result of each trial, as soon as it is measured
     OUT/sweep.json all results
 
-What is there already is not made again, unless it was measured on another machine or with other settings.
+What is there already is not made again, unless it was made for another input size, or measured on another machine,
+with other settings or from other files.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from dcd_deploy.artifacts import Preprocessing
-from dcd_deploy.benchmarks.bench import BenchConfig, Contest, bench, contest, failure
+from dcd_deploy.benchmarks.bench import BenchConfig, Contest, bench, check_cores, contest, failure
 from dcd_deploy.benchmarks.comparing import differences
 from dcd_deploy.benchmarks.environment import read_environment
 from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.benchmarks.results import BenchResult, Failure, Trial
 from dcd_deploy.benchmarks.results_file import read_result, write_result
-from dcd_deploy.errors import BenchError, DcdDeployError, ResultFileError, UnknownNameError
+from dcd_deploy.errors import BenchError, DcdDeployError, OptionError, ResultFileError, UnknownNameError
 from dcd_deploy.export.build import BuildConfig
 from dcd_deploy.export.pipeline import ExportConfig, export_checkpoint
+from dcd_deploy.files import sha256
 from dcd_deploy.models.checkpoint import read_checkpoint
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.models.spec import NetworkSpec
@@ -68,12 +72,17 @@ def run_sweep(config: SweepConfig, progress: Progress) -> BenchResult:
 
     Raises:
         UnknownNameError: there is no such network or runtime.
+        OptionError: no runtime, or more threads than cores.
         BenchError: a trial could not be measured; its ``result`` has the others, and they are written too.
     """
     for kind, names, known in (("network", config.networks, NETWORKS), ("runtime", config.runtimes, RUNTIMES)):
         for name in names:
             if name not in known:
                 raise UnknownNameError(kind, name, known)
+    if not config.runtimes:
+        raise OptionError(f"expected --runtime with some of {', '.join(RUNTIMES)}, found none")
+    for number in config.threads:
+        check_cores(number, config.bench.cpus)
     work = _Sweep(config)
     steps = [*work.exports(), *work.measurements()]
     for stage, step in _with_time_left(steps, progress):
@@ -118,14 +127,16 @@ class _Sweep:
 
     def measurements(self) -> Iterator[Step]:
         """Yield the trials that are not there yet, or not from this machine in this state."""
+        made_anew = self._not_exported()
         for name, each in self._contests().items():
-            if self._kept(name) is None:
+            old = any(contender.path in made_anew for contender in each.contenders)
+            if old or self._kept(name, each) is None:
                 yield Step(each.title, 5.0 + 2.0 * len(each.contenders), self._measurer(name, each))
 
     def trials(self) -> Iterator[Trial]:
         """Yield all trials that are there."""
-        for name in self._contests():
-            if (kept := self._kept(name)) is not None:
+        for name, each in self._contests().items():
+            if (kept := self._kept(name, each)) is not None:
                 yield from kept.trials
 
     def _exporter(self, name: str, suffixes: list[str]) -> Callable[[Progress], None]:
@@ -169,7 +180,7 @@ class _Sweep:
         others = [(path.name, path) for path in rest]
         return replace(contest(first, runtime, None, others, threads=threads), compared=False)
 
-    def _kept(self, name: str) -> BenchResult | None:
+    def _kept(self, name: str, each: Contest) -> BenchResult | None:
         """Return what was measured before, if it was on this machine, with these settings and files."""
         path = self._trial_path(name)
         if not path.exists():
@@ -179,13 +190,22 @@ class _Sweep:
         except ResultFileError:
             return None
         now = BenchResult({LOCAL: self.environment}, self.config.bench.measure, ())
-        return None if any(differences(found, now)) or found.config != now.config else found
+        if any(differences(found, now)) or found.config != now.config:
+            return None
+        return found if all(_is_of_files(trial, each) for trial in found.trials) else None
 
     def _suffixes(self) -> list[str]:
         return list(dict.fromkeys(RUNTIMES[runtime].suffix for runtime in self.config.runtimes))
 
+    def _not_exported(self) -> set[Path]:
+        """Return the models that are still to be made."""
+        missing = [(name, s) for name in self.names for s in self._suffixes() if not self._is_exported(name, s)]
+        return {path for name, s in missing for path in (self._model(name, s), self._static(name, s))}
+
     def _is_exported(self, name: str, suffix: str) -> bool:
-        return self._model(name, suffix).exists() and self._static(name, suffix).exists()
+        """Whether model and twin are there, for this input size: another's times would pass for this one's."""
+        model, static = self._model(name, suffix), self._static(name, suffix)
+        return model.exists() and static.exists() and _size_of(model) == self.config.size
 
     def _model(self, name: str, suffix: str) -> Path:
         return self.config.out / "models" / f"{name}{suffix}"
@@ -195,3 +215,27 @@ class _Sweep:
 
     def _trial_path(self, name: str) -> Path:
         return self.config.out / "trials" / f"{name}.json"
+
+
+def _size_of(model: Path) -> tuple[int, int] | None:
+    """Return height and width of the input, as the file beside a model says; None where it does not."""
+    try:
+        said = json.loads(model.with_name(f"{model.name}.json").read_text(encoding="utf-8"))["preprocessing"]
+        return said["height"], said["width"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_of_files(trial: Trial, each: Contest) -> bool:
+    """Whether a trial was measured on the files as they are now."""
+    paths = [contender.path for contender in each.contenders]
+    if not all(path.exists() for path in paths):
+        return False
+    return [t.sha256 for t in trial.timings] == [_sha256(path, path.stat().st_mtime_ns) for path in paths]
+
+
+@cache
+def _sha256(path: Path, changed_ns: int) -> str:
+    """Return a file's hash, computed once for each time that the file was ``changed_ns``."""
+    del changed_ns
+    return sha256(path)

@@ -28,8 +28,8 @@ from dcd_deploy.models.registry import ARCHS
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import Progress
 from dcd_deploy.reports.counting import ratio
+from dcd_deploy.reports.live import live_progress
 from dcd_deploy.reports.numbers import count, error, size
-from dcd_deploy.reports.terminal import live_progress
 from dcd_deploy.runtimes.selfcheck import SelfCheck
 from dcd_deploy.sweep import NETWORKS
 

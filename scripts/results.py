@@ -18,7 +18,7 @@ from dcd_deploy import commands
 from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.benchmarks.published import published, title
 from dcd_deploy.benchmarks.results import BenchResult, Trial
-from dcd_deploy.reports.terminal import live_progress
+from dcd_deploy.reports.live import live_progress
 from dcd_deploy.reports.wording import config_line, environment_line, span
 
 README = Path(__file__).parent.parent / "README.md"

@@ -1,4 +1,4 @@
-"""Every form of every target, as a module on maps (N, C, H, W) whatever its own layout."""
+"""Every form of every spelling, as a module on maps (N, C, H, W) whatever its own layout."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from dcd_deploy.models.deploy.channels_first import CHANNELS_FIRST
 from dcd_deploy.models.deploy.channels_last import CHANNELS_LAST
 from dcd_deploy.models.deploy.channels_last.operators import to_channels_first, to_channels_last
 
-TARGETS = {target.name: target for target in (CHANNELS_FIRST, CHANNELS_LAST)}
+SPELLINGS = {spelling.name: spelling for spelling in (CHANNELS_FIRST, CHANNELS_LAST)}
 
 
 class OnChannelsFirst(nn.Module):

@@ -320,6 +320,30 @@ def test_interrupted_while_it_loads(digits_checkpoint):
         assert errors.startswith("dcd-deploy: error: interrupted")
 
 
+def test_an_interruption_where_python_can_raise_none():
+    """It ends the command, and Python's own lines about it ("Exception ignored in ...") do not come before ours."""
+    code = """
+import signal
+from dcd_deploy.interruption import heeded, leave_interrupted, listen
+
+class Late:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+listen()
+try:
+    with heeded():
+        Late()
+except KeyboardInterrupt:
+    leave_interrupted()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        INTERRUPTED,
+        "dcd-deploy: error: interrupted; nothing was left half-written\n",
+    )
+
+
 def test_an_interruption_that_a_library_swallowed():
     code = """
 import signal, sys

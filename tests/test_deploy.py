@@ -1,5 +1,7 @@
 """The deploy form, for any sizes: exact in float64, alone and in a batch; and the model of what each form costs."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from forms import FORMS
@@ -7,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dcd_deploy.errors import UnknownNameError
-from dcd_deploy.models.deploy.channels_first.cost import cheapest_form, form_costs
+from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.models.deploy.fold import fold_dynamic, fold_static
+from dcd_deploy.models.deploy.form import Rates, static_cost
 from dcd_deploy.models.deploy.network import to_deploy
+from dcd_deploy.models.deploy.targets import ONNXRUNTIME_X86, PORTABLE_ONNX, TARGETS, target_for
 from dcd_deploy.models.dynamic import ResNetDynamicConv
-from dcd_deploy.models.geometry import LayerGeometry, mobilenet_geometry
+from dcd_deploy.models.geometry import LayerGeometry, basic_geometry, bottleneck_geometry, mobilenet_geometry
 from dcd_deploy.models.sizes import MapSize
 
 
@@ -83,20 +86,85 @@ def test_unknown_lowering(small_network):
         to_deploy(small_network, 32, 32, "kernal")
 
 
-def test_auto_takes_what_was_measured_to_be_fast():
-    """MobileNetV2 ×1.0 at 224: one kernel for each sample where it is small against the map, else the branch."""
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.name} {target.format}")
+def test_auto_takes_what_was_measured_to_be_fast(target):
+    """One kernel for each sample where it is small against the map, and not where it is large."""
     wide_map, small_map = MapSize(56, 56, 56, 56), MapSize(7, 7, 7, 7)
-    assert cheapest_form(mobilenet_geometry(24, 144, 16), wide_map, activated=True) == "kernel"
-    assert cheapest_form(mobilenet_geometry(160, 960, 16), small_map, activated=True) == "branch"
-    assert cheapest_form(mobilenet_geometry(960, 160, 16), small_map, activated=False) == "branch"
+    assert target.choose(mobilenet_geometry(24, 144, 16), wide_map, activated=True) == "kernel"
+    assert target.choose(basic_geometry(512, 512, 1), small_map, activated=True) != "kernel"
+
+
+def test_portable_is_bad_nowhere():
+    """Of two machines that disagree it takes what loses least on the one where it loses most."""
+    one, other = (Rates(0, 0, *rates, 0, 0) for rates in ((1, 0), (0, 1)))  # passes over maps alone, layouts alone
+    both = replace(PORTABLE_ONNX, rates=(one, other))
+    geometry, size = mobilenet_geometry(160, 960, 16), MapSize(14, 14, 14, 14)
+    costs = both.costs(geometry, size, activated=True)
+
+    def worst(form):
+        return max(
+            rates.microseconds(costs[form]) / min(map(rates.microseconds, costs.values())) for rates in both.rates
+        )
+
+    assert worst(both.choose(geometry, size, activated=True)) == min(map(worst, costs))
+    assert len({replace(both, rates=(rates,)).choose(geometry, size, activated=True) for rates in both.rates}) == 2
+
+
+def test_a_target_is_of_one_format():
+    with pytest.raises(OptionError, match="--target litert with --to tflite, found --to onnx"):
+        target_for("litert", "onnx")
+    with pytest.raises(UnknownNameError, match="did you mean 'litert'"):
+        target_for("litrt", "tflite")
+
+
+def test_a_form_for_each_layer(small_network):
+    forms = to_deploy(small_network, 32, 32, "half").lowering
+    layers = [name for name in forms if not name.startswith("classifier")]
+    mixed = {name: ("blocked", "kernel", "branch")[i % 3] for i, name in enumerate(layers)}
+    deploy = to_deploy(small_network, 32, 32, mixed)
+    assert {name: deploy.lowering[name] for name in layers} == mixed
+    x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    with torch.inference_mode():
+        wanted = small_network(x)
+        assert (deploy(x) - wanted).abs().max() <= 1e-9 * (wanted.max() - wanted.min())
+    with pytest.raises(OptionError, match=f"a form for layer '{layers[0]}'"):
+        to_deploy(small_network, 32, 32, dict.fromkeys(layers[1:], "half"))
+    with pytest.raises(OptionError, match="found 'features.99' too"):
+        to_deploy(small_network, 32, 32, mixed | {"features.99": "half"})
+    with pytest.raises(UnknownNameError, match="did you mean 'half'"):
+        to_deploy(small_network, 32, 32, mixed | {layers[0]: "halb"})
+
+
+def test_a_hard_sigmoid_in_place_of_relu6_is_undone_by_the_next_layer(small_network):
+    """And only where a static layer follows."""
+    deploy = to_deploy(small_network, 32, 32, "blocked")
+    sixths = [name for name, module in deploy.named_modules() if isinstance(module, nn.Hardsigmoid)]
+    expanding = [name for name, module in small_network.named_modules() if getattr(module, "QUERY", "") == "conv_q"]
+    assert len(sixths) == len(expanding) / 2
 
 
 def test_multiply_adds_of_the_forms():
     """By hand, for C = 16, K = 96, L = 8, S = 4, pooled to 2×2, on 10×10 pixels."""
-    costs = form_costs(LayerGeometry(16, 96, 8, 4, 2), MapSize(10, 10, 10, 10), activated=True)
+    costs = ONNXRUNTIME_X86.costs(LayerGeometry(16, 96, 8, 4, 2), MapSize(10, 10, 10, 10), activated=True)
     attention = 64 * 4 + 4 * 4 + 4 * (64 + 96)
     static, query, phi, project = 96 * 16 * 100, 8 * 16 * 100, 64 * 100, 96 * 8 * 100
     assert costs["branch"].macs == attention + static + query + phi + project
-    assert costs["half"].macs == attention + 4 * 96 + static + query + 96 * 64 + project
+    assert costs["blocked"].macs == costs["branch"].macs
+    assert costs["half"].macs == attention + static + query + 96 * 64 + project
     assert costs["kernel"].macs == attention + 4 * 96 + 96 * 64 + 96 * 8 * 16 + static
-    assert all(cost.microseconds > 0 for cost in costs.values())
+
+
+def test_no_form_counts_less_than_its_static_layer():
+    """But for multiply-adds that the kernel order moves from constant to computed weights."""
+    for target in TARGETS:
+        for geometry in (
+            mobilenet_geometry(24, 144, 16),
+            basic_geometry(64, 128, 2),
+            bottleneck_geometry(256, 64, 1, 1),
+        ):
+            size = MapSize(28, 28, 28 // geometry.stride, 28 // geometry.stride)
+            static = static_cost(geometry, size)
+            for cost in target.costs(geometry, size, activated=True).values():
+                assert cost.macs > static.macs
+                assert cost.bytes_moved > static.bytes_moved
+                assert cost.nodes > static.nodes

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from forms import FORMS, TARGETS
+from forms import FORMS, SPELLINGS
 from golden_cases import LAYERS, NETWORKS, load_case, load_module
 from torch import nn
 
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.to_onnx import to_onnx
 from dcd_deploy.models.deploy.fold import fold_dynamic
-from dcd_deploy.models.deploy.network import LOWERINGS, to_deploy
+from dcd_deploy.models.deploy.network import to_deploy
+from dcd_deploy.models.deploy.targets import LITERT, ONNXRUNTIME_X86, PORTABLE_ONNX, TARGETS
 from dcd_deploy.models.dynamic import DynamicLinear
 from dcd_deploy.models.sizes import MapSize
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
@@ -52,25 +53,31 @@ def test_classifier_form():
     case, layer = load_module("dycls_320_10")
     assert isinstance(layer, DynamicLinear)
     folded = fold_dynamic(layer)
-    assert case.error(run(TARGETS["channels_first"].dynamic_classifier(folded), case.input)) <= FLOAT64
+    assert case.error(run(SPELLINGS["channels_first"].dynamic_classifier(folded), case.input)) <= FLOAT64
     features = case.input[:, None, None]  # (N, 1, 1, C)
-    assert case.error(run(TARGETS["channels_last"].dynamic_classifier(folded), features)) <= FLOAT64
+    assert case.error(run(SPELLINGS["channels_last"].dynamic_classifier(folded), features)) <= FLOAT64
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("lowering", LOWERINGS)
+LOWERINGS = [(target, "auto") for target in TARGETS]
+LOWERINGS += [(target, form) for target in (ONNXRUNTIME_X86, LITERT) for form in target.spelling.forms]
+
+
+@pytest.mark.parametrize(
+    ("target", "lowering"), LOWERINGS, ids=[f"{t.name} {t.format} {lowering}" for t, lowering in LOWERINGS]
+)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_deploy_form(name, lowering, target):
+def test_deploy_form(name, target, lowering):
     case, network = load_module(name)
-    deploy = to_deploy(network, *case.input.shape[2:], lowering, TARGETS[target])
+    deploy = to_deploy(network, *case.input.shape[2:], lowering, target)
     assert case.error(run(deploy, case.input)) <= FLOAT64
     assert not any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in deploy.modules())
 
 
+@pytest.mark.parametrize("target", [ONNXRUNTIME_X86, PORTABLE_ONNX], ids=lambda target: target.name)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_onnx(name):
+def test_onnx(name, target):
     case, network = load_module(name)
-    traced = to_onnx(to_deploy(network, *case.input.shape[2:]), *case.input.shape[2:])
+    traced = to_onnx(to_deploy(network, *case.input.shape[2:], target=target), *case.input.shape[2:])
     simplified = simplify(traced.tidied, case.input[:1], FLOAT32 * float(np.ptp(case.output)))
     for model in (traced.raw, simplified):
         session = OnnxRuntimeSession(model.SerializeToString())

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from forms import TARGETS
 
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.models.deploy.network import to_deploy
+from dcd_deploy.models.deploy.targets import TARGETS
 from dcd_deploy.models.dynamic import DynamicLayer
 from dcd_deploy.models.geometry import mobilenet_geometry
 from dcd_deploy.models.mobilenetv2 import channel_plan
@@ -70,7 +70,7 @@ def test_twin_has_the_same_channels(arch):
     "spec", [NetworkSpec("mobilenetv2_dcd", 6, 0.1, 8), NetworkSpec("resnet10_dcd", 6), NetworkSpec("resnet50_dcd", 6)]
 )
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 32)])
-@pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.name} {target.format}")
 @pytest.mark.parametrize("lowering", ["auto", "branch", "half", "kernel"])
 def test_deploy_form_at_odd_sizes(spec, size, lowering, target):
     network = calibrated_network(spec)

@@ -28,10 +28,9 @@ from dcd_deploy.errors import (
 )
 from dcd_deploy.export.naming import name_onnx
 from dcd_deploy.export.tflite_file import TfliteModel, read_tflite_nodes
-from dcd_deploy.models.deploy.channels_first import CHANNELS_FIRST
-from dcd_deploy.models.deploy.channels_last import CHANNELS_LAST
 from dcd_deploy.models.deploy.network import to_deploy
 from dcd_deploy.models.deploy.places import Place, find_place
+from dcd_deploy.models.deploy.targets import LITERT, ONNXRUNTIME_X86
 from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.runtimes import litert_profiler
@@ -124,7 +123,7 @@ def test_what_a_tool_made_takes_the_place_of_its_reader():
 
 
 @pytest.mark.parametrize("arch", ["mobilenetv2_dcd", "resnet10_dcd"])
-@pytest.mark.parametrize("target", [CHANNELS_FIRST, CHANNELS_LAST], ids=lambda target: target.name)
+@pytest.mark.parametrize("target", [ONNXRUNTIME_X86, LITERT], ids=lambda target: target.name)
 def test_every_module_of_a_deploy_form_has_a_place(arch, target):
     network = build(NetworkSpec(arch, 10, *((0.1, 8, 0.1) if arch.startswith("mobile") else ()))).eval()
     layers = dict(network.named_modules())

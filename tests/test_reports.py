@@ -24,6 +24,7 @@ from dcd_deploy.reports.benching import show_bench
 from dcd_deploy.reports.markdown import bench_markdown, text
 from dcd_deploy.reports.markup import element, label
 from dcd_deploy.reports.page import bench_page, write_page
+from dcd_deploy.reports.page_trials import latencies
 from dcd_deploy.reports.plotting import apart
 from dcd_deploy.reports.profiled import LayerTime, Profile
 from dcd_deploy.reports.tabular import COLUMNS, RAW_COLUMNS, bench_csv
@@ -189,6 +190,23 @@ def test_elements_escape_what_they_hold():
 
 def figures(page):
     return json.loads(re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def test_one_slow_run_does_not_blur_the_others(realistic):
+    """The plot must say of the others what the box says, whatever the slowest run took."""
+
+    def widths(trial):
+        return [violin["bandwidth"] for violin in latencies(trial).data]
+
+    trial = realistic.trials[0]
+    ours = trial.timings[0]
+    blocks = ((*ours.samples.blocks_ms[0][:-1], 1000.0), *ours.samples.blocks_ms[1:])
+    slow = replace(ours, samples=replace(ours.samples, blocks_ms=blocks))
+    one_slow = replace(trial, timings=(slow, *trial.timings[1:]))
+    assert widths(one_slow) == pytest.approx(widths(trial), rel=0.05)
+    assert 0 < widths(trial)[0] < ours.latency.mad_ms
+    violin = latencies(one_slow).data[0]
+    assert violin["span"][1] < 1000 < violin["x"][-1] + 1
 
 
 @pytest.mark.parametrize("which", [benching.realistic, benching.hostile])

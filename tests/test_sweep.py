@@ -6,8 +6,10 @@ import pytest
 
 from dcd_deploy import commands, sweep
 from dcd_deploy.benchmarks.results_file import read_result
-from dcd_deploy.errors import BenchError, UnknownNameError
+from dcd_deploy.errors import BenchError, OptionError, UnknownNameError
+from dcd_deploy.files import sha256
 from dcd_deploy.models.spec import NetworkSpec
+from dcd_deploy.runtimes import open_model
 
 OPTIONS = {"runtime": "onnxruntime", "input_size": 32, "min_runs": 4, "min_seconds": 0.0}
 SMALL = {"a": NetworkSpec("resnet10_dcd", 10), "b": NetworkSpec("resnet10_dcd", 7)}
@@ -80,8 +82,41 @@ def test_a_trial_that_fails_does_not_hold_up_the_others(folder):
     (folder / "trials" / "a-onnxruntime-t1.json").unlink()
     with pytest.raises(BenchError, match="could not be measured: expected an ONNX model") as caught:
         commands.sweep(folder, **OPTIONS)
-    assert [trial.timings[0].name for trial in caught.value.result.trials] == ["b.onnx", "a.onnx"]
-    assert {failure.name for failure in caught.value.result.failures} == {"a.onnx"}
+    assert [trial.timings[0].name for trial in caught.value.result.trials] == ["b.onnx"]
+    assert [failure.name for failure in caught.value.result.failures] == ["a.onnx", "a.onnx"], "its own and the front"
+
+
+def test_nothing_of_another_input_size_passes_for_this_one(tmp_path, said):
+    options = OPTIONS | {"networks": "a"}
+    commands.sweep(tmp_path, **options)
+    result = commands.sweep(tmp_path, progress=said, **options | {"input_size": (32, 48)})
+    assert [stage.partition("] ")[2] for stage in said if "write files" in stage] == ["a: write files"]
+    assert sum("measure in turns" in stage for stage in said) == 1
+    assert open_model(tmp_path / "models" / "a.onnx").session.inputs[0].shape == (1, 3, 32, 48)
+    assert len(result.trials) == 1
+    assert result.trials[0].timings[0].sha256 == sha256(tmp_path / "models" / "a.onnx")
+
+
+def test_a_model_that_was_replaced_is_measured_anew(tmp_path, said):
+    options = OPTIONS | {"networks": "a"}
+    commands.sweep(tmp_path, **options)
+    models = tmp_path / "models"
+    (models / "a.onnx").write_bytes((models / "a-static.onnx").read_bytes())
+    commands.sweep(tmp_path, progress=said, **options)
+    assert sum("measure in turns" in stage for stage in said) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"runtime": ""}, "expected --runtime with some of onnxruntime"),
+        ({"threads": 1000}, r"at most one for each of the \d+ cores, found 1000"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_made(tmp_path, options, message):
+    with pytest.raises(OptionError, match=message):
+        commands.sweep(tmp_path / "new", **OPTIONS | options)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("options", [{"networks": "resnet18"}, {"runtime": "tflite"}])

@@ -17,6 +17,8 @@ from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.process import ask
 from dcd_deploy.benchmarks.worker import TIME, Request
 from dcd_deploy.errors import BenchError, ExportError, InputFileError, ModelFileError, OptionError, UnknownNameError
+from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
+from dcd_deploy.models.spec import NetworkSpec
 
 QUICK = MeasureConfig(warmup_runs=1, warmup_seconds=0, min_runs=8, min_seconds=0, rounds=2)
 FAST = {"min_runs": 8, "min_seconds": 0.0, "rounds": 1}
@@ -182,10 +184,23 @@ def test_what_cannot_be_compared(onnx_file, tmp_path, small_checkpoint):
         commands.bench(onnx_file, against="static", memory=False, **FAST)
 
 
+def test_widths_of_a_network_that_has_none(tmp_path):
+    """A ResNet's twin, whose width stays as it is, must not pass for one of half the width."""
+    spec = NetworkSpec("resnet10_dcd", 10)
+    path = save_checkpoint(tmp_path / "resnet.pth.tar", calibrated_network(spec, 32), spec.arch)
+    model = commands.export(path, input_size=32, out=tmp_path, name="resnet", with_baseline=True).artifact.path
+    with pytest.raises(OptionError, match="a MobileNetV2, which comes in widths, found 'resnet.onnx' of resnet10_dcd"):
+        commands.bench(model, against="static:0.5", **FAST)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"batch": 3}, OptionError, "expected --batch 1, which is fixed in the file, found 3"),
+        (
+            {"batch": 3},
+            OptionError,
+            "expected --batch 1, which is fixed in the file, found 3; export it with --batch 3",
+        ),
         ({"batch": 0}, OptionError, "expected a --batch of at least one"),
         ({"batch": "two"}, OptionError, "expected --batch as whole numbers"),
         ({"min_seconds": -1}, OptionError, "expected --min-seconds as a number of seconds, at least 0, found -1"),
@@ -195,6 +210,8 @@ def test_what_cannot_be_compared(onnx_file, tmp_path, small_checkpoint):
         ({"threads": 0}, OptionError, "at least one thread"),
         ({"cpus": 4096}, OptionError, "expected --cpus among"),
         ({"cpus": str(core_ids()[0]), "threads": 2}, OptionError, "each of the 1 cores, found 2"),
+        ({"against": "static:0"}, OptionError, "a width above 0 and at most 8, found 0"),
+        ({"against": "static:9"}, OptionError, "a width above 0 and at most 8, found 9"),
         ({"runtime": "onnx"}, UnknownNameError, "did you mean 'onnxruntime'"),
         ({"runtime": "litert"}, OptionError, "expected --runtime onnxruntime or onnxruntime-plain for 'digits.onnx'"),
     ],

@@ -6,7 +6,7 @@ import os
 import platform
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def read_environment() -> Environment:
         python=platform.python_version(),
         packages={"dcd-deploy": __version__} | {name: found for name in PACKAGES if (found := _version(name))},
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         governor=read_text(GOVERNOR) or None,
         clock_mhz=clock_mhz(),
         memory_mb=_memory_mb(),

@@ -48,7 +48,7 @@ def ask(request: Request, time_limit: float = TIME_LIMIT, command: Sequence[str]
             with suppress(ProcessLookupError):
                 process.kill()
     if process.returncode:
-        raise BenchError(f"{request.runtime} {_ending(process.returncode)}{_last_lines(remarks)}")
+        raise BenchError(f"{request.runtime} {ending(process.returncode)}{last_lines(remarks)}")
     return _answer(said, request.runtime)
 
 
@@ -78,14 +78,16 @@ def _error(kind: str, message: str) -> DcdDeployError:
     return error
 
 
-def _ending(code: int) -> str:
-    if code > 0:
+def ending(code: int) -> str:
+    """Return how a process ended, by its exit code as Python has it."""
+    if code >= 0:
         return f"ended its process with exit code {code}"
     with suppress(ValueError):
         return f"crashed its process with {signal.Signals(-code).name}"
     return f"crashed its process with signal {-code}"
 
 
-def _last_lines(remarks: str) -> str:
+def last_lines(remarks: str) -> str:
+    """Return what a process said last, as the end of a message."""
     lines = [line.strip() for line in remarks.splitlines() if line.strip()]
     return f"; its last words: {' / '.join(lines[-LINES_SHOWN:])[:300]}" if lines else ""

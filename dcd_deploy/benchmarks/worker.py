@@ -79,6 +79,9 @@ def main() -> None:
 
 def respond(content: dict[str, Any]) -> dict[str, Any]:
     """Return the answer to a request, or the error that it ended in, both as they go over the line."""
+    # onnxruntime would send reports of its use, from threads of its own in the middle of what is measured, and leave
+    # files for them in the user's home folder.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         return {"answer": asdict(work(_request(content)))}
     except DcdDeployError as error:
@@ -144,7 +147,7 @@ def input_shape(model: Model, batch: int | None) -> tuple[int, ...]:
         raise OptionError(f"expected a model whose input size is fixed, found {shape}; export it with --input-size")
     if batch is not None and shape[0] not in (None, batch):
         raise OptionError(
-            f"expected --batch {shape[0]}, which is fixed in the file, found {batch}; export it with --batch dynamic"
+            f"expected --batch {shape[0]}, which is fixed in the file, found {batch}; export it with --batch {batch}"
         )
     return tuple(batch or 1 if size is None else size for size in shape)
 

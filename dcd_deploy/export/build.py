@@ -17,8 +17,8 @@ from dcd_deploy.artifacts import FLOAT32_TOLERANCE, ModelCard, Preprocessing, Te
 from dcd_deploy.export.reference import TrainReference, generated_reference, make_reference, run_torch
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.verify import DEPLOY_TOLERANCE, VerificationReport, compare, new_report
-from dcd_deploy.models.deploy.network import DeployNetwork, to_deploy
-from dcd_deploy.models.deploy.target import Target
+from dcd_deploy.models.deploy.network import AUTO, DeployNetwork, Lowering, to_deploy
+from dcd_deploy.models.deploy.targets import PORTABLE, target_for
 from dcd_deploy.progress import Progress
 from dcd_deploy.samples import inputs_from_file
 
@@ -29,13 +29,14 @@ DEFAULT_OPSET = 18
 class BuildConfig:
     """What the graph is to be.
 
-    A ``batch`` of None is free; ``samples`` is a .npy file of verification inputs; ``opset`` counts for ONNX, and
-    ``layout``, "nhwc" or "nchw", for the input of TFLite.
+    A ``batch`` of None is free; ``target`` is a name of ``models.deploy.targets``; ``samples`` is a .npy file of
+    verification inputs; ``opset`` counts for ONNX, and ``layout``, "nhwc" or "nchw", for the input of TFLite.
     """
 
     preprocessing: Preprocessing
     batch: int | None = 1
-    lowering: str = "auto"
+    lowering: Lowering = AUTO
+    target: str = PORTABLE
     opset: int = DEFAULT_OPSET
     tolerance: float = FLOAT32_TOLERANCE
     samples: Path | None = None
@@ -94,14 +95,15 @@ def reference_for(network: nn.Module, config: BuildConfig) -> CheckedReference:
 
 
 def checked_deploy(
-    network: nn.Module, config: BuildConfig, checked: CheckedReference, target: Target, progress: Progress
+    network: nn.Module, config: BuildConfig, checked: CheckedReference, format: str, progress: Progress
 ) -> tuple[DeployNetwork, VerificationReport]:
-    """Return the deploy form in a target's spelling, and the report with its comparison in float64.
+    """Return the deploy form for the target in that format, and the report with its comparison in float64.
 
     Raises:
         VerificationError: it computes something else than the train form.
     """
     with progress("deploy form, verified in float64"):
+        target = target_for(config.target, format)
         deploy = to_deploy(network, config.preprocessing.height, config.preprocessing.width, config.lowering, target)
         run = lambda images: run_torch(deploy, images)  # noqa: E731 - a name for one use reads worse
         comparisons = compare("deploy form", run, checked.reference, DEPLOY_TOLERANCE)

@@ -27,7 +27,6 @@ from dcd_deploy.export.reference import TrainReference
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.to_onnx import to_onnx
 from dcd_deploy.export.verify import Comparison, compare
-from dcd_deploy.models.deploy.channels_first import CHANNELS_FIRST
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 
@@ -74,7 +73,7 @@ def build_onnx(
     """
     reference = checked.reference
     height, width, batch = config.preprocessing.height, config.preprocessing.width, config.batch
-    deploy, report = checked_deploy(network, config, checked, CHANNELS_FIRST, progress)
+    deploy, report = checked_deploy(network, config, checked, "onnx", progress)
     with progress("trace to ONNX"):
         traced = to_onnx(deploy, height, width, batch, config.opset)
     with progress("verify ONNX as traced"):

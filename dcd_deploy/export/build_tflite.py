@@ -22,7 +22,6 @@ from dcd_deploy.export.reference import TrainReference
 from dcd_deploy.export.tflite_file import finish, tflite_stats, with_card
 from dcd_deploy.export.to_tflite import LAYOUTS, input_shape, to_tflite
 from dcd_deploy.export.verify import Comparison, compare
-from dcd_deploy.models.deploy.channels_last import CHANNELS_LAST
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.litert import LiteRtSession
 
@@ -67,7 +66,7 @@ def build_tflite(
     """
     check_tflite_options(config)
     settings, batch = config.preprocessing, config.batch or 1
-    deploy, report = checked_deploy(network, config, checked, CHANNELS_LAST, progress)
+    deploy, report = checked_deploy(network, config, checked, "tflite", progress)
     lowering, places = deploy.lowering, deploy.places
     single = deployable(deploy)
     del deploy  # a deep network in float64 is most of what the process holds

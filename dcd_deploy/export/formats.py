@@ -9,6 +9,7 @@ from torch import nn
 from dcd_deploy.errors import UnknownNameError
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
 from dcd_deploy.models.deploy.network import check_lowering
+from dcd_deploy.models.deploy.targets import target_for
 from dcd_deploy.models.sizes import check_input_size
 from dcd_deploy.progress import Progress
 from dcd_deploy.samples import inputs_from_file
@@ -25,7 +26,8 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
 
     settings = config.preprocessing
     check_input_size(settings.height, settings.width)
-    check_lowering(config.lowering)
+    for format in formats:
+        check_lowering(config.lowering, target_for(config.target, format))
     if config.layout not in LAYOUTS:
         raise UnknownNameError("layout", config.layout, LAYOUTS)
     if "onnx" in formats:

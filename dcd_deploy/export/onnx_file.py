@@ -44,7 +44,9 @@ def summarise_onnx(path: Path) -> OnnxFileSummary:
         model = onnx.load(path, load_external_data=False)
         stats = graph_stats(model)
     except Exception as error:  # protobuf and shape inference have no common public base
-        raise ModelFileError(f"expected an ONNX model at '{path}', but it is damaged: {error}") from error
+        raise ModelFileError(
+            f"expected an ONNX model at '{path}', but it is damaged: {error}; fetch or export the file again"
+        ) from error
     card = session.metadata.get(METADATA_KEY)
     return OnnxFileSummary(
         path=path,
@@ -68,4 +70,6 @@ def read_onnx_nodes(path: Path) -> tuple[FileNode, ...]:
     try:
         return onnx_nodes(onnx.load(path, load_external_data=False))
     except Exception as error:  # as above
-        raise ModelFileError(f"expected an ONNX model at '{path}', but it is damaged: {error}") from error
+        raise ModelFileError(
+            f"expected an ONNX model at '{path}', but it is damaged: {error}; fetch or export the file again"
+        ) from error

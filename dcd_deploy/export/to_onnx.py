@@ -33,18 +33,23 @@ class TracedOnnx:
 
 
 def to_onnx(
-    network: nn.Module, height: int, width: int, batch: int | None = 1, opset: int = DEFAULT_OPSET
+    network: nn.Module,
+    height: int,
+    width: int,
+    batch: int | None = 1,
+    opset: int = DEFAULT_OPSET,
+    channels: int = 3,
 ) -> TracedOnnx:
     """Trace a network, as a rule the deploy form, in float32.
 
-    Its inputs are (batch, 3, height, width); a batch of None stays free.
+    Its inputs are (batch, channels, height, width); a batch of None stays free.
 
     Raises:
         OptionError: the opset is not among ``OPSETS``.
         ExportError: the exporter refused the network, or gave another opset than was asked for.
     """
     check_opset(opset)
-    program = _trace(deployable(network), height, width, batch, opset)
+    program = _trace(deployable(network), (channels, height, width), batch, opset)
     raw = onnx.ModelProto()
     raw.CopyFrom(program.model_proto)
     program.optimize()
@@ -64,8 +69,8 @@ def check_opset(opset: int) -> None:
         )
 
 
-def _trace(network: nn.Module, height: int, width: int, batch: int | None, opset: int) -> torch.onnx.ONNXProgram:
-    example = torch.zeros(batch or 2, 3, height, width)
+def _trace(network: nn.Module, shape: tuple[int, int, int], batch: int | None, opset: int) -> torch.onnx.ONNXProgram:
+    example = torch.zeros(batch or 2, *shape)
     free = ({0: torch.export.Dim("N")},) if batch is None else None
     try:
         with _quiet(), torch.no_grad():
@@ -83,7 +88,7 @@ def _trace(network: nn.Module, height: int, width: int, batch: int | None, opset
     except torch.onnx.OnnxExporterError as error:
         reason = str(error).strip().splitlines()[0]
         raise ExportError(
-            f"torch's ONNX exporter refused the network at {height}×{width}: {reason}; try another --lowering"
+            f"torch's ONNX exporter refused the network at {shape[1]}×{shape[2]}: {reason}; try another --lowering"
         ) from error
     assert program is not None
     return program

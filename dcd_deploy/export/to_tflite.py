@@ -73,12 +73,14 @@ class NamedNetwork(nn.Module):
         return {OUTPUT: self.network(images)}
 
 
-def input_shape(batch: int, height: int, width: int, layout: str) -> tuple[int, int, int, int]:
+def input_shape(batch: int, height: int, width: int, layout: str, channels: int = 3) -> tuple[int, int, int, int]:
     """Return the shape of the file's input."""
-    return (batch, height, width, 3) if layout == NHWC else (batch, 3, height, width)
+    return (batch, height, width, channels) if layout == NHWC else (batch, channels, height, width)
 
 
-def to_tflite(single: nn.Module, height: int, width: int, batch: int = 1, layout: str = NHWC) -> bytes:
+def to_tflite(
+    single: nn.Module, height: int, width: int, batch: int = 1, layout: str = NHWC, channels: int = 3
+) -> bytes:
     """Convert the channels-last deploy form, in float32 (``deployable``), for one batch size.
 
     Raises:
@@ -86,7 +88,7 @@ def to_tflite(single: nn.Module, height: int, width: int, batch: int = 1, layout
         ExportError: the converter refused the network.
     """
     network = _contiguous(NamedNetwork(single, layout).eval())
-    example = torch.zeros(input_shape(batch, height, width, layout))
+    example = torch.zeros(input_shape(batch, height, width, layout, channels))
     with _quiet() as remarks:
         converter = require("litert_torch")
         _register_operators()

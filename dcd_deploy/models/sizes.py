@@ -53,14 +53,18 @@ def check_input_size(height: int, width: int) -> None:
 
 def layer_sizes(spec: NetworkSpec, height: int, width: int) -> dict[str, MapSize]:
     """Return the sizes at every layer of the network, by its name in the train form."""
-    sizes: dict[str, MapSize] = {}
     with torch.device("meta"):
-        network = build(spec).eval()
-        images = torch.empty(1, 3, height, width)
-    for name, module in network.named_modules():
-        module.register_forward_hook(_recorder(sizes, name))
+        return module_sizes(build(spec).eval(), torch.empty(1, 3, height, width))
+
+
+def module_sizes(network: nn.Module, images: Tensor) -> dict[str, MapSize]:
+    """Return the sizes at every module of a network that is run on ``images``, by its name."""
+    sizes: dict[str, MapSize] = {}
+    hooks = [module.register_forward_hook(_recorder(sizes, name)) for name, module in network.named_modules()]
     with torch.no_grad():
         network(images)
+    for hook in hooks:
+        hook.remove()
     return sizes
 
 

@@ -6,16 +6,36 @@ from rich.console import Console
 
 from dcd_deploy.benchmarks.results import BenchResult, Trial
 from dcd_deploy.reports import wording
+from dcd_deploy.reports.across import across_devices
 from dcd_deploy.reports.terminal import line, show_table
 
 
 def show_bench(screen: Console, result: BenchResult) -> None:
-    """Print a summary of several trials, each trial with its ratios and remarks, what failed, and the machine."""
+    """Print a summary of several trials, each trial with its ratios and remarks, what failed, and the machine.
+
+    Of several devices the summary is a table of devices and models, and of each trial there are the remarks alone.
+    """
+    if len(wording.devices(result)) > 1:
+        _show_devices(screen, result)
+        return
     if len(result.trials) > 1:
         columns = wording.summary_columns(result)
         show_table(screen, "", columns, wording.summary_rows(result), left=columns.index("threads"))
     for trial in result.trials:
         _show_trial(screen, trial)
+    _show_rest(screen, result)
+
+
+def _show_devices(screen: Console, result: BenchResult) -> None:
+    show_table(screen, "median, and times as long as the static twin", *across_devices(result), left=2)
+    for trial in result.trials:
+        for verdict in trial.verdicts:
+            line(screen, f"{trial.device}, {trial.timings[0].name}: {verdict.kind}: {verdict.text}")
+    line(screen)
+    _show_rest(screen, result)
+
+
+def _show_rest(screen: Console, result: BenchResult) -> None:
     for failure in result.failures:
         line(screen, f"not measured: {wording.failure_line(failure)}")
     for text in wording.environment_lines(result):

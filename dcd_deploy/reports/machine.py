@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from dcd_deploy.errors import BenchError, CheckpointMismatchError, DcdDeployError, VerificationError
+from dcd_deploy.errors import BenchError, CheckpointMismatchError, DcdDeployError, DeviceError, VerificationError
 
 PROPERTIES = ("passed", "smallest_tolerance")  # derived values that a reader wants beside the fields
 
@@ -37,7 +37,7 @@ def _error(error: DcdDeployError) -> dict[str, Any]:
     content: dict[str, Any] = {"kind": type(error).__name__, "exit_code": error.exit_code, "message": str(error)}
     if isinstance(error, VerificationError) and error.report is not None:
         content["report"] = as_plain(error.report)
-    if isinstance(error, BenchError) and error.result is not None:
+    if isinstance(error, BenchError | DeviceError) and error.result is not None:
         content["result"] = as_plain(error.result)
     if isinstance(error, CheckpointMismatchError):
         content["mismatch"] = as_plain(error.mismatch)

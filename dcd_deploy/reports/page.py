@@ -89,6 +89,7 @@ class Plots:
 
 def _sections(result: BenchResult, plots: Plots, profiles: Sequence[Profile]) -> list[Markup]:
     made = [element("noscript", element("p", "The plots need JavaScript; all numbers stand in the tables below."))]
+    made.append(page_parts.across(result))
     if forest := page_overview.forest(result):
         said = (
             "How many times as long the model takes as its static twin or as the file that is named, and the interval. "

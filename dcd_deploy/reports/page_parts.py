@@ -8,6 +8,7 @@ from statistics import median
 from dcd_deploy.benchmarks.published import published
 from dcd_deploy.benchmarks.results import BenchResult, Timing, Trial
 from dcd_deploy.reports import numbers, wording
+from dcd_deploy.reports.across import across_devices
 from dcd_deploy.reports.markup import Markup, element, escape, join
 
 TEXT_COLUMNS = 2  # of a table of wording.TIMING_COLUMNS
@@ -78,6 +79,19 @@ def trial_numbers(trial: Trial) -> Markup:
         less = f"twin {wording.megabytes(twin.memory.peak_mb)}" if twin and twin.memory else ""
         cells.append(_number("Peak memory", wording.megabytes(t.memory.peak_mb), less))
     return element("dl", *cells, class_="numbers")
+
+
+def across(result: BenchResult) -> Markup:
+    """Return the table of models against devices, where there are several devices."""
+    if len(wording.devices(result)) < 2:
+        return Markup("")
+    columns, rows = across_devices(result)
+    heads = [_cell("th", text, i, scope="col") for i, text in enumerate(columns)]
+    body = [element("tr", *(_cell("td", text, i) for i, text in enumerate(row))) for row in rows]
+    made = element("table", element("thead", element("tr", *heads)), element("tbody", *body))
+    said = "The median of a run, and how many times as long as its static twin the model takes, with the interval."
+    around = element("div", made, class_="scroll", role="region", tabindex="0", aria_label="Models and devices")
+    return section("Models and devices", element("p", said), element("div", around, class_="card"))
 
 
 def remarks(trial: Trial) -> Markup:

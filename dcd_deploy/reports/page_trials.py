@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import median
+from statistics import median, pstdev
 from typing import Any
 
 from dcd_deploy.benchmarks.results import Timing, Trial
@@ -15,16 +15,17 @@ from dcd_deploy.reports.plotting import SYMBOLS, Figure, Trace, axis, over, plot
 
 MOST_RUNS = 1500  # of one model in one plot; of more their quantiles are drawn
 SHOWN = 0.985  # of the runs of each model are sure to lie within the plot
+FINEST = 300  # parts of a plot's width: about two pixels
 
 
 def latencies(trial: Trial) -> Figure:
     """Return how the runs of each model of a trial are distributed; the slowest of all may lie beyond the edge."""
     models = [(t, _role(t), sorted(ms for block in t.samples.blocks_ms for ms in block)) for t in trial.timings]
     last = len(models) - 1
-    data = [_violin(last - i, _thinned(models[i][2]), tint) for i, tint in enumerate(tints(trial))]
     names = [(last - i, f"{who}: {numbers.milliseconds(t.latency.median_ms)}") for i, (t, who, _) in enumerate(models)]
     left = min(runs[0] for _, _, runs in models)
     right = 1.04 * max(runs[math.ceil(SHOWN * len(runs)) - 1] for _, _, runs in models)
+    data = [_violin(last - i, models[i][2], tint, left, right) for i, tint in enumerate(tints(trial))]
     layout = rows_layout(names, 84, "milliseconds for one run", top=0.8)
     layout["xaxis"]["range"] = [left - 0.03 * (right - left), right]
     note = "The box holds the middle half of the runs, its line is the median." + _beyond(
@@ -48,22 +49,35 @@ def _beyond(runs: Sequence[Sequence[float]], right: float) -> str:
     return f" {count} beyond the right edge; the slowest took {numbers.milliseconds(max(late))}."
 
 
-def _violin(row: int, times: Sequence[float], tint: str) -> Trace:
+def _violin(row: int, times: Sequence[float], tint: str, left: float, right: float) -> Trace:
+    """Return the density of sorted times, as far as the plot shows it."""
     return {
         "type": "violin",
         "orientation": "h",
-        "x": times,
+        "x": _thinned(times),
+        "bandwidth": _bandwidth(times, left, right),
         "y0": row,
         "side": "positive",
         "width": 1.15,
         "points": False,
-        "spanmode": "hard",
+        "spanmode": "manual",
+        "span": [times[0], min(right, times[-1])],
         "hoverinfo": "none",
         "line": {"color": f"@{tint}", "width": 1.5},
         "fillcolor": f"@{tint}-soft",
         "box": {"visible": True, "width": 0.16, "fillcolor": "@card", "line": {"color": f"@{tint}", "width": 2}},
         "showlegend": False,
     }
+
+
+def _bandwidth(times: Sequence[float], left: float, right: float) -> float:
+    """Return Silverman's bandwidth, or as little as can be seen.
+
+    Plotly's own is a hundredth of the whole span at least: one slow run in ten thousand would blur all the others.
+    """
+    middle = times[3 * len(times) // 4] - times[len(times) // 4]
+    silverman: float = 1.059 * min(middle / 1.349, pstdev(times)) * len(times) ** -0.2
+    return max(silverman, (right - left) / FINEST)
 
 
 def _thinned(times: Sequence[float]) -> list[float]:

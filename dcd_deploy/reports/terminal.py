@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from rich.console import Console
@@ -53,32 +51,6 @@ def show_table(
     screen.print()
 
 
-@contextmanager
-def live_progress(stage: str) -> Iterator[None]:
-    """Show on standard error which stage runs, and how long it took."""
-    screen, start = console(stderr=True), time.perf_counter()
-    if screen.is_terminal:
-        with screen.status(stage):
-            yield
-        screen.print(f"  {stage:<48}{time.perf_counter() - start:6.1f} s", style="dim")
-        return
-    _say(f"  {stage:<48}")
-    try:
-        yield
-    except BaseException:
-        _say("\n")
-        raise
-    _say(f"{time.perf_counter() - start:6.1f} s\n")
-
-
 def discard(stream: TextIO) -> None:
     """Send what else is written to ``stream`` nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _say(text: str) -> None:
-    try:
-        sys.stderr.write(text)
-        sys.stderr.flush()
-    except BrokenPipeError:  # nobody follows the progress; the work goes on
-        discard(sys.stderr)

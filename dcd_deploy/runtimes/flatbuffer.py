@@ -28,7 +28,10 @@ def read_texts(content: bytes, where: str | Path) -> dict[str, str]:
         ModelFileError: this is no TFLite file, or one that is damaged.
     """
     if content[4:8] != IDENTIFIER:
-        raise ModelFileError(f"expected a TFLite model at '{where}', but the file has no '{IDENTIFIER.decode()}' mark")
+        raise ModelFileError(
+            f"expected a TFLite model at '{where}', but the file has no '{IDENTIFIER.decode()}' mark; check the path, "
+            "or fetch the file again"
+        )
     try:
         return _texts(content)
     except (struct.error, IndexError, ValueError) as error:

@@ -51,7 +51,8 @@ class OnnxRuntimeSession:
             self._session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no public base
             raise ModelFileError(
-                f"expected an ONNX model at {_where(model)}, but onnxruntime says: {_first_line(error)}"
+                f"expected an ONNX model at {_where(model)}, but onnxruntime says: {_first_line(error)}; "
+                "fetch or export the file again"
             ) from error
         self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())

@@ -6,8 +6,10 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 NAME = re.compile(r"[0-9a-f]{64}\.(?:onnx|tflite|pyz|bin)")
 BLOCK = 1 << 20
@@ -49,29 +51,21 @@ class Cache:
             OSError: it cannot be written.
             ValueError: something else came than ``name`` says.
         """
-        target, left, fault = self.path(name), size, None
-        part = target.with_name(f".{name}.{os.getpid()}")
-        digest = hashlib.sha256()
+        target, digest = self.path(name), hashlib.sha256()
+        part = _Part(target.with_name(f".{name}.{os.getpid()}"))
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                while left:
-                    block = _some(read, left)
-                    left -= len(block)
-                    digest.update(block)
-                    file.write(block)
-        except OSError as error:
-            fault = error
-        try:
-            while left:
-                left -= len(_some(read, left))
-            if fault is not None:
-                raise fault
+            for block in _blocks(read, size):
+                digest.update(block)
+                part.write(block)
+            part.close()
+            if part.fault is not None:
+                raise part.fault
             if digest.hexdigest() != name.partition(".")[0]:
                 raise ValueError("the content is not what its name says; it was damaged on the way")
-            part.replace(target)
+            part.path.replace(target)
         finally:
-            _remove(part)
+            part.close()
+            _remove(part.path)
 
     def tidy(self) -> None:
         """Remove what was left half-written by a session that was cut off."""
@@ -85,15 +79,47 @@ class Cache:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _some(read: Read, most: int) -> bytes:
-    block = read(min(BLOCK, most))
-    if not block:
-        raise EOFError("the connection ended in the middle of a file")
-    return block
+class _Part:
+    """A file while it comes in. What went wrong with it is kept, not raised: its bytes are still to be read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fault: OSError | None = None
+        self._file: BinaryIO | None = None
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = path.open("wb", buffering=0)
+        except OSError as error:
+            self.fault = error
+
+    def write(self, block: bytes) -> None:
+        """Write, if all went well so far."""
+        if self._file is None or self.fault is not None:
+            return
+        try:
+            while block:
+                block = block[self._file.write(block) :]
+        except OSError as error:
+            self.fault = error
+
+    def close(self) -> None:
+        """Close it; what the file system says only now counts too."""
+        if self._file is not None:
+            try:
+                self._file.close()
+            except OSError as error:
+                self.fault = self.fault or error
+
+
+def _blocks(read: Read, size: int) -> Iterator[bytes]:
+    while size:
+        block = read(min(BLOCK, size))
+        if not block:
+            raise EOFError("the connection ended in the middle of a file")
+        size -= len(block)
+        yield block
 
 
 def _remove(path: Path) -> None:
-    try:
+    with suppress(OSError):
         path.unlink()
-    except OSError:
-        pass

@@ -1,15 +1,14 @@
 """The device's side of the line: it does what it is told, one thing after the other, until the line ends.
 
-    {"do": "survey"}                                → what the device is
-    {"do": "have", "names": […]}                    → which of them are here
-    {"do": "put", "name": …, "bytes": n}            → "ready", then n bytes come → kept
-    {"do": "ask", "request": {…}, "time_limit": s}  → the worker's answer, or how it ended
-    {"do": "setup", "packages": […], "time_limit": s}, {"do": "clean"}
+{"do": "survey"}                                → what the device is
+{"do": "have", "names": […]}                    → which of them are here
+{"do": "put", "name": …, "bytes": n}            → "ready", then n bytes come → kept
+{"do": "ask", "request": {…}, "time_limit": s}  → the worker's answer, or how it ended
+{"do": "setup", "packages": […], "time_limit": s}, {"do": "clean"}
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ def main(folder: str) -> None:
     """Serve the line that the standard streams are; ``folder`` keeps what is sent."""
     server = Server(Cache(Path(folder)), Line())
     server.cache.tidy()
-    server.line.say({"ready": "%d.%d.%d" % sys.version_info[:3]})
+    server.line.say({"ready": True})
     while (message := server.line.hear()) is not None:
         try:
             answer = server.actions[message["do"]](message)

@@ -2,9 +2,11 @@
 
 y = λ' ⊙ (W0' * x) + P' (Φ' (Q' x + t1) + t2) + t
 
-fold                  every BatchNorm and the "+ q" into the weights, in float64
-attention             from the layer's input to Φ', λ' and a'
-branch, half, kernel  the orders of computation, a file each
-cost                  what each order costs, and so which one ``auto`` takes
-network               the whole network, layer by layer
+fold            every BatchNorm and the "+ q" into the weights, in float64
+form            what a form is (an order of computation, spelled for a runtime), and what it costs
+channels_first  the forms for onnxruntime, a file each
+channels_last   the forms for TFLite, a file each
+target          a runtime on a kind of machine, and its rule
+targets         those that there are, with the rates that decide
+network         the whole network, layer by layer
 """

@@ -3,28 +3,37 @@
     train form   conv ─ BN ─ act                  deploy form   unit = act(conv')
     dynamic      DynamicConv2d ─ BN ─ act                       unit = act(form)
 
-Works alike for a dynamic network and for its static twin.
+Where a form wants its ReLU6 as a hard sigmoid, and a static layer follows,
+
+    conv'(relu6(y)) = (6 conv')(hardsigmoid(y - 3))
+
+the -3 goes into the form's bias, and the 6 into the weights of the layer behind. Works alike for a dynamic network and
+for its static twin.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
-from dcd_deploy.errors import UnknownNameError
-from dcd_deploy.models.deploy.channels_first import CHANNELS_FIRST
-from dcd_deploy.models.deploy.fold import BatchNorm, fold_dynamic, fold_static
+from dcd_deploy.errors import OptionError, UnknownNameError
+from dcd_deploy.models.deploy.fold import BatchNorm, fold_dynamic, fold_static, shifted
 from dcd_deploy.models.deploy.places import DYNAMIC, INPUT, POOL, RESIDUAL, STATIC, Place
 from dcd_deploy.models.deploy.target import Target
+from dcd_deploy.models.deploy.targets import PORTABLE_ONNX, TARGETS
 from dcd_deploy.models.dynamic import DynamicConv2d, DynamicLinear
 from dcd_deploy.models.mobilenetv2 import InvertedResidual, MobileNetV2
 from dcd_deploy.models.resnet import Block, ResNet
-from dcd_deploy.models.sizes import MapSize, layer_sizes
+from dcd_deploy.models.sizes import MapSize, layer_sizes, module_sizes
 
-LOWERINGS = ("auto", *CHANNELS_FIRST.forms)
+AUTO = "auto"
+LOWERINGS = (AUTO, *dict.fromkeys(name for target in TARGETS for name in target.spelling.forms))
+Lowering = str | Mapping[str, str]  # "auto", the form of all layers, or of each layer by its name in the train form
+RELU6_AS_HARDSIGMOID = 6.0  # relu6(y) over hardsigmoid(y - 3)
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
@@ -86,63 +95,102 @@ class DeployNetwork(nn.Module):
 
 
 def to_deploy(
-    network: nn.Module, height: int, width: int, lowering: str = "auto", target: Target = CHANNELS_FIRST
+    network: nn.Module, height: int, width: int, lowering: Lowering = AUTO, target: Target = PORTABLE_ONNX
 ) -> DeployNetwork:
     """Return the deploy form of a train-form network in eval mode, in the network's own precision.
 
-    ``lowering`` is "auto" (the target's rule decides for each layer) or the form that all layers get.
+    ``lowering`` is "auto" (the target's rule decides for each layer), the form that all layers get, or the form of each
+    layer by its name.
 
     Raises:
         UnknownNameError: there is no such lowering.
+        OptionError: the forms of each layer are those of another network.
     """
-    check_lowering(lowering)
+    check_lowering(lowering, target)
     assert isinstance(network, MobileNetV2 | ResNet)
-    lower = _Lowering(network, height, width, lowering, target)
+    lower = _Lowering(network, layer_sizes(network.spec, height, width), lowering, target)
     features = _mobilenet(network, lower) if isinstance(network, MobileNetV2) else _resnet(network, lower)
     classifier = lower.classifier(network.classifier[-1])
-    entry = lower.placed(target.entry(), Place(INPUT, STATIC))
-    pool = lower.placed(target.global_pool(), Place(POOL, STATIC))
+    lower.check_used()
+    entry = lower.placed(target.spelling.entry(), Place(INPUT, STATIC))
+    pool = lower.placed(target.spelling.global_pool(), Place(POOL, STATIC))
     return DeployNetwork([entry, *features, pool], classifier, lower.chosen, lower.origins).eval()
 
 
-def check_lowering(lowering: str) -> None:
-    """Raise UnknownNameError unless ``lowering`` is one of ``LOWERINGS``."""
-    if lowering not in LOWERINGS:
-        raise UnknownNameError("lowering", lowering, LOWERINGS)
+def lower_sequence(
+    layers: nn.Sequential, channels: int, height: int, width: int, lowering: Lowering, target: Target
+) -> nn.Sequential:
+    """Return the deploy form of a few layers in a row, conv, BatchNorm [, activation] …; (N, C, H, W) to a map.
+
+    It takes part in no network; what single layers cost is measured on it.
+    """
+    sizes = module_sizes(layers, torch.zeros(1, channels, height, width, dtype=next(layers.parameters()).dtype))
+    units = _Lowering(layers, sizes, lowering, target).sequence(layers)
+    return nn.Sequential(target.spelling.entry(), *units).eval()
+
+
+def check_lowering(lowering: Lowering, target: Target) -> None:
+    """Raise UnknownNameError unless ``lowering`` names "auto" or forms that the target's spelling has."""
+    known = tuple(target.spelling.forms)
+    if isinstance(lowering, str):
+        if lowering not in (AUTO, *known):
+            raise UnknownNameError("lowering", lowering, (AUTO, *known))
+        return
+    for form in lowering.values():
+        if form not in known:
+            raise UnknownNameError("form", form, known)
 
 
 class _Lowering:
     """Turns (convolution, BatchNorm, activation) into units, and remembers which form each dynamic layer got."""
 
-    def __init__(self, network: MobileNetV2 | ResNet, height: int, width: int, lowering: str, target: Target) -> None:
+    def __init__(self, network: nn.Module, sizes: Mapping[str, MapSize], lowering: Lowering, target: Target) -> None:
         self.names = {module: name for name, module in network.named_modules()}
-        self.sizes = layer_sizes(network.spec, height, width)
+        self.sizes = sizes
         self.lowering = lowering
         self.target = target
         self.chosen: dict[str, str] = {}
         self.origins: dict[nn.Module, Place] = {}
 
-    def unit(self, conv: nn.Module, norm: nn.Module, activation: nn.Module | None = None) -> DeployUnit:
+    def unit(
+        self,
+        conv: nn.Module,
+        norm: nn.Module,
+        activation: nn.Module | None = None,
+        *,
+        gain: float = 1.0,
+    ) -> DeployUnit:
+        """Return one unit; a static layer's input is to be multiplied by ``gain``."""
         assert isinstance(norm, BatchNorm)
-        name = self.names[conv]
+        name, spelling = self.names[conv], self.target.spelling
         if not isinstance(conv, DynamicConv2d):
             assert isinstance(conv, nn.Conv2d)
-            return self.placed(DeployUnit(self.target.layer(fold_static(conv, norm)), activation), Place(name, STATIC))
-        form = self._choose(conv, self.sizes[name], activated=activation is not None)
-        self.chosen[name] = form
-        unit = DeployUnit(self.target.forms[form](fold_dynamic(conv, norm), self.sizes[name]), activation)
-        return self.placed(unit, Place(name, DYNAMIC))
+            layer = spelling.layer(fold_static(conv, norm, gain))
+            return self.placed(DeployUnit(layer, activation), Place(name, STATIC))
+        assert gain == 1.0
+        folded = fold_dynamic(conv, norm)
+        if isinstance(activation, nn.Hardsigmoid):
+            folded = shifted(folded, -3.0)
+        form = spelling.forms[self.form_of(conv, activated=activation is not None)]
+        self.chosen[name] = form.name
+        return self.placed(DeployUnit(form(folded, self.sizes[name]), activation), Place(name, DYNAMIC))
 
     def classifier(self, layer: nn.Module) -> nn.Module:
         name = self.names[layer]
         if isinstance(layer, DynamicLinear):
             self.chosen[name] = "branch"
-            return self.placed(self.target.dynamic_classifier(fold_dynamic(layer)), Place(name, DYNAMIC))
-        made = self.target.static_classifier(layer.get_parameter("weight"), layer.get_parameter("bias"))
+            return self.placed(self.target.spelling.dynamic_classifier(fold_dynamic(layer)), Place(name, DYNAMIC))
+        made = self.target.spelling.static_classifier(layer.get_parameter("weight"), layer.get_parameter("bias"))
         return self.placed(made, Place(name, STATIC))
 
     def sequence(self, layers: nn.Sequential) -> list[DeployUnit]:
-        return [self.unit(*triple) for triple in _triples(layers)]
+        """Return the units of a sequence; a ReLU6 becomes a hard sigmoid where its form wants that and it can be."""
+        units, gain, triples = [], 1.0, _triples(layers)
+        for (conv, norm, activation), after in zip(triples, [*triples[1:], None], strict=True):
+            sixth = after is not None and isinstance(activation, nn.ReLU6) and self._wants_hardsigmoid(conv, after[0])
+            units.append(self.unit(conv, norm, nn.Hardsigmoid() if sixth else activation, gain=gain))
+            gain = RELU6_AS_HARDSIGMOID if sixth else 1.0
+        return units
 
     def block(self, units: list[DeployUnit], shortcut: nn.Module, activation: nn.Module | None = None) -> DeployBlock:
         made = DeployBlock(units, shortcut, activation)
@@ -153,10 +201,32 @@ class _Lowering:
         self.origins[module] = place
         return module
 
-    def _choose(self, conv: DynamicConv2d, size: MapSize, *, activated: bool) -> str:
-        if self.lowering != "auto":
+    def form_of(self, conv: DynamicConv2d, *, activated: bool) -> str:
+        """Return the name of the form that a layer gets."""
+        if isinstance(self.lowering, Mapping):
+            name = self.names[conv]
+            if name not in self.lowering:
+                raise OptionError(f"expected a form for layer '{name}', found {_some(self.lowering)}")
+            return self.lowering[name]
+        if self.lowering != AUTO:
             return self.lowering
-        return self.target.choose(conv.geometry, size, activated=activated)
+        return self.target.choose(conv.geometry, self.sizes[self.names[conv]], activated=activated)
+
+    def check_used(self) -> None:
+        """Raise OptionError if forms were named for layers that are not there."""
+        if isinstance(self.lowering, Mapping) and (unused := set(self.lowering) - set(self.chosen)):
+            raise OptionError(f"expected forms for the layers of this network alone, found {_some(unused)} too")
+
+    def _wants_hardsigmoid(self, conv: nn.Module, after: nn.Module) -> bool:
+        if not isinstance(conv, DynamicConv2d) or isinstance(after, DynamicConv2d):
+            return False
+        return self.target.spelling.forms[self.form_of(conv, activated=True)].as_hardsigmoid
+
+
+def _some(names: Iterable[str]) -> str:
+    """Return the first few of many names."""
+    first = sorted(names)[:3]
+    return ", ".join(f"'{name}'" for name in first) + (", …" if len(first) == 3 else "") if first else "none"
 
 
 def _triples(layers: nn.Sequential) -> list[tuple[nn.Module, nn.Module, nn.Module | None]]:
@@ -183,7 +253,7 @@ def _inverted(block: nn.Module, lower: _Lowering) -> nn.Module:
 
 def _resnet(network: ResNet, lower: _Lowering) -> list[nn.Module]:
     stem = lower.unit(network.conv1, network.bn1, network.relu)
-    pool = lower.placed(lower.target.layer(network.maxpool), Place(lower.names[network.maxpool], STATIC))
+    pool = lower.placed(lower.target.spelling.layer(network.maxpool), Place(lower.names[network.maxpool], STATIC))
     return [stem, pool, *(_residual(block, lower) for block in network.blocks())]
 
 

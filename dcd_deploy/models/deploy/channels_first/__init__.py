@@ -1,17 +1,16 @@
-"""The spelling for onnxruntime: maps are (N, C, H, W), dense layers on pooled features are Gemm."""
+"""The spelling for onnxruntime: maps are (N, C, H, W), torch's own layout."""
 
 from __future__ import annotations
+
+import sys
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_deploy.models.deploy.channels_first.branch import BranchForm
 from dcd_deploy.models.deploy.channels_first.classifier import DynamicClassifier
-from dcd_deploy.models.deploy.channels_first.cost import cheapest_form
-from dcd_deploy.models.deploy.channels_first.half import HalfForm
-from dcd_deploy.models.deploy.channels_first.kernel import KernelForm
 from dcd_deploy.models.deploy.fold import linear_of
-from dcd_deploy.models.deploy.target import Target
+from dcd_deploy.models.deploy.form import forms_in
+from dcd_deploy.models.deploy.target import Spelling
 
 
 class GlobalPool(nn.Module):
@@ -26,13 +25,12 @@ def as_it_is(layer: nn.Module) -> nn.Module:
     return layer
 
 
-CHANNELS_FIRST = Target(
+CHANNELS_FIRST = Spelling(
     name="channels_first",
     entry=nn.Identity,
     layer=as_it_is,
     global_pool=GlobalPool,
-    forms={"branch": BranchForm, "half": HalfForm, "kernel": KernelForm},
-    choose=cheapest_form,
+    forms=forms_in(sys.modules[__name__]),
     dynamic_classifier=DynamicClassifier,
     static_classifier=linear_of,
 )

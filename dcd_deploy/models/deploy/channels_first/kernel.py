@@ -1,31 +1,39 @@
 """The kernel order: (diag(λ') W0' + P' Φ' Q') x + bias(x), one K×C kernel for each sample.
 
-Of a 3×3 layer the dynamic part is the centre tap. In a batch, a whole 3×3 kernel for each sample would have to unfold
-the image into nine; there the centre tap alone is applied sample by sample, and W0' stays a constant convolution scaled
-by λ'.
+Of a 3×3 layer the dynamic part is the centre tap; for one sample Q' is laid into the middle of zeros, so that one
+product makes the whole kernel. In a batch, a whole 3×3 kernel for each sample would have to unfold the image into nine;
+there the centre tap alone is applied sample by sample, and W0' stays a constant convolution scaled by λ'.
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from dcd_deploy.models.deploy.channels_first.attention import Attention
 from dcd_deploy.models.deploy.channels_first.parts import Applied, per_sample_conv1x1
 from dcd_deploy.models.deploy.fold import FoldedLayer, frozen, linear_of
+from dcd_deploy.models.deploy.form import Form, FormCost, attention_macs, static_macs
+from dcd_deploy.models.geometry import LayerGeometry
 from dcd_deploy.models.sizes import MapSize
 
 
-class KernelForm(nn.Module):
+class KernelForm(Form):
     """A dynamic convolution in the kernel order; (N, C, H, W) to (N, K, H', W')."""
 
+    name: ClassVar[str] = "kernel"
+
     def __init__(self, folded: FoldedLayer, size: MapSize) -> None:
-        super().__init__()
+        super().__init__(folded, size)
         self.geometry = folded.geometry
         self.attention = Attention(folded, size.in_height, size.in_width)
         self.static = frozen(folded.static)
         self.query = frozen(folded.query)
+        around = [self.geometry.kernel // 2] * 4
+        self.query_taps = frozen(F.pad(folded.query[:, :, None, None], around).flatten(1))  # (L, C·k·k)
         self.project = frozen(folded.project)
         self.shift = linear_of(folded.shift, folded.shift_bias)
         self.applied = Applied(self.geometry.stride, self.geometry.padding)
@@ -45,12 +53,22 @@ class KernelForm(nn.Module):
 
     def _forward_one(self, x: Tensor, phi: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
         """Do the same for a batch of one, whose kernel is a plain matrix, with Φ' (L, L)."""
-        g = self.geometry
         half = torch.matmul(self.project, phi)  # (K, L)
-        if g.kernel == 1:
-            kernel = torch.addmm(self.static.flatten(1) * scale.view(-1, 1), half, self.query).view(g.K, g.C, 1, 1)
-        else:
-            centre = torch.matmul(half, self.query).view(g.K, g.C, 1, 1)
-            kernel = self.static * scale.view(-1, 1, 1, 1) + F.pad(centre, [g.padding] * 4)
-        y: Tensor = self.applied(x, kernel, bias.view(-1))
+        kernel = torch.addmm(self.static.flatten(1) * scale.view(-1, 1), half, self.query_taps)
+        y: Tensor = self.applied(x, kernel.view(self.static.shape), bias.view(-1))
         return y
+
+    @classmethod
+    def cost(cls, geometry: LayerGeometry, size: MapSize, *, activated: bool) -> FormCost:
+        g, attention = geometry, attention_macs(geometry)
+        kernel = g.kernel**2 * g.K * g.C
+        x, y = g.C * size.inputs, g.K * size.outputs
+        arrives_plain = g.kernel == 1 and activated  # what such a layer follows is a sum or another plain layer
+        return FormCost(
+            constant_macs=attention + g.S * g.K,
+            computed_macs=g.K * g.L**2 + g.L * kernel + static_macs(g, size),
+            map_floats=x,
+            layout_floats=x * (not arrives_plain) + y * activated,
+            weight_floats=attention + g.S * g.K + g.L * (g.C * g.kernel**2 + 3 * g.K) + 6 * kernel,
+            nodes=16,
+        )

@@ -10,7 +10,7 @@ from dcd_deploy.models.deploy.fold import FoldedLayer, conv_of
 
 
 def per_sample_conv1x1(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Apply to each sample of x (N, C, H, W) its own kernel (N, K, C) and bias (N, K); (N, K, H, W).
+    """Apply to each sample of x (N, C, H, W) its own kernel (N, K, C) and a bias (K) or (N, K); (N, K, H, W).
 
     Weights that depend on the sample make a batched matmul, (N, K, C)·(N, C, H·W), which is right at any batch size. A
     batch of one is also a convolution with computed weights, which runtimes fuse with what follows it.
@@ -19,7 +19,7 @@ def per_sample_conv1x1(x: Tensor, kernel: Tensor, bias: Tensor | None = None) ->
         return F.conv2d(x, kernel.view(*kernel.shape[1:], 1, 1), None if bias is None else bias.view(-1))
     y = torch.matmul(kernel, x.flatten(2))
     if bias is not None:
-        y = y + bias[:, :, None]
+        y = y + bias.view(-1, kernel.shape[1], 1)
     return y.view(y.shape[0], y.shape[1], *x.shape[2:])
 
 

@@ -7,15 +7,14 @@ the converter fuses them.
 
 from __future__ import annotations
 
+import sys
+
 from torch import Tensor, nn
 
-from dcd_deploy.models.deploy.channels_last.branch import BranchForm
 from dcd_deploy.models.deploy.channels_last.classifier import DynamicClassifier
-from dcd_deploy.models.deploy.channels_last.cost import cheapest_form
-from dcd_deploy.models.deploy.channels_last.half import HalfForm
-from dcd_deploy.models.deploy.channels_last.kernel import KernelForm
 from dcd_deploy.models.deploy.channels_last.parts import Entry, GlobalPool, dense, on_channels_last
-from dcd_deploy.models.deploy.target import Target
+from dcd_deploy.models.deploy.form import forms_in
+from dcd_deploy.models.deploy.target import Spelling
 
 
 class StaticClassifier(nn.Module):
@@ -30,13 +29,12 @@ class StaticClassifier(nn.Module):
         return logits
 
 
-CHANNELS_LAST = Target(
+CHANNELS_LAST = Spelling(
     name="channels_last",
     entry=Entry,
     layer=on_channels_last,
     global_pool=GlobalPool,
-    forms={"branch": BranchForm, "half": HalfForm, "kernel": KernelForm},
-    choose=cheapest_form,
+    forms=forms_in(sys.modules[__name__]),
     dynamic_classifier=DynamicClassifier,
     static_classifier=StaticClassifier,
 )

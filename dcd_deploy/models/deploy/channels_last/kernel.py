@@ -6,20 +6,26 @@ dynamic part is its centre tap, (Q'ᵀ Φ'ᵀ) P'ᵀ applied to every stride-th 
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from typing import ClassVar
+
+from torch import Tensor
 
 from dcd_deploy.models.deploy.channels_last.attention import SIXTH, Attention
 from dcd_deploy.models.deploy.channels_last.operators import batch_matmul
 from dcd_deploy.models.deploy.channels_last.parts import Applied, conv, dense, every_pixel
 from dcd_deploy.models.deploy.fold import FoldedLayer, frozen
+from dcd_deploy.models.deploy.form import Form, FormCost, attention_macs, static_macs
+from dcd_deploy.models.geometry import LayerGeometry
 from dcd_deploy.models.sizes import MapSize
 
 
-class KernelForm(nn.Module):
+class KernelForm(Form):
     """A dynamic convolution in the kernel order; (N, H, W, C) to (N, H', W', K)."""
 
+    name: ClassVar[str] = "kernel"
+
     def __init__(self, folded: FoldedLayer, size: MapSize) -> None:
-        super().__init__()
+        super().__init__(folded, size)
         g = self.geometry = folded.geometry
         self.attention = Attention(folded, size.in_height, size.in_width, shifted=True)
         self.query = frozen(folded.query.t()[None, None])  # (1, 1, C, L)
@@ -39,3 +45,22 @@ class KernelForm(nn.Module):
         else:
             y = self.static_conv(x) * scale + (batch_matmul(every_pixel(x, self.geometry.stride), dynamic) + bias)
         return y
+
+    @classmethod
+    def suits(cls, geometry: LayerGeometry) -> bool:
+        """Only for 1×1: TFLite has no convolution with computed weights."""
+        return geometry.kernel == 1
+
+    @classmethod
+    def cost(cls, geometry: LayerGeometry, size: MapSize, *, activated: bool) -> FormCost:
+        g, attention = geometry, attention_macs(geometry)
+        x, y, kernel = g.C * size.inputs, g.K * size.outputs, g.K * g.C
+        one_by_one = g.kernel == 1
+        return FormCost(
+            constant_macs=attention + g.S * g.K + g.L * kernel + (0 if one_by_one else static_macs(g, size)),
+            computed_macs=g.C * g.L**2 + kernel * size.outputs,
+            map_floats=x + (2 * y if one_by_one else 8 * y) + 2 * y * activated,  # pooling; the bias, its clamp
+            layout_floats=0,
+            weight_floats=attention + g.S * g.K + g.L * (3 * g.C + g.K) + (5 + g.kernel**2) * kernel,
+            nodes=14,
+        )

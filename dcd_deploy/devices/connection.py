@@ -1,0 +1,48 @@
+"""A target's device while work on it goes on in one thread, and may be stopped from another."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dcd_deploy.benchmarks.place import LOCAL
+from dcd_deploy.devices.device import Device
+from dcd_deploy.devices.opening import open_device
+from dcd_deploy.devices.target import Target
+from dcd_deploy.errors import DeviceLostError
+from dcd_deploy.progress import Progress
+
+
+class Connection:
+    """Opened for a block, and closed by whoever is first: the end of the block, or ``stop``."""
+
+    def __init__(self, target: Target, progress: Progress) -> None:
+        self.target = target
+        self.progress = progress
+        self.stopped = threading.Event()
+        self._device: Device | None = None
+
+    @property
+    def here(self) -> bool:
+        """Whether it is this machine, whose work an interruption can only end in the caller's thread."""
+        return self.target.name.kind == LOCAL
+
+    @contextmanager
+    def opened(self) -> Iterator[Device]:
+        """Connect, and let go at the end.
+
+        Raises:
+            DeviceError: it cannot be reached or used.
+        """
+        with open_device(self.target.name, self.target.options, self.progress) as device:
+            self._device = device
+            if self.stopped.is_set():  # while it was connecting
+                raise DeviceLostError(f"{self.target.label} was let go of")
+            yield device
+
+    def stop(self) -> None:
+        """Close it from another thread."""
+        self.stopped.set()
+        if self._device is not None and not self.here:
+            self._device.close()

@@ -1,0 +1,97 @@
+"""What it means that ssh ended before our runner had said a word: by what ssh says, and by its exit code."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from dcd_deploy.devices.names import DeviceName
+from dcd_deploy.errors import (
+    DeviceAnswerError,
+    DeviceError,
+    DeviceIdentityError,
+    DeviceLackError,
+    DeviceRefusedError,
+)
+
+SSH_FAILED, CANNOT_START = 255, (126, 127)
+WORDS = 200  # characters of what ssh said
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What ssh says (a pattern), which error that is, and its message; {device}, {ssh} and {key} stand in it."""
+
+    pattern: str
+    error: type[DeviceError]
+    message: str
+
+
+# The first that is found counts; ssh speaks English under the locale C, whatever the user's is.
+FAILURES = (
+    Failure(
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        DeviceIdentityError,
+        "expected the host key that {device} had, found another: it was set up anew, or someone else answers in its "
+        "place; if you know why, run: ssh-keygen -R {key}",
+    ),
+    Failure(
+        r"Host key verification failed|host key is known for",
+        DeviceIdentityError,
+        "expected a host key of {device} that you accepted before, found one that you have not; connect once by hand, "
+        "and compare the fingerprint: {ssh}",
+    ),
+    Failure(
+        r"Permission denied|Too many authentication failures",
+        DeviceRefusedError,
+        "expected {device} to take one of your keys, but it takes none; send it one with ssh-copy-id, or give a key "
+        "with a passphrase to your agent (ssh-add): no password can be asked for here. Try: {ssh}",
+    ),
+    Failure(
+        r"Could not resolve hostname",
+        DeviceError,
+        "expected to reach {device}, but there is no host of that name; check it, or your ~/.ssh/config",
+    ),
+    Failure(
+        r"Connection refused",
+        DeviceError,
+        "expected to reach {device}, but nothing listens for ssh there; check the port, and start sshd on it",
+    ),
+    Failure(
+        r"timed out|No route to host|Network is unreachable",
+        DeviceError,
+        "expected to reach {device}, but it does not answer; is it on, and in your network?",
+    ),
+)
+
+
+def explain(name: DeviceName, code: int | None, words: str) -> DeviceError:
+    """Return the error of an ssh that ended with ``code`` (None: it still runs, and nothing comes) and these words."""
+    places = {"device": name.text, "ssh": _by_hand(name), "key": _known_as(name)}
+    for failure in FAILURES:
+        if re.search(failure.pattern, words):
+            return failure.error(failure.message.format(**places))
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    last = f" ({' / '.join(lines[-2:])[-WORDS:]})" if lines else ""
+    advice = f"try by hand: {_by_hand(name)}"
+    if code in CANNOT_START:
+        return DeviceLackError(
+            f"expected Python 3.9 or later on {name.text}, but none starts there{last}; install one, or name another "
+            'in a fleet file: python = "/usr/local/bin/python3.11"'
+        )
+    if code is None:
+        return DeviceError(f"expected {name.text} to answer, but nothing comes{last}; {advice}")
+    if code == SSH_FAILED:
+        return DeviceError(f"expected to reach {name.text}, but ssh fails{last}; {advice}")
+    return DeviceAnswerError(
+        f"expected our runner to start on {name.text}, but what starts there ends with exit code {code}{last}; {advice}"
+    )
+
+
+def _by_hand(name: DeviceName) -> str:
+    port = f"-p {name.port} " if name.port else ""
+    return f"ssh {port}{f'{name.user}@' if name.user else ''}{name.host}"
+
+
+def _known_as(name: DeviceName) -> str:
+    return f"[{name.host}]:{name.port}" if name.port and name.port != 22 else f"{name.host}"

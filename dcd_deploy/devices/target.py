@@ -1,0 +1,116 @@
+"""A device and how it is to be used, before anything is connected; where they come from: names, or a fleet file.
+
+[devices.pi4]                         # what results call it
+device = "ssh://pi@192.168.1.20"
+threads = "1,4"                       # these four may be left out
+cpus = "0,1"
+python = "/usr/local/bin/python3.11"
+setup = true
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dcd_deploy.benchmarks.place import LOCAL
+from dcd_deploy.devices.names import DeviceName, parse_device
+from dcd_deploy.devices.opening import DeviceOptions
+from dcd_deploy.errors import DcdDeployError, InputFileError, OptionError
+from dcd_deploy.files import existing_file
+
+LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}")
+NUMBERS = re.compile(r"\d{1,4}(,\d{1,4}){0,63}")
+FIELDS: dict[str, type] = {"device": str, "threads": str, "cpus": str, "python": str, "setup": bool}
+LARGEST_BYTES, MOST_DEVICES = 10**6, 64
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device by its name; ``threads`` and ``cpus`` are its own, None for those of all."""
+
+    name: DeviceName
+    options: DeviceOptions = field(default_factory=DeviceOptions)
+    threads: tuple[int, ...] | None = None
+    cpus: tuple[int, ...] | None = None
+
+    @property
+    def label(self) -> str:
+        """What results call it."""
+        return self.options.label or self.name.text
+
+
+def named_targets(names: Iterable[str], *, setup: bool = False) -> list[Target]:
+    """Return the targets of names such as "ssh://pi@board", each once.
+
+    Raises:
+        UnknownNameError, OptionError: one cannot be the name of a device.
+    """
+    options = DeviceOptions(setup=setup)
+    return [Target(parse_device(name), options) for name in dict.fromkeys(name.strip() for name in names)]
+
+
+def read_fleet(path: Path) -> list[Target]:
+    """Return the targets of a fleet file, in its order.
+
+    Raises:
+        InputFileError: there is no such file, or it is not one of a fleet; the message says where.
+    """
+    with existing_file(path, "a fleet file").open("rb") as file:
+        content = file.read(LARGEST_BYTES + 1)
+    try:
+        if len(content) > LARGEST_BYTES:
+            raise ValueError(f"more than {LARGEST_BYTES} bytes")  # noqa: TRY301
+        document = tomllib.loads(content.decode("utf-8"))
+        return _targets(document)
+    except (ValueError, DcdDeployError, RecursionError) as error:
+        raise InputFileError(
+            f"expected a fleet file at '{path}', with a table [devices.NAME] for each device, but: {str(error)[:300]}"
+        ) from error
+
+
+def check_labels(targets: Iterable[Target]) -> None:
+    """Raise OptionError where two targets would be called the same in the results."""
+    seen = set()
+    for target in targets:
+        if target.label in seen:
+            raise OptionError(f"expected each device once, found '{target.label}' twice")
+        seen.add(target.label)
+
+
+def _targets(document: dict[str, Any]) -> list[Target]:
+    if strangers := set(document) - {"devices"}:
+        raise ValueError(f"expected nothing but [devices.NAME], found '{min(strangers)}'")
+    devices = document.get("devices")
+    if not isinstance(devices, dict) or not 1 <= len(devices) <= MOST_DEVICES:
+        raise ValueError(f"expected 1 to {MOST_DEVICES} tables [devices.NAME]")
+    return [_target(label, entries) for label, entries in devices.items()]
+
+
+def _target(label: str, entries: Any) -> Target:
+    if not LABEL.fullmatch(label):
+        raise ValueError(f"expected a name of letters, digits, '_', '.' and '-', at most 40, found '{label[:60]}'")
+    if not isinstance(entries, dict):
+        raise ValueError(f"expected [devices.{label}] to be a table")
+    for name, value in entries.items():
+        if name not in FIELDS or not isinstance(value, FIELDS[name]):
+            kinds = ", ".join(f"{field} ({kind.__name__})" for field, kind in FIELDS.items())
+            raise ValueError(f"in [devices.{label}] expected {kinds}, found {name} = {value!r}"[:250])
+    if "device" not in entries:
+        raise ValueError(f'in [devices.{label}] expected device = "ssh://…"')
+    name = parse_device(entries["device"])
+    label = LOCAL if name.kind == LOCAL else label
+    options = DeviceOptions(label, entries.get("python"), entries.get("setup", False))
+    return Target(name, options, *(_numbers(label, entries, field) for field in ("threads", "cpus")))
+
+
+def _numbers(label: str, entries: dict[str, Any], field: str) -> tuple[int, ...] | None:
+    if field not in entries:
+        return None
+    if not NUMBERS.fullmatch(entries[field]):
+        raise ValueError(f'in [devices.{label}] expected {field} such as "1,4", found "{entries[field][:60]}"')
+    return tuple(dict.fromkeys(map(int, entries[field].split(","))))

@@ -1,0 +1,50 @@
+"""The targets that a network can be lowered for, and the rates that decide for each layer.
+
+    onnxruntime-x86   keeps maps in blocks of channels (its NCHWc layout); everything else pays for leaving them
+    onnxruntime-arm   plain layout; timed with onnxruntime's blocked layout switched off
+    litert            TFLite's XNNPACK kernels, channels last
+    portable          of each format, what is good on all of its targets and bad on none
+
+The rates are nanoseconds, fitted by ``scripts/fit_costs.py`` to every form of every layer shape of the published
+networks, each measured in turns with its static layer, on one thread of an x86-64 core with AVX-512;
+``docs/performance.md`` shows them beside what was measured.
+"""
+
+from __future__ import annotations
+
+from dcd_deploy.errors import OptionError, UnknownNameError
+from dcd_deploy.models.deploy.channels_first import CHANNELS_FIRST
+from dcd_deploy.models.deploy.channels_last import CHANNELS_LAST
+from dcd_deploy.models.deploy.form import Rates
+from dcd_deploy.models.deploy.target import Target
+
+BLOCKED_X86 = Rates(0.0125, 0.0170, 0.06, 0.10, 0.12, 700.0)
+PLAIN = Rates(0.0135, 0.0150, 0.10, 0.0, 0.12, 700.0)
+XNNPACK = Rates(0.0100, 0.0110, 0.06, 0.0, 0.10, 300.0)
+PLAIN_FORMS = ("branch", "half", "kernel")
+
+ONNXRUNTIME_X86 = Target("onnxruntime-x86", "onnx", CHANNELS_FIRST, (*PLAIN_FORMS, "blocked"), (BLOCKED_X86,))
+ONNXRUNTIME_ARM = Target("onnxruntime-arm", "onnx", CHANNELS_FIRST, PLAIN_FORMS, (PLAIN,))
+LITERT = Target("litert", "tflite", CHANNELS_LAST, PLAIN_FORMS, (XNNPACK,))
+PORTABLE_ONNX = Target("portable", "onnx", CHANNELS_FIRST, (*PLAIN_FORMS, "blocked"), (BLOCKED_X86, PLAIN))
+PORTABLE_TFLITE = Target("portable", "tflite", CHANNELS_LAST, PLAIN_FORMS, (XNNPACK,))
+
+PORTABLE = "portable"
+TARGETS = (ONNXRUNTIME_X86, ONNXRUNTIME_ARM, LITERT, PORTABLE_ONNX, PORTABLE_TFLITE)
+TARGET_NAMES = tuple(dict.fromkeys(target.name for target in TARGETS))
+
+
+def target_for(name: str, format: str) -> Target:
+    """Return the target of that name for a format, "onnx" or "tflite".
+
+    Raises:
+        UnknownNameError: there is no such target.
+        OptionError: it runs files of another format.
+    """
+    if name not in TARGET_NAMES:
+        raise UnknownNameError("target", name, TARGET_NAMES)
+    for target in TARGETS:
+        if (target.name, target.format) == (name, format):
+            return target
+    formats = " and ".join(target.format for target in TARGETS if target.name == name)
+    raise OptionError(f"expected --target {name} with --to {formats}, found --to {format}; choose the one or the other")

@@ -1,0 +1,9 @@
+"""Which form each dynamic layer gets, decided by measuring on the device that will run it.
+
+layer_case     the layers of a network in groups of one shape
+layer_model    one such layer in one form, with what stands around it, as a model file
+layer_times    the forms of one shape measured in turns, cached
+choice         which form the measurements allow to choose
+lowering_file  the result as a small file, that an export takes
+tune           all of it for a network
+"""

@@ -1,0 +1,45 @@
+"""Which form a measurement allows to choose: another than the rule's only where the interval says that it is quicker.
+
+Of the forms whose interval over the rule's form lies below 1 it is the one with the smallest ratio. Where there is
+none the rule's form stays, "undecided" where the intervals are so wide that they could hide a gain worth having.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dcd_deploy.benchmarks.statistics import Ratio
+from dcd_deploy.tuning.layer_times import LayerTimes
+
+NOISY = 0.10  # of an interval's width: what could hide a gain worth having
+RULE, QUICKER, UNDECIDED = REASONS = ("rule", "quicker", "undecided")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The form that one shape of layer gets.
+
+    ``reason`` is RULE: none is surely quicker than the rule's form; QUICKER: this one is; UNDECIDED: the machine was
+    too noisy to tell, and the rule's form stands. ``ratios`` are the forms' times over that of ``rule``.
+    """
+
+    form: str
+    rule: str
+    reason: str
+    ratios: Mapping[str, Ratio]
+
+    @property
+    def gain(self) -> float:
+        """The share of the layer's time that the choice saves over the rule's form."""
+        return 1.0 - self.ratios[self.form].median if self.form != self.rule else 0.0
+
+
+def choose(times: LayerTimes, rule: str) -> Choice:
+    """Return the form to take, where the target's rule would take ``rule``."""
+    ratios = {form: times.over(form, rule) for form in times.forms if form != rule}
+    surely = [form for form, found in ratios.items() if found.high < 1.0]
+    if surely:
+        return Choice(min(surely, key=lambda form: ratios[form].median), rule, QUICKER, ratios)
+    unsure = any(found.low < 1.0 - NOISY and found.high - found.low > NOISY for found in ratios.values())
+    return Choice(rule, rule, UNDECIDED if unsure else RULE, ratios)

@@ -1,0 +1,68 @@
+"""The forms of one shape of layer, measured in turns, in a process of their own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dcd_deploy.benchmarks.measure import MeasureConfig, Samples
+from dcd_deploy.benchmarks.statistics import Ratio, latency, ratio
+from dcd_deploy.benchmarks.worker import TIME, Answer, Request
+from dcd_deploy.models.deploy.target import Target
+from dcd_deploy.tuning.layer_case import LayerCase
+from dcd_deploy.tuning.layer_model import STATIC, write_layer_model
+
+QUICK = MeasureConfig(warmup_seconds=0.05, min_runs=80, min_seconds=1.5, rounds=4)
+TIME_LIMIT = 300.0
+Ask = Callable[[Request, float], Answer]
+
+
+@dataclass(frozen=True)
+class LayerTimes:
+    """Samples by form, and of the static layer (STATIC), all from the same turns."""
+
+    samples: Mapping[str, Samples]
+    version: str
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The forms that were measured."""
+        return tuple(name for name in self.samples if name != STATIC)
+
+    def over(self, form: str, other: str = STATIC) -> Ratio:
+        """Return the time of one form over another's, or the static layer's, with its interval."""
+        return ratio(self.samples[form], self.samples[other])
+
+    def median_ms(self, form: str) -> float:
+        """Return the median of all runs."""
+        return latency(self.samples[form]).median_ms
+
+    def extra_us(self, form: str) -> float:
+        """Return how much longer a form takes than the static layer: the median over the turns, in microseconds."""
+        ours, static = (
+            np.array([np.median(block) for block in self.samples[name].blocks_ms]) for name in (form, STATIC)
+        )
+        return float(np.median(ours - static)) * 1e3
+
+
+def time_forms(
+    case: LayerCase, target: Target, runtime: str, ask: Ask, config: MeasureConfig = QUICK, threads: int = 1
+) -> LayerTimes:
+    """Measure every form that suits the layer, and the static layer.
+
+    Raises:
+        DcdDeployError: the converter refused one, or the process that measures failed.
+    """
+    forms = [*target.costs(case.geometry, case.size, activated=case.activated), STATIC]
+    with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
+        models = {}
+        for form in forms:
+            path = Path(folder) / f"{form}.{target.format}"
+            write_layer_model(case, form, target, path)
+            models[form] = str(path)
+        answer = ask(Request(TIME, models, runtime, threads, None, None, config), TIME_LIMIT)
+    return LayerTimes(answer.samples, answer.version)

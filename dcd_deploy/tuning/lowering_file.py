@@ -1,0 +1,117 @@
+"""A tuned lowering as a small file: the form of each dynamic layer of one network, and where that was measured.
+
+    {"kind": "dcd-deploy lowering", "schema": 1, "target": "litert", "arch": "mobilenetv2_dcd", "width_mult": 1.0,
+     "input": [224, 224], "runtime": "litert", "runtime_version": "2.3.0", "device": "local", "cpu": "…",
+     "layers": {"features.2.conv.0": "kernel", …}}
+
+It is untrusted input: names are checked against what there is, and nothing in it is a path or is run.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dcd_deploy.errors import LoweringFileError
+from dcd_deploy.files import existing_file, write_whole
+from dcd_deploy.models.deploy.network import check_lowering
+from dcd_deploy.models.deploy.targets import target_for
+from dcd_deploy.models.spec import NetworkSpec
+
+KIND, SCHEMA = "dcd-deploy lowering", 1
+LARGEST_BYTES = 1_000_000
+TEXTS = ("target", "format", "arch", "runtime", "runtime_version", "device", "cpu")
+
+
+@dataclass(frozen=True)
+class TunedLowering:
+    """The form of each dynamic layer, for one network at one input size, and where it was measured."""
+
+    target: str
+    format: str
+    arch: str
+    width_mult: float
+    input: tuple[int, int]
+    runtime: str
+    runtime_version: str
+    device: str
+    cpu: str
+    layers: dict[str, str]
+
+    def check_network(self, spec: NetworkSpec, size: tuple[int, int]) -> None:
+        """Raise LoweringFileError unless this was tuned for the network of ``spec`` at that input size."""
+        wanted = (spec.arch, spec.width_mult, size)
+        found = (self.arch, self.width_mult, self.input)
+        if wanted != found:
+            raise LoweringFileError(
+                f"expected a lowering for {_title(*wanted)}, found one for {_title(*found)}; run 'dcd-deploy tune' on "
+                "this checkpoint"
+            )
+
+    def check_place(self, versions: dict[str, str], cpu: str) -> None:
+        """Raise LoweringFileError unless this was measured here: with this version of the runtime, on this CPU.
+
+        What was tuned on another device is meant for that device, and only its runtime's version counts.
+        """
+        version = versions.get(self.runtime)
+        if version is not None and version != self.runtime_version:
+            raise LoweringFileError(
+                f"expected a lowering that was tuned for {self.runtime} {version}, found one for "
+                f"{self.runtime_version}; tune again, or pass --foreign-lowering"
+            )
+        if self.device == "local" and self.cpu != cpu:
+            raise LoweringFileError(
+                f"expected a lowering that was tuned on this machine ({cpu}), found one from {self.cpu}; tune again, "
+                "or pass --foreign-lowering"
+            )
+
+
+def write_lowering(path: Path, lowering: TunedLowering) -> None:
+    """Write the file, whole or not at all."""
+    content = {"kind": KIND, "schema": SCHEMA, **asdict(lowering)}
+    write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_lowering(path: Path) -> TunedLowering:
+    """Read the file back.
+
+    Raises:
+        InputFileError: there is none.
+        LoweringFileError: it is no such file, is damaged, or of another schema version.
+        UnknownNameError: it names a target or a form that there is not.
+    """
+    where = existing_file(path, "a lowering file")
+    if where.stat().st_size > LARGEST_BYTES:
+        raise LoweringFileError(f"expected a lowering file of at most {LARGEST_BYTES} bytes at '{path}', found more")
+    try:
+        content = json.loads(where.read_text(encoding="utf-8"))
+        lowering = _parsed(content)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise LoweringFileError(
+            f"expected a lowering that 'dcd-deploy tune' wrote at '{path}', found another file ({error}); tune again"
+        ) from error
+    check_lowering(lowering.layers, target_for(lowering.target, lowering.format))
+    return lowering
+
+
+def _parsed(content: Any) -> TunedLowering:
+    if not isinstance(content, dict) or content.get("kind") != KIND:
+        raise ValueError(f"it is not of kind '{KIND}'")
+    if content.get("schema") != SCHEMA:
+        raise ValueError(f"schema {content.get('schema')!r}, this version reads {SCHEMA}")
+    texts = {key: _text(content[key]) for key in TEXTS}
+    height, width = (int(side) for side in content["input"])
+    layers = {_text(name): _text(form) for name, form in dict(content["layers"]).items()}
+    return TunedLowering(**texts, width_mult=float(content["width_mult"]), input=(height, width), layers=layers)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"expected a text, found {value!r:.40}")
+    return value
+
+
+def _title(arch: str, width: float, size: tuple[int, int]) -> str:
+    return f"{arch} ×{width:g} at {size[0]}×{size[1]}"

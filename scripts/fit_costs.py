@@ -1,0 +1,114 @@
+"""Fit the rates of the cost model (``dcd_deploy/models/deploy/targets.py``) to measurements on this machine.
+
+    python scripts/fit_costs.py --out FOLDER            measure (about twelve minutes), fit, print
+    python scripts/fit_costs.py --out FOLDER --write    and write the tables into docs/performance.md
+
+Every form of every layer shape of the published networks is measured in turns with its static layer, in a model of
+that layer and its neighbours alone. What a form takes more than the static layer is explained by what it counts more
+(``FormCost``), with rates that are not negative; errors count relative to the time, so that small layers matter too.
+What is measured is kept in the folder, and not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, astuple, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from dcd_deploy.benchmarks.process import ask
+from dcd_deploy.models.deploy.form import Rates, static_cost
+from dcd_deploy.models.deploy.target import Target
+from dcd_deploy.models.deploy.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
+from dcd_deploy.reports.live import live_progress
+from dcd_deploy.sweep import NETWORKS
+from dcd_deploy.tuning.layer_case import LayerCase, cases_of
+from dcd_deploy.tuning.layer_times import time_forms
+
+TARGETS = ((ONNXRUNTIME_X86, "onnxruntime"), (ONNXRUNTIME_ARM, "onnxruntime-plain"), (LITERT, "litert"))
+FITTED = ("mobilenetv2_dcd_x1.0", "mobilenetv2_dcd_x0.5", "resnet18_dcd")
+FLOOR_US = 20.0  # errors are relative to the time and this much
+BEGIN, END = "<!-- cost model: begin -->", "<!-- cost model: end -->"
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+Times = dict[str, float]  # microseconds more than the static layer, by form
+
+
+def measured(folder: Path, target: Target, runtime: str, case: LayerCase) -> Times:
+    """Return what each form of a layer takes more than the static layer, measured now or before."""
+    path = folder / target.name / f"{case.title.replace(' ', '_').replace('→', '-')}_{case.activation}.json"
+    if path.exists():
+        found: Times = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    times = time_forms(case, target, runtime, ask)
+    found = {form: times.extra_us(form) for form in times.forms} | {"static": times.median_ms("static") * 1e3}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
+def features(target: Target, case: LayerCase, form: str) -> NDArray[np.float64]:
+    """Return what a form counts more than the static layer."""
+    cost = target.costs(case.geometry, case.size, activated=case.activated)[form]
+    static = static_cost(case.geometry, case.size)
+    more: NDArray[np.float64] = np.array(astuple(cost), float) - np.array(astuple(static), float)
+    return more
+
+
+def fit(target: Target, table: dict[LayerCase, Times]) -> Rates:
+    """Return the rates, in nanoseconds, that explain the measurements best."""
+    rows, wanted = [], []
+    for case, times in table.items():
+        for form in target.costs(case.geometry, case.size, activated=case.activated):
+            weight = 1 / (times["static"] + max(times[form], 0.0) + FLOOR_US)
+            rows.append(features(target, case, form) * weight)
+            wanted.append(times[form] * 1e3 * weight)
+    matrix = np.array(rows)
+    scale = np.abs(matrix).max(0)
+    scale[scale == 0] = 1
+    rates, _ = nnls(matrix / scale, np.array(wanted))
+    return Rates(*(float(rate) for rate in rates / scale))
+
+
+def table_of(target: Target, rates: Rates, table: dict[LayerCase, Times]) -> str:
+    """Return the measured and predicted microseconds of each form, and what the rule takes."""
+    forms = target.forms
+    lines = [f"| {target.name} | {' | '.join(forms)} | taken | loses |", f"|---|{'--:|' * len(forms)}---|--:|"]
+    for case, times in table.items():
+        costs = target.costs(case.geometry, case.size, activated=case.activated)
+        told = {form: float(features(target, case, form) @ np.array(astuple(rates))) / 1e3 for form in costs}
+        taken = min(told, key=lambda form: told[form])
+        loss = times[taken] - min(times[form] for form in costs)
+        cells = [f"{told[form]:.0f} / {times[form]:.0f}" if form in costs else "–" for form in forms]
+        lines.append(f"| {case.title} | {' | '.join(cells)} | {taken} | {loss:.0f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, fit and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    cases = list(dict.fromkeys(case for name in FITTED for case in cases_of(NETWORKS[name], 224, 224)))
+    parts = []
+    for target, runtime in TARGETS:
+        table = {}
+        for number, case in enumerate(cases, 1):
+            with live_progress(f"{target.name} [{number}/{len(cases)}] {case.title}"):
+                table[case] = measured(options.out, target, runtime, case)
+        rates = fit(target, table)
+        names = ", ".join(f"{field.name}={getattr(rates, field.name):.4g}" for field in fields(rates))
+        parts.append(f"`{target.name}`, nanoseconds: {names}\n\n{table_of(target, rates, table)}")
+        print(f"\n{parts[-1]}\n\n{asdict(rates)}")
+    if options.write:
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+        after = rest.partition(END)[2]
+        PAGE.write_text(f"{before}{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
