@@ -233,10 +233,10 @@ def bench(
     if any(name.strip().startswith(EMULATED) for name in device or ()):
 
         def counted() -> Any:
-            if save or fleet or out or setup:
+            if save or fleet or out or setup or cpus or threads != "1":
                 raise OptionError(
-                    "expected no --save, --fleet, --out or --setup with arm64-emulated: counts are printed, or written "
-                    "by --json"
+                    "expected no --save, --fleet, --out, --setup, --cpus or --threads but 1 with arm64-emulated: "
+                    "one thread is counted, and the counts are printed, or written by --json"
                 )
             return commands.count(
                 *models,
