@@ -14,7 +14,7 @@ The rooms, each importing only from those above it (``tests/test_import_directio
     runtimes      running an exported file in an app                                   needs numpy and one runtime
     export        deploy form → ONNX or TFLite → verified                needs torch, onnx, litert-torch
     benchmarks    a model beside its static twin, interleaved                          needs a runtime
-    devices       this machine, boards over ssh, phones over adb                       needs what they need
+    devices       this machine, boards over ssh, phones over adb, emulated ARM cores   needs what they need
     commands      the six commands as Python functions
     reports       results → tables and JSON; the only place that formats a number
     cli           the command line: parse → one call of ``commands`` → one report

@@ -241,10 +241,11 @@ def bench(
     if any(name.strip().startswith(EMULATED) for name in device or ()):
 
         def counted() -> Any:
-            if save or fleet or out or setup or python or runner or portable:
+            times_only = (save, fleet, out, setup, cpus, python, runner, portable)
+            if any(times_only) or threads != "1":
                 raise OptionError(
-                    "expected no --save, --fleet, --out or --setup with arm64-emulated: counts are printed, or written "
-                    "by --json"
+                    "expected no --save, --fleet, --out, --setup, --cpus, --threads but 1, or what is for other devices, "
+                    "with arm64-emulated: one thread is counted, and the counts are printed, or written by --json"
                 )
             return commands.count(
                 *models,
@@ -478,10 +479,16 @@ def profile(
     runs: Annotated[int, typer.Option(help="Runs to take the median of.")] = 30,
     by: Annotated[str, typer.Option(help="Table to print: layer, operator or type.")] = "layer",
     csv: Annotated[Path | None, typer.Option(help="File to write a row for each node into.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="arm64-emulated[:CORE]: instructions and traffic by layer instead of times.")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Say where the time goes: by layer, and static part against dynamic."""
+    if device is not None:
+        _answer_layer_counts(model, device, as_json=as_json, quiet=quiet)
+        return
 
     def run() -> Any:
         commands.check_table(by)
@@ -497,6 +504,26 @@ def profile(
         from dcd_deploy.reports.profiling import profile_as_plain
 
         return profile_as_plain(result)
+
+    answer(run, show, plain=plain, as_json=as_json, quiet=quiet)
+
+
+def _answer_layer_counts(model: Path, device: str, *, as_json: bool, quiet: bool) -> None:
+    """Count by layer, and show it."""
+
+    def run() -> Any:
+        return commands.count_layers(model, device=device, progress=chosen_progress(quiet))
+
+    def show(result: Any) -> None:
+        from dcd_deploy.reports.counting import show_layer_counts
+        from dcd_deploy.reports.terminal import console
+
+        show_layer_counts(console(), result)
+
+    def plain(result: Any) -> Any:
+        from dcd_deploy.reports.counting import layer_counts_as_plain
+
+        return layer_counts_as_plain(result)
 
     answer(run, show, plain=plain, as_json=as_json, quiet=quiet)
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from dcd_deploy.contests import ExportModel
     from dcd_deploy.devices.emulated.cores import Core
     from dcd_deploy.devices.emulated.counting import CountResult
+    from dcd_deploy.devices.emulated.layers import LayerCounts
     from dcd_deploy.devices.emulated.setup import EmulationSetup
     from dcd_deploy.devices.listing import DeviceList
     from dcd_deploy.devices.opening import DeviceOptions
@@ -517,6 +518,19 @@ def profile(
 
         write_csv(result, Path(csv))
     return result
+
+
+def count_layers(model: StrPath, *, device: str = "arm64-emulated", progress: Progress = silent) -> LayerCounts:
+    """Count what each layer of an ONNX file makes an emulated ARM core do in a run.
+
+    Raises:
+        UnknownNameError: there is no such core, or it is a file of another kind.
+        DeviceLackError: emulation is not set up here, or this version of QEMU cannot count.
+    """
+    from dcd_deploy.devices.emulated import layers
+
+    path = existing_file(model, "a model file")
+    return layers.count_layers(path, _nodes(path), emulated_core(device), progress)
 
 
 def _nodes(path: Path) -> tuple[FileNode, ...]:

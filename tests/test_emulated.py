@@ -14,11 +14,19 @@ from onnx import numpy_helper
 
 from dcd_deploy import commands
 from dcd_deploy.devices.emulated import guest as guest_module
+from dcd_deploy.devices.emulated import layers
 from dcd_deploy.devices.emulated.cores import CORES, core_named
 from dcd_deploy.devices.emulated.counting import count_models, count_runs
 from dcd_deploy.devices.emulated.root import installed_root
 from dcd_deploy.devices.emulated.session import emulated_model
-from dcd_deploy.errors import BenchError, DeviceAnswerError, DeviceLostError, ModelFileError, VerificationError
+from dcd_deploy.errors import (
+    BenchError,
+    DeviceAnswerError,
+    DeviceLostError,
+    ModelFileError,
+    UnknownNameError,
+    VerificationError,
+)
 from dcd_deploy.runtimes import open_model
 from dcd_deploy.samples import verification_inputs
 
@@ -142,6 +150,31 @@ def test_the_command_line_counts_and_never_shows_a_time(files):
     assert trial["ratios"]["static twin"]["traffic_bytes"] > 1
     assert content["assumptions"]
     assert not re.search(r"\"[a-z_]*(_ms|_s|seconds|latency)\"", done.stdout)
+
+
+def test_counts_by_layer(files):
+    found = commands.count_layers(files["onnx"], device="arm64-emulated:cortex-a76")
+    total = found.total()
+    assert total.fmla == found.whole.fmla
+    assert 0.8 < total.instructions / found.whole.instructions < 1.05  # the rest is between the 500 small nodes
+    layers = found.by_layer()
+    assert len(layers) > 50
+    assert not any(layer == "" for layer in layers)
+    assert found.by_part()["static"].fmla > found.by_part()["dynamic"].fmla > 0
+    assert sum(counts.fmla for parts in layers.values() for counts in parts.values()) == total.fmla
+
+
+def test_counts_that_do_not_fit_the_profile_are_refused(files):
+    events, ticks = layers._profiled(files["onnx"], core_named("cortex-a72"))
+    found = layers.node_counts(events, ticks)
+    assert len(found) == len(events)
+    assert layers.node_counts(events, ticks[2:]) == found  # how many readings come first does not matter
+    half = len(ticks) // 2
+    for wrong in (ticks[:half] + ticks[half + 1 :], ticks[:half], [], ticks[::-1]):
+        with pytest.raises(DeviceAnswerError, match="one way to bring"):
+            layers.node_counts(events, wrong)
+    with pytest.raises(UnknownNameError, match="by layer '.tflite'"):
+        commands.count_layers(files["tflite"])
 
 
 def test_a_file_that_the_other_runtime_refuses(files, tmp_path):

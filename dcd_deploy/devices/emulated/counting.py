@@ -150,7 +150,7 @@ def count_trial(each: Contest, core: Core, runs: int, progress: Progress) -> Cou
     """Count the models of one trial, one after the other."""
     counted, version, batch = [], "", 1
     for contender in each.contenders:
-        images = _input(contender.path, each)
+        images = random_input(contender.path, each.runtime, each.batch)
         batch = images.shape[0]
         with progress(f"{contender.name}: count {each.runtime} on {core.name}"):
             found, version = count_runs(contender.path, each.runtime, core, images, runs)
@@ -174,9 +174,10 @@ def count_runs(
     return found, version
 
 
-def _input(path: Path, each: Contest) -> NDArray[np.float32]:
-    model = open_model(path, threads=1, runtime=each.runtime)
-    images = np.random.default_rng(0).standard_normal(input_shape(model, each.batch), np.float32)
+def random_input(path: Path, runtime: str, batch: int | None = None) -> NDArray[np.float32]:
+    """Return an input of a model, as its file has it."""
+    model = open_model(path, threads=1, runtime=runtime)
+    images = np.random.default_rng(0).standard_normal(input_shape(model, batch), np.float32)
     return np.ascontiguousarray(laid_out(images, model.session.inputs[0].shape))
 
 

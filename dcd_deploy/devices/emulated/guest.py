@@ -60,6 +60,18 @@ class Guest:
         """Run the model ``runs`` times, with the marks that the counting plugin needs in between."""
         self._ask(images, {"task": "count", "runs": runs})
 
+    def profile(self) -> Any:
+        """End the runtime's profile, where it has one, and return its events."""
+        self._say({"task": "end_profile"})
+        self._answer("done")
+        try:
+            (path,) = self._folder.glob("profile*.json")
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise DeviceAnswerError(
+                f"expected a profile of the emulated model, but it cannot be read: {error}"
+            ) from error
+
     def close(self) -> None:
         """Let the process end, so that a plugin has written all."""
         with suppress(OSError):
@@ -70,11 +82,14 @@ class Guest:
 
     def _ask(self, images: NDArray[np.float32], request: Mapping[str, object]) -> None:
         np.save(self._folder / "input.npy", np.ascontiguousarray(images))
+        self._say(request)
+        self._answer("done")
+
+    def _say(self, request: Mapping[str, object]) -> None:
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # it has died; the answer that does not come says so
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-        self._answer("done")
 
     def _answer(self, expected: str) -> Any:
         assert self._process.stdout is not None

@@ -7,6 +7,7 @@ one on standard output. Arrays lie in FOLDER.
 
     {"task": "run"}               input.npy → output.npy
     {"task": "count", "runs": 3}  runs the model on input.npy, with a system call before each run and after the last
+    {"task": "end_profile"}       the runtime's profile → profile*.json
     {"task": "quit"}
 """
 
@@ -28,61 +29,91 @@ Array = Any
 Run = Callable[[], object]
 
 
-def open_onnxruntime(path: str, *, blocked: bool = True) -> tuple[str, Callable[[Array], Run], Callable[[], Array]]:
-    """Return the runtime's version, what sets an input and returns what runs the model, and what gives the output."""
-    onnxruntime = import_module("onnxruntime")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    if not blocked:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    names = [session.get_outputs()[0].name]
-    found: list[Array] = []
+class OnnxRuntime:
+    """An ONNX model; with a ``profile`` the runtime's profiler is on, and writes into a file whose path begins so."""
 
-    def prepare(images: Array) -> Run:
-        feed = {session.get_inputs()[0].name: images}
+    def __init__(self, path: str, *, blocked: bool = True, profile: str = "") -> None:
+        onnxruntime = import_module("onnxruntime")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        if not blocked:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        if profile:
+            options.enable_profiling = True
+            options.profile_file_prefix = profile
+        self.version = str(onnxruntime.__version__)
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._found: list[Array] = []
+
+    def prepare(self, images: Array) -> Run:
+        """Return what runs the model on ``images``."""
+        names, feed = [self._session.get_outputs()[0].name], {self._session.get_inputs()[0].name: images}
 
         def run() -> None:
-            found[:] = session.run(names, feed)
+            self._found = self._session.run(names, feed)
 
         return run
 
-    return str(onnxruntime.__version__), prepare, lambda: found[0]
+    def output(self) -> Array:
+        """Return the first output of the last run."""
+        return self._found[0]
+
+    def end_profile(self) -> None:
+        """Let the profiler write all that it has."""
+        self._session.end_profiling()
 
 
-def open_litert(path: str, *, xnnpack: bool = True) -> tuple[str, Callable[[Array], Run], Callable[[], Array]]:
-    """Return the same for a TFLite model."""
-    litert = import_module("ai_edge_litert.interpreter")
-    resolvers = litert.OpResolverType
-    resolver = resolvers.AUTO if xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    interpreter = litert.Interpreter(model_path=path, num_threads=1, experimental_op_resolver_type=resolver)
-    interpreter.allocate_tensors()
+class LiteRt:
+    """A TFLite model."""
 
-    def prepare(images: Array) -> Run:
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], images)
-        run: Run = interpreter.invoke
+    def __init__(self, path: str, *, xnnpack: bool = True) -> None:
+        litert = import_module("ai_edge_litert.interpreter")
+        resolvers = litert.OpResolverType
+        resolver = resolvers.AUTO if xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        self.version = version("ai-edge-litert")
+        self._interpreter = litert.Interpreter(model_path=path, num_threads=1, experimental_op_resolver_type=resolver)
+        self._interpreter.allocate_tensors()
+
+    def prepare(self, images: Array) -> Run:
+        """Set ``images`` as the input, and return what runs the model."""
+        self._interpreter.set_tensor(self._interpreter.get_input_details()[0]["index"], images)
+        run: Run = self._interpreter.invoke
         return run
 
-    return (
-        version("ai-edge-litert"),
-        prepare,
-        lambda: interpreter.get_tensor(interpreter.get_output_details()[0]["index"]),
-    )
+    def output(self) -> Array:
+        """Return the first output of the last run."""
+        return self._interpreter.get_tensor(self._interpreter.get_output_details()[0]["index"])
 
 
-Opener = Callable[[str], tuple[str, Callable[[Array], Run], Callable[[], Array]]]
-OPENERS: dict[str, Opener] = {
-    "onnxruntime": open_onnxruntime,
-    "onnxruntime-plain": partial(open_onnxruntime, blocked=False),
-    "litert": open_litert,
-    "litert-plain": partial(open_litert, xnnpack=False),
+OPENERS: dict[str, Callable[[str], OnnxRuntime | LiteRt]] = {
+    "onnxruntime": OnnxRuntime,
+    "onnxruntime-plain": partial(OnnxRuntime, blocked=False),
+    "onnxruntime-profiled": partial(OnnxRuntime, profile="profile"),
+    "litert": LiteRt,
+    "litert-plain": partial(LiteRt, xnnpack=False),
 }
 
 
 def mark() -> None:
     """Make the system call that the counting plugin waits for, and nothing else here makes."""
     os.sched_get_priority_max(os.SCHED_IDLE)
+
+
+def do(request: dict[str, Any], model: OnnxRuntime | LiteRt, folder: Path) -> None:
+    """Do what a request asks, other than to quit."""
+    if request["task"] == "end_profile":
+        assert isinstance(model, OnnxRuntime)
+        model.end_profile()
+        return
+    run = model.prepare(np.load(folder / "input.npy", allow_pickle=False))
+    run()  # allocates what later runs use again
+    if request["task"] == "count":
+        for _ in range(request["runs"] + 1):  # the first switches the counting on, and warms the modelled cache
+            mark()
+            run()
+        mark()
+    np.save(folder / "output.npy", model.output())
 
 
 def main() -> None:
@@ -95,20 +126,14 @@ def main() -> None:
         print(json.dumps(content), file=answers, flush=True)
 
     try:
-        found, prepare, output = OPENERS[runtime](path)
-        answer(opened=found)
+        os.chdir(folder)  # where a profile goes
+        model = OPENERS[runtime](path)
+        answer(opened=model.version)
         for line in sys.stdin:
             request = json.loads(line)
             if request["task"] == "quit":
                 break
-            run = prepare(np.load(Path(folder) / "input.npy", allow_pickle=False))
-            run()  # allocates what later runs use again
-            if request["task"] == "count":
-                for _ in range(request["runs"] + 1):  # the first switches the counting on, and warms the modelled cache
-                    mark()
-                    run()
-                mark()
-            np.save(Path(folder) / "output.npy", output())
+            do(request, model, Path(folder))
             answer(done=request["task"])
     except Exception as error:  # noqa: BLE001 - the other side says it to the user
         answer(error=f"{type(error).__name__}: {error}"[:500])
