@@ -244,7 +244,7 @@ def bench(
             times_only = (save, fleet, out, setup, cpus, python, runner, portable)
             if any(times_only) or threads != "1":
                 raise OptionError(
-                    "expected no --save, --fleet, --out, --setup, --cpus, --threads but 1, or what is for other devices, "
+                    "expected no --save, --fleet, --out, --setup, --cpus, --threads but 1, or what is for devices, "
                     "with arm64-emulated: one thread is counted, and the counts are printed, or written by --json"
                 )
             return commands.count(
