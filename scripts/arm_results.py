@@ -1,6 +1,7 @@
 """Check all networks on emulated ARM cores, count them beside their static twins, and write docs/arm-results.md.
 
     python scripts/arm_results.py --out FOLDER             all (an hour and a half on one core)
+    python scripts/arm_results.py --out FOLDER --only mobilenetv2_dcd_x1.0,resnet18_dcd     of these what is missing
     python scripts/arm_results.py --out FOLDER --write     write what FOLDER has already, and make nothing
 
 FOLDER keeps the exported networks, in models/ as ``dcd-deploy sweep`` does, and each result; the work goes on where it
@@ -32,6 +33,7 @@ from dcd_deploy.reports.live import live_progress
 from dcd_deploy.reports.numbers import count, error, size
 from dcd_deploy.runtimes.selfcheck import SelfCheck
 from dcd_deploy.sweep import NETWORKS
+from dcd_deploy.values import parse_names
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "arm-results.md"
 FULL, SMALL = 224, 64  # the side of the pictures: of the published networks, and of the others of the registry
@@ -94,14 +96,15 @@ def networks() -> list[Network]:
 class Work:
     """What there is to do, and what is kept of it in ``folder``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, only: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.networks = networks()
+        self.wanted = [network for network in self.networks if not only or network.name in only]
 
     def steps(self) -> Iterator[Step]:
         """Yield what is not done yet, a title and what does it: the published networks first."""
-        published = [network for network in self.networks if network.side == FULL]
-        others = [network for network in self.networks if network.side != FULL]
+        published = [network for network in self.wanted if network.side == FULL]
+        others = [network for network in self.wanted if network.side != FULL]
         first = [network for network in published if network.name in FIRST_COUNTED]
         yield from self._checks(published)
         yield from self._counts(first, COUNTED[:1])
@@ -237,9 +240,14 @@ def main() -> None:
     """Do what is not done, and write the document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", default="", help="names of networks, separated by commas")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    work = Work(options.out)
+    only = parse_names(options.only)
+    for name in only:
+        if name not in (known := [network.name for network in networks()]):
+            parser.error(f"unknown network '{name}'; known: {', '.join(known)}")
+    work = Work(options.out, only)
     steps = [] if options.write else list(work.steps())
     for number, (title, run) in enumerate(steps, 1):
         run(_named(f"[{number}/{len(steps)}] {title}"))
