@@ -15,7 +15,8 @@ The rooms, each importing only from those above it (``tests/test_import_directio
     export        deploy form → ONNX or TFLite → verified                needs torch, onnx, litert-torch
     benchmarks    a model beside its static twin, interleaved                          needs a runtime
     devices       this machine, boards over ssh, phones over adb                       needs what they need
-    commands      the six commands as Python functions
+    tuning        the form of each layer, chosen by measuring on a device              needs export and a runtime
+    commands      the commands as Python functions
     reports       results → tables and JSON; the only place that formats a number
     cli           the command line: parse → one call of ``commands`` → one report
     __main__      the light door to it

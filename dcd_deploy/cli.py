@@ -73,7 +73,15 @@ def export(
     name: Annotated[str | None, typer.Option(help="Name of the files. [default: network and input size]")] = None,
     input_size: InputSize = "224",
     batch: Annotated[str, typer.Option(help="Batch size: a number, or 'dynamic' for any.")] = "1",
-    lowering: Annotated[str, typer.Option(help="Order of computation: auto, branch, half or kernel.")] = "auto",
+    target: Annotated[
+        str, typer.Option(help="What to be quick on: portable, onnxruntime-x86, onnxruntime-arm or litert.")
+    ] = "portable",
+    lowering: Annotated[
+        str, typer.Option(help="Order of computation: auto, branch, half, kernel, blocked, or a file from 'tune'.")
+    ] = "auto",
+    foreign_lowering: Annotated[
+        bool, typer.Option("--foreign-lowering", help="Take a lowering file that was tuned elsewhere.")
+    ] = False,
     opset: Annotated[int, typer.Option(help="ONNX opset, 15 to 26.")] = 18,
     layout: Annotated[str, typer.Option(help="Input of a TFLite file: nhwc or nchw.")] = "nhwc",
     labels: Annotated[Path | None, typer.Option(help="Text file with one label per line.")] = None,
@@ -106,7 +114,9 @@ def export(
             name=name,
             input_size=input_size,
             batch=batch,
+            target=target,
             lowering=lowering,
+            foreign_lowering=foreign_lowering,
             opset=opset,
             layout=layout,
             labels=labels,
@@ -131,6 +141,41 @@ def export(
         return export_as_plain(result)
 
     answer(run, show, plain=plain, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def tune(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of the network to tune.")],
+    target: Annotated[str, typer.Option(help="Runtime: onnxruntime-x86, onnxruntime-arm or litert.")],
+    out: Annotated[Path | None, typer.Option(help="Lowering file to write, for 'export --lowering'.")] = None,
+    device: Annotated[str, typer.Option(help="Where to measure: local, ssh://[user@]host, …")] = "local",
+    ema: Ema = False,
+    input_size: InputSize = "224",
+    threads: Annotated[int, typer.Option(help="Threads of the runtime.")] = 1,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Choose the order of computation of each layer by measuring on a device."""
+
+    def run() -> Any:
+        return commands.tune(
+            checkpoint,
+            target=target,
+            out=out,
+            device=device,
+            ema=ema,
+            input_size=input_size,
+            threads=threads,
+            progress=chosen_progress(quiet),
+        )
+
+    def show(result: Any) -> None:
+        from dcd_deploy.reports.terminal import console
+        from dcd_deploy.reports.tuning import show_tuning
+
+        show_tuning(console(), result, str(checkpoint), None if out is None else str(out))
+
+    answer(run, show, as_json=as_json, quiet=quiet)
 
 
 @app.command()

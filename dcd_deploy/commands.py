@@ -20,6 +20,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,9 +61,12 @@ if TYPE_CHECKING:
     from dcd_deploy.models.inspection import CheckpointSummary
     from dcd_deploy.runtimes import Model, Prediction, SelfCheck
     from dcd_deploy.runtimes.nodes import FileNode
+    from dcd_deploy.tuning.lowering_file import TunedLowering
+    from dcd_deploy.tuning.tune import TuneResult
 
 StrPath = str | os.PathLike[str]
 
+MOST_THREADS = 1024
 MOST_RUNS, MOST_ROUNDS, MOST_COUNTED = 1_000_000, 100, 100
 FORMATS = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
@@ -87,7 +91,9 @@ def export(
     name: str | None = None,
     input_size: Size = 224,
     batch: Batch = 1,
-    lowering: str = "auto",
+    target: str = "portable",
+    lowering: str | StrPath = "auto",
+    foreign_lowering: bool = False,
     opset: int = 18,
     layout: str = "nhwc",
     labels: StrPath | Sequence[str] | None = None,
@@ -103,6 +109,9 @@ def export(
 
     ``to`` is "onnx", "tflite" or both ("onnx,tflite"); ``opset`` counts for the first, ``layout`` of the input, "nhwc"
     or "nchw", for the second.
+    ``target`` names what the order of computation is chosen for (``models.deploy.targets``); ``lowering`` is "auto",
+    the form of all layers, or a file that ``tune`` wrote; ``foreign_lowering`` says that it may be from another machine
+    or version of the runtime.
     ``input_size`` is a side or (height, width); ``batch`` a number, or "dynamic" (or None) for any; ``labels`` a file
     with one per line, or the labels themselves; ``mean`` and ``std`` are of RGB values 0..1; ``samples`` a .npy file of
     normalised pictures to verify on. The architecture and its settings follow from the tensors where they are not
@@ -120,10 +129,12 @@ def export(
     from dcd_deploy.models.infer import SpecOverrides
 
     preprocessing = _preprocessing(input_size, mean, std, resize)
+    tuned = _tuned(lowering, foreign=foreign_lowering)
     build = BuildConfig(
         preprocessing=preprocessing,
         batch=parse_batch(batch),
-        lowering=lowering,
+        lowering="auto" if tuned else str(lowering),
+        target=tuned.target if tuned else target,
         opset=opset,
         layout=layout,
         tolerance=FLOAT32_TOLERANCE if tolerance is None else parse_tolerance(tolerance),
@@ -135,11 +146,78 @@ def export(
     with progress("read checkpoint"):
         loaded = read_checkpoint(checkpoint, ema=ema)
         spec = fit(loaded, overrides)
+    if tuned is not None:
+        tuned.check_network(spec, (preprocessing.height, preprocessing.width))
+        build = replace(build, lowering=tuned.layers)
     if texts:
         _check_label_count(texts, spec.num_classes)
     name = name or spec.file_name(preprocessing.height, preprocessing.width)
     config = ExportConfig(Path(out), name, build, formats, texts, with_baseline)
     return export_checkpoint(loaded, spec, config, progress)
+
+
+def _tuned(lowering: StrPath, *, foreign: bool) -> TunedLowering | None:
+    """Return what a lowering file says; None where ``lowering`` is a name."""
+    path = Path(lowering)
+    if path.suffix != ".json":
+        return None
+    from dcd_deploy.benchmarks.environment import read_environment
+    from dcd_deploy.tuning.lowering_file import read_lowering
+    from dcd_deploy.tuning.tune import version_of
+
+    found = read_lowering(path)
+    if not foreign:
+        environment = read_environment()
+        found.check_place(version_of(found.runtime, environment), environment.cpu)
+    return found
+
+
+def tune(
+    checkpoint: StrPath,
+    *,
+    target: str,
+    out: StrPath | None = None,
+    device: str = "local",
+    ema: bool = False,
+    input_size: Size = 224,
+    threads: int = 1,
+    progress: Progress = silent,
+) -> TuneResult:
+    """Choose the form of each dynamic layer by measuring on the device that will run it, and write that to ``out``.
+
+    ``target`` is one runtime ("onnxruntime-x86", "onnxruntime-arm", "litert"). Layers of one shape are measured once,
+    all forms in turns; another form than the target's rule would take is chosen only where the interval says that it
+    is quicker. What is measured is kept in the user's cache, and not measured again. ``export`` takes the file as its
+    ``lowering``.
+
+    Raises:
+        OptionError: the target is no single runtime.
+        MissingDependencyError: its runtime is not on the device.
+        DeviceError: the device cannot be used.
+    """
+    require("torch")
+    from dcd_deploy.devices.names import parse_device
+    from dcd_deploy.devices.opening import open_device
+    from dcd_deploy.models.checkpoint import read_checkpoint
+    from dcd_deploy.models.fit import fit
+    from dcd_deploy.tuning.lowering_file import write_lowering
+    from dcd_deploy.tuning.tune import TuneConfig, check_tunable
+    from dcd_deploy.tuning.tune import tune as tune_network
+
+    config = TuneConfig(check_tunable(target), parse_size(input_size), parse_count("--threads", threads, MOST_THREADS))
+    _require_packages(config.target.format)
+    if out is not None:
+        check_writable(Path(out).parent)
+        check_no_folder([Path(out)])
+    with progress("read checkpoint"):
+        spec = fit(read_checkpoint(checkpoint, ema=ema))
+    if not spec.dynamic:
+        raise OptionError(f"expected a network with dynamic layers to tune, found {spec.describe()}")
+    with open_device(parse_device(device), progress=progress) as place:
+        result = tune_network(spec, config, place, progress)
+    if out is not None:
+        write_lowering(Path(out), result.lowering)
+    return result
 
 
 def verify(

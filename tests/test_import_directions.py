@@ -35,15 +35,16 @@ ALLOWED["export"] = {
 }
 ALLOWED["benchmarks"] = {"errors", "optional", "progress", "files", "artifacts", "runtimes"}
 ALLOWED["devices"] = {*ALLOWED["benchmarks"], "benchmarks"}
-ALLOWED["contests"] = set(ALLOWED)
-ALLOWED["sweep"] = set(ALLOWED) - {"contests", "devices"}
+ALLOWED["tuning"] = set(ALLOWED) - {"devices"}
+ALLOWED["contests"] = set(ALLOWED) - {"tuning"}
+ALLOWED["sweep"] = set(ALLOWED) - {"contests", "devices", "tuning"}
 ALLOWED["commands"] = set(ALLOWED)
 ALLOWED["reports"] = set(ALLOWED) - {"commands"}
 ALLOWED["cli_outcome"] = {"errors", "interruption", "reports", "export", "models", "benchmarks", "devices"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli", "interruption"}
 HEAVY = {"torch", "onnx", "onnxsim", "onnxscript", "safetensors", "litert_torch", "ai_edge_litert", "plotly"}
-MAY_BE_HEAVY = {"models", "export"}
+MAY_BE_HEAVY = {"models", "export", "tuning"}
 
 
 def room_of(module: str) -> str:

@@ -13,6 +13,7 @@ from dcd_deploy.benchmarks.measure import MeasureConfig, Samples
 from dcd_deploy.benchmarks.statistics import Ratio, latency, ratio
 from dcd_deploy.benchmarks.worker import TIME, Answer, Request
 from dcd_deploy.models.deploy.target import Target
+from dcd_deploy.progress import Progress, silent
 from dcd_deploy.tuning.layer_case import LayerCase
 from dcd_deploy.tuning.layer_model import STATIC, write_layer_model
 
@@ -50,7 +51,13 @@ class LayerTimes:
 
 
 def time_forms(
-    case: LayerCase, target: Target, runtime: str, ask: Ask, config: MeasureConfig = QUICK, threads: int = 1
+    case: LayerCase,
+    target: Target,
+    runtime: str,
+    ask: Ask,
+    config: MeasureConfig = QUICK,
+    threads: int = 1,
+    progress: Progress = silent,
 ) -> LayerTimes:
     """Measure every form that suits the layer, and the static layer.
 
@@ -59,10 +66,9 @@ def time_forms(
     """
     forms = [*target.costs(case.geometry, case.size, activated=case.activated), STATIC]
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
-        models = {}
-        for form in forms:
-            path = Path(folder) / f"{form}.{target.format}"
-            write_layer_model(case, form, target, path)
-            models[form] = str(path)
+        models = {form: str(Path(folder) / f"{form}.{target.format}") for form in forms}
+        with progress("make the forms"):
+            for form, path in models.items():
+                write_layer_model(case, form, target, Path(path))
         answer = ask(Request(TIME, models, runtime, threads, None, None, config), TIME_LIMIT)
     return LayerTimes(answer.samples, answer.version)

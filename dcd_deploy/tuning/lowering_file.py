@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.errors import LoweringFileError
 from dcd_deploy.files import existing_file, write_whole
 from dcd_deploy.models.deploy.network import check_lowering
@@ -50,21 +51,22 @@ class TunedLowering:
                 "this checkpoint"
             )
 
-    def check_place(self, versions: dict[str, str], cpu: str) -> None:
-        """Raise LoweringFileError unless this was measured here: with this version of the runtime, on this CPU.
+    def check_place(self, version: str | None, cpu: str) -> None:
+        """Raise LoweringFileError if this was measured on this machine with another version of the runtime.
 
-        What was tuned on another device is meant for that device, and only its runtime's version counts.
+        ``version`` is that which is installed here. What was tuned on another device is meant for that device.
         """
-        version = versions.get(self.runtime)
+        if self.device != LOCAL:
+            return
         if version is not None and version != self.runtime_version:
             raise LoweringFileError(
                 f"expected a lowering that was tuned for {self.runtime} {version}, found one for "
                 f"{self.runtime_version}; tune again, or pass --foreign-lowering"
             )
-        if self.device == "local" and self.cpu != cpu:
+        if self.cpu != cpu:
             raise LoweringFileError(
-                f"expected a lowering that was tuned on this machine ({cpu}), found one from {self.cpu}; tune again, "
-                "or pass --foreign-lowering"
+                f"expected a lowering that was tuned on this kind of machine ({cpu}), found one from {self.cpu}; tune "
+                "again, or pass --foreign-lowering"
             )
 
 

@@ -1,0 +1,50 @@
+"""How the tuning of a network reads."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from dcd_deploy.reports.terminal import line, show_table
+from dcd_deploy.reports.wording import environment_line
+from dcd_deploy.tuning.choice import QUICKER, UNDECIDED
+from dcd_deploy.tuning.layer_model import STATIC
+from dcd_deploy.tuning.tune import TunedShape, TuneResult
+
+MARKS = {QUICKER: "measured", UNDECIDED: "rule (too noisy to tell)"}
+
+
+def show_tuning(screen: Console, result: TuneResult, checkpoint: str, out: str | None) -> None:
+    """Print the time of each form of each shape, what was chosen and why, and what to do with it."""
+    lowering = result.lowering
+    forms = list(dict.fromkeys(form for shape in result.shapes for form in shape.median_us if form != STATIC))
+    columns = ("layer", "layers", "static µs", *forms, "taken", "because of", "over the rule's form")
+    runtime = f"{lowering.runtime} {lowering.runtime_version}"
+    title = f"{runtime} on {lowering.device}, threads: {result.threads}; µs of a layer with its neighbours"
+    show_table(screen, title, columns, (_row(shape, forms) for shape in result.shapes))
+    changed = sum(shape.choice.reason == QUICKER for shape in result.shapes)
+    line(screen, f"{changed} of {len(result.shapes)} shapes get another form than the rule of {lowering.target} takes")
+    if result.undecided:
+        line(
+            screen,
+            f"! the machine was too noisy to decide for {result.undecided} of them, which keep the rule's form; close "
+            "other programs and tune again",
+        )
+    line(screen, environment_line(result.environment))
+    if out is not None:
+        formats = f"--to {lowering.format} --lowering {out}"
+        line(screen, f"wrote {out}; next: dcd-deploy export {checkpoint} {formats}")
+
+
+def _row(shape: TunedShape, forms: list[str]) -> tuple[str, ...]:
+    choice = shape.choice
+    times = (f"{shape.median_us[form]:.0f}" if form in shape.median_us else "–" for form in forms)
+    gain = choice.ratios.get(choice.form)
+    return (
+        shape.case.title,
+        str(len(shape.layers)),
+        f"{shape.median_us[STATIC]:.0f}",
+        *times,
+        choice.form,
+        MARKS.get(choice.reason, "rule"),
+        "" if gain is None else f"{gain.median:.2f} ({gain.low:.2f}–{gain.high:.2f})",
+    )
