@@ -1,4 +1,4 @@
-"""The half order, channels last: (W0' * x) ⊙ λ' + (P' Φ') (Q' x) + bias(x), with (P' Φ')ᵀ = Φ'ᵀ P'ᵀ."""
+"""The half order, channels last: (W0' * x) ⊙ λ' + (P' Φ') (Q' x + t1) + bias, with (P' Φ')ᵀ = Φ'ᵀ P'ᵀ."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from dcd_deploy.models.deploy.channels_last.attention import SIXTH, Attention
 from dcd_deploy.models.deploy.channels_last.operators import batch_matmul
 from dcd_deploy.models.deploy.channels_last.parts import conv, dense
-from dcd_deploy.models.deploy.fold import FoldedLayer
+from dcd_deploy.models.deploy.fold import FoldedLayer, frozen
 from dcd_deploy.models.deploy.form import Form, FormCost, attention_macs, static_macs
 from dcd_deploy.models.geometry import LayerGeometry
 from dcd_deploy.models.sizes import MapSize
@@ -23,15 +23,16 @@ class HalfForm(Form):
     def __init__(self, folded: FoldedLayer, size: MapSize) -> None:
         super().__init__(folded, size)
         g = folded.geometry
-        self.attention = Attention(folded, size.in_height, size.in_width, shifted=True)
+        self.attention = Attention(folded, size.in_height, size.in_width)
         self.static = conv(folded.static * SIXTH, None, g.stride, g.padding)
-        self.query = conv(folded.query[:, :, None, None], None, g.stride)
+        self.query = conv(folded.query[:, :, None, None], folded.query_bias, g.stride)
         self.project = dense(folded.project)
+        self.bias = frozen(folded.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        phi, scale, bias = self.attention(x)
+        phi, scale, _ = self.attention(x)
         half = self.project(phi)  # (N, 1, L, K)
-        y: Tensor = self.static(x) * scale + (batch_matmul(self.query(x), half) + bias)
+        y: Tensor = self.static(x) * scale + (batch_matmul(self.query(x), half) + self.bias)
         return y
 
     @classmethod
@@ -44,5 +45,5 @@ class HalfForm(Form):
             map_floats=2 * x + 8 * y + 2 * y * activated,  # pooling, Q'; ⊙ λ', V q, the bias, their sum, its clamp
             layout_floats=0,
             weight_floats=attention + g.kernel**2 * g.K * g.C + g.L * (g.C + 3 * g.K),
-            nodes=13,
+            nodes=14,
         )
