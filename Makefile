@@ -50,6 +50,9 @@ demo: $(VENV)/installed ## the main job on the bundled trained checkpoint
 
 test: $(VENV)/installed $(OLD_VENV)/installed lint ## lint, types, tests (Chromium opens the report's pages)
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
+	@command -v sshd >/dev/null || test -x /usr/sbin/sshd || { apt-get update -qq && apt-get install -y -qq openssh-server; }
+	@for program in adb mksh toybox gcc; do command -v $$program >/dev/null || set -- "$$@" $$program; done; \
+	    test $$# -eq 0 || { apt-get update -qq && apt-get install -y -qq "$$@"; }
 	$(BIN)/dcd-deploy setup-emulated --install
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=15
 

@@ -261,7 +261,7 @@ def bench(
     device: Annotated[
         list[str] | None,
         typer.Option(
-            help="Where to measure: local, ssh://[user@]host[:port]; may be given several times. "
+            help="Where to measure: local, ssh://[user@]host[:port], adb[:serial]; may be given several times. "
             "arm64-emulated[:CORE] counts instructions and bytes; no times."
         ),
     ] = None,
@@ -270,6 +270,14 @@ def bench(
         Path | None, typer.Option(help="Folder that keeps each trial at once; a run goes on where it ended.")
     ] = None,
     setup: Setup = False,
+    python: Annotated[str | None, typer.Option(help="Python to use on the devices. [default: what is found]")] = None,
+    runner: Annotated[
+        list[Path] | None,
+        typer.Option(help="Program made for the phone: benchmark_model, onnxruntime_perf_test; may be both."),
+    ] = None,
+    portable: Annotated[
+        bool, typer.Option("--portable", help="Experimental: take Python and onnxruntime along to the phone.")
+    ] = False,
     save: Save = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -278,10 +286,11 @@ def bench(
     if any(name.strip().startswith(EMULATED) for name in device or ()):
 
         def counted() -> Any:
-            if save or fleet or out or setup or cpus or threads != "1":
+            times_only = (save, fleet, out, setup, cpus, python, runner, portable)
+            if any(times_only) or threads != "1":
                 raise OptionError(
-                    "expected no --save, --fleet, --out, --setup, --cpus or --threads but 1 with arm64-emulated: "
-                    "one thread is counted, and the counts are printed, or written by --json"
+                    "expected no --save, --fleet, --out, --setup, --cpus, --threads but 1, or what is for devices, "
+                    "with arm64-emulated: one thread is counted, and the counts are printed, or written by --json"
                 )
             return commands.count(
                 *models,
@@ -317,6 +326,9 @@ def bench(
             fleet=fleet,
             out=out,
             setup=setup,
+            python=python,
+            runner=tuple(runner or ()),
+            portable=portable,
             progress=chosen_progress(quiet),
         )
 
@@ -336,7 +348,7 @@ def _kept_in(out: Path | None) -> list[Path]:
 def devices(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Devices: local, ssh://[user@]host[:port]. [default: all that can be found]"),
+        typer.Argument(help="Devices: local, ssh://[user@]host[:port], adb[:serial]. [default: all that can be found]"),
     ] = None,
     fleet: Annotated[Path | None, typer.Option(help="File that names devices (devices.toml).")] = None,
     setup: Setup = False,

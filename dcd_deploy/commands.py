@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from dcd_deploy.devices.emulated.layers import LayerCounts
     from dcd_deploy.devices.emulated.setup import EmulationSetup
     from dcd_deploy.devices.listing import DeviceList
+    from dcd_deploy.devices.opening import DeviceOptions
     from dcd_deploy.devices.target import Target
     from dcd_deploy.export.onnx_file import OnnxFileSummary
     from dcd_deploy.export.pipeline import ExportResult
@@ -353,6 +354,9 @@ def bench(
     fleet: StrPath | None = None,
     out: StrPath | None = None,
     setup: bool = False,
+    python: str | None = None,
+    runner: StrPath | Sequence[StrPath] = (),
+    portable: bool = False,
     progress: Progress = silent,
 ) -> BenchResult:
     """Time models, each beside its baseline and others, in turns, each trial in a process of its own.
@@ -364,8 +368,10 @@ def bench(
     to. Measured are at least ``min_runs`` of each model, for at least ``min_seconds`` in all, over ``rounds`` openings.
 
     ``device`` names where to measure ("local", "ssh://pi@board"), ``fleet`` is a file that names more; all at once,
-    and ``progress`` is then called from several threads. With ``setup`` what they miss is installed there first. The
-    folder ``out`` keeps each trial as soon as it is measured; what is there is not measured again.
+    and ``progress`` is then called from several threads. With ``setup`` what they miss is installed there first;
+    ``python`` is the one to use there. On phones ``runner`` is a program made for them, or several, ``portable`` takes
+    an experimental bundle along. The folder ``out`` keeps each trial as soon as it is measured; what is there is not
+    measured again.
 
     Raises:
         OptionError: a value is out of range, the file's batch is another, or two files take different inputs.
@@ -377,6 +383,7 @@ def bench(
     from dcd_deploy.benchmarks.place import LOCAL
     from dcd_deploy.contests import Wanted, contests_for
     from dcd_deploy.devices.fleet import bench_on
+    from dcd_deploy.devices.opening import DeviceOptions
 
     measure = MeasureConfig(
         min_runs=parse_count("--min-runs", min_runs, MOST_RUNS),
@@ -399,7 +406,9 @@ def bench(
         parse_seconds("--time-limit", time_limit),
         memory,
     )
-    targets = _targets(device, fleet, setup=setup) or ([] if out is None else _targets(LOCAL, None))
+    runners = (runner,) if isinstance(runner, str | os.PathLike) else tuple(runner)
+    options = DeviceOptions(None, python, setup, tuple(map(Path, runners)), portable)
+    targets = _targets(device, fleet, options) or ([] if out is None else _targets(LOCAL, None))
     if all(target.name.kind == LOCAL for target in targets):
         for number in wanted.threads:
             check_cores(number, config.cpus)
@@ -486,20 +495,20 @@ def devices(
         DeviceError: the only device asked for cannot be reached or used; of several each says so for itself.
     """
     from dcd_deploy.devices.listing import list_devices
-    from dcd_deploy.devices.opening import found_devices
+    from dcd_deploy.devices.opening import DeviceOptions, found_devices
     from dcd_deploy.devices.target import named_targets
 
     if setup and clean:
         raise OptionError("expected --setup or --clean, found both")
-    targets = _targets(names, fleet, setup=setup) or named_targets(name.text for name in found_devices())
+    targets = _targets(names, fleet, DeviceOptions(setup=setup)) or named_targets(name.text for name in found_devices())
     return list_devices(targets, clean=clean, progress=progress)
 
 
-def _targets(device: str | Sequence[str], fleet: StrPath | None, *, setup: bool = False) -> list[Target]:
+def _targets(device: str | Sequence[str], fleet: StrPath | None, options: DeviceOptions | None = None) -> list[Target]:
     """Return the devices named one by one and in a file."""
     from dcd_deploy.devices.target import check_labels, named_targets, read_fleet
 
-    found = named_targets([device] if isinstance(device, str) else device, setup=setup)
+    found = named_targets([device] if isinstance(device, str) else device, options)
     found += [] if fleet is None else read_fleet(Path(fleet))
     check_labels(found)
     return found

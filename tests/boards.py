@@ -79,6 +79,18 @@ def python_without_rights() -> tuple[list[str], dict[str, str]]:
     return [sys.executable], packages
 
 
+def emulated_python(core: str) -> str:
+    """Return the script of an aarch64 Python with the aarch64 runtimes, on an emulated core, with our rights."""
+    from dcd_deploy.devices.emulated.cores import core_named
+    from dcd_deploy.devices.emulated.programs import QEMU
+    from dcd_deploy.devices.emulated.root import installed_root
+
+    root, chosen = installed_root(), core_named(core)
+    variables = f"PYTHONHOME={root.system / 'usr'} PYTHONPATH={root.wheels} OMP_NUM_THREADS=1"
+    emulator = [shutil.which(QEMU), "-cpu", chosen.qemu, "-L", str(root.for_core(chosen))]
+    return f'export {variables}\nexec {shlex.join([*emulator, str(root.interpreter)])} "$@"'
+
+
 class Board:
     """The running sshd; ``bin`` is all that a command there finds, ``home`` where it may write."""
 

@@ -128,14 +128,14 @@ def test_quiet(tmp_path, small_checkpoint):
 
 def test_version_and_help():
     assert dcd_deploy("--version").stdout == f"dcd-deploy {__version__}\n"
-    for command in ("export", "verify", "inspect", "bench", "sweep", "compare", "report", "predict"):
+    for command in ("export", "verify", "inspect", "bench", "sweep", "compare", "report", "predict", "devices"):
         assert dcd_deploy(command, "--help").returncode == 0
     assert dcd_deploy("exprot").returncode == 2
 
 
 def test_every_exit_code_is_its_own():
     codes = exit_codes()
-    assert len(codes) == 14
+    assert len(codes) == 21
     assert not {0, 1, 2, INTERRUPTED} & codes.keys()
 
 

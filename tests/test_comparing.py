@@ -71,6 +71,20 @@ def test_what_does_not_tell_machines_apart_is_allowed(result):
     assert compare_results(result, later).differences == ()
 
 
+def test_each_device_is_compared_with_itself(result):
+    pi = replace(result.environments["local"], cpu="Raspberry Pi 4")
+    there = tuple(replace(trial, device="pi") for trial in result.trials)
+    both = replace(result, environments=result.environments | {"pi": pi}, trials=(*result.trials, *there))
+    found = compare_results(both, both).changes
+    assert {change.device for change in found} == {"local", "pi"}
+    later = replace(both, environments=both.environments | {"pi": replace(pi, governor="ondemand")})
+    with pytest.raises(IncomparableError, match=r"different governor of pi \(performance and ondemand\)"):
+        compare_results(both, later)
+    alone = replace(result, environments={"pi": pi}, trials=there)
+    with pytest.raises(IncomparableError, match="with a trial in common"):
+        compare_results(result, alone)
+
+
 def test_nothing_in_common(result):
     other = replace(result, trials=tuple(replace(trial, threads=trial.threads + 7) for trial in result.trials))
     with pytest.raises(IncomparableError, match="with a trial in common"):

@@ -96,7 +96,7 @@ def test_auto_takes_what_was_measured_to_be_fast(target):
 
 def test_portable_is_bad_nowhere():
     """Of two machines that disagree it takes what loses least on the one where it loses most."""
-    one, other = (Rates(0, 0, *rates, 0, 0) for rates in ((1, 0), (0, 1)))  # passes over maps alone, layouts alone
+    one, other = (Rates(0, *rates, 0, 0, 0) for rates in ((1, 0), (0, 1)))  # computed weights alone, passes alone
     both = replace(PORTABLE_ONNX, rates=(one, other))
     geometry, size = mobilenet_geometry(160, 960, 16), MapSize(14, 14, 14, 14)
     costs = both.costs(geometry, size, activated=True)

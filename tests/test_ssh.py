@@ -8,13 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import boards
 import pytest
 
 from dcd_deploy import commands
+from dcd_deploy.benchmarks.bench import BenchConfig, contest, measure_trial
+from dcd_deploy.benchmarks.cores import CoreKind
+from dcd_deploy.benchmarks.environment import EMULATED
+from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.results_file import read_result, write_result
+from dcd_deploy.benchmarks.verdicts import PLACE
+from dcd_deploy.devices import ssh
 from dcd_deploy.devices.names import parse_device
 from dcd_deploy.devices.opening import open_device
 from dcd_deploy.devices.ssh import SshDevice
@@ -83,12 +90,15 @@ def wait_for(condition, seconds=20):
     return condition()
 
 
-def cut(board):
+def cut(board, how=signal.SIGKILL):
     """Kill what serves the connections of the board, as a cable that is pulled."""
+    found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError, IndexError):
             if int((process / "stat").read_text().rpartition(")")[2].split()[1]) == board.process.pid:
-                os.kill(int(process.name), signal.SIGKILL)
+                os.kill(int(process.name), how)
+                found.append(int(process.name))
+    return found
 
 
 def test_a_model_beside_its_twin_on_a_board(board, model, digits_tflite, tmp_path):
@@ -278,6 +288,38 @@ def test_an_interrupted_benchmark_leaves_nothing_running_there(board, model, tmp
     assert wait_for(lambda: not runners(board))
 
 
+def test_a_connection_that_falls_silent(board, model, monkeypatch):
+    """As when a board loses its power: nothing closes the connection, only nothing comes any more."""
+    patient = list(ssh.OPTIONS)
+    eager = ["ServerAliveInterval=1" if o.startswith("ServerAliveI") else o for o in patient]
+    eager = ["ServerAliveCountMax=1" if o.startswith("ServerAliveC") else o for o in eager]
+    assert eager != patient
+    monkeypatch.setattr(ssh, "OPTIONS", tuple(eager))
+    frozen = []
+    said = Said(lambda stage: frozen.extend(cut(board, signal.SIGSTOP)) if "measure in turns" in stage else None)
+    try:
+        with pytest.raises(
+            DeviceLostError, match=r"the connection was lost \(Timeout, server 127.0.0.1 not responding"
+        ):
+            commands.bench(model, device=board.name, progress=said, **ENDLESS)
+    finally:
+        for process in frozen:
+            os.kill(process, signal.SIGKILL)
+    assert frozen
+    assert wait_for(lambda: not runners(board))
+
+
+def test_it_keeps_to_the_fast_cores(board, model):
+    with open_device(parse_device(board.name)) as device:
+        fast = device.cores()[:1]
+        kinds = (CoreKind(tuple(fast), "big", 2000.0, 1024), CoreKind((4000, 4001), "little", 1000.0, 300))
+        config = BenchConfig(MeasureConfig(min_runs=8, min_seconds=0, rounds=1), memory=False)
+        where, one = (config, device, device.environment(), silent), contest(model, "onnxruntime")
+        device._survey = replace(device._survey, cores=kinds)
+        assert measure_trial(one, *where).cpus == tuple(fast)
+        assert measure_trial(replace(one, threads=2), *where).cpus is None, "there are not enough of them"
+
+
 def test_a_trial_that_hangs_or_crashes_there(board, model, tmp_path):
     with pytest.raises(BenchError, match="expected onnxruntime on ssh://board to be done within 2 s"):
         commands.bench(model, device=board.name, **ENDLESS, time_limit=2)
@@ -304,6 +346,7 @@ def test_an_error_of_the_worker_keeps_its_kind(board, tmp_path, model):
 READY = "echo 'dcd-deploy-device: {\"ready\": 1}'"
 SURVEY = 'echo \'dcd-deploy-device: {"survey": {"cores": "\\\\u001b]0;x"}}\''
 HOSTILE = [
+    ("echo Permission denied >&2; exit 3", "ends with exit code 3 .Permission denied"),
     ("yes no", "201 lines that are none of ours"),
     ("cat /dev/zero", "a line without end"),
     ("echo 'dcd-deploy-device: {'", "found another"),
@@ -381,6 +424,31 @@ def test_a_fleet_goes_on_where_it_ended(board, model, tmp_path):
     said.clear()
     commands.bench(model, fleet=fleet, out=out, progress=said, **FAST | {"min_runs": 12})
     assert [stage.partition(":")[0] for stage in said if "measure in turns" in stage] == ["pi"]
+
+
+def test_an_arm_board(board, model, digits_tflite, tmp_path):
+    """The whole way, with aarch64 Python and runtimes at its other end, emulated; its times are none of a board."""
+    commands.setup_emulated()
+    board.reset(python=boards.emulated_python("cortex-a76"))
+    files = [model, digits_tflite.artifact.path]
+    result = commands.bench(*files, device=board.name, **FAST | {"min_runs": 4, "memory": True})
+    found = result.environments[board.name]
+    assert found.system.endswith("aarch64")
+    assert {"asimd", "asimddp"} <= set(found.features)
+    assert found.cpu == "Cortex-A76"
+    assert found.notes == (EMULATED,)
+    assert [(t.runtime, t.timings[0].network) for t in result.trials] == [
+        ("onnxruntime", "mobilenetv2_dcd ×0.25"),
+        ("litert", "mobilenetv2_dcd ×0.25"),
+    ]
+    for trial in result.trials:
+        assert [v.text for v in trial.verdicts if v.kind == PLACE] == [EMULATED], "said beside the numbers"
+        assert trial.ratios["static twin"].median > 1
+    write_result(tmp_path / "r.json", result)
+    assert read_result(tmp_path / "r.json") == result
+    (facts,) = (state.facts for state in commands.devices(board.name).devices)
+    assert {kind.model for kind in facts.cores} == {"Cortex-A76"}
+    assert wait_for(lambda: not runners(board))
 
 
 def test_devices_on_the_command_line(board, tmp_path):

@@ -31,7 +31,7 @@ from dcd_deploy.export.to_tflite import to_tflite
 from dcd_deploy.models.deploy.channels_last import operators
 from dcd_deploy.models.deploy.channels_last.parts import Conv
 from dcd_deploy.models.deploy.network import to_deploy
-from dcd_deploy.models.deploy.targets import LITERT
+from dcd_deploy.models.deploy.targets import PORTABLE_TFLITE
 from dcd_deploy.runtimes import litert, open_model, self_check
 from dcd_deploy.runtimes.delegation import delegation
 from dcd_deploy.runtimes.flatbuffer import read_texts
@@ -150,7 +150,7 @@ def test_the_shapes_said_of_the_operators_are_those_they_compute(name):
 def test_golden_networks(name):
     case, network = load_module(name)
     size = case.input.shape[2:]
-    content = to_tflite(deployable(to_deploy(network, *size, target=LITERT)), *size)
+    content = to_tflite(deployable(to_deploy(network, *size, target=PORTABLE_TFLITE)), *size)
     assert tflite_stats(content).nodes <= 480
     for xnnpack in (False, True):
         session = LiteRtSession(content, xnnpack=xnnpack)
@@ -203,7 +203,7 @@ def converted():
     """A network in which every weight matters, as a TFLite model, with the golden outputs."""
     case, network = load_module("mobilenetv2_dcd_w0.1_10c_64px")
     size = case.input.shape[2:]
-    return case, to_tflite(deployable(to_deploy(network, *size, target=LITERT)), *size)
+    return case, to_tflite(deployable(to_deploy(network, *size, target=PORTABLE_TFLITE)), *size)
 
 
 def outputs_with(content: bytes, change, images) -> np.ndarray:

@@ -63,9 +63,10 @@ def core_ids() -> list[int]:
 def core_kinds() -> tuple[CoreKind, ...]:
     """Return the cores that this process may use, by kind, the fastest kind first."""
     models = _models()
+    only = next(iter(models.values())) if len(set(models.values())) == 1 else ""  # of those that Linux does not list
     kinds: dict[tuple[str, float | None, int | None], list[int]] = {}
     for cpu in core_ids():
-        kinds.setdefault((models.get(cpu, ""), _max_mhz(cpu), _capacity(cpu)), []).append(cpu)
+        kinds.setdefault((models.get(cpu, only), _max_mhz(cpu), _capacity(cpu)), []).append(cpu)
     found = [CoreKind(tuple(cpus), *kind) for kind, cpus in kinds.items()]
     return tuple(sorted(found, key=lambda kind: (-(kind.capacity or 0), -(kind.max_mhz or 0.0), kind.cpus)))
 

@@ -105,7 +105,7 @@ def work(request: Request) -> Answer:
         raise OptionError(f"expected models with the same input, found {shapes}; export both at one size and batch")
     first = next(iter(opened.values()))
     batch, version = next(iter(shapes.values()))[0], first.session.version
-    networks = {name: _network(model.card) for name, model in opened.items()}
+    networks = {name: network_name(model.card) for name, model in opened.items()}
     hashes = {name: sha256(Path(path)) for name, path in request.models.items()}
     del opened, first  # each round opens them anew
     with watched() as machine:
@@ -140,7 +140,11 @@ def input_shape(model: Model, batch: int | None) -> tuple[int, ...]:
     Raises:
         OptionError: ``batch`` is not the file's own, or the file leaves its input size free.
     """
-    shape = model.session.inputs[0].shape
+    return fixed_shape(model.session.inputs[0].shape, batch)
+
+
+def fixed_shape(shape: tuple[int | None, ...], batch: int | None) -> tuple[int, ...]:
+    """Return ``input_shape`` of a model whose file has this shape."""
     if is_channels_last(shape):
         shape = (shape[0], shape[3], *shape[1:3])
     if None in shape[1:]:
@@ -165,7 +169,7 @@ def _prepared(model: Model, batch: int | None) -> Callable[[], object]:
     return model.session.prepare(images)
 
 
-def _network(card: ModelCard | None) -> str | None:
+def network_name(card: ModelCard | None) -> str | None:
     """Return what a file says its network is: architecture and width."""
     if card is None:
         return None

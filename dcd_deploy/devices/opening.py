@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from dcd_deploy.benchmarks.place import LOCAL
+from dcd_deploy.devices.adb.opening import Means, found_phones, open_phone
 from dcd_deploy.devices.device import Device
 from dcd_deploy.devices.local import LocalDevice
-from dcd_deploy.devices.names import EMULATED, SSH, DeviceName, parse_device
+from dcd_deploy.devices.names import ADB, EMULATED, SSH, DeviceName, parse_device
 from dcd_deploy.devices.ssh import SshDevice
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.progress import Progress, silent
@@ -16,17 +18,26 @@ from dcd_deploy.progress import Progress, silent
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """How to open a device: its ``label`` in results, in place of its name; the Python to use; whether to set it up."""
+    """How to open a device: its ``label`` in results, in place of its name; the Python to use; whether to set it up.
+
+    For phones: ``runners`` are programs made for them, that measure there in place of Python; ``portable`` takes along
+    the experimental bundle.
+    """
 
     label: str | None = None
     python: str | None = None
     setup: bool = False
+    runners: tuple[Path, ...] = ()
+    portable: bool = False
 
 
 Open = Callable[[DeviceName, DeviceOptions], Device]
 OPENERS: dict[str, Open] = {
     LOCAL: lambda name, options: LocalDevice(),  # noqa: ARG005 - there is one, under its own name
     SSH: lambda name, options: SshDevice(name, options.label, options.python),
+    ADB: lambda name, options: open_phone(
+        options.label or name.text, name.part, Means(options.runners, options.python, options.portable)
+    ),
 }
 
 
@@ -58,4 +69,4 @@ def open_device(name: DeviceName, options: DeviceOptions | None = None, progress
 
 def found_devices() -> list[DeviceName]:
     """Return the devices that can be found without knowing their names."""
-    return [parse_device(LOCAL)]
+    return [parse_device(LOCAL), *(parse_device(f"{ADB}:{serial}") for serial in found_phones())]

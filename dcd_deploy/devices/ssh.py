@@ -23,6 +23,7 @@ OPTIONS = (
     *("-o", "BatchMode=yes"),  # a question would never be answered
     *("-o", "ClearAllForwardings=yes"),
     *("-o", "PermitLocalCommand=no"),
+    *("-o", "RemoteCommand=none"),  # a configured one would stand in the way of ours
     *("-o", "ConnectTimeout=15"),
     *("-o", "ServerAliveInterval=10"),
     *("-o", "ServerAliveCountMax=3"),

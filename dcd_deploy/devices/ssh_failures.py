@@ -69,7 +69,7 @@ def explain(name: DeviceName, code: int | None, words: str) -> DeviceError:
     """Return the error of an ssh that ended with ``code`` (None: it still runs, and nothing comes) and these words."""
     places = {"device": name.text, "ssh": _by_hand(name), "key": _known_as(name)}
     for failure in FAILURES:
-        if re.search(failure.pattern, words):
+        if code in (None, SSH_FAILED) and re.search(failure.pattern, words):  # else it was not ssh that spoke
             return failure.error(failure.message.format(**places))
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     last = f" ({' / '.join(lines[-2:])[-WORDS:]})" if lines else ""

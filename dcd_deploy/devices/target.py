@@ -6,6 +6,10 @@ threads = "1,4"                       # these four may be left out
 cpus = "0,1"
 python = "/usr/local/bin/python3.11"
 setup = true
+
+[devices.phone]
+device = "adb"
+runner = "benchmark_model"            # or several: "benchmark_model,onnxruntime_perf_test"
 """
 
 from __future__ import annotations
@@ -13,19 +17,27 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dcd_deploy.benchmarks.place import LOCAL
-from dcd_deploy.devices.names import DeviceName, parse_device
+from dcd_deploy.devices.names import ADB, DeviceName, parse_device
 from dcd_deploy.devices.opening import DeviceOptions
 from dcd_deploy.errors import DcdDeployError, InputFileError, OptionError
 from dcd_deploy.files import existing_file
 
 LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,39}")
 NUMBERS = re.compile(r"\d{1,4}(,\d{1,4}){0,63}")
-FIELDS: dict[str, type] = {"device": str, "threads": str, "cpus": str, "python": str, "setup": bool}
+FIELDS: dict[str, type] = {
+    "device": str,
+    "threads": str,
+    "cpus": str,
+    "python": str,
+    "setup": bool,
+    "runner": str,
+    "portable": bool,
+}
 LARGEST_BYTES, MOST_DEVICES = 10**6, 64
 
 
@@ -44,14 +56,18 @@ class Target:
         return self.options.label or self.name.text
 
 
-def named_targets(names: Iterable[str], *, setup: bool = False) -> list[Target]:
-    """Return the targets of names such as "ssh://pi@board", each once.
+def named_targets(names: Iterable[str], options: DeviceOptions | None = None) -> list[Target]:
+    """Return the targets of names such as "ssh://pi@board", each once; of ``options`` each takes what is for its kind.
 
     Raises:
-        UnknownNameError, OptionError: one cannot be the name of a device.
+        UnknownNameError, OptionError: one cannot be the name of a device, or no device takes an option.
     """
-    options = DeviceOptions(setup=setup)
-    return [Target(parse_device(name), options) for name in dict.fromkeys(name.strip() for name in names)]
+    options = options or DeviceOptions()
+    found = [parse_device(name) for name in dict.fromkeys(name.strip() for name in names)]
+    if (options.runners or options.portable) and not any(name.kind == ADB for name in found):
+        raise OptionError("expected --runner and --portable with --device adb, found no phone among the devices")
+    plain = replace(options, runners=(), portable=False)
+    return [Target(name, options if name.kind == ADB else plain) for name in found]
 
 
 def read_fleet(path: Path) -> list[Target]:
@@ -104,7 +120,11 @@ def _target(label: str, entries: Any) -> Target:
         raise ValueError(f'in [devices.{label}] expected device = "ssh://…"')
     name = parse_device(entries["device"])
     label = LOCAL if name.kind == LOCAL else label
-    options = DeviceOptions(label, entries.get("python"), entries.get("setup", False))
+    if name.kind != ADB and {"runner", "portable"} & set(entries):
+        raise ValueError(f"in [devices.{label}] expected runner and portable with a phone alone, found {name.text}")
+    runners = tuple(map(Path, filter(None, entries.get("runner", "").split(","))))
+    portable = entries.get("portable", False)
+    options = DeviceOptions(label, entries.get("python"), entries.get("setup", False), runners, portable)
     return Target(name, options, *(_numbers(label, entries, field) for field in ("threads", "cpus")))
 
 

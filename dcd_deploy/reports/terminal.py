@@ -44,7 +44,7 @@ def show_table(
         screen.print(plain(title), style="bold", soft_wrap=True)
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=any(columns))
     for i, column in enumerate(columns):
-        made.add_column(column, justify="left" if i < left else "right", overflow="fold")
+        made.add_column(plain(column), justify="left" if i < left else "right", overflow="fold")
     for row in rows:
         made.add_row(*(Text(plain(cell)) for cell in row))
     screen.print(made)

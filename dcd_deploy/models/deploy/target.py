@@ -45,13 +45,19 @@ class Target:
     spelling: Spelling
     forms: tuple[str, ...]
     rates: tuple[Rates, ...]
+    narrowing_kernels_from: int = 0  # pixels; a kernel for a narrowing layer is an operator more, for less and less
 
     def costs(self, geometry: LayerGeometry, size: MapSize, *, activated: bool) -> dict[str, FormCost]:
         """Return what the layer costs in each form that serves here."""
         forms = {name: self.spelling.forms[name] for name in self.forms}
         return {
-            name: form.cost(geometry, size, activated=activated) for name, form in forms.items() if form.suits(geometry)
+            name: form.cost(geometry, size, activated=activated)
+            for name, form in forms.items()
+            if form.suits(geometry) and not (name == "kernel" and self._too_small(geometry, size))
         }
+
+    def _too_small(self, geometry: LayerGeometry, size: MapSize) -> bool:
+        return geometry.C > geometry.K and size.outputs < self.narrowing_kernels_from
 
     def choose(self, geometry: LayerGeometry, size: MapSize, *, activated: bool) -> str:
         """Return the name of the form that a dynamic convolution gets."""

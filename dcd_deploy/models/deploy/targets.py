@@ -26,8 +26,8 @@ PLAIN_FORMS = ("branch", "half", "kernel")
 ONNXRUNTIME_X86 = Target("onnxruntime-x86", "onnx", CHANNELS_FIRST, (*PLAIN_FORMS, "blocked"), (BLOCKED_X86,))
 ONNXRUNTIME_ARM = Target("onnxruntime-arm", "onnx", CHANNELS_FIRST, PLAIN_FORMS, (PLAIN,))
 LITERT = Target("litert", "tflite", CHANNELS_LAST, PLAIN_FORMS, (XNNPACK,))
-PORTABLE_ONNX = Target("portable", "onnx", CHANNELS_FIRST, (*PLAIN_FORMS, "blocked"), (BLOCKED_X86, PLAIN))
-PORTABLE_TFLITE = Target("portable", "tflite", CHANNELS_LAST, PLAIN_FORMS, (XNNPACK,))
+PORTABLE_ONNX = Target("portable", "onnx", CHANNELS_FIRST, PLAIN_FORMS, (BLOCKED_X86, PLAIN))
+PORTABLE_TFLITE = Target("portable", "tflite", CHANNELS_LAST, PLAIN_FORMS, (XNNPACK,), narrowing_kernels_from=56 * 56)
 
 PORTABLE = "portable"
 TARGETS = (ONNXRUNTIME_X86, ONNXRUNTIME_ARM, LITERT, PORTABLE_ONNX, PORTABLE_TFLITE)

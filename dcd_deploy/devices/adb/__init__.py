@@ -1,0 +1,1 @@
+"""Phones over adb: the user's own ``adb``, the phone's shell, and what measures there."""

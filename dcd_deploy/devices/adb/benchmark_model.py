@@ -1,0 +1,85 @@
+"""Google's ``benchmark_model`` for TFLite files: what it is asked for, and what it says.
+
+    count=61 first=8301 curr=8102 min=8051 max=9102 avg=8190.2 std=102        (microseconds; of the warm-up)
+    count=50 first=8102 curr=8110 min=8049 max=8410 avg=8121.7 std=51 p5=8052 median=8110 p95=8260
+    Inference timings in us: Init: 12034, First inference: 8301, Warmup (avg): 8190.2, Inference (avg): 8121.7
+
+It prints statistics, no single runs: a sample is the median of one start's runs where it prints one (newer versions),
+else their mean. Equal runs are printed as ``count=1 curr=8301`` or ``count=3 curr=8301(all same)``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+from dcd_deploy.devices.adb.runner import Effort, Output, Start, checked_ms
+
+NUMBER = r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
+COUNT = re.compile(r"\bcount=(\d+)\b([^\n]*)")
+FIELD = re.compile(rf"\b(first|curr|min|max|avg|std|p5|median|p95)={NUMBER}")
+TIMINGS = re.compile(
+    rf"Inference timings in us: Init: {NUMBER}, First inference: {NUMBER}, Warmup \(avg\): {NUMBER}, "
+    rf"Inference \(avg\): {NUMBER}"
+)
+ROUNDING = 1e-4  # six digits are printed
+
+
+class BenchmarkModel:
+    """The runner of TFLite files."""
+
+    name = "benchmark_model"
+    suffix = ".tflite"
+    mark = b"Inference timings in us"
+    results = None
+
+    def words(self, model: PurePosixPath, effort: Effort) -> list[str]:
+        """Return the arguments for one start."""
+        return [
+            f"--graph={model}",
+            f"--num_threads={effort.threads}",
+            f"--use_xnnpack={'false' if effort.plain else 'true'}",
+            f"--num_runs={effort.runs}",
+            f"--min_secs={effort.seconds:.6f}",
+            f"--max_secs={max(1.0, effort.most_seconds):.3f}",
+            f"--warmup_runs={max(1, effort.warmup_runs)}",
+            f"--warmup_min_secs={effort.warmup_seconds:.6f}",
+        ]
+
+    def sample(self, output: Output) -> str:
+        """Return what one of its samples is."""
+        return f"the {'median' if 'median=' in output.said else 'mean'} of one start's runs"
+
+    def parse(self, output: Output, effort: Effort) -> Start:
+        """Return what one start found; what it says twice has to agree."""
+        timings = list(TIMINGS.finditer(output.said))
+        lines = [(int(match[1]), _fields(match[2])) for match in COUNT.finditer(output.said)]
+        if len(timings) != 1:
+            raise ValueError(f"{len(timings)} lines 'Inference timings in us'")
+        if len(lines) < 2:
+            raise ValueError(f"{len(lines)} lines 'count=' of warm-up and runs")
+        init, first, warm, mean = map(float, timings[0].groups())
+        (warmups, warmup), (runs, steady) = lines[-2:]
+        if runs < effort.runs:
+            raise ValueError(f"{runs} runs in place of {effort.runs}")
+        if abs(steady["avg"] - mean) > ROUNDING * mean or not _ordered(steady):
+            raise ValueError(f"a mean of {mean:g} µs that is not that of its runs")
+        if abs(warmup["avg"] - warm) > ROUNDING * warm:
+            raise ValueError(f"a warm-up of {warm:g} µs that is not that of its runs")
+        value = checked_ms(steady.get("median", steady["avg"]) / 1e3, "a run")
+        return Start(init / 1e3, checked_ms(first / 1e3, "a first run"), warmups * warm / 1e3, (value,))
+
+
+def _fields(text: str) -> dict[str, float]:
+    """Return the statistics of one line; where all runs took equally long only ``curr`` is printed."""
+    found = {name: float(value) for name, value in FIELD.findall(text)}
+    if "curr" in found and not found.keys() & {"first", "min", "max", "avg"}:
+        return found | dict.fromkeys(("first", "min", "max", "avg"), found["curr"])
+    if missing := {"first", "min", "max", "avg"} - set(found):
+        raise ValueError(f"no '{min(missing)}=' among the statistics")
+    return found
+
+
+def _ordered(found: dict[str, float]) -> bool:
+    middle = (found["avg"], found.get("median", found["avg"]))
+    return all(found["min"] * (1 - ROUNDING) <= value <= found["max"] * (1 + ROUNDING) for value in middle)

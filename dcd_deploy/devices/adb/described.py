@@ -1,0 +1,60 @@
+"""What has to be known of a model before a phone's runner opens it: its network's name, and the shape of its input."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcd_deploy.artifacts import METADATA_KEY, ModelCard
+from dcd_deploy.benchmarks.worker import fixed_shape, network_name
+from dcd_deploy.errors import OptionError
+from dcd_deploy.files import existing_file
+from dcd_deploy.runtimes.flatbuffer import read_texts
+from dcd_deploy.runtimes.model import open_model
+
+TFLITE = ".tflite"
+Shape = tuple[int | None, ...]
+_one_at_a_time = threading.Lock()  # opening a TFLite file moves standard error, which all threads share
+
+
+@dataclass(frozen=True)
+class Described:
+    """``shape`` is as the file has it, None where it leaves a size free."""
+
+    network: str | None
+    shape: Shape
+
+
+def described(path: Path) -> Described:
+    """Return what a file says of itself; one that is not ours is opened to learn it.
+
+    Raises:
+        InputFileError, ModelFileError: there is none, or it is damaged.
+    """
+    if path.suffix == TFLITE:
+        text = read_texts(existing_file(path, "a TFLite model").read_bytes(), path).get(METADATA_KEY)
+        if text is not None:
+            card = ModelCard.from_json(text)
+            return Described(network_name(card), card.input.shape)
+    with _one_at_a_time:
+        model = open_model(path, threads=1)
+    return Described(network_name(model.card), model.session.inputs[0].shape)
+
+
+def common_batch(models: dict[str, Described], batch: int | None) -> int:
+    """Return the batch that all models have; a runner takes 1 where a file leaves it free.
+
+    Raises:
+        OptionError: they take different inputs, or ``batch`` is not theirs.
+    """
+    shapes = {name: fixed_shape(model.shape, batch) for name, model in models.items()}
+    if len(set(shapes.values())) != 1:
+        raise OptionError(f"expected models with the same input, found {shapes}; export both at one size and batch")
+    found = next(iter(shapes.values()))[0]
+    if found != 1 and any(model.shape[0] is None for model in models.values()):
+        raise OptionError(
+            f"expected a file of batch {found} for a runner, found one that leaves it free; export it with "
+            f"--batch {found}"
+        )
+    return found
