@@ -300,6 +300,7 @@ def bench(
                 runtime=runtime,
                 batch=batch,
                 input_size=input_size,
+                time_limit=time_limit,
                 progress=chosen_progress(quiet),
             )
 

@@ -446,11 +446,13 @@ def count(
     batch: Counts | None = None,
     input_size: Size = 224,
     runs: int = 3,
+    time_limit: float = 600.0,
     progress: Progress = silent,
 ) -> CountResult:
     """Count what models make emulated ARM cores do in a run, each beside its baseline and others.
 
-    ``device`` is "arm64-emulated:CORE", or several; the others are as of ``bench``. Nothing is timed.
+    ``device`` is "arm64-emulated:CORE", or several; ``time_limit`` is in seconds for each run; the others are as of
+    ``bench``. Nothing is timed.
 
     Raises:
         UnknownNameError: there is no such core.
@@ -473,7 +475,8 @@ def count(
     )
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
         contests, failures = contests_for(wanted, Path(folder), _exporter(input_size, progress), progress)
-        return count_contests(contests, cores, runs, progress, failures)
+        limit = parse_seconds("--time-limit", time_limit)
+        return count_contests(contests, cores, runs, progress, failures, limit)
 
 
 def devices(

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -194,10 +195,12 @@ def test_one_trial_that_fails_does_not_take_the_others(files, tmp_path):
     assert error.value.result.failures[0].device == "arm64-emulated:cortex-a53"
 
 
-def started():
-    """Return the processes of this user that run QEMU for us."""
+def started(parent=None):
+    """Return the processes that run QEMU for us, or for another process."""
     found = subprocess.run(["ps", "-eo", "ppid,args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in found.splitlines() if line.split()[0] == str(os.getpid()) and "qemu-aarch64" in line]
+    return [
+        line for line in found.splitlines() if line.split()[0] == str(parent or os.getpid()) and "qemu-aarch64" in line
+    ]
 
 
 def test_a_guest_that_takes_too_long_is_ended(files):
@@ -208,6 +211,28 @@ def test_a_guest_that_takes_too_long_is_ended(files):
         pass
     time.sleep(0.1)
     assert started() == []
+
+
+def test_an_interruption_ends_the_guest(files, tmp_path):
+    arguments = ["bench", str(files["onnx"]), "--baseline", "none", "--device", "arm64-emulated:cortex-a53", "-q"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dcd_deploy", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path), "ORT_DISABLE_TELEMETRY": "1"},  # which leaves a file of its own
+    )
+    deadline = time.monotonic() + 60
+    while not (found := started(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert found
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert said == "dcd-deploy: error: interrupted; nothing was left half-written\n"
+    time.sleep(0.1)
+    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(tmp_path) not in left
+    assert [path.name for path in tmp_path.iterdir()] == []
 
 
 def guest_of(script, tmp_path, monkeypatch, path):

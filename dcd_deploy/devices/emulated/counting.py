@@ -119,8 +119,9 @@ def count_contests(
     runs: int = RUNS,
     progress: Progress = silent,
     not_made: Iterable[Failure] = (),
+    time_limit: float = TIME_LIMIT,
 ) -> CountResult:
-    """Count all trials on all cores.
+    """Count all trials on all cores, and give up on a model when its runs take longer than ``time_limit`` s each.
 
     Raises:
         BenchError: a trial could not be counted; it carries the result with the others. Where there is no other, the
@@ -132,7 +133,7 @@ def count_contests(
     for core in cores:
         for each in contests:
             try:
-                trials.append(count_trial(each, core, runs, progress))
+                trials.append(count_trial(each, core, runs, progress, time_limit))
             except DcdDeployError as error:
                 first = first or error
                 device, name = f"{EMULATED}:{core.name}", each.contenders[0].name
@@ -146,14 +147,14 @@ def count_contests(
     return result
 
 
-def count_trial(each: Contest, core: Core, runs: int, progress: Progress) -> CountTrial:
+def count_trial(each: Contest, core: Core, runs: int, progress: Progress, time_limit: float = TIME_LIMIT) -> CountTrial:
     """Count the models of one trial, one after the other."""
     counted, version, batch = [], "", 1
     for contender in each.contenders:
         images = random_input(contender.path, each.runtime, each.batch)
         batch = images.shape[0]
         with progress(f"{contender.name}: count {each.runtime} on {core.name}"):
-            found, version = count_runs(contender.path, each.runtime, core, images, runs)
+            found, version = count_runs(contender.path, each.runtime, core, images, runs, time_limit)
         counted.append(_counted(contender, found))
     return CountTrial(core.name, each.runtime, version, batch, tuple(counted))
 
@@ -164,7 +165,8 @@ def count_runs(
     """Return the counts of each run of a model on an input as its file has it, and the runtime's version."""
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
         out = Path(folder) / "counts.txt"
-        with opened_guest(installed_root(), core, runtime, path, arguments(core, out), time_limit) as guest:
+        limit = time_limit * (runs + 1)  # the first warms the cache
+        with opened_guest(installed_root(), core, runtime, path, arguments(core, out), limit) as guest:
             guest.count(images, runs)
             version = guest.version
         lines = read_counts(out.read_text(encoding="ascii", errors="replace"))
