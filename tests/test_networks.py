@@ -105,3 +105,11 @@ def test_unknown_architecture_names_the_nearest():
 def test_too_small_an_input():
     with pytest.raises(OptionError, match="at least 32×32, found 31×64"):
         check_input_size(31, 64)
+
+
+def test_random_weights_of_the_deepest_network_stay_finite():
+    network = calibrated_network(NetworkSpec("resnet152_dcd", 10), 32)
+    with torch.inference_mode():
+        outputs = network(torch.randn(2, 3, 32, 32, dtype=torch.float64))
+    assert outputs.isfinite().all()
+    assert (outputs[0] - outputs[1]).abs().max() > 0

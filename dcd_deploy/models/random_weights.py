@@ -3,7 +3,7 @@
 Fresh BatchNorms are the identity and hide every error of the folds; random deep dynamic networks without calibrated
 statistics amplify rounding beyond all bounds. So the statistics are averaged over random pictures, layer upon layer.
 A dynamic layer is quadratic in its input: where no ReLU6 bounds the features, a deep network overflows on a picture
-unlike those, so the dynamic branch of a deep ResNet is made weaker.
+unlike those, so the dynamic branch of a deep ResNet is made weaker, and of a very deep one what each block adds, too.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from dcd_deploy.models.dynamic import DynamicConv2d
 from dcd_deploy.models.registry import build
+from dcd_deploy.models.resnet import Block
 from dcd_deploy.models.spec import NetworkSpec
 
 PATCHES, PICTURES_EACH, ROUNDS = (4, 8, 16, 32), 4, 2
 DEEP = 17  # dynamic layers that a network with unbounded features bears at full strength
+MANY = 16  # blocks, likewise
 
 
 def calibrated_network(spec: NetworkSpec, size: int = 64, seed: int = 0) -> nn.Module:
@@ -37,11 +39,21 @@ def calibrated_network(spec: NetworkSpec, size: int = 64, seed: int = 0) -> nn.M
             module.momentum = None  # average over all that it sees
         elif isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out")
+    _damp_blocks(network)
     network.train()
     with torch.no_grad():
         for _ in range(ROUNDS):
             network(pictures(size))
     return network.double().eval()
+
+
+def _damp_blocks(network: nn.Module) -> None:
+    """Make what each block adds to its input smaller, where there are many."""
+    blocks = [module for module in network.modules() if isinstance(module, Block)]
+    with torch.no_grad():
+        for block in blocks:
+            _, norm = block.layers()[-1]
+            norm.get_parameter("weight").mul_(min(1.0, MANY / len(blocks)))
 
 
 def pictures(size: int) -> Tensor:
