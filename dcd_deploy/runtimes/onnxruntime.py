@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class OnnxRuntimeSession:
     ) -> None:
         if isinstance(model, Path):
             existing_file(model, "an ONNX model")
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or it reports home from Linux too, in threads of its own
         runtime = require("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
