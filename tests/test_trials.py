@@ -14,8 +14,9 @@ from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
 from dcd_deploy.benchmarks.cores import core_ids
 from dcd_deploy.benchmarks.environment import core_count
 from dcd_deploy.benchmarks.measure import MeasureConfig
+from dcd_deploy.benchmarks.place import Here
 from dcd_deploy.benchmarks.process import ask
-from dcd_deploy.benchmarks.worker import TIME, Request
+from dcd_deploy.benchmarks.worker import MEMORY, TIME, Request
 from dcd_deploy.errors import BenchError, ExportError, InputFileError, ModelFileError, OptionError, UnknownNameError
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.models.spec import NetworkSpec
@@ -234,3 +235,16 @@ def test_the_worker_says_nothing_but_its_answer(onnx_file, capfd):
     assert json.dumps(answer.version)
     assert capfd.readouterr().out == ""
     assert all(np.isfinite(answer.samples["m"].load_ms))
+
+
+def test_times_are_kept_where_memory_cannot_be_had(onnx_file):
+    class Forgetful(Here):
+        def ask(self, request, time_limit):
+            if request.task == MEMORY:
+                raise BenchError("out of memory")
+            return super().ask(request, time_limit)
+
+    config = BenchConfig(MeasureConfig(min_runs=8, min_seconds=0.0, rounds=1, warmup_seconds=0.0))
+    result = bench([contest(onnx_file, "onnxruntime", None)], config, place=Forgetful())
+    assert result.trials[0].timings[0].latency.runs >= 8
+    assert result.trials[0].timings[0].memory is None

@@ -160,7 +160,11 @@ def check_cores(threads: int, cpus: tuple[int, ...] | None, cores: Sequence[int]
 
 
 def _memory(place: Place, request: Request, config: BenchConfig) -> Memory | None:
-    answer = place.ask(replace(request, task=MEMORY), config.time_limit)
+    """Return the memory of one model; nothing where it cannot be had, which is no reason to lose the times."""
+    try:
+        answer = place.ask(replace(request, task=MEMORY), config.time_limit)
+    except BenchError:
+        return None
     if answer.peak_mb is None or answer.idle_mb is None:
         return None
     return Memory(answer.peak_mb, answer.peak_mb - answer.idle_mb)
