@@ -30,7 +30,7 @@ from dcd_deploy.tuning.choice import QUICKER, RULE, UNDECIDED, choose
 from dcd_deploy.tuning.layer_case import RELU, RELU6, LayerCase, cases_of
 from dcd_deploy.tuning.layer_times import LayerTimes, time_forms
 from dcd_deploy.tuning.lowering_file import TunedLowering, read_lowering, write_lowering
-from dcd_deploy.tuning.tune import TuneConfig, check_tunable, runtime_of, tune
+from dcd_deploy.tuning.tune import TuneConfig, TunedShape, TuneResult, check_tunable, runtime_of, tune
 
 CASE = LayerCase(mobilenet_geometry(8, 24, 8), MapSize(8, 8, 8, 8), RELU6)
 FEW = MeasureConfig(runs=3, dropped=1, warmup_runs=1, warmup_seconds=0.0, min_runs=8, min_seconds=0.0, rounds=2)
@@ -222,3 +222,23 @@ def test_a_target_whose_runtime_is_not_there(tmp_path):
 def test_a_static_network_has_nothing_to_tune(tmp_path):
     with pytest.raises(OptionError, match="dynamic layers"):
         commands.tune("examples/digits/static.pth.tar", target="litert", input_size=32)
+
+
+def test_what_it_prints(capsys, tmp_path):
+    """The time of each form, why one is taken, what the noise left open, and the command that comes next."""
+    from dcd_deploy.reports.terminal import console
+    from dcd_deploy.reports.tuning import show_tuning
+
+    quicker = choose(times(static=1.0, kernel=2.0, branch=1.5), "kernel")
+    unsure = choose(times(static=1.0, kernel=2.0, branch=(1.2,) * 10 + (2.6,) * 10), "kernel")
+    shapes = tuple(
+        TunedShape(CASE, ("a", "b"), {"static": 1000.0, "kernel": 2000.0, "branch": 1.5}, choice)
+        for choice in (quicker, unsure)
+    )
+    show_tuning(console(), TuneResult(LOWERING, shapes, 1, Here().environment()), "model.pth", "tuned.json")
+    said = capsys.readouterr().out
+    assert "8→24 on 8×8" in said
+    assert "0.75 (0.75–0.75)" in said
+    assert "1 of 2 shapes get another form than the rule of litert takes" in said
+    assert "too noisy to decide for 1 of them" in said
+    assert "export model.pth --to tflite --input-size 224x224 --lowering tuned.json" in said

@@ -31,20 +31,25 @@ def show_tuning(screen: Console, result: TuneResult, checkpoint: str, out: str |
         )
     line(screen, environment_line(result.environment))
     if out is not None:
-        formats = f"--to {lowering.format} --lowering {out}"
-        line(screen, f"wrote {out}; next: dcd-deploy export {checkpoint} {formats}")
+        size = "x".join(map(str, lowering.input))
+        options = f"--to {lowering.format} --input-size {size} --lowering {out}"
+        line(screen, f"wrote {out}; next: dcd-deploy export {checkpoint} {options}")
 
 
 def _row(shape: TunedShape, forms: list[str]) -> tuple[str, ...]:
     choice = shape.choice
-    times = (f"{shape.median_us[form]:.0f}" if form in shape.median_us else "–" for form in forms)
+    times = (_microseconds(shape.median_us[form]) if form in shape.median_us else "–" for form in forms)
     gain = choice.ratios.get(choice.form)
     return (
         shape.case.title,
         str(len(shape.layers)),
-        f"{shape.median_us[STATIC]:.0f}",
+        _microseconds(shape.median_us[STATIC]),
         *times,
         choice.form,
         MARKS.get(choice.reason, "rule"),
         "" if gain is None else f"{gain.median:.2f} ({gain.low:.2f}–{gain.high:.2f})",
     )
+
+
+def _microseconds(us: float) -> str:
+    return f"{us:.1f}" if us < 10 else f"{us:.0f}"

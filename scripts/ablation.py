@@ -1,0 +1,126 @@
+"""What each form and pass gives: networks built without it, timed in turns with all the others.
+
+    python scripts/ablation.py --out FOLDER [--write]      about a quarter of an hour; goes on where it ended
+
+For each network and runtime in one process, in turns: the target's rule as it is; every layer in one form; the rule
+without one form; pooling by windows in place of means. Nothing here is verified (the tests do that for every form);
+the weights are random, on which latency does not depend.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
+from dcd_deploy.benchmarks.measure import MeasureConfig
+from dcd_deploy.benchmarks.results_file import read_result, write_result
+from dcd_deploy.export.deployable import deployable
+from dcd_deploy.export.simplify import simplify
+from dcd_deploy.export.to_onnx import to_onnx
+from dcd_deploy.export.to_tflite import to_tflite
+from dcd_deploy.export.twin import twin_network
+from dcd_deploy.files import write_whole
+from dcd_deploy.models.deploy.channels_first import attention
+from dcd_deploy.models.deploy.network import AUTO, to_deploy
+from dcd_deploy.models.deploy.target import Target
+from dcd_deploy.models.deploy.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
+from dcd_deploy.models.random_weights import calibrated_network
+from dcd_deploy.reports.live import live_progress
+from dcd_deploy.reports.wording import environment_line
+from dcd_deploy.sweep import NETWORKS
+
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+BEGIN, END = "<!-- ablation: begin -->", "<!-- ablation: end -->"
+SIDE = 224
+SHOWN = ("mobilenetv2_dcd_x1.0", "mobilenetv2_dcd_x0.5", "resnet18_dcd")
+RUNTIMES = {"onnxruntime": ONNXRUNTIME_X86, "onnxruntime-plain": ONNXRUNTIME_ARM, "litert": LITERT}
+WINDOWS = "pooling by windows"
+
+
+def variants(target: Target) -> dict[str, tuple[str, Target]]:
+    """Return lowering and target of each variant, by what it is."""
+    found = {"the rule": (AUTO, target)}
+    found |= {f"all {form}": (form, target) for form in target.forms}
+    for form in target.forms:
+        found[f"without {form}"] = (AUTO, replace(target, forms=tuple(f for f in target.forms if f != form)))
+    if target.format == "onnx":
+        found[WINDOWS] = (AUTO, target)
+    return found
+
+
+@contextmanager
+def pooling(variant: str) -> Iterator[None]:
+    """Let the attention pool by windows, if that is the variant."""
+    kept = attention.Pool.whole_by_means, attention.LARGE
+    if variant == WINDOWS:
+        attention.Pool.whole_by_means, attention.LARGE = False, 10**9
+    try:
+        yield
+    finally:
+        attention.Pool.whole_by_means, attention.LARGE = kept
+
+
+def content(network: nn.Module, lowering: str, target: Target) -> bytes:
+    """Return an unverified model file."""
+    deploy = to_deploy(network, SIDE, SIDE, lowering, target)
+    if target.format == "tflite":
+        return to_tflite(deployable(deploy), SIDE, SIDE)
+    images = np.random.default_rng(0).standard_normal((1, 3, SIDE, SIDE), np.float32)
+    model: bytes = simplify(to_onnx(deploy, SIDE, SIDE).tidied, images, 1e30).SerializeToString()
+    return model
+
+
+def measured(out: Path, name: str, runtime: str, target: Target) -> Iterator[str]:
+    """Yield the rows of one network on one runtime, measured now or before."""
+    path = out / f"{name}-{runtime}.json"
+    if not path.exists():
+        network, files = calibrated_network(NETWORKS[name], SIDE), {}
+        for variant, (lowering, changed) in variants(target).items():
+            file = out / f"{name}-{target.name}-{variant.replace(' ', '_')}.{target.format}"
+            files[variant] = file
+            if not file.exists():
+                with live_progress(f"{name}, {target.name}: {variant}"), pooling(variant):
+                    write_whole(file, content(network, lowering, changed))
+        static = out / f"{name}-static.{target.format}"
+        if not static.exists():
+            write_whole(static, content(twin_network(NETWORKS[name]), AUTO, target))
+        first, *others = files.items()
+        config = BenchConfig(MeasureConfig(min_seconds=20.0), memory=False)
+        with live_progress(f"{name} on {runtime}"):
+            twin = contest(static, runtime, None, [(variant, file) for variant, file in [first, *others]])
+            write_result(path, bench([twin], config))
+    result = read_result(path)
+    trial = result.trials[0]
+    for variant, ratio in trial.ratios.items():  # static over variant
+        yield f"| {name} | {runtime} | {variant} | {1 / ratio.median:.2f} ({1 / ratio.high:.2f}–{1 / ratio.low:.2f}) |"
+
+
+def main() -> None:
+    """Measure, and print or write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = ["| network | runtime | variant | over the static twin (95 %) |", "|---|---|---|--:|"]
+    for name in SHOWN:
+        for runtime, target in RUNTIMES.items():
+            rows += measured(options.out, name, runtime, target)
+    kept = read_result(options.out / f"{SHOWN[0]}-onnxruntime.json")
+    rows += ["", f"{environment_line(next(iter(kept.environments.values())))}. `python scripts/ablation.py` makes it."]
+    text = "\n".join(rows)
+    print(text)
+    if options.write:
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
