@@ -61,8 +61,11 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/installed ## measure all networks and write the tables into README.md (about fifteen minutes)
-	$(BIN)/python scripts/results.py
+bench: $(VENV)/installed ## measure all networks and write the tables of README.md and docs/performance.md (about an hour and a half)
+	$(BIN)/python scripts/results.py --out bench-out/results
+	$(BIN)/python scripts/speed.py --out bench-out/speed --write
+	$(BIN)/python scripts/ablation.py --out bench-out/ablation --write
+	$(BIN)/python scripts/fit_costs.py --out bench-out/costs --write
 
 tour: $(VENV)/installed ## run the commands of README.md's tour and put their output there
 	$(BIN)/python scripts/tour.py
@@ -72,4 +75,4 @@ train: $(VENV)/installed ## train the two bundled checkpoints anew (about seven 
 	$(BIN)/python examples/digits/train.py --arch mobilenetv2 --out examples/digits/static.pth.tar
 
 clean:
-	rm -rf $(VENV) $(OLD_VENV) $(DEMO) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLD_VENV) $(DEMO) bench-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
