@@ -179,6 +179,28 @@ def tune(
 
 
 @app.command()
+def costs(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of the network.")],
+    target: Annotated[str, typer.Option(help="Runtime: onnxruntime-x86, onnxruntime-arm or litert.")],
+    ema: Ema = False,
+    input_size: InputSize = "224",
+    as_json: AsJson = False,
+) -> None:
+    """Say what each form of each layer costs on a target, before anything is exported."""
+
+    def run() -> Any:
+        return commands.costs(checkpoint, target=target, ema=ema, input_size=input_size)
+
+    def show(result: Any) -> None:
+        from dcd_deploy.reports.forecasting import show_forecast
+        from dcd_deploy.reports.terminal import console
+
+        show_forecast(console(), result)
+
+    answer(run, show, as_json=as_json)
+
+
+@app.command()
 def verify(
     artifact: Annotated[Path, typer.Argument(help="Model file that dcd-deploy exported.")],
     checkpoint: Annotated[

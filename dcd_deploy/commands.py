@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from dcd_deploy.models.inspection import CheckpointSummary
     from dcd_deploy.runtimes import Model, Prediction, SelfCheck
     from dcd_deploy.runtimes.nodes import FileNode
+    from dcd_deploy.tuning.forecast import Forecast
     from dcd_deploy.tuning.lowering_file import TunedLowering
     from dcd_deploy.tuning.tune import TuneResult
 
@@ -220,6 +221,30 @@ def tune(
     if out is not None:
         write_lowering(Path(out), result.lowering)
     return result
+
+
+def costs(
+    checkpoint: StrPath, *, target: str, ema: bool = False, input_size: Size = 224, progress: Progress = silent
+) -> Forecast:
+    """Say what each form of each dynamic layer costs on a target, by its cost model: nothing is exported or measured.
+
+    Raises:
+        OptionError: the target is no single runtime, or the network is not dynamic.
+    """
+    require("torch")
+    from dcd_deploy.models.checkpoint import read_checkpoint
+    from dcd_deploy.models.fit import fit
+    from dcd_deploy.models.sizes import check_input_size
+    from dcd_deploy.tuning.forecast import forecast
+    from dcd_deploy.tuning.tune import check_tunable
+
+    chosen, size = check_tunable(target), parse_size(input_size)
+    check_input_size(*size)
+    with progress("read checkpoint"):
+        spec = fit(read_checkpoint(checkpoint, ema=ema))
+    if not spec.dynamic:
+        raise OptionError(f"expected a network with dynamic layers, found {spec.describe()}")
+    return forecast(spec, size, chosen)
 
 
 def verify(

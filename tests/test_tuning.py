@@ -242,3 +242,17 @@ def test_what_it_prints(capsys, tmp_path):
     assert "1 of 2 shapes get another form than the rule of litert takes" in said
     assert "too noisy to decide for 1 of them" in said
     assert "export model.pth --to tflite --input-size 224x224 --lowering tuned.json" in said
+
+
+def test_what_forms_cost_is_told_before_an_export(small_checkpoint):
+    told = commands.costs(small_checkpoint, target="onnxruntime-x86", input_size=64)
+    assert sum(len(shape.layers) for shape in told.shapes) == 8
+    for shape in told.shapes:
+        assert {form.form for form in shape.forms} == set(ONNXRUNTIME_X86.forms)
+        assert min(shape.forms, key=lambda form: form.extra_us).form == shape.taken
+    taken = [form.extra_us * len(s.layers) for s in told.shapes for form in s.forms if form.form == s.taken]
+    assert told.extra_us == pytest.approx(sum(taken))
+    with pytest.raises(OptionError, match="one runtime"):
+        commands.costs(small_checkpoint, target="portable")
+    with pytest.raises(OptionError, match="dynamic layers"):
+        commands.costs("examples/digits/static.pth.tar", target="litert", input_size=32)

@@ -5,5 +5,6 @@ layer_model    one such layer in one form, with what stands around it, as a mode
 layer_times    the forms of one shape measured in turns, cached
 choice         which form the measurements allow to choose
 lowering_file  the result as a small file, that an export takes
+forecast       what the cost model says of every form, without measuring
 tune           all of it for a network
 """

@@ -1,0 +1,37 @@
+"""How a forecast of what each form costs reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+
+from dcd_deploy.reports.terminal import line, show_table
+from dcd_deploy.tuning.forecast import Forecast, FormForecast, ShapeForecast
+
+COLUMNS = ("layer", "layers", "form", "", "µs more", "MACs", "computed", "maps", "layout", "weights", "nodes")
+
+
+def show_forecast(screen: Console, forecast: Forecast) -> None:
+    """Print a row for each form of each shape of layer, and the sum of those taken."""
+    height, width = forecast.input
+    title = f"{forecast.network} at {height}×{width} on {forecast.target}, by its cost model"
+    show_table(screen, title, COLUMNS, (row for shape in forecast.shapes for row in _rows(shape)), left=4)
+    line(
+        screen, "µs: more than the static layer, warm; maps, layout and weights: kB moved beyond one pass over the maps"
+    )
+    line(screen, f"all layers in the forms taken: {forecast.extra_us:.0f} µs more than the static ones")
+    line(screen, "next: dcd-deploy tune measures them on a device")
+
+
+def _rows(shape: ShapeForecast) -> Iterator[tuple[str, ...]]:
+    for number, form in enumerate(shape.forms):
+        first = (shape.case.title, str(len(shape.layers))) if number == 0 else ("", "")
+        yield (*first, form.form, "taken" if form.form == shape.taken else "", *_numbers(form))
+
+
+def _numbers(form: FormForecast) -> tuple[str, ...]:
+    cost = form.cost
+    computed = f"{cost.computed_macs / cost.macs:.0%}"
+    moved = (f"{4 * floats / 1e3:.0f}" for floats in (cost.map_floats, cost.layout_floats, cost.weight_floats))
+    return (f"{form.extra_us:.1f}", f"{cost.macs / 1e6:.2f} M", computed, *moved, str(cost.nodes))
