@@ -224,11 +224,12 @@ def test_a_static_network_has_nothing_to_tune(tmp_path):
         commands.tune("examples/digits/static.pth.tar", target="litert", input_size=32)
 
 
-def test_what_it_prints(capsys, tmp_path):
+def test_what_it_prints(capsys, monkeypatch):
     """The time of each form, why one is taken, what the noise left open, and the command that comes next."""
     from dcd_deploy.reports.terminal import console
     from dcd_deploy.reports.tuning import show_tuning
 
+    monkeypatch.setenv("COLUMNS", "200")
     quicker = choose(times(static=1.0, kernel=2.0, branch=1.5), "kernel")
     unsure = choose(times(static=1.0, kernel=2.0, branch=(1.2,) * 10 + (2.6,) * 10), "kernel")
     shapes = tuple(
