@@ -5,6 +5,7 @@ import onnx
 import pytest
 
 from dcd_deploy import commands
+from dcd_deploy.commands.arguments import parse_preprocessing
 from dcd_deploy.errors import OptionError, VerificationError
 from dcd_deploy.export.graph import graph_macs, graph_stats
 from dcd_deploy.export.simplify import simplify
@@ -107,7 +108,7 @@ def test_multiply_adds_of_a_graph():
 def test_the_simplifiers_own_check_can_fail(monkeypatch, small_network):
     deploy = to_deploy(small_network, 32, 32)
     traced = to_onnx(deploy, 32, 32)
-    image = verification_inputs(commands._preprocessing(32, None, None, None), 1)
+    image = verification_inputs(parse_preprocessing(32, None, None, None), 1)
     monkeypatch.setattr("onnxsim.simplify", lambda model, **_: (model, False))
     with pytest.raises(VerificationError, match="onnxsim changed the model"):
         simplify(traced.tidied, image, 1e-5)

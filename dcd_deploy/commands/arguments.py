@@ -1,0 +1,135 @@
+"""Arguments that several commands share, from what a user gives to what the library takes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dcd_deploy.artifacts import LARGEST_SIZE, Preprocessing
+from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError
+from dcd_deploy.files import existing_file
+from dcd_deploy.optional import check_installed
+from dcd_deploy.values import (
+    Channels,
+    Counts,
+    Size,
+    parse_count,
+    parse_counts,
+    parse_size,
+    parse_triple,
+)
+
+if TYPE_CHECKING:
+    from dcd_deploy.devices.emulated.cores import Core
+
+StrPath = str | os.PathLike[str]
+
+FORMATS = {
+    "onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
+    "tflite": ("torch", "litert_torch", "ai_edge_litert.interpreter"),
+}  # and the packages that each needs
+MOST_RUNS, MOST_ROUNDS, MOST_COUNTED, MOST_THREADS = 1_000_000, 100, 100, 1024
+
+
+def parse_formats(to: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the formats of "onnx,tflite" or ("onnx", "tflite"), each once, when what they need is installed."""
+    names = to.split(",") if isinstance(to, str) else to
+    formats = tuple(dict.fromkeys(name.strip() for name in names))
+    for format in formats:
+        if format not in FORMATS:
+            raise UnknownNameError("format", format, FORMATS)
+    for format in formats:
+        require_packages(format)
+    return formats
+
+
+def require_packages(format: str) -> None:
+    """Raise MissingDependencyError unless what a format needs is installed."""
+    for package in FORMATS.get(format, ()):
+        check_installed(package)
+
+
+def parse_preprocessing(input_size: Size, mean: Channels, std: Channels, resize: int | None) -> Preprocessing:
+    """Return the preprocessing that the options say; what they leave out is the usual one of the input size."""
+    height, width = parse_size(input_size)
+    given = {
+        "mean": parse_triple("--mean", mean),
+        "std": parse_triple("--std", std),
+        "resize": None if resize is None else parse_count("--resize", resize, LARGEST_SIZE),
+    }
+    settings = Preprocessing.for_size(
+        height, width, **{key: value for key, value in given.items() if value is not None}
+    )
+    if min(settings.std) <= 0:
+        raise OptionError(f"expected positive --std, found {settings.std}")
+    if settings.resize < max(height, width):
+        raise OptionError(f"expected --resize of at least the input size {max(height, width)}, found {settings.resize}")
+    return settings
+
+
+def checked_name(name: str) -> str:
+    """Return the name, if a file can have it anywhere."""
+    if not re.fullmatch(r"[\w.+-]+", name) or name.startswith("."):
+        raise OptionError(f"expected a --name of letters, digits, '_', '-', '+' and '.', found '{name}'")
+    return name
+
+
+def parse_labels(labels: StrPath | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the labels of a file, or those given, or none."""
+    if labels is None:
+        return ()
+    if isinstance(labels, str | os.PathLike):
+        labels = _lines(existing_file(labels, "a file of labels, one per line"))
+    found = tuple(label.strip() for label in labels)
+    if not found:
+        raise OptionError("expected labels, one for each class of the network, found none; check --labels")
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputFileError(
+            f"expected a UTF-8 text file of labels at '{path}', found other bytes ({error})"
+        ) from error
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
+
+
+def check_label_count(labels: tuple[str, ...], classes: int) -> None:
+    """Raise OptionError unless there is a label for each class."""
+    if len(labels) != classes:
+        raise OptionError(
+            f"expected {classes} labels, one for each class of the network, found {len(labels)}; check --labels"
+        )
+
+
+def parse_batches(batch: Counts) -> tuple[int | None, ...]:
+    """Return the batch sizes to measure; none of them is zero."""
+    found = parse_counts("--batch", batch)
+    if 0 in found:
+        raise OptionError("expected a --batch of at least one, found 0")
+    return found
+
+
+def emulated_core(device: str) -> Core:
+    """Return the core of "arm64-emulated" or "arm64-emulated:cortex-a53".
+
+    Raises:
+        UnknownNameError: there is no such device or core.
+        OptionError: it is a device of another kind.
+    """
+    from dcd_deploy.devices.emulated.cores import core_named
+    from dcd_deploy.devices.names import EMULATED, FORMS, parse_device
+
+    name = parse_device(device)
+    if name.kind != EMULATED:
+        raise OptionError(
+            f"expected the device {FORMS[EMULATED]}, found '{name.text}'; boards and phones are for bench"
+        )
+    return core_named(name.part)

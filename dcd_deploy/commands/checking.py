@@ -1,0 +1,119 @@
+"""What a file holds, whether it computes what was trained, and what it says of a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dcd_deploy.artifacts import LARGEST_SIZE
+from dcd_deploy.commands.arguments import StrPath, emulated_core
+from dcd_deploy.optional import require
+from dcd_deploy.progress import Progress, silent
+from dcd_deploy.values import (
+    Size,
+    parse_count,
+    parse_size,
+    parse_tolerance,
+)
+
+if TYPE_CHECKING:
+    from dcd_deploy.devices.emulated.cores import Core
+    from dcd_deploy.export.onnx_file import OnnxFileSummary
+    from dcd_deploy.export.tflite_summary import TfliteFileSummary
+    from dcd_deploy.export.verify import VerificationReport
+    from dcd_deploy.models.inspection import CheckpointSummary
+    from dcd_deploy.runtimes import Model, Prediction, SelfCheck
+
+
+def verify(
+    artifact: StrPath,
+    *,
+    checkpoint: StrPath | None = None,
+    ema: bool = False,
+    tolerance: float | None = None,
+    samples: StrPath | None = None,
+    device: str | None = None,
+    progress: Progress = silent,
+) -> VerificationReport | SelfCheck:
+    """Check that a model file computes what was trained, here or on ``device``, an emulated ARM core.
+
+    With ``checkpoint``, against its float64 train form, as at the export. Without, against the few reference outputs
+    that the file carries, which needs no torch. The ``tolerance`` is 5e-5, or the file's own if that is stricter.
+
+    Raises:
+        VerificationError: it does not.
+        DeviceError: emulation is not set up, or ended in the middle.
+    """
+    tolerance = None if tolerance is None else parse_tolerance(tolerance)
+    core = None if device is None else emulated_core(device)
+    with _opened(Path(artifact), core, progress) as model:
+        if checkpoint is None:
+            from dcd_deploy.runtimes import self_check
+
+            with progress(f"self-check{_on(core)}"):
+                return self_check(model).checked(tolerance)
+        require("torch")
+        from dcd_deploy.export.recheck import verify_against_checkpoint
+
+        return verify_against_checkpoint(
+            model,
+            Path(checkpoint),
+            ema=ema,
+            tolerance=tolerance,
+            samples=None if samples is None else Path(samples),
+            stage=f"model file{_on(core)}",
+            progress=progress,
+        )
+
+
+@contextmanager
+def _opened(artifact: Path, core: Core | None, progress: Progress) -> Iterator[Model]:
+    """Yield a model file opened here, or on an emulated core."""
+    if core is None:
+        from dcd_deploy.runtimes import open_model
+
+        yield open_model(artifact)
+        return
+    from dcd_deploy.devices.emulated.session import emulated_model
+
+    with emulated_model(artifact, core, progress=progress) as model:
+        yield model
+
+
+def _on(core: Core | None) -> str:
+    return "" if core is None else f" on emulated {core.name}"
+
+
+def inspect(
+    file: StrPath, *, ema: bool = False, input_size: Size = 224
+) -> CheckpointSummary | OnnxFileSummary | TfliteFileSummary:
+    """Say what a checkpoint or a model file holds.
+
+    Raises:
+        CheckpointMismatchError: a checkpoint of no known network; the error carries the exact lists of keys.
+    """
+    path = Path(file)
+    if path.suffix == ".tflite":
+        from dcd_deploy.export.tflite_summary import summarise_tflite
+
+        return summarise_tflite(path)
+    if path.suffix == ".onnx":
+        require("onnx")
+        from dcd_deploy.export.onnx_file import summarise_onnx
+
+        return summarise_onnx(path)
+    require("torch")
+    from dcd_deploy.models.inspection import inspect_checkpoint
+
+    return inspect_checkpoint(path, *parse_size(input_size), ema=ema)
+
+
+def predict(model: StrPath, image: StrPath, *, top: int = 5) -> list[Prediction]:
+    """Return the likeliest classes of a picture file, the likeliest first."""
+    from dcd_deploy.runtimes import open_model
+    from dcd_deploy.runtimes.pictures import read_picture
+
+    top = parse_count("--top", top, LARGEST_SIZE)
+    return open_model(model).predict(read_picture(image), top)

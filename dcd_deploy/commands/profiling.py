@@ -1,0 +1,87 @@
+"""Where the time of a model goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dcd_deploy.commands.arguments import StrPath, emulated_core
+from dcd_deploy.errors import UnknownNameError
+from dcd_deploy.files import check_no_folder, check_writable, existing_file
+from dcd_deploy.optional import require
+from dcd_deploy.progress import Progress, silent
+from dcd_deploy.values import (
+    parse_count,
+)
+
+if TYPE_CHECKING:
+    from dcd_deploy.benchmarks.profile import ProfileResult
+    from dcd_deploy.devices.emulated.layers import LayerCounts
+    from dcd_deploy.runtimes.nodes import FileNode
+
+PROFILE_TABLES = ("layer", "operator", "type")
+
+
+def check_table(by: str) -> None:
+    """Raise UnknownNameError unless ``by`` is one of ``PROFILE_TABLES``."""
+    if by not in PROFILE_TABLES:
+        raise UnknownNameError("table of a profile", by, PROFILE_TABLES)
+
+
+def profile(
+    model: StrPath, *, threads: int = 1, runs: int = 30, csv: StrPath | None = None, progress: Progress = silent
+) -> ProfileResult:
+    """Say where the time of a model goes: by node, by layer, and static part against dynamic part and layout.
+
+    The median over ``runs`` runs under the runtime's own profiler, beside the latency without it; as a table of nodes
+    in the file ``csv`` too, if given.
+
+    Raises:
+        OptionError: a value is out of range.
+        UnknownNameError: this kind of file has no profiler here.
+        MissingDependencyError: what reads the file, or a version of LiteRT whose profiler can be read, is not there.
+    """
+    from dcd_deploy.benchmarks.bench import check_cores
+    from dcd_deploy.benchmarks.profile import MOST_RUNS
+    from dcd_deploy.benchmarks.profile_run import profile_model
+
+    check_cores(threads, None)
+    runs = parse_count("--runs", runs, MOST_RUNS)
+    if csv is not None:
+        check_writable(Path(csv).parent)
+        check_no_folder([Path(csv)])
+    path = existing_file(model, "a model file")
+    result = profile_model(path, _nodes(path), threads=threads, runs=runs, progress=progress)
+    if csv is not None:
+        from dcd_deploy.benchmarks.profile_csv import write_csv
+
+        write_csv(result, Path(csv))
+    return result
+
+
+def count_layers(model: StrPath, *, device: str = "arm64-emulated", progress: Progress = silent) -> LayerCounts:
+    """Count what each layer of an ONNX file makes an emulated ARM core do in a run.
+
+    Raises:
+        UnknownNameError: there is no such core, or it is a file of another kind.
+        DeviceLackError: emulation is not set up here, or this version of QEMU cannot count.
+    """
+    from dcd_deploy.devices.emulated import layers
+
+    path = existing_file(model, "a model file")
+    return layers.count_layers(path, _nodes(path), emulated_core(device), progress)
+
+
+def _nodes(path: Path) -> tuple[FileNode, ...]:
+    """Return the nodes of a model file."""
+    if path.suffix == ".onnx":
+        require("onnx")
+        from dcd_deploy.export.onnx_file import read_onnx_nodes
+
+        return read_onnx_nodes(path)
+    if path.suffix == ".tflite":
+        require("ai_edge_litert.schema_py_generated")
+        from dcd_deploy.export.tflite_file import read_tflite_nodes
+
+        return read_tflite_nodes(path)
+    raise UnknownNameError("kind of model file", path.suffix or str(path), (".onnx", ".tflite"))
