@@ -81,7 +81,7 @@ def test_a_bad_option_is_refused_before_the_checkpoint_is_read(monkeypatch, tmp_
 
 
 def test_tflite_refuses_a_free_batch_early(monkeypatch):
-    monkeypatch.setattr(commands, "_require_packages", lambda format: None)
+    monkeypatch.setattr("dcd_deploy.commands.arguments.require_packages", lambda format: None)
     with pytest.raises(OptionError, match="expected a --batch number for TFLite"):
         commands.export("there is no such file", to="tflite", batch="dynamic", opset=14)
 
