@@ -40,7 +40,6 @@ ALLOWED["contests"] = set(ALLOWED) - {"tuning"}
 ALLOWED["sweep"] = set(ALLOWED) - {"contests", "devices", "tuning"}
 ALLOWED["commands"] = set(ALLOWED)
 ALLOWED["reports"] = set(ALLOWED) - {"commands"}
-ALLOWED["cli_outcome"] = {"errors", "interruption", "reports", "export", "models", "benchmarks", "devices"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli", "interruption"}
 HEAVY = {"torch", "onnx", "onnxsim", "onnxscript", "safetensors", "litert_torch", "ai_edge_litert", "plotly"}

@@ -17,7 +17,7 @@ FILE_WIDTH = 120  # of tables that go into a file or a pipe
 
 
 class PipeConsole(Console):
-    """A console that leaves a broken pipe to ``cli_outcome``; rich would exit with 1."""
+    """A console that leaves a broken pipe to ``cli.outcome``; rich would exit with 1."""
 
     def on_broken_pipe(self) -> None:
         """Raise the error that rich is handling."""

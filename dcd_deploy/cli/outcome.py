@@ -56,7 +56,7 @@ def answer(
         _show_details(error, keys_shown, as_json=as_json, quiet=quiet)
         fail(error.exit_code, str(error))
     except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None  # ``cli.main`` says it, once, wherever the interruption came
+        raise typer.Exit(INTERRUPTED) from None  # ``app.main`` says it, once, wherever the interruption came
     except BrokenPipeError:  # the reader of our output left; that is its right
         from dcd_deploy.reports.terminal import discard
 

@@ -1,0 +1,71 @@
+"""All commands in one application, and how it is run."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from dcd_deploy import __version__
+from dcd_deploy.cli.checking import inspect, predict, verify
+from dcd_deploy.cli.exporting import export
+from dcd_deploy.cli.lowering import costs, tune
+from dcd_deploy.cli.measuring import bench, sweep
+from dcd_deploy.cli.profiling import profile
+from dcd_deploy.cli.reaching import devices, setup_emulated
+from dcd_deploy.cli.reading import compare, report
+from dcd_deploy.errors import INTERRUPTED
+from dcd_deploy.interruption import leave_interrupted, listen
+
+COMMANDS = (
+    export,
+    tune,
+    costs,
+    verify,
+    inspect,
+    bench,
+    devices,
+    sweep,
+    compare,
+    report,
+    setup_emulated,
+    profile,
+    predict,
+)  # as --help lists them
+
+app = typer.Typer(
+    name="dcd-deploy",
+    help="Networks with dynamic convolution, from a trained checkpoint to a verified model file.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in COMMANDS:
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Networks with dynamic convolution, from a trained checkpoint to a verified model file."""
+    if show_version:
+        typer.echo(f"dcd-deploy {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line. A request to terminate ends it like Ctrl-C, so that nothing is left half-written."""
+    # Before torch is loaded: its threads otherwise spin while they wait, and where another process wants the cores
+    # everything takes many times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    listen()
+    try:
+        app()
+    except KeyboardInterrupt:
+        leave_interrupted()
+    except SystemExit as end:  # typer makes 130 of an interruption, wherever it came, and says nothing
+        if end.code == INTERRUPTED:
+            leave_interrupted()
+        raise

@@ -1,0 +1,99 @@
+"""The command ``export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dcd_deploy import commands
+from dcd_deploy.cli.options import AsJson, Ema, InputSize, Quiet, Samples, Tolerance, chosen_progress
+from dcd_deploy.cli.outcome import answer
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint: .pth.tar, .pt, .pth or .safetensors.")],
+    arch: Annotated[str | None, typer.Option(help="Architecture, where the tensors' own is not wanted.")] = None,
+    width_mult: Annotated[float | None, typer.Option(help="Width of MobileNetV2, instead of the inferred one.")] = None,
+    fc_squeeze: Annotated[
+        int | None, typer.Option(help="Squeeze of MobileNetV2-DCD, instead of the inferred one.")
+    ] = None,
+    num_classes: Annotated[int | None, typer.Option(help="Number of classes, instead of the inferred one.")] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Dropout the network was trained with (0: none), instead of the inferred one.")
+    ] = None,
+    ema: Ema = False,
+    to: Annotated[str, typer.Option(help=f"Formats, separated by commas: {', '.join(commands.FORMATS)}.")] = "onnx",
+    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path(),
+    name: Annotated[str | None, typer.Option(help="Name of the files. [default: network and input size]")] = None,
+    input_size: InputSize = "224",
+    batch: Annotated[str, typer.Option(help="Batch size: a number, or 'dynamic' for any.")] = "1",
+    target: Annotated[
+        str, typer.Option(help="What to be quick on: portable, onnxruntime-x86, onnxruntime-arm or litert.")
+    ] = "portable",
+    lowering: Annotated[
+        str, typer.Option(help="Order of computation: auto, branch, half, kernel, blocked, or a file from 'tune'.")
+    ] = "auto",
+    foreign_lowering: Annotated[
+        bool, typer.Option("--foreign-lowering", help="Take a lowering file that was tuned elsewhere.")
+    ] = False,
+    opset: Annotated[int, typer.Option(help="ONNX opset, 15 to 26.")] = 18,
+    layout: Annotated[str, typer.Option(help="Input of a TFLite file: nhwc or nchw.")] = "nhwc",
+    labels: Annotated[Path | None, typer.Option(help="Text file with one label per line.")] = None,
+    mean: Annotated[str | None, typer.Option(help="Mean of R,G,B in 0..1. [default: 0.485,0.456,0.406]")] = None,
+    std: Annotated[str | None, typer.Option(help="Deviation of R,G,B. [default: 0.229,0.224,0.225]")] = None,
+    resize: Annotated[
+        int | None, typer.Option(help="Short side before the centre crop. [default: input size · 256/224]")
+    ] = None,
+    with_baseline: Annotated[
+        bool, typer.Option("--with-baseline", help="Write the static twin too, to time against.")
+    ] = False,
+    tolerance: Tolerance = None,
+    samples: Samples = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Turn a trained checkpoint into a verified model file."""
+
+    def run() -> Any:
+        return commands.export(
+            checkpoint,
+            arch=arch,
+            width_mult=width_mult,
+            fc_squeeze=fc_squeeze,
+            num_classes=num_classes,
+            dropout=dropout,
+            ema=ema,
+            to=to,
+            out=out,
+            name=name,
+            input_size=input_size,
+            batch=batch,
+            target=target,
+            lowering=lowering,
+            foreign_lowering=foreign_lowering,
+            opset=opset,
+            layout=layout,
+            labels=labels,
+            mean=mean,
+            std=std,
+            resize=resize,
+            with_baseline=with_baseline,
+            tolerance=tolerance,
+            samples=samples,
+            progress=chosen_progress(quiet),
+        )
+
+    def show(result: Any) -> None:
+        from dcd_deploy.reports.exporting import show_export
+        from dcd_deploy.reports.terminal import console
+
+        show_export(console(), result, str(checkpoint))
+
+    def plain(result: Any) -> Any:
+        from dcd_deploy.reports.exporting import export_as_plain
+
+        return export_as_plain(result)
+
+    answer(run, show, plain=plain, as_json=as_json, quiet=quiet)
