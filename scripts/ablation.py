@@ -9,13 +9,13 @@ the weights are random, on which latency does not depend.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from pages import PERFORMANCE, measured_on, options_of, write_part
 from torch import nn
 
 from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
@@ -33,11 +33,8 @@ from dcd_deploy.models.deploy.target import Target
 from dcd_deploy.models.deploy.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
 from dcd_deploy.models.random_weights import calibrated_network
 from dcd_deploy.reports.live import live_progress
-from dcd_deploy.reports.wording import environment_line
 from dcd_deploy.sweep import NETWORKS
 
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-BEGIN, END = "<!-- ablation: begin -->", "<!-- ablation: end -->"
 SIDE = 224
 SHOWN = ("mobilenetv2_dcd_x1.0", "mobilenetv2_dcd_x0.5", "resnet18_dcd")
 RUNTIMES = {"onnxruntime": ONNXRUNTIME_X86, "onnxruntime-plain": ONNXRUNTIME_ARM, "litert": LITERT}
@@ -104,22 +101,18 @@ def measured(out: Path, name: str, runtime: str, target: Target) -> Iterator[str
 
 def main() -> None:
     """Measure, and print or write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
+    options = options_of(__doc__).parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     rows = ["| network | runtime | variant | over the static twin (95 %) |", "|---|---|---|--:|"]
     for name in SHOWN:
         for runtime, target in RUNTIMES.items():
             rows += measured(options.out, name, runtime, target)
     kept = read_result(options.out / f"{SHOWN[0]}-onnxruntime.json")
-    rows += ["", f"{environment_line(next(iter(kept.environments.values())))}. `python scripts/ablation.py` makes it."]
+    rows += ["", f"{measured_on(kept)}. `python scripts/ablation.py` makes it."]
     text = "\n".join(rows)
     print(text)
     if options.write:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        write_part(PERFORMANCE, "ablation", text)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ ended. Before: ``dcd-deploy setup-emulated``. Counts do not depend on the weight
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from pages import ROOT, options_of
 
 from dcd_deploy import commands
 from dcd_deploy.devices.emulated.cores import CORES
@@ -35,7 +36,7 @@ from dcd_deploy.runtimes.selfcheck import SelfCheck
 from dcd_deploy.sweep import NETWORKS
 from dcd_deploy.values import parse_names
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "arm-results.md"
+DOCUMENT = ROOT / "docs" / "arm-results.md"
 FULL, SMALL = 224, 64  # the side of the pictures: of the published networks, and of the others of the registry
 CHECKED = ("cortex-a53", "cortex-a76", "i8mm")
 COUNTED = ("cortex-a76", "cortex-a53", "i8mm")
@@ -238,10 +239,8 @@ def _named(title: str) -> Progress:
 
 def main() -> None:
     """Do what is not done, and write the document."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
+    parser = options_of(__doc__)
     parser.add_argument("--only", default="", help="names of networks, separated by commas")
-    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     only = parse_names(options.only)
     for name in only:

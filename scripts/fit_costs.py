@@ -11,13 +11,13 @@ What is measured is kept in the folder, and not measured again.
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import asdict, astuple, fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pages import PERFORMANCE, options_of, write_part
 from scipy.optimize import nnls
 
 from dcd_deploy.benchmarks.process import ask
@@ -32,8 +32,6 @@ from dcd_deploy.tuning.layer_times import time_forms
 TARGETS = ((ONNXRUNTIME_X86, "onnxruntime"), (ONNXRUNTIME_ARM, "onnxruntime-plain"), (LITERT, "litert"))
 FITTED = ("mobilenetv2_dcd_x1.0", "mobilenetv2_dcd_x0.5", "resnet18_dcd")
 FLOOR_US = 20.0  # errors are relative to the time and this much
-BEGIN, END = "<!-- cost model: begin -->", "<!-- cost model: end -->"
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 Times = dict[str, float]  # microseconds more than the static layer, by form
 
 
@@ -89,10 +87,7 @@ def table_of(target: Target, rates: Rates, table: dict[LayerCase, Times]) -> str
 
 def main() -> None:
     """Measure, fit and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
+    options = options_of(__doc__).parse_args()
     cases = list(dict.fromkeys(case for name in FITTED for case in cases_of(NETWORKS[name], 224, 224)))
     parts = []
     for target, runtime in TARGETS:
@@ -105,9 +100,7 @@ def main() -> None:
         parts.append(f"`{target.name}`, nanoseconds: {names}\n\n{table_of(target, rates, table)}")
         print(f"\n{parts[-1]}\n\n{asdict(rates)}")
     if options.write:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        after = rest.partition(END)[2]
-        PAGE.write_text(f"{before}{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}{after}", encoding="utf-8")
+        write_part(PERFORMANCE, "cost model", "\n\n".join(parts))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from pages import README, write_part
+
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.benchmarks.published import published, title
@@ -21,8 +23,6 @@ from dcd_deploy.benchmarks.results import BenchResult, Trial
 from dcd_deploy.reports.live import live_progress
 from dcd_deploy.reports.wording import config_line, environment_line, span
 
-README = Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 HEADER = (
     "| network, 224×224 | runtime | nodes | file | error of range | static twin | DCD | ratio (95 %) | memory, twin |\n"
     "|---|---|--:|--:|--:|--:|--:|--:|--:|"
@@ -89,9 +89,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         text = tables(commands.sweep(options.out or folder, progress=live_progress))
     print(text)
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    README.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    write_part(README, "results", text)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ not depend on the weights, so they are random.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from pages import PERFORMANCE, measured_on, options_of, write_part
 
 from dcd_deploy import commands
 from dcd_deploy.artifacts import Preprocessing
@@ -28,11 +29,9 @@ from dcd_deploy.files import write_whole
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.reports.live import live_progress
-from dcd_deploy.reports.wording import environment_line, span
+from dcd_deploy.reports.wording import span
 from dcd_deploy.sweep import NETWORKS
 
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 SIDE = 224
 TARGETS = {
     "onnxruntime": ("onnxruntime-x86", "onnx"),
@@ -155,25 +154,19 @@ def _nodes(model: Path) -> int:
 
 def _caption(lab: Lab) -> str:
     result: BenchResult = read_result(next(iter(sorted((lab.out / "trials").iterdir()))))
-    return (
-        f"{environment_line(next(iter(result.environments.values())))}. `python scripts/speed.py` makes these tables."
-    )
+    return f"{measured_on(result)}. `python scripts/speed.py` makes these tables."
 
 
 def main() -> None:
     """Measure, and print or write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
+    options = options_of(__doc__).parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     lab = Lab(options.out)
     tables = ["\n".join(rows(lab)) for rows in (main_rows, rival_rows, thread_and_batch_rows)]
     text = "\n\n".join([*tables, _caption(lab)])
     print(text)
     if options.write:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        write_part(PERFORMANCE, "speed", text)
 
 
 if __name__ == "__main__":

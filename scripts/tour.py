@@ -11,11 +11,9 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
-BEGIN, END = "<!-- tour: begin -->", "<!-- tour: end -->"
+from pages import README, ROOT, write_part
+
 COMMANDS = (
     (
         "dcd-deploy export examples/digits/dcd.pth.tar --to onnx,tflite --out demo-out --name digits \\\n"
@@ -46,10 +44,8 @@ def shortened(text: str) -> str:
 def main() -> None:
     """Write the tour into README.md."""
     blocks = [f"$ {command}\n{shortened(run(command))}" for command in COMMANDS]
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
     tour = "\n\n".join(blocks)
-    README.write_text(f"{before}{BEGIN}\n```\n{tour}\n```\n{END}{after}", encoding="utf-8")
+    write_part(README, "tour", f"```\n{tour}\n```")
 
 
 if __name__ == "__main__":

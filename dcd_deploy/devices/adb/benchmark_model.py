@@ -13,9 +13,8 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from dcd_deploy.devices.adb.runner import Effort, Output, Start, checked_ms
+from dcd_deploy.devices.adb.runner import NUMBER, Effort, Output, Start, checked_ms
 
-NUMBER = r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
 COUNT = re.compile(r"\bcount=(\d+)\b([^\n]*)")
 FIELD = re.compile(rf"\b(first|curr|min|max|avg|std|p5|median|p95)={NUMBER}")
 TIMINGS = re.compile(

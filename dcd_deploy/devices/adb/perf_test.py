@@ -19,9 +19,8 @@ import math
 import re
 from pathlib import PurePosixPath
 
-from dcd_deploy.devices.adb.runner import Effort, Output, Start, checked_ms
+from dcd_deploy.devices.adb.runner import NUMBER, Effort, Output, Start, checked_ms
 
-NUMBER = r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
 FIELDS = {
     "load": re.compile(rf"Session creation time cost: {NUMBER} s"),
     "first": re.compile(rf"First inference time cost: {NUMBER} ms"),

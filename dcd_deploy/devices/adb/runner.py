@@ -15,6 +15,7 @@ from typing import Protocol
 from dcd_deploy.errors import DeviceLackError
 
 BLOCK = 1 << 20
+NUMBER = r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"  # as runners print it
 
 
 @dataclass(frozen=True)
