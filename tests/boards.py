@@ -6,10 +6,12 @@ reached without them. The client is the system's ssh, with a configuration of th
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +23,8 @@ from pathlib import Path
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 NOBODY = 65534
 DROP = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
+FAST = {"min_runs": 8, "min_seconds": 0.0, "rounds": 1, "memory": False}
+ENDLESS = FAST | {"min_seconds": 120.0}
 IMPORTS = "import numpy, onnxruntime, ai_edge_litert"
 SSHD_CONFIG = """
 ListenAddress 127.0.0.1:{port}
@@ -192,3 +196,31 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+def runners(board: Board) -> list[int]:
+    """The processes on the board, told by the home that they have."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"HOME={board.home}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+    return found
+
+
+def wait_for(condition, seconds=20):
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.05)
+    return condition()
+
+
+def cut(board: Board, how: int = signal.SIGKILL) -> list[int]:
+    """Kill what serves the connections of the board, as a cable that is pulled."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if int((process / "stat").read_text().rpartition(")")[2].split()[1]) == board.process.pid:
+                os.kill(int(process.name), how)
+                found.append(int(process.name))
+    return found

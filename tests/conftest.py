@@ -1,4 +1,4 @@
-"""What many tests need: networks with live statistics, the bundled checkpoints, and the files exported from them."""
+"""What many tests need: networks with live statistics, checkpoints, the files exported from them, boards, phones."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 # Before torch is loaded: its threads otherwise spin while they wait, and beside another busy process all tests crawl.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import boards
 import numpy as np
+import phones
 import pytest
+from adb_phone import PhoneSide
 from torch import nn
 
 from dcd_deploy import commands
@@ -69,6 +72,23 @@ def digits_tflite(digits_checkpoint, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def onnx_file(digits_export) -> Path:
+    return digits_export.artifact.path
+
+
+@pytest.fixture(scope="session")
+def onnx_pair(onnx_file) -> tuple[Path, Path]:
+    """The bundled dynamic network and its static twin."""
+    return onnx_file, onnx_file.with_name(f"{onnx_file.stem}-static.onnx")
+
+
+@pytest.fixture(scope="session")
+def tflite_pair(digits_tflite) -> tuple[Path, Path]:
+    path = digits_tflite.artifact.path
+    return path, path.with_name(f"{path.stem}-static.tflite")
+
+
+@pytest.fixture(scope="session")
 def held_out():
     """The digits that no training saw: pictures (n, 32, 32, 3) uint8 and labels."""
     import digits
@@ -80,3 +100,33 @@ def held_out():
 @pytest.fixture(scope="session")
 def pictures() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (4, 40, 56, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def running_board():
+    board = boards.Board()
+    yield board
+    board.stop()
+
+
+@pytest.fixture
+def board(running_board, monkeypatch):
+    """A board that ssh reaches as ssh://board, with nothing on it."""
+    running_board.reset()
+    monkeypatch.setenv("PATH", running_board.path)
+    return running_board
+
+
+@pytest.fixture(scope="module")
+def adb_server(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        running = phones.Server(tmp_path_factory.mktemp("home"), patch)
+        yield running
+        running.stop()
+
+
+@pytest.fixture
+def phone_side(adb_server, tmp_path):
+    """A phone that is plugged in."""
+    yield adb_server.plug_in(PhoneSide(phones.make_root(tmp_path / "phone")))
+    adb_server.unplug_all()

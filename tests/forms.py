@@ -11,6 +11,18 @@ from dcd_deploy.models.deploy.channels_last.operators import to_channels_first, 
 SPELLINGS = {spelling.name: spelling for spelling in (CHANNELS_FIRST, CHANNELS_LAST)}
 
 
+class OnChannelsLast(nn.Module):
+    """A module on maps (N, H, W, C) that is given images (N, 3, H, W)."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.module(to_channels_last(x))
+        return y
+
+
 class OnChannelsFirst(nn.Module):
     def __init__(self, form: nn.Module) -> None:
         super().__init__()

@@ -91,8 +91,8 @@ class Server:
         adb("start-server")
 
     def plug_in(self, phone: PhoneSide) -> PhoneSide:
-        self.phones.append(phone)
         """Connect a phone; adb waits long for one that does not answer, so it is asked only until that is listed."""
+        self.phones.append(phone)
         connecting = subprocess.Popen(["adb", "connect", phone.serial], stdout=subprocess.DEVNULL)
         try:
             until(lambda: f"{phone.serial}\t{phone.state}" in adb("devices"))

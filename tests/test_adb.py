@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from adb_phone import PhoneSide
-from phones import Server, adb, left_on, make_root, script, until
+from phones import adb, left_on, make_root, script, until
 
 from dcd_deploy.devices.adb.client import Adb, Listed, chosen
 from dcd_deploy.devices.adb.phone import FILES, FOLDER, Phone
@@ -22,65 +22,51 @@ from dcd_deploy.errors import (
 )
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        running = Server(tmp_path_factory.mktemp("home"), patch)
-        yield running
-        running.stop()
-
-
 @pytest.fixture
-def plugged(server, tmp_path):
-    yield server.plug_in(PhoneSide(make_root(tmp_path / "phone")))
-    server.unplug_all()
-
-
-@pytest.fixture
-def phone(plugged):
+def phone(phone_side):
     client = Adb.found()
     return Phone(client, chosen(client.listed(), None))
 
 
-def test_a_phone_is_listed_with_its_model(plugged):
-    assert Adb.found().listed() == [Listed(plugged.serial, "device", "Test Phone")]
+def test_a_phone_is_listed_with_its_model(phone_side):
+    assert Adb.found().listed() == [Listed(phone_side.serial, "device", "Test Phone")]
 
 
-def test_none_is_there(server):
+def test_none_is_there(adb_server):
     with pytest.raises(DeviceError, match="expected a phone that adb sees, found none"):
         chosen(Adb.found().listed(), None)
 
 
-def test_of_two_phones_one_has_to_be_named(server, plugged, tmp_path):
-    other = server.plug_in(PhoneSide(make_root(tmp_path / "other"), "Other Phone"))
+def test_of_two_phones_one_has_to_be_named(adb_server, phone_side, tmp_path):
+    other = adb_server.plug_in(PhoneSide(make_root(tmp_path / "other"), "Other Phone"))
     listed = Adb.found().listed()
     with pytest.raises(DeviceError, match=r"expected one phone, found .*Other Phone.*say which: adb:127") as caught:
         chosen(listed, None)
-    assert f"adb:{plugged.serial}" in str(caught.value)
+    assert f"adb:{phone_side.serial}" in str(caught.value)
     assert chosen(listed, other.serial) == other.serial
 
 
-def test_a_wrong_serial_names_those_that_there_are(plugged):
-    with pytest.raises(DeviceError, match=f"expected the phone 'emulator-5554', found {plugged.serial}"):
+def test_a_wrong_serial_names_those_that_there_are(phone_side):
+    with pytest.raises(DeviceError, match=f"expected the phone 'emulator-5554', found {phone_side.serial}"):
         chosen(Adb.found().listed(), "emulator-5554")
 
 
-def test_a_phone_that_has_not_allowed_this_computer(server, tmp_path):
-    serial = server.plug_in(PhoneSide(make_root(tmp_path / "phone"), state="unauthorized")).serial
+def test_a_phone_that_has_not_allowed_this_computer(adb_server, tmp_path):
+    serial = adb_server.plug_in(PhoneSide(make_root(tmp_path / "phone"), state="unauthorized")).serial
     with pytest.raises(DeviceRefusedError, match="unlock the phone and allow this computer") as caught:
         chosen(Adb.found().listed(), serial)
     assert caught.value.exit_code == 18
     with pytest.raises(DeviceRefusedError, match="unlock the phone"):
         chosen(Adb.found().listed(), None)
-    server.unplug_all()
+    adb_server.unplug_all()
 
 
-def test_a_phone_that_does_not_answer(server, tmp_path):
+def test_a_phone_that_does_not_answer(adb_server, tmp_path):
     silent = PhoneSide(make_root(tmp_path / "phone"), state="offline")
-    server.plug_in(silent)
+    adb_server.plug_in(silent)
     with pytest.raises(DeviceError, match=r"to be ready, found it 'offline'; plug it in again"):
         chosen(Adb.found().listed(), silent.serial)
-    server.unplug_all()
+    adb_server.unplug_all()
 
 
 @pytest.mark.parametrize(
@@ -115,8 +101,8 @@ def test_a_shell_that_ends_early_is_a_lost_connection_and_no_success(phone):
         phone.script("exit 0")
 
 
-def test_a_connection_that_breaks(phone, plugged):
-    plugged.dies_at = "halfway"
+def test_a_connection_that_breaks(phone, phone_side):
+    phone_side.dies_at = "halfway"
     with pytest.raises(DeviceLostError, match="was lost") as caught:
         phone.script("echo halfway; sleep 5; echo end")
     assert caught.value.exit_code == 21
@@ -150,52 +136,52 @@ def model(tmp_path):
     return path
 
 
-def test_a_file_is_sent_once(phone, plugged, model):
+def test_a_file_is_sent_once(phone, phone_side, model):
     place = phone.send(model)
     assert place.parent == FILES
-    assert (plugged.root / str(place)[1:]).read_bytes() == model.read_bytes()
-    received = plugged.received
+    assert (phone_side.root / str(place)[1:]).read_bytes() == model.read_bytes()
+    received = phone_side.received
     assert phone.send(model) == place
-    assert plugged.received == received == 300_000
+    assert phone_side.received == received == 300_000
     again = model.with_name("other.onnx")
     again.write_bytes(model.read_bytes())
     assert phone.send(again) == place, "by its content, not by its name"
 
 
-def test_a_file_that_was_changed_on_the_phone_is_sent_again(phone, plugged, model):
-    here = plugged.root / str(phone.send(model))[1:]
+def test_a_file_that_was_changed_on_the_phone_is_sent_again(phone, phone_side, model):
+    here = phone_side.root / str(phone.send(model))[1:]
     here.write_bytes(b"something else")
     phone.send(model)
     assert here.read_bytes() == model.read_bytes()
 
 
-def test_no_space(phone, plugged, model):
-    plugged.room = 100_000
+def test_no_space(phone, phone_side, model):
+    phone_side.room = 100_000
     with pytest.raises(DeviceLackError, match=r"0\.3 MB.*no space left on it; make room") as caught:
         phone.send(model)
     assert caught.value.exit_code == 20
     phone.take_back()
-    assert left_on(plugged) == []
+    assert left_on(phone_side) == []
 
 
-def test_no_space_that_the_phone_tells_beforehand(phone, plugged, model):
-    (plugged.root / "bin" / "df").unlink()
-    script(plugged.root / "bin" / "df", "echo Filesystem 1K-blocks Used Available Use%; echo /dev/x 9 9 7 99%")
+def test_no_space_that_the_phone_tells_beforehand(phone, phone_side, model):
+    (phone_side.root / "bin" / "df").unlink()
+    script(phone_side.root / "bin" / "df", "echo Filesystem 1K-blocks Used Available Use%; echo /dev/x 9 9 7 99%")
     with pytest.raises(DeviceLackError, match=r"expected 0\.3 MB of space .* found 0\.0 MB"):
         phone.send(model)
-    assert plugged.received == 0
+    assert phone_side.received == 0
 
 
-def test_a_connection_that_breaks_while_sending_leaves_no_half_file(phone, plugged, model, server):
-    plugged.dies_after = 100_000
+def test_a_connection_that_breaks_while_sending_leaves_no_half_file(phone, phone_side, model, adb_server):
+    phone_side.dies_after = 100_000
     with pytest.raises(DeviceLostError):
         phone.send(model)
-    plugged.dies_after = None
-    adb("connect", plugged.serial)
-    until(lambda: f"{plugged.serial}\tdevice" in adb("devices"))
+    phone_side.dies_after = None
+    adb("connect", phone_side.serial)
+    until(lambda: f"{phone_side.serial}\tdevice" in adb("devices"))
     with phone.workplace():
         pass
-    assert not [name for name in left_on(plugged) if "part" in name or "run-" in name]
+    assert not [name for name in left_on(phone_side) if "part" in name or "run-" in name]
 
 
 def test_a_file_that_is_not_here(phone, tmp_path):
@@ -203,15 +189,15 @@ def test_a_file_that_is_not_here(phone, tmp_path):
         phone.send(tmp_path / "none.onnx")
 
 
-def test_a_workplace_goes_and_with_it_what_runs_there(phone, plugged):
+def test_a_workplace_goes_and_with_it_what_runs_there(phone, phone_side):
     with phone.workplace() as place:
-        here = plugged.root / str(place)[1:]
+        here = phone_side.root / str(place)[1:]
         phone.script(f"sh -c 'echo $$ >{place}/pid; exec sleep 100' >/dev/null 2>&1 &")
         until((here / "pid").exists)
         pid = int((here / "pid").read_text())
         assert _runs(pid)
     until(lambda: not _runs(pid))
-    assert not [name for name in left_on(plugged) if "run-" in name]
+    assert not [name for name in left_on(phone_side) if "run-" in name]
 
 
 def test_nothing_is_removed_outside_of_our_folder(phone):

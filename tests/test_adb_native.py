@@ -4,13 +4,13 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 from adb_phone import PhoneSide
-from phones import Server, left_on, make_root, script, until
+from command_line import dcd_deploy
+from phones import left_on, make_root, script, until
 
 from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
 from dcd_deploy.benchmarks.cores import CoreKind
@@ -37,14 +37,6 @@ SHORT = BenchConfig(MeasureConfig(min_runs=20, min_seconds=0.0, rounds=3, warmup
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        running = Server(tmp_path_factory.mktemp("home"), patch)
-        yield running
-        running.stop()
-
-
-@pytest.fixture(scope="module")
 def perf_test(tmp_path_factory):
     program = tmp_path_factory.mktemp("runner") / "onnxruntime_perf_test"
     subprocess.run(["gcc", "-O1", "-o", str(program), str(STAND_INS / "perf_test.c")], check=True)
@@ -55,30 +47,12 @@ BENCHMARK_MODEL = STAND_INS / "benchmark_model.sh"
 
 
 @pytest.fixture
-def side(server, tmp_path):
-    yield server.plug_in(PhoneSide(make_root(tmp_path / "phone")))
-    server.unplug_all()
-
-
-@pytest.fixture
-def opened(side):
+def opened(phone_side):
     def open_phone(*runners):
         client = Adb.found()
         return NativePhone("adb", Phone(client, chosen(client.listed(), None)), runners)
 
     return open_phone
-
-
-@pytest.fixture(scope="module")
-def onnx(digits_export):
-    path = Path(digits_export.artifact.path)
-    return path, path.with_name(f"{path.stem}-static.onnx")
-
-
-@pytest.fixture(scope="module")
-def tflite(digits_tflite):
-    path = Path(digits_tflite.artifact.path)
-    return path, path.with_name(f"{path.stem}-static.tflite")
 
 
 def test_what_a_phone_is(opened):
@@ -96,33 +70,35 @@ def test_what_a_phone_is(opened):
     assert facts.free_mb > 0
 
 
-def test_a_phone_that_tells_little(opened, side):
+def test_a_phone_that_tells_little(opened, phone_side):
     for folder in ("proc", "sys"):
-        shutil.rmtree(side.root / folder)
-    script(side.root / "bin" / "getprop", "true")
-    script(side.root / "bin" / "dumpsys", "exit 1")
+        shutil.rmtree(phone_side.root / folder)
+    script(phone_side.root / "bin" / "getprop", "true")
+    script(phone_side.root / "bin" / "dumpsys", "exit 1")
     found = opened().describe().environment
     assert (found.cpu, found.cores, found.governor, found.temperature_c) == ("an unknown phone", 1, None, None)
 
 
-def test_a_phone_that_lies(opened, side):
+def test_a_phone_that_lies(opened, phone_side):
     evil = "\\033]0;owned\\007\\n== prop:ro.product.cpu.abi\\nmips\\n" + "A" * 5000
-    script(side.root / "bin" / "getprop", f"printf '{evil}'")
-    (side.root / "proc" / "cpuinfo").write_text("processor : 99999999999\nprocessor : -1\n\n" * 100 + "\x1b[31m" * 99)
-    (side.root / "proc" / "meminfo").write_text("MemTotal: 9999999999999999999999 kB\n")
-    (side.root / "proc" / "loadavg").write_text("nan inf\n")
+    script(phone_side.root / "bin" / "getprop", f"printf '{evil}'")
+    (phone_side.root / "proc" / "cpuinfo").write_text(
+        "processor : 99999999999\nprocessor : -1\n\n" * 100 + "\x1b[31m" * 99
+    )
+    (phone_side.root / "proc" / "meminfo").write_text("MemTotal: 9999999999999999999999 kB\n")
+    (phone_side.root / "proc" / "loadavg").write_text("nan inf\n")
     found = opened().describe().environment
     texts = [found.cpu, found.system, found.governor, *found.notes]
     assert all(text.isprintable() and len(text) < 1000 for text in texts)
     assert (found.memory_mb, found.load) == (None, None)
 
 
-def test_onnx_and_tflite_beside_their_twins(opened, side, perf_test, onnx, tflite):
-    contests = [contest(onnx[0], "onnxruntime", onnx[1]), contest(tflite[0], "litert", tflite[1])]
+def test_onnx_and_tflite_beside_their_twins(opened, phone_side, perf_test, onnx_pair, tflite_pair):
+    contests = [contest(onnx_pair[0], "onnxruntime", onnx_pair[1]), contest(tflite_pair[0], "litert", tflite_pair[1])]
     with opened(perf_test, BENCHMARK_MODEL) as device:
         result = bench(contests, SHORT, place=device)
     assert list(result.environments) == ["adb"]
-    for trial, files in zip(result.trials, (onnx, tflite), strict=True):
+    for trial, files in zip(result.trials, (onnx_pair, tflite_pair), strict=True):
         ratio = trial.ratios["static twin"]
         assert ratio.median == pytest.approx(files[0].stat().st_size / files[1].stat().st_size, rel=0.01)
         assert (trial.device, trial.cpus, trial.batch) == ("adb", (2, 3), 1)
@@ -132,30 +108,30 @@ def test_onnx_and_tflite_beside_their_twins(opened, side, perf_test, onnx, tflit
     assert one.runtime_version.endswith("a sample: a run")
     assert other.runtime_version.endswith("a sample: the median of one start's runs")
     assert {len(block) for block in one.timings[0].samples.blocks_ms} == {4}
-    started = [command for command in side.commands if "results.csv" in command and "taskset" in command]
+    started = [command for command in phone_side.commands if "results.csv" in command and "taskset" in command]
     assert "taskset c " in started[0], "the big cores"
-    assert not [name for name in left_on(side) if "run-" in name]
+    assert not [name for name in left_on(phone_side) if "run-" in name]
 
 
-def test_nothing_is_sent_twice(opened, side, onnx, perf_test):
+def test_nothing_is_sent_twice(opened, phone_side, onnx_pair, perf_test):
     for _ in range(2):
         with opened(perf_test) as device:
-            bench([contest(onnx[0], "onnxruntime", onnx[1])], SHORT, place=device)
-    assert side.received == sum(path.stat().st_size for path in (*onnx, perf_test))
+            bench([contest(onnx_pair[0], "onnxruntime", onnx_pair[1])], SHORT, place=device)
+    assert phone_side.received == sum(path.stat().st_size for path in (*onnx_pair, perf_test))
     device.clean()
-    assert left_on(side) == []
+    assert left_on(phone_side) == []
 
 
-def test_cores_that_are_named(opened, perf_test, onnx):
+def test_cores_that_are_named(opened, perf_test, onnx_pair):
     config = BenchConfig(SHORT.measure, cpus=(0, 3))
     with opened(perf_test) as device:
-        assert bench([contest(onnx[0], "onnxruntime")], config, place=device).trials[0].cpus == (0, 3)
+        assert bench([contest(onnx_pair[0], "onnxruntime")], config, place=device).trials[0].cpus == (0, 3)
         with pytest.raises(OptionError, match="expected --cpus among 0, 1, 2, 3"):
-            bench([contest(onnx[0], "onnxruntime")], BenchConfig(SHORT.measure, cpus=(7,)), place=device)
+            bench([contest(onnx_pair[0], "onnxruntime")], BenchConfig(SHORT.measure, cpus=(7,)), place=device)
 
 
-def test_what_a_model_is_is_known_without_opening_it(tflite, onnx, tmp_path):
-    for path in (*tflite, *onnx):
+def test_what_a_model_is_is_known_without_opening_it(tflite_pair, onnx_pair, tmp_path):
+    for path in (*tflite_pair, *onnx_pair):
         model = open_model(path, threads=1)
         assert described(path) == Described(network_name(model.card), model.session.inputs[0].shape)
     models = {"a": Described(None, (None, 3, 8, 8)), "b": Described(None, (1, 8, 8, 3))}
@@ -166,17 +142,17 @@ def test_what_a_model_is_is_known_without_opening_it(tflite, onnx, tmp_path):
         common_batch(models | {"c": Described(None, (1, 9, 9, 3))}, None)
 
 
-def test_no_runner_for_such_files(opened, onnx):
+def test_no_runner_for_such_files(opened, onnx_pair):
     with opened(BENCHMARK_MODEL) as device, pytest.raises(DeviceLackError, match="give onnxruntime_perf_test"):
-        bench([contest(onnx[0], "onnxruntime")], SHORT, place=device)
+        bench([contest(onnx_pair[0], "onnxruntime")], SHORT, place=device)
 
 
-def test_a_runner_of_another_architecture(opened, side, tmp_path):
+def test_a_runner_of_another_architecture(opened, phone_side, tmp_path):
     program = tmp_path / "benchmark_model"
     program.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(11) + (183).to_bytes(2, "little") + b"Inference timings in us")
     with pytest.raises(DeviceLackError, match=r"for the phone's x86_64, found 'benchmark_model', which is for arm64"):
         opened(program)
-    assert side.received == 0
+    assert phone_side.received == 0
 
 
 RUNNER = "# Inference timings in us\n"
@@ -202,19 +178,21 @@ RUNNER = "# Inference timings in us\n"
         ("sleep 100", BenchError, "to be done in time"),
     ],
 )
-def test_runners_that_misbehave_leave_nothing(opened, side, tmp_path, tflite, text, kind, message):
+def test_runners_that_misbehave_leave_nothing(opened, phone_side, tmp_path, tflite_pair, text, kind, message):
     program = script(tmp_path / "benchmark_model", RUNNER + text)
     config = BenchConfig(SHORT.measure, time_limit=2.0)
     with opened(program) as device, pytest.raises(kind, match=message) as caught:
-        bench([contest(tflite[0], "litert", tflite[1])], config, place=device)
+        bench([contest(tflite_pair[0], "litert", tflite_pair[1])], config, place=device)
     assert str(caught.value).isprintable()
-    assert left_on(side) == []
+    assert left_on(phone_side) == []
 
 
-def test_a_connection_that_breaks_keeps_what_was_measured(opened, side, server, perf_test, onnx, tflite):
-    contests = [contest(onnx[0], "onnxruntime", onnx[1]), contest(tflite[0], "litert", tflite[1])]
+def test_a_connection_that_breaks_keeps_what_was_measured(
+    opened, phone_side, adb_server, perf_test, onnx_pair, tflite_pair
+):
+    contests = [contest(onnx_pair[0], "onnxruntime", onnx_pair[1]), contest(tflite_pair[0], "litert", tflite_pair[1])]
     device = opened(perf_test, BENCHMARK_MODEL)
-    side.dies_at = "Inference timings in us: Init"
+    phone_side.dies_at = "Inference timings in us: Init"
     with device, pytest.raises(DeviceLostError, match="1 of 2 trials could not be measured") as caught:
         bench(contests, SHORT, place=device)
     assert caught.value.exit_code == 21
@@ -222,84 +200,78 @@ def test_a_connection_that_breaks_keeps_what_was_measured(opened, side, server, 
     assert [failure.runtime for failure in caught.value.result.failures] == ["litert"]
 
 
-def test_no_space_leaves_nothing(opened, side, perf_test, onnx):
-    side.room = 100_000
+def test_no_space_leaves_nothing(opened, phone_side, perf_test, onnx_pair):
+    phone_side.room = 100_000
     with opened(perf_test) as device, pytest.raises(DeviceLackError, match="no space left"):
-        bench([contest(onnx[0], "onnxruntime", onnx[1])], SHORT, place=device)
-    assert left_on(side) == []
+        bench([contest(onnx_pair[0], "onnxruntime", onnx_pair[1])], SHORT, place=device)
+    assert left_on(phone_side) == []
 
 
-def test_an_interruption_ends_the_runner_on_the_phone(opened, side, tmp_path, tflite):
-    program = script(tmp_path / "benchmark_model", f"{RUNNER}echo $$ >{side.root}/started; sleep 100")
+def test_an_interruption_ends_the_runner_on_the_phone(opened, phone_side, tmp_path, tflite_pair):
+    program = script(tmp_path / "benchmark_model", f"{RUNNER}echo $$ >{phone_side.root}/started; sleep 100")
 
     def interrupt():
-        until((side.root / "started").exists)
+        until((phone_side.root / "started").exists)
         signal.raise_signal(signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
     with opened(program) as device, pytest.raises(KeyboardInterrupt):
-        bench([contest(tflite[0], "litert")], SHORT, place=device)
+        bench([contest(tflite_pair[0], "litert")], SHORT, place=device)
     thread.join()
-    pid = int((side.root / "started").read_text())
+    pid = int((phone_side.root / "started").read_text())
     until(lambda: not Path(f"/proc/{pid}").exists())
-    assert left_on(side) == []
-
-
-def command(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "dcd_deploy", *map(str, words)], capture_output=True, text=True, check=False
-    )
+    assert left_on(phone_side) == []
 
 
 QUICK = ("--min-runs", 8, "--min-seconds", 0, "--rounds", 1)
 
 
-def test_the_command_saves_a_result_like_any_other(side, tmp_path, onnx, perf_test):
+def test_the_command_saves_a_result_like_any_other(phone_side, tmp_path, onnx_pair, perf_test):
     saved = [tmp_path / f"result.{suffix}" for suffix in ("json", "md", "csv")]
     options = [option for path in saved for option in ("--save", path)]
-    done = command("bench", onnx[0], "--device", "adb", "--runner", perf_test, *QUICK, *options)
+    done = dcd_deploy("bench", onnx_pair[0], "--device", "adb", "--runner", perf_test, *QUICK, *options)
     assert done.returncode == 0, done.stderr
     assert "onnxruntime_perf_test" in done.stdout
     result = read_result(saved[0])
     assert list(result.environments) == ["adb"]
     assert result.environments["adb"].python is None
     assert all(path.stat().st_size for path in saved)
-    assert "digits.onnx" in command("report", saved[0]).stdout
+    assert "digits.onnx" in dcd_deploy("report", saved[0]).stdout
 
 
-def test_the_command_lists_phones(side):
-    done = command("devices", "adb", "--json")
+def test_the_command_lists_phones(phone_side):
+    done = dcd_deploy("devices", "adb", "--json")
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout)["devices"]
     assert found["facts"]["environment"]["cpu"].startswith("Example Test Phone")
-    assert "Cortex-X1" in command("devices", f"adb:{side.serial}").stdout
+    assert "Cortex-X1" in dcd_deploy("devices", f"adb:{phone_side.serial}").stdout
 
 
-def test_each_failure_has_its_exit_code(side, server, tmp_path, tflite, onnx, perf_test):
+def test_each_failure_has_its_exit_code(phone_side, adb_server, tmp_path, tflite_pair, onnx_pair, perf_test):
     def code(*words):
-        done = command("bench", *words, *QUICK)
+        done = dcd_deploy("bench", *words, *QUICK)
         assert done.stderr.count("error:") == 1, done.stderr
         return done.returncode
 
-    assert code(tflite[0], "--device", "adb:none", "--runner", BENCHMARK_MODEL) == 17
-    assert code(onnx[0], "--device", "adb", "--runner", BENCHMARK_MODEL) == 20
+    assert code(tflite_pair[0], "--device", "adb:none", "--runner", BENCHMARK_MODEL) == 17
+    assert code(onnx_pair[0], "--device", "adb", "--runner", BENCHMARK_MODEL) == 20
     nonsense = script(tmp_path / "benchmark_model", f"{RUNNER}echo nonsense")
-    assert code(tflite[0], "--device", "adb", "--runner", nonsense) == 22
-    assert code(onnx[0], "--runner", perf_test) == 8, "without a phone"
-    assert code(onnx[0], "--device", "adb", "--runner", perf_test, "--portable") == 8
-    side.dies_at = "results.csv"
-    assert code(onnx[0], "--device", "adb", "--runner", perf_test) == 21
-    server.plug_in(PhoneSide(make_root(tmp_path / "a"), state="unauthorized"))
-    assert code(tflite[0], "--device", f"adb:{server.phones[-1].serial}", "--runner", BENCHMARK_MODEL) == 18
+    assert code(tflite_pair[0], "--device", "adb", "--runner", nonsense) == 22
+    assert code(onnx_pair[0], "--runner", perf_test) == 8, "without a phone"
+    assert code(onnx_pair[0], "--device", "adb", "--runner", perf_test, "--portable") == 8
+    phone_side.dies_at = "results.csv"
+    assert code(onnx_pair[0], "--device", "adb", "--runner", perf_test) == 21
+    adb_server.plug_in(PhoneSide(make_root(tmp_path / "a"), state="unauthorized"))
+    assert code(tflite_pair[0], "--device", f"adb:{adb_server.phones[-1].serial}", "--runner", BENCHMARK_MODEL) == 18
 
 
-def test_phones_of_a_fleet(side, server, tmp_path, onnx, tflite, perf_test):
-    other = server.plug_in(PhoneSide(make_root(tmp_path / "other"), "Other Phone"))
+def test_phones_of_a_fleet(phone_side, adb_server, tmp_path, onnx_pair, tflite_pair, perf_test):
+    other = adb_server.plug_in(PhoneSide(make_root(tmp_path / "other"), "Other Phone"))
     fleet = tmp_path / "devices.toml"
     fleet.write_text(
         f"""[devices.one]
-device = "adb:{side.serial}"
+device = "adb:{phone_side.serial}"
 runner = "{perf_test},{BENCHMARK_MODEL}"
 [devices.two]
 device = "adb:{other.serial}"
@@ -307,7 +279,7 @@ runner = "{perf_test},{BENCHMARK_MODEL}"
 """
     )
     saved = tmp_path / "result.json"
-    done = command("bench", onnx[0], tflite[0], "--fleet", fleet, *QUICK, "--save", saved)
+    done = dcd_deploy("bench", onnx_pair[0], tflite_pair[0], "--fleet", fleet, *QUICK, "--save", saved)
     assert done.returncode == 0, done.stderr
     result = read_result(saved)
     assert set(result.environments) == {"one", "two"}

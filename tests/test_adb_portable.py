@@ -26,7 +26,7 @@ ONCE = BenchConfig(
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def adb_server(tmp_path_factory):
     cache = os.environ.get("XDG_CACHE_HOME", str(Path("~/.cache").expanduser()))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", cache)  # where the root lies that the bundle is made of
@@ -36,14 +36,14 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture
-def side(server, tmp_path):
+def side(adb_server, tmp_path):
     root = make_root(tmp_path / "phone", ro__product__cpu__abi="arm64-v8a")
     core = CORES["cortex-a76"]
     (root / "proc" / "cpuinfo").write_text(core.cpuinfo())
     phone = PhoneSide(root)
     phone.emulator = [shutil.which("qemu-aarch64"), "-cpu", core.qemu, "-L", str(root)]
-    yield server.plug_in(phone)
-    server.unplug_all()
+    yield adb_server.plug_in(phone)
+    adb_server.unplug_all()
 
 
 def opened():
@@ -68,11 +68,11 @@ def test_it_measures_and_says_what_it_is(side, digits_export):
     assert any(verdict.text.startswith("experimental") for verdict in trial.verdicts)
 
 
-def test_another_processor(server, tmp_path):
-    server.plug_in(PhoneSide(make_root(tmp_path / "phone")))
+def test_another_processor(adb_server, tmp_path):
+    adb_server.plug_in(PhoneSide(make_root(tmp_path / "phone")))
     with pytest.raises(DeviceLackError, match="expected a phone of arm64-v8a for the portable bundle, found 'x86_64'"):
         opened()
-    server.unplug_all()
+    adb_server.unplug_all()
 
 
 def test_no_room_leaves_nothing(side):
@@ -82,7 +82,7 @@ def test_no_room_leaves_nothing(side):
     assert left_on(side) == []
 
 
-def test_what_is_in_it(server):
+def test_what_is_in_it(adb_server):
     archive = portable_archive()
     assert archive.stat().st_size < 100e6
     with tarfile.open(archive) as found:

@@ -1,11 +1,9 @@
 """Python on a phone, end to end: a real adb client, our runner at its other end, real runtimes, real models."""
 
 import sys
-from pathlib import Path
 
 import pytest
-from adb_phone import PhoneSide
-from phones import Server, left_on, make_root, script
+from phones import left_on, script
 
 from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
 from dcd_deploy.benchmarks.measure import MeasureConfig
@@ -19,40 +17,19 @@ SHORT = BenchConfig(
 )
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        running = Server(tmp_path_factory.mktemp("home"), patch)
-        yield running
-        running.stop()
-
-
 @pytest.fixture
-def side(server, tmp_path):
-    phone = PhoneSide(make_root(tmp_path / "phone"))
-    script(phone.root / "bin" / "python3", f'exec {sys.executable} "$@"')
-    yield server.plug_in(phone)
-    server.unplug_all()
-
-
-@pytest.fixture(scope="module")
-def onnx(digits_export):
-    path = Path(digits_export.artifact.path)
-    return path, path.with_name(f"{path.stem}-static.onnx")
-
-
-@pytest.fixture(scope="module")
-def tflite(digits_tflite):
-    path = Path(digits_tflite.artifact.path)
-    return path, path.with_name(f"{path.stem}-static.tflite")
+def side(phone_side):
+    """A phone that has a Python."""
+    script(phone_side.root / "bin" / "python3", f'exec {sys.executable} "$@"')
+    return phone_side
 
 
 def opened(text="adb", **options):
     return open_device(parse_device(text), DeviceOptions(**options))
 
 
-def test_onnx_and_tflite_beside_their_twins(side, onnx, tflite):
-    contests = [contest(onnx[0], "onnxruntime", onnx[1]), contest(tflite[0], "litert", tflite[1])]
+def test_onnx_and_tflite_beside_their_twins(side, onnx_pair, tflite_pair):
+    contests = [contest(onnx_pair[0], "onnxruntime", onnx_pair[1]), contest(tflite_pair[0], "litert", tflite_pair[1])]
     with opened() as device:
         assert isinstance(device, PythonPhone)
         result = bench(contests, SHORT, place=device)
@@ -79,12 +56,12 @@ def test_a_phone_is_named_by_its_serial_and_found(side):
         opened("adb:emulator-5554")
 
 
-def test_a_phone_without_python_can_be_described_but_not_measure(side, onnx):
+def test_a_phone_without_python_can_be_described_but_not_measure(side, onnx_pair):
     (side.root / "bin" / "python3").unlink()
     with opened() as device:
         assert device.describe().environment.python is None
         with pytest.raises(DeviceLackError, match="found neither Python there nor a --runner"):
-            bench([contest(onnx[0], "onnxruntime")], SHORT, place=device)
+            bench([contest(onnx_pair[0], "onnxruntime")], SHORT, place=device)
     assert left_on(side) == []
 
 
@@ -95,10 +72,10 @@ def test_the_python_that_is_named(side):
         opened(python="python; reboot")
 
 
-def test_a_python_without_a_runtime(side, onnx):
+def test_a_python_without_a_runtime(side, onnx_pair):
     script(side.root / "bin" / "python3", f'exec {sys.executable} -S -I "$@"')
     with opened() as device, pytest.raises(DeviceLackError, match="expected numpy and onnxruntime on adb"):
-        bench([contest(onnx[0], "onnxruntime")], SHORT, place=device)
+        bench([contest(onnx_pair[0], "onnxruntime")], SHORT, place=device)
     assert left_on(side) == []
 
 
@@ -111,8 +88,8 @@ def test_a_python_that_is_none(side, text):
     assert left_on(side) == []
 
 
-def test_a_connection_that_breaks_keeps_what_was_measured(side, onnx, tflite):
-    contests = [contest(onnx[0], "onnxruntime", onnx[1]), contest(tflite[0], "litert", tflite[1])]
+def test_a_connection_that_breaks_keeps_what_was_measured(side, onnx_pair, tflite_pair):
+    contests = [contest(onnx_pair[0], "onnxruntime", onnx_pair[1]), contest(tflite_pair[0], "litert", tflite_pair[1])]
     side.dies_at = '"runtime": "litert"'
     with opened() as device, pytest.raises(DeviceLostError, match="1 of 2 trials could not be measured") as caught:
         bench(contests, SHORT, place=device)

@@ -4,22 +4,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from command_line import COMMAND, dcd_deploy
 
 from dcd_deploy.benchmarks.results_file import read_result
 from dcd_deploy.errors import BenchError, InputFileError, ResultFileError, UnknownNameError
 
 SHORT = ["--min-runs", "8", "--min-seconds", "0", "--rounds", "1", "--no-memory"]
-
-
-def dcd_deploy(*arguments, **options):
-    command = [sys.executable, "-m", "dcd_deploy", *map(str, arguments)]
-    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}  # the test runner's own
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, **options)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +109,7 @@ def workers(model: Path) -> list[str]:
 
 def test_an_interrupted_benchmark_leaves_no_worker(digits_export):
     model = digits_export.artifact.path
-    command = [sys.executable, "-m", "dcd_deploy", "bench", str(model), "--min-seconds", "60"]
+    command = [*COMMAND, "bench", str(model), "--min-seconds", "60"]
     marked = {**os.environ, "MARK": str(model)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=marked) as process:
         until = time.monotonic() + 60

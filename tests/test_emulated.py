@@ -11,6 +11,7 @@ import time
 import numpy as np
 import onnx
 import pytest
+from command_line import dcd_deploy
 from onnx import numpy_helper
 
 from dcd_deploy import commands
@@ -57,12 +58,6 @@ def planted(files, tmp_path_factory):
     return path
 
 
-def command_line(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "dcd_deploy", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-
-
 @pytest.mark.parametrize("core", ["cortex-a53", "i8mm"])
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
 def test_a_core_computes_what_this_machine_does(files, format, core):
@@ -90,7 +85,7 @@ def test_a_planted_fault_is_refused(files, planted, digits_checkpoint):
     assert commands.verify(files["onnx"], device=device).passed
     with pytest.raises(VerificationError, match="model file on emulated cortex-a72, .*expected outputs within 5.0e-05"):
         commands.verify(planted, checkpoint=digits_checkpoint, device=device)
-    done = command_line("verify", planted, "--device", device)
+    done = dcd_deploy("verify", planted, "--device", device)
     assert done.returncode == VerificationError.exit_code
     assert "does not compute what was trained" in done.stderr
 
@@ -140,12 +135,12 @@ def test_a_core_gets_its_own_kernels(files, counted):
 
 
 def test_the_command_line_counts_and_never_shows_a_time(files):
-    done = command_line("bench", files["tflite"], "--device", "arm64-emulated:cortex-a72", "--baseline", "none")
+    done = dcd_deploy("bench", files["tflite"], "--device", "arm64-emulated:cortex-a72", "--baseline", "none")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^instructions +[\d.]+ M$", done.stdout, re.MULTILINE)
     assert "cortex-a72 has 32 KiB of L1 data cache in 2 ways" in done.stdout
     assert not re.search(r"\d ?(ms|s|µs)\b", done.stdout)
-    done = command_line("bench", files["tflite"], "--device", "arm64-emulated:cortex-a72", "--json", "-q")
+    done = dcd_deploy("bench", files["tflite"], "--device", "arm64-emulated:cortex-a72", "--json", "-q")
     content = json.loads(done.stdout)
     (trial,) = content["trials"]
     assert trial["ratios"]["static twin"]["traffic_bytes"] > 1

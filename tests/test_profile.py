@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+from command_line import dcd_deploy, refused
 
 from dcd_deploy import commands
 from dcd_deploy.benchmarks import profile_onnxruntime
@@ -320,8 +321,6 @@ def test_runs_of_a_profile():
 
 
 def test_on_the_command_line(digits_export, digits_tflite):
-    from test_cli import dcd_deploy, refused
-
     for exported in (digits_export, digits_tflite):
         path = exported.artifact.path
         done = dcd_deploy("profile", path, "--runs", 2, "--json", "--quiet")

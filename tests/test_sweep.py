@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from said import Said
 
 from dcd_deploy import commands, sweep
 from dcd_deploy.benchmarks.results_file import read_result
@@ -22,14 +23,6 @@ def small_networks(monkeypatch):
 
 @pytest.fixture
 def said():
-    """A progress that keeps what it was told."""
-    from dcd_deploy.progress import silent
-
-    class Said(list):
-        def __call__(self, stage):
-            self.append(stage)
-            return silent(stage)
-
     return Said()
 
 

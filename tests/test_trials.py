@@ -26,11 +26,6 @@ FAST = {"min_runs": 8, "min_seconds": 0.0, "rounds": 1}
 
 
 @pytest.fixture
-def onnx_file(digits_export) -> Path:
-    return digits_export.artifact.path
-
-
-@pytest.fixture
 def alone(onnx_file, tmp_path) -> Path:
     """The digits model without its twin beside it."""
     path = tmp_path / "alone.onnx"
