@@ -370,7 +370,9 @@ def _kept_in(out: Path | None) -> list[Path]:
 def devices(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Devices: local, ssh://[user@]host[:port], adb[:serial]. [default: all that can be found]"),
+        typer.Argument(
+            help="Devices: local, ssh://[user@]host[:port], adb[:serial], arm64-emulated[:core]. [default: all]"
+        ),
     ] = None,
     fleet: Annotated[Path | None, typer.Option(help="File that names devices (devices.toml).")] = None,
     setup: Setup = False,
