@@ -97,3 +97,10 @@ def test_one_device_twice_in_a_fleet(tmp_path):
 def test_emulated_cores_and_devices_do_not_mix(digits_export):
     with pytest.raises(OptionError, match="counts and times do not mix"):
         commands.count(digits_export.artifact.path, device=("arm64-emulated", "local"))
+
+
+def test_the_only_phone_is_not_one_of_several():
+    check_labels(named_targets(["adb", "ssh://a"]) + named_targets(["local"]))
+    check_labels(named_targets(["adb:a", "adb:b"]))
+    with pytest.raises(OptionError, match="expected adb:SERIAL of each of several phones"):
+        check_labels(named_targets(["adb", "adb:a"]))

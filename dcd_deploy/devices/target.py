@@ -91,7 +91,10 @@ def read_fleet(path: Path) -> list[Target]:
 
 def check_labels(targets: Iterable[Target]) -> None:
     """Raise OptionError where two targets are one device, measured at the same time, or would be called the same."""
-    seen: set[str] = set()
+    targets, seen = list(targets), set[str]()
+    phones = [target.name for target in targets if target.name.kind == ADB]
+    if len(phones) > 1 and any(name.part is None for name in phones):
+        raise OptionError(f"expected {ADB}:SERIAL of each of several phones, found '{ADB}', which is the only one")
     for target in targets:
         for text in dict.fromkeys((target.label, target.name.text)):
             if text in seen:
