@@ -10,9 +10,11 @@ from dcd_deploy import commands
 from dcd_deploy.benchmarks.environment import read_environment
 from dcd_deploy.devices import session
 from dcd_deploy.devices.answers import parse, read_survey
+from dcd_deploy.devices.names import parse_device
 from dcd_deploy.devices.runner.cache import Cache
 from dcd_deploy.devices.runner.survey import survey
 from dcd_deploy.devices.session import Link, Session
+from dcd_deploy.devices.ssh_failures import explain
 from dcd_deploy.devices.target import check_labels, named_targets, read_fleet
 from dcd_deploy.errors import DeviceAnswerError, DeviceError, InputFileError, OptionError
 
@@ -104,3 +106,9 @@ def test_the_only_phone_is_not_one_of_several():
     check_labels(named_targets(["adb:a", "adb:b"]))
     with pytest.raises(OptionError, match="expected adb:SERIAL of each of several phones"):
         check_labels(named_targets(["adb", "adb:a"]))
+
+
+def test_what_ssh_hands_on_in_anger_is_cleaned():
+    error = explain(parse_device("ssh://a"), 9, "\x1b]0;x\x07 welcome\r\n\u202eback\n")
+    assert "welcome" in str(error)
+    assert str(error).isprintable()

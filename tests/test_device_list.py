@@ -74,3 +74,11 @@ def test_on_the_command_line(emulation):
     plain = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
     assert plain["devices"][0]["core"]["core"] == "cortex-a53"
     assert plain["devices"][0]["facts"] is None
+
+
+def test_a_terminal_without_our_letters():
+    command = [sys.executable, "-m", "dcd_deploy", "devices", "local"]
+    plain = os.environ | {"PYTHONIOENCODING": "ascii"}
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env=plain).stdout
+    assert "Cores" in said
+    assert "?" in said, "in place of the sign of multiplication"
