@@ -65,9 +65,11 @@ def nothing_is_left(board) -> bool:
     return wait_for(lambda: not on_board(board, "") and not (board.cache / "venv").exists(), 10)
 
 
-def test_an_interrupted_set_up_leaves_nothing(board):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGHUP])
+def test_an_interrupted_set_up_leaves_nothing(board, how):
+    """By Ctrl-C, or by a terminal that is closed."""
     with setting_up(board) as process:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(how)
         _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "interrupted" in said
