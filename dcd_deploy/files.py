@@ -16,7 +16,7 @@ from dcd_deploy.errors import InputFileError, OutputError
 
 PREFIX = ".dcd-deploy-"
 BLOCK_BYTES = 1 << 20
-HELD_BACK = (signal.SIGINT, signal.SIGTERM)
+HELD_BACK = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
 def existing_file(path: str | os.PathLike[str], expected: str) -> Path:

@@ -1,4 +1,4 @@
-"""Ctrl-C and requests to terminate: one line and exit code 130, whatever the interrupted library makes of them."""
+"""Ctrl-C, requests to terminate, a terminal that is closed: one line and exit code 130, whatever was interrupted."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from typing import NoReturn
 
 from dcd_deploy.errors import INTERRUPTED
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 _received: list[int] = []
 
 
 def listen() -> None:
-    """Let both signals raise KeyboardInterrupt, so that nothing is left half-written, and remember that they came."""
+    """Let all three raise KeyboardInterrupt, so that nothing is left half-written, and remember that they came."""
     for number in SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # a shell lets its background jobs ignore Ctrl-C
+        if (
+            signal.getsignal(number) != signal.SIG_IGN
+        ):  # a shell lets its background jobs ignore Ctrl-C, and nohup a hang-up
             signal.signal(number, _interrupt)
     sys.unraisablehook = _unraisable
 

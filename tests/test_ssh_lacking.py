@@ -65,7 +65,7 @@ def test_set_up_on_request(board, onnx_file):
 
 def test_a_board_where_nothing_can_be_set_up(board):
     start = "import sys; sys.executable = '/bin/false'; exec(eval(sys.stdin.buffer.readline()))"
-    board.reset(python=f'exec {sys.executable} -c "{start}"')
+    board.reset(python=f'exec {sys.executable} -S -c "{start}"')  # without packages
     with pytest.raises(
         DeviceLackError, match=r"expected to make a Python environment on ssh://board, but: .*python3-venv"
     ):

@@ -14,7 +14,9 @@ from dcd_deploy.cli.outcome import answer
 def devices(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Devices: local, ssh://[user@]host[:port], adb[:serial]. [default: all that can be found]"),
+        typer.Argument(
+            help="Devices: local, ssh://[user@]host[:port], adb[:serial], arm64-emulated[:core]. [default: all]"
+        ),
     ] = None,
     fleet: Fleet = None,
     setup: Setup = False,

@@ -130,6 +130,7 @@ def emulated_core(device: str) -> Core:
     name = parse_device(device)
     if name.kind != EMULATED:
         raise OptionError(
-            f"expected the device {FORMS[EMULATED]}, found '{name.text}'; boards and phones are for bench"
+            f"expected the device {FORMS[EMULATED]} alone, found '{name.text}': counts and times do not mix, and what "
+            "is timed, here, on boards and on phones, has a bench of its own"
         )
     return core_named(name.part)

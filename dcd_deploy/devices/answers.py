@@ -20,7 +20,9 @@ from dcd_deploy.benchmarks.worker import TIME, Answer, Request
 from dcd_deploy.errors import BenchError, DcdDeployError, DeviceAnswerError, DeviceLackError
 
 LONGEST_TEXT = 500  # characters
-MOST_ITEMS = 4096  # cores, packages, features
+MOST_CORES, MOST_BATCH = 4096, 4096
+MOST_ITEMS = 200  # packages, features, notes, kinds of cores
+LARGEST = 10**18  # a number of ours is far below: bytes, milliseconds, MHz
 # What a worker may say went wrong; of any other kind it is a BenchError.
 KINDS = ("OptionError", "InputFileError", "ModelFileError", "MissingDependencyError", "VerificationError")
 
@@ -42,7 +44,7 @@ def parse(line: bytes) -> dict[str, Any]:
         ValueError: it is none.
     """
     try:
-        message = json.loads(line, parse_constant=_refuse)
+        message = json.loads(line, parse_constant=_refuse, parse_int=_whole, parse_float=_fraction)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(message, dict):
@@ -59,8 +61,7 @@ def read_survey(content: object, device: str) -> Survey:
     """
     try:
         found = decode(Survey, content)
-        if not 1 <= found.environment.cores <= MOST_ITEMS:
-            raise MisfitError("/environment/cores", f"1 to {MOST_ITEMS} cores", found.environment.cores)  # noqa: TRY301
+        _check_sizes(found)
     except MisfitError as error:
         raise misread(device, error) from error
     return found
@@ -102,10 +103,23 @@ def misread(device: str, reason: object) -> DeviceAnswerError:
     )
 
 
+def _check_sizes(found: Survey) -> None:
+    here, cpus = found.environment, [cpu for kind in found.cores for cpu in kind.cpus]
+    if not 1 <= here.cores <= MOST_CORES:
+        raise MisfitError("/environment/cores", f"1 to {MOST_CORES} cores", here.cores)
+    if len(cpus) > MOST_CORES or not all(0 <= cpu < MOST_CORES for cpu in cpus):
+        raise MisfitError("/cores", f"at most {MOST_CORES} cores", Words("others"))
+    for name, items in (("features", here.features), ("packages", here.packages), ("notes", here.notes)):
+        if len(items) > MOST_ITEMS:
+            raise MisfitError(f"/environment/{name}", f"at most {MOST_ITEMS} {name}", Words(f"{len(items)}"))
+    if len(found.cores) > MOST_ITEMS:
+        raise MisfitError("/cores", f"at most {MOST_ITEMS} kinds", Words(f"{len(found.cores)}"))
+
+
 def _check_setting(answer: Answer, request: Request) -> None:
     if answer.runtime != request.runtime:
         raise MisfitError("/runtime", request.runtime, answer.runtime)
-    if not 1 <= answer.batch <= MOST_ITEMS or request.batch not in (None, answer.batch):
+    if not 1 <= answer.batch <= MOST_BATCH or request.batch not in (None, answer.batch):
         raise MisfitError("/batch", f"a batch of {request.batch or 'at least one'}", answer.batch)
     if answer.cpus != request.cpus:
         raise MisfitError("/cpus", f"the cores {request.cpus}", Words(f"{answer.cpus}"[:60]))
@@ -139,6 +153,18 @@ def _cleaned(value: Any) -> Any:
         return [_cleaned(item) for item in value]
     if isinstance(value, dict):
         return {str(_cleaned(key)): _cleaned(item) for key, item in value.items()}
+    return value
+
+
+def _whole(digits: str) -> int:
+    _fraction(digits)
+    return int(digits)
+
+
+def _fraction(digits: str) -> float:
+    value = float(digits)
+    if not -LARGEST < value < LARGEST:
+        raise ValueError("a number that is too large")
     return value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.devices.device import Device
@@ -30,15 +31,18 @@ class Connection:
 
     @contextmanager
     def opened(self) -> Iterator[Device]:
-        """Connect, and let go at the end.
+        """Connect, set up if that is wanted, and let go at the end.
 
         Raises:
             DeviceError: it cannot be reached or used.
         """
-        with open_device(self.target.name, self.target.options, self.progress) as device:
+        options = self.target.options
+        with open_device(self.target.name, replace(options, setup=False), self.progress) as device:
             self._device = device
             if self.stopped.is_set():  # while it was connecting
                 raise DeviceLostError(f"{self.target.label} was let go of")
+            if options.setup:  # minutes, in which ``stop`` has to find the device
+                device.setup(self.progress)
             yield device
 
     def stop(self) -> None:

@@ -27,6 +27,11 @@ def check(runtime: str, found: Survey, device: str) -> None:
         )
 
 
+def complete(found: Survey) -> bool:
+    """Whether a device has numpy and every runtime."""
+    return all(any(name in found.environment.packages for name in names) for names in WANTED)
+
+
 def check_setup(said: object, device: str) -> None:
     """Raise DeviceLackError unless numpy and at least one runtime were installed."""
     if not isinstance(said, dict):

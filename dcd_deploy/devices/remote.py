@@ -88,12 +88,14 @@ class RemoteDevice:
         return _renamed(read_answer(said["answer"], asked, hashes, self.name), aliases)
 
     def setup(self, progress: Progress = silent) -> None:
-        """Make an environment of our own there, with numpy and every runtime that has a wheel for it.
+        """Make an environment of our own there, with numpy and every runtime that has a wheel, unless all are there.
 
         Raises:
             DeviceLackError: it cannot be made, or not even one runtime can be installed.
         """
         with progress("set up"):
+            if packages.complete(self._surveyed()):
+                return
             message = {"do": "setup", "packages": packages.WANTED, "time_limit": SETUP_SECONDS}
             said = self._session.told(message, "setup", SETUP_SECONDS * (1 + len(packages.WANTED)) + ANSWER_SECONDS)
             packages.check_setup(said, self.name)

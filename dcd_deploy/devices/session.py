@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +86,9 @@ class Session:
             self._channel.close()
             self._channel.release()
             self._channel = self._connected()
+            if self._broken:  # closed meanwhile, from another thread
+                _end(self._channel)
+                raise DeviceLostError(self._broken)
 
     def close(self) -> None:
         """End the line, and with it what runs at its other end. May be called from any thread, and twice."""
@@ -138,10 +142,11 @@ class Session:
             raise not_started(said, self.device)
 
     def _message(self, channel: Channel, within: float, *, noise: int = 0) -> Message:
-        """Return the next message, before which a login may have printed so many lines of ``noise``."""
+        """Return the next message, before which a login may have printed so many lines of ``noise``, all ``within``."""
+        until = time.monotonic() + within
         for _ in range(noise + 1):
             try:
-                before, mark, text = channel.line(within).partition(MARK.encode("ascii"))
+                before, mark, text = channel.line(until - time.monotonic()).partition(MARK.encode("ascii"))
             except ChannelFloodError as error:
                 raise misread(self.device, "a line without end") from error
             if mark and (noise or not before):  # a login's last line may lack its end

@@ -71,7 +71,8 @@ def explain(name: DeviceName, code: int | None, words: str) -> DeviceError:
     for failure in FAILURES:
         if code in (None, SSH_FAILED) and re.search(failure.pattern, words):  # else it was not ssh that spoke
             return failure.error(failure.message.format(**places))
-    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    plain = ("".join(char if char.isprintable() else " " for char in line).strip() for line in words.splitlines())
+    lines = [line for line in plain if line]
     last = f" ({' / '.join(lines[-2:])[-WORDS:]})" if lines else ""
     advice = f"try by hand: {_by_hand(name)}"
     if code in CANNOT_START:

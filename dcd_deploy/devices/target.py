@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from dcd_deploy.benchmarks.place import LOCAL
-from dcd_deploy.devices.names import ADB, DeviceName, parse_device
+from dcd_deploy.devices.names import ADB, EMULATED, DeviceName, parse_device
 from dcd_deploy.devices.opening import DeviceOptions
 from dcd_deploy.errors import DcdDeployError, InputFileError, OptionError
 from dcd_deploy.files import existing_file
@@ -90,12 +90,16 @@ def read_fleet(path: Path) -> list[Target]:
 
 
 def check_labels(targets: Iterable[Target]) -> None:
-    """Raise OptionError where two targets would be called the same in the results."""
-    seen = set()
+    """Raise OptionError where two targets are one device, measured at the same time, or would be called the same."""
+    targets, seen = list(targets), set[str]()
+    phones = [target.name for target in targets if target.name.kind == ADB]
+    if len(phones) > 1 and any(name.part is None for name in phones):
+        raise OptionError(f"expected {ADB}:SERIAL of each of several phones, found '{ADB}', which is the only one")
     for target in targets:
-        if target.label in seen:
-            raise OptionError(f"expected each device once, found '{target.label}' twice")
-        seen.add(target.label)
+        for text in dict.fromkeys((target.label, target.name.text)):
+            if text in seen:
+                raise OptionError(f"expected each device once, found '{text}' twice; give the second a run of its own")
+            seen.add(text)
 
 
 def _targets(document: dict[str, Any]) -> list[Target]:
@@ -119,6 +123,10 @@ def _target(label: str, entries: Any) -> Target:
     if "device" not in entries:
         raise ValueError(f'in [devices.{label}] expected device = "ssh://…"')
     name = parse_device(entries["device"])
+    if name.kind == EMULATED:
+        raise ValueError(f"in [devices.{label}] expected a device that takes time, found {name.text}")
+    if label == LOCAL != name.kind:
+        raise ValueError(f"expected [devices.{LOCAL}] to be this machine, found {name.text}; call it otherwise")
     label = LOCAL if name.kind == LOCAL else label
     if name.kind != ADB and {"runner", "portable"} & set(entries):
         raise ValueError(f"in [devices.{label}] expected runner and portable with a phone alone, found {name.text}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from rich.console import Console
 
 from dcd_deploy.benchmarks.cores import CoreKind
+from dcd_deploy.benchmarks.environment import FEATURES
 from dcd_deploy.devices.device import DeviceFacts
+from dcd_deploy.devices.emulated.listed import EmulatedCore
 from dcd_deploy.devices.listing import DeviceList, DeviceState
 from dcd_deploy.reports import wording
 from dcd_deploy.reports.terminal import line, show_table
@@ -21,6 +23,8 @@ def show_devices(screen: Console, found: DeviceList) -> None:
 
 
 def _rows(state: DeviceState) -> list[tuple[str, str]]:
+    if state.core is not None:
+        return _emulated(state.core)
     if state.facts is None:
         return [("", f"cannot be used: {state.error}")]
     rows = [row for row in wording.environment_rows(state.facts.environment) if row[0] not in ("Cores", "Date")]
@@ -29,6 +33,19 @@ def _rows(state: DeviceState) -> list[tuple[str, str]]:
         rows.append(("Room", f"{wording.megabytes(state.facts.free_mb)} for files"))
     rows += [("Note", note) for note in state.facts.notes]
     return rows + [("", "what was kept there is removed")] * state.cleaned
+
+
+def _emulated(core: EmulatedCore) -> list[tuple[str, str]]:
+    rows = [("Emulates", f"{core.core} as in {core.product} ({' '.join(f for f in core.features if f in FEATURES)})")]
+    rows.append(("Caches", f"{core.caches}, modelled"))
+    if core.lacks is not None:
+        return [*rows, ("Set up", f"no: {core.lacks}"), ("Note", core.note)]
+    software = {"Python": core.python, **(core.packages or {})}
+    rows.append(
+        ("Set up", f"yes: QEMU {core.qemu}; {', '.join(f'{name} {found}' for name, found in software.items())}")
+    )
+    rows += [("Note", core.counting)] if core.counting is not None else []
+    return [*rows, ("Note", core.note)]
 
 
 def _cores(facts: DeviceFacts) -> list[str]:

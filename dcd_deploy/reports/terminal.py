@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from io import TextIOWrapper
 from typing import TextIO
 
 from rich.console import Console
@@ -27,6 +28,8 @@ class PipeConsole(Console):
 def console(*, stderr: bool = False) -> Console:
     """Return a console that prints texts as they are: no markup, no guessing at numbers or links."""
     stream = sys.stderr if stderr else sys.stdout
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="replace")  # a terminal that has no "×" gets a question mark, not an error
     width = None if stream.isatty() or "COLUMNS" in os.environ else FILE_WIDTH
     return PipeConsole(file=stream, markup=False, highlight=False, emoji=False, width=width)
 

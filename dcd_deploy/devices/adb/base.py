@@ -52,11 +52,13 @@ class AdbDevice(Device):
 
     def prepare(self, models: Sequence[Path], runtime: str, progress: Progress) -> None:
         """Send what is to be measured, and what measures it."""
+        self.phone.hold.take()
         with self._noticing.within():
             self._prepare(models, runtime, progress)
 
     def ask(self, request: Request, time_limit: float) -> Answer:
         """Measure what is asked for."""
+        self.phone.hold.take()
         with self._noticing.within():
             return self._ask(request, time_limit)
 
@@ -71,6 +73,7 @@ class AdbDevice(Device):
 
     def clean(self) -> None:
         """Remove all that this program ever left on the phone."""
+        self.phone.hold.take()
         self.phone.remove(FOLDER)
 
     def close(self) -> None:
@@ -79,6 +82,7 @@ class AdbDevice(Device):
         with self._closing:
             if self._noticing.failed:
                 self.phone.take_back()
+            self.phone.hold.release()
 
     def __enter__(self) -> Self:
         return self

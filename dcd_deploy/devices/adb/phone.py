@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from dcd_deploy.devices.adb.client import Adb
+from dcd_deploy.devices.adb.holding import Hold
 from dcd_deploy.devices.adb.program import Said
 from dcd_deploy.devices.adb.texts import last_lines
 from dcd_deploy.errors import BenchError, DeviceAnswerError, DeviceError, DeviceLackError, DeviceLostError
@@ -39,6 +40,7 @@ class Phone:
         self.adb = adb
         self.serial = serial
         self.sent: set[PurePosixPath] = set()  # by this object
+        self.hold = Hold(serial)
 
     def shell(self, *words: str, seconds: float = SOON) -> Said:
         """Run one command of these words, each quoted; see ``script``."""

@@ -33,11 +33,13 @@ def portable_phone(label: str, phone: Phone) -> Device:
     if abi != ABI:
         raise DeviceLackError(f"expected a phone of {ABI} for the portable bundle, found '{abi[:40]}'; give a --runner")
     archive = portable_archive()
+    phone.hold.take()
     try:
         place = unpacked(phone, archive)
         return PythonPhone(label, phone, _command(place, python_place(archive)), (EXPERIMENTAL,))
     except BaseException:
         phone.remove(FOLDER)
+        phone.hold.release()
         raise
 
 

@@ -73,11 +73,13 @@ class PythonPhone(RemoteDevice):
         self._noticing = Noticing()
         first = snapshot(phone)
         self._facts = (phone_name(first), phone_system(first))
+        phone.hold.take()
         arguments = (str(phone.adb.path), "-s", phone.serial, "shell", "-T", command)
         try:
             super().__init__(name, Link(arguments, self._explain, notes=(*notes, IN_THE_SHELL)))
         except BaseException:
             phone.remove(FOLDER)
+            phone.hold.release()
             raise
 
     def environment(self) -> Environment:
@@ -118,6 +120,7 @@ class PythonPhone(RemoteDevice):
         super().close()
         if self._noticing.failed:
             self.phone.remove(FOLDER)
+        self.phone.hold.release()
 
     def _named(self, found: Environment) -> Environment:
         return replace(found, cpu=self._facts[0], system=self._facts[1])
