@@ -28,7 +28,7 @@ from dcd_deploy.export import to_tflite as to_tflite_module
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.tflite_file import TfliteModel, tflite_stats
 from dcd_deploy.export.to_tflite import to_tflite
-from dcd_deploy.models.deploy.channels_last import operators
+from dcd_deploy.models.deploy.channels_last import CHANNELS_LAST, operators
 from dcd_deploy.models.deploy.channels_last.parts import Conv
 from dcd_deploy.models.deploy.network import to_deploy
 from dcd_deploy.models.deploy.targets import PORTABLE_TFLITE
@@ -160,7 +160,7 @@ def test_golden_networks(name):
     assert found.whole, found.left_out
 
 
-@pytest.mark.parametrize("lowering", ["branch", "half", "kernel"])
+@pytest.mark.parametrize("lowering", CHANNELS_LAST.forms)
 def test_batches_and_forms(small_checkpoint, tmp_path, lowering):
     """Per-sample kernels at a fixed batch: each row of a batch is what the picture gives alone."""
     result = commands.export(

@@ -18,9 +18,9 @@ from dcd_deploy.models.deploy.channels_last import CHANNELS_LAST
 from dcd_deploy.models.deploy.form import Rates
 from dcd_deploy.models.deploy.target import Target
 
-BLOCKED_X86 = Rates(0.0112, 0.0134, 0.0419, 0.0357, 0.0168, 454.0)
-PLAIN = Rates(0.0127, 0.0129, 0.0138, 0.0519, 0.0244, 270.0)
-XNNPACK = Rates(0.0108, 0.0112, 0.0212, 0.0, 0.0258, 33.0)
+BLOCKED_X86 = Rates(0.01117, 0.01345, 0.04193, 0.03573, 0.01685, 453.6)
+PLAIN = Rates(0.01275, 0.01285, 0.01377, 0.05187, 0.02445, 269.9)
+XNNPACK = Rates(0.01081, 0.01116, 0.02119, 0.0, 0.02585, 30.8)
 PORTABLE = "portable"
 
 ONNXRUNTIME_X86 = Target.serving("onnxruntime-x86", "onnx", CHANNELS_FIRST, BLOCKED_X86)
