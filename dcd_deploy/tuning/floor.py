@@ -1,8 +1,7 @@
-"""The least that a dynamic network can take: its static twin, the multiply-adds more at the twin's own pace, and the
-weights more at the pace at which memory is read.
+"""The least that a dynamic network can take: its twin, and what it computes and reads more than that.
 
-No node, no pass over a map and no change of layout is in it. What a network takes beyond it is what an implementation
-could still gain.
+The multiply-adds are reckoned at the twin's own pace, the weights at that at which memory is read. No node, no pass
+over a map and no change of layout is in it: what a network takes beyond it is what an implementation could still gain.
 """
 
 from __future__ import annotations
