@@ -4,8 +4,9 @@
     python scripts/speed.py --out FOLDER --write   and write the tables
 
 In one process for each network and runtime, in turns: the file for that very target, the portable file, the static
-twin. Then, for some: two threads, batches of 4 and 8, and the wider static networks that are as accurate. Latency does
-not depend on the weights, so they are random.
+twin; beside it the floor, reckoned from the twin's time and the pace at which memory is read just now. Then, for some:
+two threads, batches of 4 and 8, and the wider static networks that are as accurate. Latency does not depend on the
+weights, so they are random.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from dcd_deploy.benchmarks.results_file import read_result, write_result
 from dcd_deploy.export.build import BuildConfig
 from dcd_deploy.export.twin import build_twins, twin_content
 from dcd_deploy.files import write_whole
+from dcd_deploy.models.deploy.targets import target_for
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.reports.live import live_progress
 from dcd_deploy.reports.wording import span
 from dcd_deploy.sweep import NETWORKS
+from dcd_deploy.tuning.floor import floor, streaming_pace
 
 SIDE = 224
 TARGETS = {
@@ -113,6 +116,22 @@ def own_over_portable(trial: Trial, portable: str) -> str:
     return f"{times[portable] / trial.timings[1].latency.median_ms:.2f}"
 
 
+def floor_rows(lab: Lab) -> Iterator[str]:
+    """Yield the rows of the least that each network can take, beside what it takes; milliseconds."""
+    yield "| network | target | twin | MACs | weights | floor | over the twin | measured | ms beyond the floor |"
+    yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
+    for network, spec in NETWORKS.items():
+        for runtime, (name, format) in TARGETS.items():
+            model, portable = lab.model(network, name, format), lab.model(network, "portable", format)
+            trial = lab.trial(model, runtime, lab.static(network, format), [("portable", portable)])
+            own, static = trial.timings[:2]
+            pace = streaming_pace(model.stat().st_size)
+            least = floor(spec, (SIDE, SIDE), target_for(name, format), static.latency.median_ms, pace)
+            parts = (least.static_ms, least.macs_ms, least.weights_ms, least.ms, least.ratio)
+            found = (trial.ratios[static.name].median, own.latency.median_ms - least.ms)
+            yield f"| {network} | {name} | {' | '.join(f'{part:.2f}' for part in (*parts, *found))} |"
+
+
 def thread_and_batch_rows(lab: Lab) -> Iterator[str]:
     """Yield the rows of more than one thread and of larger batches."""
     yield "| network | runtime | threads | batch | static ms | DCD ms | ratio (95 %) |"
@@ -162,7 +181,7 @@ def main() -> None:
     options = options_of(__doc__).parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     lab = Lab(options.out)
-    tables = ["\n".join(rows(lab)) for rows in (main_rows, rival_rows, thread_and_batch_rows)]
+    tables = ["\n".join(rows(lab)) for rows in (main_rows, floor_rows, rival_rows, thread_and_batch_rows)]
     text = "\n\n".join([*tables, _caption(lab)])
     print(text)
     if options.write:

@@ -1,5 +1,6 @@
 """The deploy form, for any sizes: exact in float64, alone and in a batch; and the model of what each form costs."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -10,10 +11,19 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dcd_deploy.errors import OptionError, UnknownNameError
+from dcd_deploy.models.deploy import channels_first
 from dcd_deploy.models.deploy.fold import fold_dynamic, fold_static
-from dcd_deploy.models.deploy.form import Rates, static_cost
+from dcd_deploy.models.deploy.form import Rates, forms_in, static_cost
 from dcd_deploy.models.deploy.network import to_deploy
-from dcd_deploy.models.deploy.targets import ONNXRUNTIME_X86, PORTABLE_ONNX, TARGETS, target_for
+from dcd_deploy.models.deploy.target import Target
+from dcd_deploy.models.deploy.targets import (
+    BLOCKED_X86,
+    ONNXRUNTIME_X86,
+    PLAIN,
+    PORTABLE_ONNX,
+    TARGETS,
+    target_for,
+)
 from dcd_deploy.models.dynamic import ResNetDynamicConv
 from dcd_deploy.models.geometry import LayerGeometry, basic_geometry, bottleneck_geometry, mobilenet_geometry
 from dcd_deploy.models.sizes import MapSize
@@ -79,6 +89,64 @@ def test_a_fold_that_is_off_by_a_millionth_shows(fault):
         wanted = norm(layer(x))
         errors = [(form(folded, MapSize(5, 5, 5, 5))(x) - wanted).abs().max() for form in FORMS.values()]
     assert max(errors) > 1e-9 * (wanted.max() - wanted.min())
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("n", [1, 2])
+def test_in_each_form_an_error_of_a_millionth_in_any_weight_shows(name, kernel, n):
+    """Alone or in a batch, which some forms compute by other weights; between the two none goes untested."""
+    torch.manual_seed(0)
+    geometry = LayerGeometry(6, 8, 4, 5, 2, kernel, 1, kernel // 2)
+    layer, norm = randomised(ResNetDynamicConv(geometry)), randomised(nn.BatchNorm2d(8))
+    x = torch.randn(n, 6, 5, 5, dtype=torch.float64)
+    form = FORMS[name](fold_dynamic(layer, norm), MapSize(5, 5, 5, 5))
+    with torch.inference_mode():
+        wanted = norm(layer(x))
+        assert (form(x) - wanted).abs().max() <= 1e-9 * wanted.abs().max()
+        unused = []
+        for key, weight in form.named_parameters():
+            kept = weight.clone()
+            weight.add_(1e-6 * max(1.0, float(kept.abs().max())))
+            if (form(x) - wanted).abs().max() <= 1e-9 * wanted.abs().max():
+                unused.append(key)
+            weight.copy_(kept)
+    assert unused == UNUSED.get((name, kernel, n), [])
+
+
+# One sample has the taps of Q' in a whole kernel, a batch Q' by itself.
+UNUSED = {("channels_first kernel", kernel, n): [("query", "query_taps")[n - 1]] for kernel in (1, 3) for n in (1, 2)}
+
+
+DUMMY = """
+from dcd_deploy.models.deploy.channels_first.half import HalfForm
+
+class Dummy(HalfForm):
+    name = "dummy"
+    only_for = {only_for}
+"""
+
+
+@pytest.mark.parametrize("only_for", [None, ("onnxruntime-arm",)])
+def test_a_form_is_one_file(tmp_path, monkeypatch, only_for):
+    """What lies in the folder of a spelling is found, and serves the targets that it is for."""
+    (tmp_path / "dummy.py").write_text(DUMMY.format(only_for=only_for))
+    monkeypatch.setattr(channels_first, "__path__", [*channels_first.__path__, str(tmp_path)])
+    spelling = replace(channels_first.CHANNELS_FIRST, forms=forms_in(channels_first))
+    del sys.modules[f"{channels_first.__name__}.dummy"], channels_first.dummy
+    assert set(spelling.forms) == {"branch", "half", "kernel", "blocked", "dummy"}
+    for name, rates in (("onnxruntime-x86", BLOCKED_X86), ("onnxruntime-arm", PLAIN)):
+        target = Target.serving(name, "onnx", spelling, rates)
+        assert ("dummy" in target.forms) == (only_for is None or name in only_for)
+        costs = target.costs(mobilenet_geometry(24, 144, 16), MapSize(56, 56, 56, 56), activated=True)
+        assert set(costs) == set(target.forms)
+
+
+def test_forms_are_for_targets_that_there_are():
+    for target in TARGETS:
+        for form in target.spelling.forms.values():
+            assert set(form.only_for or ()) <= {t.name for t in TARGETS if t.spelling is target.spelling}
+        assert {"branch", "kernel"} <= set(target.forms)
 
 
 def test_unknown_lowering(small_network):

@@ -10,12 +10,13 @@ from dcd_deploy.errors import OptionError, VerificationError
 from dcd_deploy.export.graph import graph_macs, graph_stats
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.to_onnx import deployable, to_onnx
+from dcd_deploy.models.deploy.channels_first import CHANNELS_FIRST
 from dcd_deploy.models.deploy.network import to_deploy
 from dcd_deploy.runtimes import open_model
 from dcd_deploy.samples import verification_inputs
 
 
-@pytest.fixture(scope="module", params=["auto", "branch", "half", "kernel"])
+@pytest.fixture(scope="module", params=["auto", *CHANNELS_FIRST.forms])
 def any_batch(request, small_checkpoint, tmp_path_factory):
     out = tmp_path_factory.mktemp(request.param)
     return commands.export(small_checkpoint, input_size=(40, 32), batch=None, lowering=request.param, out=out)

@@ -14,6 +14,7 @@ from dcd_deploy import commands
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.tflite_file import tflite_stats
 from dcd_deploy.export.to_tflite import to_tflite
+from dcd_deploy.models.deploy.channels_last import CHANNELS_LAST
 from dcd_deploy.models.deploy.network import to_deploy
 from dcd_deploy.models.deploy.targets import PORTABLE_TFLITE
 from dcd_deploy.runtimes import litert, open_model, self_check
@@ -112,7 +113,7 @@ def test_golden_networks(name):
     assert found.whole, found.left_out
 
 
-@pytest.mark.parametrize("lowering", ["branch", "half", "kernel"])
+@pytest.mark.parametrize("lowering", CHANNELS_LAST.forms)
 def test_batches_and_forms(small_checkpoint, tmp_path, lowering):
     """Per-sample kernels at a fixed batch: each row of a batch is what the picture gives alone."""
     result = commands.export(

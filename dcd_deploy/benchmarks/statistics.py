@@ -59,17 +59,17 @@ def pair_ratios(candidate: Samples, baseline: Samples) -> Numbers:
     return pairs
 
 
-def ratio(candidate: Samples, baseline: Samples) -> Ratio:
+def ratio(candidate: Samples, baseline: Samples, confidence: float = CONFIDENCE) -> Ratio:
     """Compare two models that were measured in the same turns.
 
     The bootstrap resamples rounds, and within each the turns: what differs from opening to opening is in the interval.
     """
     pairs = pair_ratios(candidate, baseline)
-    low, high = _interval(pairs, np.asarray(candidate.rounds))
-    return Ratio(float(np.median(pairs)), low, high, CONFIDENCE, len(pairs))
+    low, high = _interval(pairs, np.asarray(candidate.rounds), confidence)
+    return Ratio(float(np.median(pairs)), low, high, confidence, len(pairs))
 
 
-def _interval(values: Numbers, rounds: NDArray[np.int64]) -> tuple[float, float]:
+def _interval(values: Numbers, rounds: NDArray[np.int64], confidence: float) -> tuple[float, float]:
     """Return the bootstrap interval of the median of ``values`` that come in ``rounds``."""
     random = np.random.default_rng(SEED)
     groups = [values[rounds == number] for number in np.unique(rounds)]
@@ -78,6 +78,6 @@ def _interval(values: Numbers, rounds: NDArray[np.int64]) -> tuple[float, float]
         drawn = (groups[i] for i in random.integers(0, len(groups), len(groups)))
         turns = [group[random.integers(0, len(group), len(group))] for group in drawn]
         medians.append(np.median(np.concatenate(turns)))
-    tail = (1 - CONFIDENCE) / 2
+    tail = (1 - confidence) / 2
     low, high = np.quantile(medians, [tail, 1 - tail])
     return float(low), float(high)

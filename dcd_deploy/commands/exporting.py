@@ -17,6 +17,7 @@ from dcd_deploy.commands.arguments import (
     parse_preprocessing,
 )
 from dcd_deploy.commands.lowering import tuned_lowering
+from dcd_deploy.errors import OptionError
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.values import (
     Batch,
@@ -63,8 +64,8 @@ def export(
     ``to`` is "onnx", "tflite" or both ("onnx,tflite"); ``opset`` counts for the first, ``layout`` of the input, "nhwc"
     or "nchw", for the second.
     ``target`` names what the order of computation is chosen for (``models.deploy.targets``); ``lowering`` is "auto",
-    the form of all layers, or a file that ``tune`` wrote; ``foreign_lowering`` says that it may be from another machine
-    or version of the runtime.
+    the form of all layers, or a file that ``tune`` wrote for its own target; ``foreign_lowering`` says that it may be
+    from another machine or version of the runtime.
     ``input_size`` is a side or (height, width); ``batch`` a number, or "dynamic" (or None) for any; ``labels`` a file
     with one per line, or the labels themselves; ``mean`` and ``std`` are of RGB values 0..1; ``samples`` a .npy file of
     normalised pictures to verify on. The architecture and its settings follow from the tensors where they are not
@@ -78,11 +79,16 @@ def export(
     from dcd_deploy.export.formats import check_config
     from dcd_deploy.export.pipeline import ExportConfig, export_checkpoint
     from dcd_deploy.models.checkpoint import read_checkpoint
+    from dcd_deploy.models.deploy.targets import PORTABLE
     from dcd_deploy.models.fit import fit
     from dcd_deploy.models.infer import SpecOverrides
 
     preprocessing = parse_preprocessing(input_size, mean, std, resize)
     tuned = tuned_lowering(lowering, foreign=foreign_lowering)
+    if tuned is not None and target not in (PORTABLE, tuned.target):
+        raise OptionError(
+            f"expected --target {tuned.target}, for which '{lowering}' was tuned, found {target}; leave --target out"
+        )
     build = BuildConfig(
         preprocessing=preprocessing,
         batch=parse_batch(batch),

@@ -21,20 +21,22 @@ if TYPE_CHECKING:
     from dcd_deploy.tuning.lowering_file import TunedLowering
     from dcd_deploy.tuning.tune import TuneResult
 
+SUFFIX = ".json"  # tells a lowering file from the name of a form
+
 
 def tuned_lowering(lowering: StrPath, *, foreign: bool) -> TunedLowering | None:
     """Return what a lowering file says; None where ``lowering`` is a name."""
     path = Path(lowering)
-    if path.suffix != ".json":
+    if path.suffix != SUFFIX:
         return None
     from dcd_deploy.benchmarks.environment import read_environment
     from dcd_deploy.tuning.lowering_file import read_lowering
-    from dcd_deploy.tuning.tune import version_of
+    from dcd_deploy.tuning.runtimes import processor, version_of
 
     found = read_lowering(path)
     if not foreign:
         environment = read_environment()
-        found.check_place(version_of(found.runtime, environment), environment.cpu)
+        found.check_place(version_of(found.runtime, environment), processor(environment))
     return found
 
 
@@ -57,7 +59,7 @@ def tune(
     ``lowering``.
 
     Raises:
-        OptionError: the target is no single runtime.
+        OptionError: the target is no single runtime, the network is not dynamic, or ``out`` does not end in .json.
         MissingDependencyError: its runtime is not on the device.
         DeviceError: the device cannot be used.
     """
@@ -67,12 +69,15 @@ def tune(
     from dcd_deploy.models.checkpoint import read_checkpoint
     from dcd_deploy.models.fit import fit
     from dcd_deploy.tuning.lowering_file import write_lowering
-    from dcd_deploy.tuning.tune import TuneConfig, check_tunable
+    from dcd_deploy.tuning.runtimes import check_tunable
+    from dcd_deploy.tuning.tune import TuneConfig
     from dcd_deploy.tuning.tune import tune as tune_network
 
     config = TuneConfig(check_tunable(target), parse_size(input_size), parse_count("--threads", threads, MOST_THREADS))
     require_packages(config.target.format)
     if out is not None:
+        if Path(out).suffix != SUFFIX:
+            raise OptionError(f"expected a lowering file to write that ends in {SUFFIX}, found '{out}'; check --out")
         check_writable(Path(out).parent)
         check_no_folder([Path(out)])
     with progress("read checkpoint"):
@@ -99,7 +104,7 @@ def costs(
     from dcd_deploy.models.fit import fit
     from dcd_deploy.models.sizes import check_input_size
     from dcd_deploy.tuning.forecast import forecast
-    from dcd_deploy.tuning.tune import check_tunable
+    from dcd_deploy.tuning.runtimes import check_tunable
 
     chosen, size = check_tunable(target), parse_size(input_size)
     check_input_size(*size)

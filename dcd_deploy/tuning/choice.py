@@ -1,7 +1,10 @@
 """Which form a measurement allows to choose: another than the rule's only where the interval says that it is quicker.
 
-Of the forms whose interval over the rule's form lies below 1 it is the one with the smallest ratio. Where there is
-none the rule's form stays, "undecided" where the intervals are so wide that they could hide a gain worth having.
+Of the forms whose interval over the rule's form lies below 1, by a margin, it is the one with the smallest ratio. Where
+there is none the rule's form stays, "undecided" where the intervals are so wide that they could hide a gain worth
+having. Many forms of many shapes are compared, so that by chance alone some would look quicker: the intervals hold for
+all forms of a shape at once (Bonferroni), and a gain within the margin, which is what opening a model moves its time
+by, is none.
 """
 
 from __future__ import annotations
@@ -9,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dcd_deploy.benchmarks.statistics import Ratio
+from dcd_deploy.benchmarks.statistics import CONFIDENCE, Ratio
 from dcd_deploy.tuning.layer_times import LayerTimes
 
+MARGIN = 0.02  # of the layer's time
 NOISY = 0.10  # of an interval's width: what could hide a gain worth having
 RULE, QUICKER, UNDECIDED = REASONS = ("rule", "quicker", "undecided")
 
@@ -37,9 +41,16 @@ class Choice:
 
 def choose(times: LayerTimes, rule: str) -> Choice:
     """Return the form to take, where the target's rule would take ``rule``."""
-    ratios = {form: times.over(form, rule) for form in times.forms if form != rule}
-    surely = [form for form, found in ratios.items() if found.high < 1.0]
+    others = [form for form in times.forms if form != rule]
+    confidence = 1.0 - (1.0 - CONFIDENCE) / max(len(others), 1)
+    ratios = {form: times.over(form, rule, confidence) for form in others}
+    surely = [form for form, found in ratios.items() if found.high < 1.0 - MARGIN]
     if surely:
         return Choice(min(surely, key=lambda form: ratios[form].median), rule, QUICKER, ratios)
     unsure = any(found.low < 1.0 - NOISY and found.high - found.low > NOISY for found in ratios.values())
     return Choice(rule, rule, UNDECIDED if unsure else RULE, ratios)
+
+
+def decided(choice: Choice) -> bool:
+    """Whether the measurement could tell, so that it need not be repeated."""
+    return choice.reason != UNDECIDED

@@ -35,17 +35,22 @@ def default_folder() -> Path:
 
 
 def kept_or_measured(
-    folder: Path, case: LayerCase, target: Target, where: Measured, measure: Callable[[], LayerTimes]
+    folder: Path,
+    case: LayerCase,
+    target: Target,
+    where: Measured,
+    measure: Callable[[], LayerTimes],
+    serves: Callable[[LayerTimes], bool],
 ) -> LayerTimes:
-    """Return the times that ``folder`` keeps, else measure and keep them.
+    """Return the times that ``folder`` keeps, if they serve (noise may spoil them), else measure and keep them.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     path = folder / f"{_key(case, target, where)}.json"
-    if (kept := _read(path)) is not None:
+    if (kept := _read(path)) is not None and serves(kept):
         return kept
-    times = measure()
+    times = measure().by_turns()
     content = {"version": times.version, "samples": {form: asdict(found) for form, found in times.samples.items()}}
     write_whole(path, json.dumps(content).encode())
     return times

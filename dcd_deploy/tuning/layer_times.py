@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dcd_deploy.benchmarks.measure import MeasureConfig, Samples
-from dcd_deploy.benchmarks.statistics import Ratio, latency, ratio
+from dcd_deploy.benchmarks.statistics import CONFIDENCE, Ratio, latency, ratio
 from dcd_deploy.benchmarks.worker import TIME, Answer, Request
 from dcd_deploy.models.deploy.target import Target
 from dcd_deploy.progress import Progress, silent
@@ -34,9 +34,13 @@ class LayerTimes:
         """The forms that were measured."""
         return tuple(name for name in self.samples if name != STATIC)
 
-    def over(self, form: str, other: str = STATIC) -> Ratio:
+    def over(self, form: str, other: str = STATIC, confidence: float = CONFIDENCE) -> Ratio:
         """Return the time of one form over another's, or the static layer's, with its interval."""
-        return ratio(self.samples[form], self.samples[other])
+        return ratio(self.samples[form], self.samples[other], confidence)
+
+    def by_turns(self) -> LayerTimes:
+        """Return the median of each turn in place of its runs: all that ratios use, and little enough to keep."""
+        return LayerTimes({form: _medians(found) for form, found in self.samples.items()}, self.version)
 
     def median_ms(self, form: str) -> float:
         """Return the median of all runs."""
@@ -48,6 +52,11 @@ class LayerTimes:
             np.array([np.median(block) for block in self.samples[name].blocks_ms]) for name in (form, STATIC)
         )
         return float(np.median(ours - static)) * 1e3
+
+
+def _medians(samples: Samples) -> Samples:
+    blocks = tuple((float(f"{np.median(block):.6g}"),) for block in samples.blocks_ms)
+    return Samples(samples.load_ms, samples.first_ms, (), blocks, samples.rounds)
 
 
 def time_forms(

@@ -9,25 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.place import Place
 from dcd_deploy.benchmarks.worker import Answer, Request
-from dcd_deploy.errors import MissingDependencyError, OptionError
 from dcd_deploy.models.deploy.target import Target
-from dcd_deploy.models.deploy.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import Progress
-from dcd_deploy.tuning.choice import UNDECIDED, Choice, choose
+from dcd_deploy.tuning.choice import UNDECIDED, Choice, choose, decided
 from dcd_deploy.tuning.layer_cache import Measured, default_folder, kept_or_measured
 from dcd_deploy.tuning.layer_case import LayerCase, cases_of
 from dcd_deploy.tuning.layer_times import QUICK, LayerTimes, time_forms
 from dcd_deploy.tuning.lowering_file import TunedLowering
-
-TUNABLE = (ONNXRUNTIME_X86, ONNXRUNTIME_ARM, LITERT)
-PACKAGES = {"onnxruntime": ("onnxruntime",), "litert": ("ai-edge-litert", "tflite-runtime")}
+from dcd_deploy.tuning.runtimes import installed_version, processor, runtime_of
 
 
 @dataclass(frozen=True)
@@ -66,19 +63,6 @@ class TuneResult:
         return sum(shape.choice.reason == UNDECIDED for shape in self.shapes)
 
 
-def check_tunable(name: str) -> Target:
-    """Return the target of that name.
-
-    Raises:
-        OptionError: it is no single runtime.
-    """
-    for target in TUNABLE:
-        if target.name == name:
-            return target
-    names = ", ".join(target.name for target in TUNABLE)
-    raise OptionError(f"expected a --target that is one runtime to measure on ({names}), found '{name}'")
-
-
 def tune(spec: NetworkSpec, config: TuneConfig, place: Place, progress: Progress) -> TuneResult:
     """Measure every shape of the network's dynamic convolutions at ``place`` and choose.
 
@@ -88,25 +72,28 @@ def tune(spec: NetworkSpec, config: TuneConfig, place: Place, progress: Progress
     """
     environment = place.environment()
     runtime = runtime_of(config.target, environment)
-    where = Measured(place.name, environment.cpu, runtime, _version(environment, runtime, place.name), config.threads)
+    version = installed_version(runtime, environment, place.name)
+    where = Measured(place.name, processor(environment), runtime, version, config.threads)
     cases = cases_of(spec, *config.size)
     shapes = []
     for number, (case, layers) in enumerate(cases.items(), 1):
         stage = f"[{number}/{len(cases)}] {case.title}"
         measure = _measurer(case, config, runtime, place, _prefixed(progress, stage))
-        times = kept_or_measured(config.cache, case, config.target, where, measure)
-        choice = choose(times, config.target.choose(case.geometry, case.size, activated=case.activated))
-        medians = {form: times.median_ms(form) * 1e3 for form in times.samples}
-        shapes.append(TunedShape(case, tuple(layers), medians, choice))
+        shapes.append(_shape(case, tuple(layers), config, where, measure))
     return TuneResult(_lowering(spec, config, where, shapes), tuple(shapes), config.threads, environment)
 
 
-def runtime_of(target: Target, environment: Environment) -> str:
-    """Return the runtime to measure a target on; for ARM elsewhere it is onnxruntime without its blocked layout."""
-    if target is LITERT:
-        return "litert"
-    elsewhere = not environment.system.endswith(("aarch64", "arm64"))
-    return "onnxruntime-plain" if target is ONNXRUNTIME_ARM and elsewhere else "onnxruntime"
+def _shape(
+    case: LayerCase, layers: tuple[str, ...], config: TuneConfig, where: Measured, measure: Callable[[], LayerTimes]
+) -> TunedShape:
+    decide = partial(choose, rule=config.target.choose(case.geometry, case.size, activated=case.activated))
+
+    def serves(kept: LayerTimes) -> bool:
+        return decided(decide(kept))  # what noise has spoilt is measured anew
+
+    times = kept_or_measured(config.cache, case, config.target, where, measure, serves)
+    medians = {form: times.median_ms(form) * 1e3 for form in times.samples}
+    return TunedShape(case, layers, medians, decide(times))
 
 
 def _measurer(
@@ -130,31 +117,16 @@ def _prefixed(progress: Progress, prefix: str) -> Progress:
     return stage
 
 
-def version_of(runtime: str, environment: Environment) -> str | None:
-    """Return the version of a runtime's package; None where it is not installed."""
-    packages = PACKAGES[runtime.removesuffix("-plain")]
-    return next((environment.packages[name] for name in packages if name in environment.packages), None)
-
-
-def _version(environment: Environment, runtime: str, device: str) -> str:
-    if (found := version_of(runtime, environment)) is not None:
-        return found
-    packages = " or ".join(PACKAGES[runtime.removesuffix("-plain")])
-    raise MissingDependencyError(
-        f"expected {packages} on '{device}' to tune for, found none; install it there, or choose another --target"
-    )
-
-
 def _lowering(spec: NetworkSpec, config: TuneConfig, where: Measured, shapes: list[TunedShape]) -> TunedLowering:
     return TunedLowering(
         target=config.target.name,
         format=config.target.format,
-        arch=spec.arch,
-        width_mult=spec.width_mult,
+        network=spec.describe(),
         input=config.size,
         runtime=where.runtime,
         runtime_version=where.runtime_version,
         device=where.device,
         cpu=where.cpu,
+        threads=where.threads,
         layers={name: shape.choice.form for shape in shapes for name in shape.layers},
     )

@@ -1,7 +1,7 @@
 """What a form is: one dynamic convolution in one order of computation, spelled for one runtime, and what it costs.
 
 A form is a class in a file of its own within a spelling's package (``channels_first``, ``channels_last``), which is all
-that it takes to add one: ``forms_in`` finds it. From its cost and a target's rates follows where it is used.
+that it takes to add one: ``forms_in`` finds it. From its cost and a target's rates follows for which layers it is used.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ class Form(nn.Module):
     """A dynamic convolution from a map to a map, for any batch size; made from a ``FoldedLayer`` and a ``MapSize``."""
 
     name: ClassVar[str]
+    # The targets whose rule may take the form, by name; None: all that its spelling is for.
+    only_for: ClassVar[tuple[str, ...] | None] = None
     # Whether an activation behind the form should be spelled relu6(v) / 6 = hardsigmoid(v - 3); see ``network``.
     as_hardsigmoid: ClassVar[bool] = False
 

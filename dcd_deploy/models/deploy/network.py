@@ -24,14 +24,13 @@ from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.models.deploy.fold import BatchNorm, fold_dynamic, fold_static, shifted
 from dcd_deploy.models.deploy.places import DYNAMIC, INPUT, POOL, RESIDUAL, STATIC, Place
 from dcd_deploy.models.deploy.target import Target
-from dcd_deploy.models.deploy.targets import PORTABLE_ONNX, TARGETS
+from dcd_deploy.models.deploy.targets import PORTABLE_ONNX
 from dcd_deploy.models.dynamic import DynamicConv2d, DynamicLinear
 from dcd_deploy.models.mobilenetv2 import InvertedResidual, MobileNetV2
 from dcd_deploy.models.resnet import Block, ResNet
 from dcd_deploy.models.sizes import MapSize, layer_sizes, module_sizes
 
 AUTO = "auto"
-LOWERINGS = (AUTO, *dict.fromkeys(name for target in TARGETS for name in target.spelling.forms))
 Lowering = str | Mapping[str, str]  # "auto", the form of all layers, or of each layer by its name in the train form
 RELU6_AS_HARDSIGMOID = 6.0  # relu6(y) over hardsigmoid(y - 3)
 AnyModule = TypeVar("AnyModule", bound=nn.Module)

@@ -35,9 +35,9 @@ class Spelling:
 class Target:
     """A runtime on a kind of machine.
 
-    ``forms`` names those of the spelling that its rule chooses from. With several rates, one for each kind of machine,
-    the form is taken whose time, over the best form's on the same machine, is smallest where it is largest: good
-    everywhere and bad nowhere.
+    ``forms`` names those of the spelling that its rule chooses from (``serving``). With several rates, one for each
+    kind of machine, the form is taken whose time, over the best form's on the same machine, is smallest where it is
+    largest: good everywhere and bad nowhere.
     """
 
     name: str
@@ -46,6 +46,14 @@ class Target:
     forms: tuple[str, ...]
     rates: tuple[Rates, ...]
     narrowing_kernels_from: int = 0  # pixels; a kernel for a narrowing layer is an operator more, for less and less
+
+    @classmethod
+    def serving(
+        cls, name: str, format: str, spelling: Spelling, *rates: Rates, narrowing_kernels_from: int = 0
+    ) -> Target:
+        """Return the target of that name, with all forms of the spelling that say that they are for it."""
+        forms = tuple(key for key, form in spelling.forms.items() if form.only_for is None or name in form.only_for)
+        return cls(name, format, spelling, forms, rates, narrowing_kernels_from)
 
     def costs(self, geometry: LayerGeometry, size: MapSize, *, activated: bool) -> dict[str, FormCost]:
         """Return what the layer costs in each form that serves here."""

@@ -18,20 +18,17 @@ from dcd_deploy.models.deploy.channels_last import CHANNELS_LAST
 from dcd_deploy.models.deploy.form import Rates
 from dcd_deploy.models.deploy.target import Target
 
-BLOCKED_X86 = Rates(0.0112, 0.0134, 0.0419, 0.0357, 0.0168, 454.0)
-PLAIN = Rates(0.0127, 0.0129, 0.0138, 0.0519, 0.0244, 270.0)
-XNNPACK = Rates(0.0108, 0.0112, 0.0212, 0.0, 0.0258, 33.0)
-PLAIN_FORMS = ("branch", "half", "kernel")
-
-ONNXRUNTIME_X86 = Target("onnxruntime-x86", "onnx", CHANNELS_FIRST, (*PLAIN_FORMS, "blocked"), (BLOCKED_X86,))
-ONNXRUNTIME_ARM = Target("onnxruntime-arm", "onnx", CHANNELS_FIRST, PLAIN_FORMS, (PLAIN,))
-LITERT = Target("litert", "tflite", CHANNELS_LAST, PLAIN_FORMS, (XNNPACK,))
-PORTABLE_ONNX = Target("portable", "onnx", CHANNELS_FIRST, PLAIN_FORMS, (BLOCKED_X86, PLAIN))
-PORTABLE_TFLITE = Target(
-    "portable", "tflite", CHANNELS_LAST, ("branch", "kernel"), (XNNPACK,), narrowing_kernels_from=56 * 56
-)
-
+BLOCKED_X86 = Rates(0.01117, 0.01345, 0.04193, 0.03573, 0.01685, 453.6)
+PLAIN = Rates(0.01275, 0.01285, 0.01377, 0.05187, 0.02445, 269.9)
+XNNPACK = Rates(0.01081, 0.01116, 0.02119, 0.0, 0.02585, 30.8)
 PORTABLE = "portable"
+
+ONNXRUNTIME_X86 = Target.serving("onnxruntime-x86", "onnx", CHANNELS_FIRST, BLOCKED_X86)
+ONNXRUNTIME_ARM = Target.serving("onnxruntime-arm", "onnx", CHANNELS_FIRST, PLAIN)
+LITERT = Target.serving("litert", "tflite", CHANNELS_LAST, XNNPACK)
+PORTABLE_ONNX = Target.serving(PORTABLE, "onnx", CHANNELS_FIRST, BLOCKED_X86, PLAIN)
+PORTABLE_TFLITE = Target.serving(PORTABLE, "tflite", CHANNELS_LAST, XNNPACK, narrowing_kernels_from=56 * 56)
+
 TARGETS = (ONNXRUNTIME_X86, ONNXRUNTIME_ARM, LITERT, PORTABLE_ONNX, PORTABLE_TFLITE)
 TARGET_NAMES = tuple(dict.fromkeys(target.name for target in TARGETS))
 

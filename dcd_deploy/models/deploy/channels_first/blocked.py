@@ -27,6 +27,7 @@ class BlockedForm(Form):
     """A dynamic convolution in the branch order, in blocks of channels; (N, C, H, W) to (N, K, H', W')."""
 
     name: ClassVar[str] = "blocked"
+    only_for: ClassVar[tuple[str, ...] | None] = ("onnxruntime-x86",)  # elsewhere its spread of λ' is a pass too many
     as_hardsigmoid: ClassVar[bool] = True
 
     def __init__(self, folded: FoldedLayer, size: MapSize) -> None:

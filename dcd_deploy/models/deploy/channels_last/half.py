@@ -19,6 +19,7 @@ class HalfForm(Form):
     """A dynamic convolution in the half order; (N, H, W, C) to (N, H', W', K)."""
 
     name: ClassVar[str] = "half"
+    only_for: ClassVar[tuple[str, ...] | None] = ("litert",)
 
     def __init__(self, folded: FoldedLayer, size: MapSize) -> None:
         super().__init__(folded, size)
