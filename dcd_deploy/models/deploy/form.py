@@ -76,6 +76,8 @@ class Form(nn.Module):
     name: ClassVar[str]
     # Whether an activation behind the form should be spelled relu6(v) / 6 = hardsigmoid(v - 3); see ``network``.
     as_hardsigmoid: ClassVar[bool] = False
+    everywhere: ClassVar[bool] = True  # or only on the targets that name it
+    free_batch: ClassVar[bool] = True  # or only at batch sizes that are known in advance
 
     @abstractmethod
     def __init__(self, folded: FoldedLayer, size: MapSize) -> None:

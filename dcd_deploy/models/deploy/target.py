@@ -8,7 +8,7 @@ and a kind of machine: which forms serve there, and what a multiply-add, a float
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -46,6 +46,12 @@ class Target:
     forms: tuple[str, ...]
     rates: tuple[Rates, ...]
     narrowing_kernels_from: int = 0  # pixels; a kernel for a narrowing layer is an operator more, for less and less
+
+    def for_batch(self, batch: int | None) -> Target:
+        """Return the target with those forms alone that serve for a batch size, or for a free one (None)."""
+        if batch is not None:
+            return self
+        return replace(self, forms=tuple(name for name in self.forms if self.spelling.forms[name].free_batch))
 
     def costs(self, geometry: LayerGeometry, size: MapSize, *, activated: bool) -> dict[str, FormCost]:
         """Return what the layer costs in each form that serves here."""
