@@ -11,7 +11,8 @@ weights to the runtime's ReorderInput, which knows the machine. From a map to bl
     [n][channel][pixel] → [n][channel / B][pixel][channel % B]
 
 and the weights of a 1×1 or depthwise layer are ordered just so, when its outputs are taken for channels and all else
-for pixels. Maps in blocks have channels in multiples of 16, filled up by zeros.
+for pixels. Maps in blocks have channels in multiples of 16, filled up by zeros. Elsewhere than on x86 onnxruntime has
+no such operators, and refuses the file.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from dcd_deploy.models.deploy.channels_first.nchwc import BLOCK, aligned
+from dcd_deploy.export.plain_graph import ACTIVATIONS, PlainGraph, Shape
+from dcd_deploy.models.deploy.channels_first.nchwc import aligned
 
 DOMAIN = "com.microsoft.nchwc"
-Shape = tuple[int, ...]
+STANDARD = ("Reshape", "Add")  # what also works on values in blocks
 
 
 def in_blocks(model: onnx.ModelProto) -> onnx.ModelProto | None:
@@ -37,18 +39,17 @@ def in_blocks(model: onnx.ModelProto) -> onnx.ModelProto | None:
 
     The form is told by its weights, which are computed, and arrive transposed. The batch size is fixed.
     """
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    writer = _Writer.reading(graph)
-    if not writer.wanted:
+    graph = PlainGraph.of(model)
+    if not (wanted := graph.wanted()):
         return None
-    for node in graph.node:
+    writer = _Writer(graph, wanted, dict(graph.constants), dict(graph.shapes))
+    for node in graph.nodes:
         writer.take(node)
-    for output in graph.output:
-        writer.plain(output.name)
+    outputs = [writer.plain(value.name) for value in model.graph.output]
     moved = onnx.ModelProto()
     moved.CopyFrom(model)
     del moved.graph.node[:], moved.graph.initializer[:], moved.graph.value_info[:]
-    moved.graph.node.extend(_needed(writer.nodes, [value.name for value in graph.output]))
+    moved.graph.node.extend(_needed(writer.nodes, outputs))
     read = {name for node in moved.graph.node for name in node.input}
     moved.graph.initializer.extend(value for name, value in writer.constants.items() if name in read)
     made = [name for node in moved.graph.node if node.domain == DOMAIN for name in node.output]  # nobody infers these
@@ -60,105 +61,65 @@ def in_blocks(model: onnx.ModelProto) -> onnx.ModelProto | None:
     return moved
 
 
+def _needed(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> list[onnx.NodeProto]:
+    """Return the nodes that something depends on, in their order."""
+    needed, kept = set(outputs), []
+    for node in reversed(nodes):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+    return kept[::-1]
+
+
 @dataclass
 class _Writer:
     """Writes the nodes anew, each value in blocks, in the plain layout, or, where both are read, in both.
 
     ``blocks`` has the values that are known in blocks, by their plain names; ``missing`` those that are known in blocks
-    alone; ``maker`` the convolution whose whole use a value in blocks is, into which more can be fused.
+    alone; ``fusing`` the convolution that makes a value in blocks, as long as more can be fused into it.
     """
 
+    graph: PlainGraph
+    wanted: set[str]
     constants: dict[str, onnx.TensorProto]
     shapes: dict[str, Shape]
-    readers: Counter[str]
-    makers: dict[str, onnx.NodeProto]
-    wanted: set[str]
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     blocks: dict[str, str] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
-    maker: dict[str, onnx.NodeProto] = field(default_factory=dict)
+    fusing: dict[str, onnx.NodeProto] = field(default_factory=dict)
     names: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def written(self) -> list[str]:
-        """The values that are there, in their order."""
-        return [name for node in self.nodes for name in node.output]
-
-    @classmethod
-    def reading(cls, graph: onnx.GraphProto) -> _Writer:
-        """Return a writer for a graph with shapes."""
-        shapes = {value.name: tuple(value.dims) for value in graph.initializer}
-        for value in (*graph.input, *graph.output, *graph.value_info):
-            shapes[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
-        readers = Counter(name for node in graph.node for name in node.input)
-        readers.update(value.name for value in graph.output)
-        makers = {name: node for node in graph.node for name in node.output}
-        constants = {value.name: value for value in graph.initializer}
-        writer = cls(constants, shapes, readers, makers, set())
-        for node in reversed(graph.node):
-            writer.want(node)
-        return writer
-
-    # What is worth moving
-
-    def want(self, node: onnx.NodeProto) -> None:
-        """Remember which maps a dynamic layer reads in blocks, directly or through what can be moved too."""
-        moves = node.op_type in ("Clip", "Relu", "Pad", "Slice", "Reshape", "Add") or self.is_depthwise(node)
-        if self.transposed_weights(node) is not None or (moves and node.output[0] in self.wanted):
-            self.wanted.update(node.input[: 2 if node.op_type == "Add" else 1])
-
-    def transposed_weights(self, node: onnx.NodeProto) -> str | None:
-        """Return Wᵀ (n, C, K), if the node convolves by W (n·K, C, 1, 1) that is computed, and made of it."""
-        if node.op_type != "Conv" or (shaped := self.makers.get(node.input[1])) is None:
-            return None
-        turned = self.makers.get(shaped.input[0])
-        return turned.input[0] if turned is not None and turned.op_type == "Transpose" else None
-
-    def is_depthwise(self, node: onnx.NodeProto) -> bool:
-        """Whether a node convolves each channel by constant weights of its own."""
-        return self.has_constant_weights(node) and attribute(node, "group", 1) == self.shapes[node.input[0]][1]
-
-    def reads_picture(self, node: onnx.NodeProto) -> bool:
-        """Whether a node is a convolution of so few channels that it reads them in the plain layout."""
-        return self.has_constant_weights(node) and self.shapes[node.input[1]][1] < BLOCK // 2 and (
-            attribute(node, "group", 1) == 1
-        )
-
-    def has_constant_weights(self, node: onnx.NodeProto) -> bool:
-        """Whether a node is a convolution with constant weights, and a constant bias or none."""
-        return node.op_type == "Conv" and all(name in self.constants for name in node.input[1:])
-
-    # One node after the other
-
     def take(self, node: onnx.NodeProto) -> None:
-        """Write a node of the plain graph, moved into blocks if it can be and its input is there."""
+        """Write a node: in blocks, if it can be, and its input is there or its output wanted there."""
+        graph, first = self.graph, node.input[0]
         inside = [name for name in node.input if name in self.blocks]
-        if (turned := self.transposed_weights(node)) is not None:
+        if (turned := graph.transposed_weights(node)) is not None:
             self.dynamic_convolution(node, turned)
-        elif self.is_depthwise(node) and (inside or node.output[0] in self.wanted):
-            channels = aligned(self.shapes[node.input[1]][0])
-            self.constant_convolution(node, self.in_blocks(node, node.input[0]), channels)
-        elif self.reads_picture(node) and node.output[0] in self.wanted:
-            self.constant_convolution(node, self.plain(node.input[0]), 1)
-        elif node.op_type in ("Clip", "Relu") and inside and self.fuses(node.input[0]):
+        elif graph.is_depthwise(node) and (inside or node.output[0] in self.wanted):
+            self.constant_convolution(node, self.in_blocks(node, first), aligned(graph.shapes[first][1]))
+        elif graph.reads_picture(node) and node.output[0] in self.wanted:
+            self.constant_convolution(node, self.plain(first), 1)
+        elif node.op_type == "AveragePool" and (inside or first in self.wanted):
+            self.average(node)
+        elif node.op_type in ACTIVATIONS and inside and self.fuses(first):
             self.activation(node)
         elif node.op_type == "Add" and len(inside) == 2:
             self.sum(node)
-        elif node.op_type in ("Pad", "Slice") and inside and self.changes_padding_alone(node):
-            self.same(node.output[0], node.input[0])
-        elif node.op_type == "Reshape" and inside and self.regroups_samples(node):
+        elif inside and graph.changes_padding_alone(node):
+            self.same(node.output[0], first)
+        elif inside and graph.regroups_samples(node):
             self.regrouped(node)
-        elif node.op_type == "AveragePool" and (inside or node.input[0] in self.wanted):
-            self.average(node)
         else:
             for name in inside:
                 self.plain(name)
             self.nodes.append(node)
 
+    # One kind of node each
+
     def dynamic_convolution(self, node: onnx.NodeProto, turned: str) -> None:
         """Convolve in blocks by computed weights, which the runtime orders from rows of K."""
         n, inputs, outputs = self.shapes[turned]
-        before = self.makers[turned]
+        before = self.graph.makers[turned]
         source = before.input[0] if before.op_type == "Unsqueeze" else turned
         rows = self.reshaped(node, source, (n, inputs, 1, outputs))
         ordered = self.add(node, "ReorderInput", [rows], (n, outputs, inputs, 1), channels_last=1)
@@ -177,35 +138,29 @@ class _Writer:
         weights = self.reshaped(node, ordered, (wide, inputs, *kernel))
         self.convolution(node, x, weights, self.floats(f"{node.output[0]}.bias", shift), wide, group=groups)
 
-    def convolution(
-        self, node: onnx.NodeProto, x: str, weights: str, bias: str, channels: int, **changed: int
-    ) -> None:
+    def convolution(self, node: onnx.NodeProto, x: str, weights: str, bias: str, channels: int, **changed: int) -> None:
         """Write the convolution in blocks; its output stands in for that of ``node``."""
-        output = f"{node.output[0]}.blocks"
-        made = helper.make_node("Conv", [x, weights, bias], [output], node.name, domain=DOMAIN)
-        made.attribute.extend(a for a in node.attribute if a.name not in changed)
-        made.attribute.extend(helper.make_attribute(name, value) for name, value in changed.items())
-        self.nodes.append(made)
+        made = self.replaced(node, [x, weights, bias], **changed)
         n, _, *size = self.shapes[node.output[0]]
-        self.moved(node.output[0], output, (n, channels, *size))
-        self.maker[output] = made
+        self.moved(node.output[0], made.output[0], (n, channels, *size))
+        self.fusing[made.output[0]] = made
 
     def activation(self, node: onnx.NodeProto) -> None:
         """Make an activation part of the convolution before it."""
-        made = self.maker[self.blocks[node.input[0]]]
+        made = self.fusing.pop(self.blocks[node.input[0]])
         made.attribute.append(helper.make_attribute("activation", node.op_type))
         if node.op_type == "Clip":
             limits = [float(numpy_helper.to_array(self.constants[name])) for name in node.input[1:]]
             made.attribute.append(helper.make_attribute("activation_params", limits))
         self.same(node.output[0], node.input[0])
-        del self.maker[self.blocks[node.input[0]]]
 
     def sum(self, node: onnx.NodeProto) -> None:
         """Add within the convolution that makes the later of the summands, or else by itself."""
-        first, last = sorted(node.input, key=lambda name: self.written.index(self.blocks[name]))
+        written = [name for earlier in self.nodes for name in earlier.output]
+        first, last = sorted(node.input, key=lambda name: written.index(self.blocks[name]))
         summands = [self.blocks[first], self.blocks[last]]
         shape = self.shapes[summands[0]]
-        made = self.maker.get(summands[1])
+        made = self.fusing.get(summands[1])
         if made is not None and self.fuses(last) and self.shapes[made.output[0]] == shape:
             made.input.append(summands[0])
             self.same(node.output[0], last)
@@ -213,38 +168,26 @@ class _Writer:
             self.moved(node.output[0], self.add(node, "Add", summands, shape), shape)
 
     def regrouped(self, node: onnx.NodeProto) -> None:
-        """Make N samples one with N times the channels, or the reverse, which leaves blocks where they are."""
+        """Move whole blocks between samples, which leaves them where they are."""
         before, shape = self.blocks[node.input[0]], self.shapes[node.output[0]]
         self.moved(node.output[0], self.reshaped(node, before, shape), shape)
-        if before in self.maker and self.readers[node.input[0]] == 1:
-            self.maker[self.blocks[node.output[0]]] = self.maker[before]
+        if self.fuses(node.input[0]):
+            self.fusing[self.blocks[node.output[0]]] = self.fusing[before]
 
     def average(self, node: onnx.NodeProto) -> None:
         """Average in blocks; the few values that come out go on in the plain layout."""
         n, channels, *size = self.shapes[node.output[0]]
-        whole = size == [1, 1] and channels == aligned(channels)  # one pixel has the same order in both layouts
-        output = node.output[0] if whole else f"{node.output[0]}.blocks"
-        pooled = helper.make_node("AveragePool", [self.in_blocks(node, node.input[0])], [output], node.name, domain=DOMAIN)
-        pooled.attribute.extend(node.attribute)
-        self.nodes.append(pooled)
-        if not whole:
-            self.moved(node.output[0], output, (n, aligned(channels), *size))
+        made = self.replaced(node, [self.in_blocks(node, node.input[0])])
+        if size == [1, 1] and channels == aligned(channels):  # one pixel has the same order in both layouts
+            made.output[0] = node.output[0]
+        else:
+            self.moved(node.output[0], made.output[0], (n, aligned(channels), *size))
 
     # Values
 
     def fuses(self, name: str) -> bool:
         """Whether a value in blocks is a convolution's output that nothing else reads."""
-        return self.blocks.get(name) in self.maker and self.readers[name] == 1
-
-    def changes_padding_alone(self, node: onnx.NodeProto) -> bool:
-        """Whether a node adds or drops channels that blocks have, or lack, anyway."""
-        (n, before, *size), (m, after, *new) = self.shapes[node.input[0]], self.shapes[node.output[0]]
-        return (n, *size) == (m, *new) and aligned(before) == aligned(after)
-
-    def regroups_samples(self, node: onnx.NodeProto) -> bool:
-        """Whether a node only moves channels, in whole blocks, between samples."""
-        (n, before, *size), (m, after, *new) = self.shapes[node.input[0]], (*self.shapes[node.output[0]], 0, 0)[:4]
-        return size == new and n * before == m * after and before % BLOCK == 0 == after % BLOCK
+        return self.blocks.get(name) in self.fusing and self.graph.readers[name] == 1
 
     def same(self, name: str, other: str) -> None:
         """In blocks, a value is the same as another one."""
@@ -261,10 +204,10 @@ class _Writer:
         """Return a value in the plain layout, brought there if it is in blocks alone."""
         if name in self.missing:
             self.missing.discard(name)
-            base = self.makers[name]
-            node = helper.make_node("ReorderOutput", [self.blocks[name]], [name], self.name(base, "ReorderOutput"))
+            node_name = self.name(self.graph.makers[name], "ReorderOutput")
+            channels = self.shapes[name][1]
+            node = helper.make_node("ReorderOutput", [self.blocks[name]], [name], node_name, channels=channels)
             node.domain = DOMAIN
-            node.attribute.append(helper.make_attribute("channels", self.shapes[name][1]))
             self.nodes.append(node)
         return name
 
@@ -275,12 +218,23 @@ class _Writer:
         return self.blocks[name]
 
     def reshaped(self, node: onnx.NodeProto, name: str, shape: Shape) -> str:
-        return self.add(node, "Reshape", [name, self.integers(*shape)], shape)
+        """Return the same numbers under another shape."""
+        sizes = self.constant("shape." + ".".join(map(str, shape)), np.array(shape, np.int64))
+        return self.add(node, "Reshape", [name, sizes], shape)
+
+    # Nodes and constants
+
+    def replaced(self, node: onnx.NodeProto, inputs: Sequence[str], **changed: Any) -> onnx.NodeProto:
+        """Write the runtime's own operator in place of ``node``, under its name and with its attributes."""
+        made = helper.make_node(node.op_type, inputs, [f"{node.output[0]}.blocks"], node.name, domain=DOMAIN, **changed)
+        made.attribute.extend(a for a in node.attribute if a.name not in changed)
+        self.nodes.append(made)
+        return made
 
     def add(self, base: onnx.NodeProto, operator: str, inputs: Sequence[str], shape: Shape, **attributes: Any) -> str:
         """Write a node for the sake of ``base``, and return its output."""
         name = self.name(base, operator)
-        domain = "" if operator in ("Reshape", "Add") else DOMAIN
+        domain = "" if operator in STANDARD else DOMAIN
         self.nodes.append(helper.make_node(operator, inputs, [name], name, domain=domain, **attributes))
         self.shapes[name] = shape
         return name
@@ -291,27 +245,9 @@ class _Writer:
         self.names[stem] += 1
         return stem if self.names[stem] == 1 else f"{stem}_{self.names[stem]}"
 
-    def integers(self, *values: int) -> str:
-        return self.constant("shape." + ".".join(map(str, values)), np.array(values, np.int64))
-
     def floats(self, name: str, values: NDArray[np.float32]) -> str:
         return self.constant(f"{name}.blocks", values)
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
         self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
         return name
-
-
-def attribute(node: onnx.NodeProto, name: str, default: int) -> int:
-    """Return an attribute that is a number."""
-    return next((int(a.i) for a in node.attribute if a.name == name), default)
-
-
-def _needed(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> list[onnx.NodeProto]:
-    """Return the nodes that something depends on, in their order."""
-    needed, kept = set(outputs), []
-    for node in reversed(nodes):
-        if needed.intersection(node.output):
-            kept.append(node)
-            needed.update(node.input)
-    return kept[::-1]

@@ -73,7 +73,7 @@ class NchwcForm(Form):
 
     @classmethod
     def suits(cls, geometry: LayerGeometry) -> bool:
-        """Only for 1×1: larger kernels are ordered by blocks of their inputs too. Those are left in the plain layout."""
+        """Only for 1×1: larger kernels are ordered by blocks of their inputs too, and are left in the plain layout."""
         return geometry.kernel == 1
 
     @classmethod
