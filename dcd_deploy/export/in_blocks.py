@@ -121,9 +121,9 @@ class _Writer:
         n, inputs, outputs = self.shapes[turned]
         before = self.graph.makers[turned]
         source = before.input[0] if before.op_type == "Unsqueeze" else turned
-        rows = self.reshaped(node, source, (n, inputs, 1, outputs))
-        ordered = self.add(node, "ReorderInput", [rows], (n, outputs, inputs, 1), channels_last=1)
-        weights = self.reshaped(node, ordered, (n * outputs, inputs, 1, 1))
+        rows = self.reshaped(before, source, (n, inputs, 1, outputs))
+        ordered = self.add(before, "ReorderInput", [rows], (n, outputs, inputs, 1), channels_last=1)
+        weights = self.reshaped(before, ordered, (n * outputs, inputs, 1, 1))
         self.convolution(node, self.in_blocks(node, node.input[0]), weights, node.input[2], n * outputs)
 
     def constant_convolution(self, node: onnx.NodeProto, x: str, groups: int) -> None:
