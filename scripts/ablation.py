@@ -22,6 +22,7 @@ from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.results_file import read_result, write_result
 from dcd_deploy.export.deployable import deployable
+from dcd_deploy.export.in_blocks import in_blocks
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.to_onnx import to_onnx
 from dcd_deploy.export.to_tflite import to_tflite
@@ -70,8 +71,9 @@ def content(network: nn.Module, lowering: str, target: Target) -> bytes:
     if target.format == "tflite":
         return to_tflite(deployable(deploy), SIDE, SIDE)
     images = np.random.default_rng(0).standard_normal((1, 3, SIDE, SIDE), np.float32)
-    model: bytes = simplify(to_onnx(deploy, SIDE, SIDE).tidied, images, 1e30).SerializeToString()
-    return model
+    model = simplify(to_onnx(deploy, SIDE, SIDE).tidied, images, 1e30)
+    content: bytes = (in_blocks(model) or model).SerializeToString()
+    return content
 
 
 def measured(out: Path, name: str, runtime: str, target: Target) -> Iterator[str]:

@@ -12,7 +12,7 @@ What is measured is kept in the folder, and not measured again.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, astuple, fields
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +85,22 @@ def table_of(target: Target, rates: Rates, table: dict[LayerCase, Times]) -> str
     return "\n".join(lines)
 
 
+def part_of(target: Target, table: dict[LayerCase, Times]) -> str:
+    """Return the rates and the table of a target, and the rates without such forms as it alone can run."""
+    rates = fit(target, table)
+    part = f"`{target.name}`, nanoseconds: {named(rates)}\n\n{table_of(target, rates, table)}"
+    portable = tuple(form for form in target.forms if target.spelling.forms[form].everywhere)
+    if portable != target.forms:
+        without = named(fit(replace(target, forms=portable), table))
+        part += f"\n\n`portable`, of such machines, by the other forms, nanoseconds: {without}"
+    return part
+
+
+def named(rates: Rates) -> str:
+    """Return the rates with their names."""
+    return ", ".join(f"{field.name}={getattr(rates, field.name):.4g}" for field in fields(rates))
+
+
 def main() -> None:
     """Measure, fit and print."""
     options = options_of(__doc__).parse_args()
@@ -95,10 +111,8 @@ def main() -> None:
         for number, case in enumerate(cases, 1):
             with live_progress(f"{target.name} [{number}/{len(cases)}] {case.title}"):
                 table[case] = measured(options.out, target, runtime, case)
-        rates = fit(target, table)
-        names = ", ".join(f"{field.name}={getattr(rates, field.name):.4g}" for field in fields(rates))
-        parts.append(f"`{target.name}`, nanoseconds: {names}\n\n{table_of(target, rates, table)}")
-        print(f"\n{parts[-1]}\n\n{asdict(rates)}")
+        parts.append(part_of(target, table))
+        print(f"\n{parts[-1]}")
     if options.write:
         write_part(PERFORMANCE, "cost model", "\n\n".join(parts))
 

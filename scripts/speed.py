@@ -1,6 +1,6 @@
-"""Measure every published network on every target, and write the tables into docs/performance.md.
+"""Measure every network of the registry on every target, and write the tables into docs/performance.md.
 
-    python scripts/speed.py --out FOLDER           about half an hour; goes on where it ended
+    python scripts/speed.py --out FOLDER           about an hour; goes on where it ended
     python scripts/speed.py --out FOLDER --write   and write the tables
 
 In one process for each network and runtime, in turns: the file for that very target, the portable file, the static
@@ -41,6 +41,8 @@ TARGETS = {
     "onnxruntime-plain": ("onnxruntime-arm", "onnx"),
     "litert": ("litert", "tflite"),
 }  # runtime → its own target, and the format
+DEEPER = {name: NetworkSpec(name) for name in ("resnet10_dcd", "resnet34_dcd", "resnet101_dcd", "resnet152_dcd")}
+ALL = NETWORKS | DEEPER
 SOME = ("mobilenetv2_dcd_x1.0", "mobilenetv2_dcd_x0.5", "resnet18_dcd")
 RIVALS = {"mobilenetv2_dcd_x0.5": 0.75, "mobilenetv2_dcd_x0.75": 1.4}  # the static width that is about as accurate
 MEASURE = MeasureConfig(min_seconds=8.0)
@@ -58,14 +60,14 @@ class Lab:
         if not path.exists():
             checkpoint = self.out / f"{network}.pth.tar"
             if not checkpoint.exists():
-                spec = NETWORKS[network]
+                spec = ALL[network]
                 save_checkpoint(checkpoint, calibrated_network(spec, SIDE), spec.arch)
             commands.export(checkpoint, to=format, target=target, batch=batch, out=self.out, name=path.stem)
         return path
 
     def static(self, network: str, format: str, batch: int = 1, width: float | None = None) -> Path:
         """Return the static twin, or that of another width."""
-        spec = NETWORKS[network]
+        spec = ALL[network]
         width = spec.width_mult if width is None else width
         path = self.out / f"{spec.twin().arch}-{width:g}-b{batch}.{format}"
         if not path.exists():
@@ -89,7 +91,7 @@ def main_rows(lab: Lab) -> Iterator[str]:
     """Yield the rows of the networks × targets."""
     yield "| network | runtime | target | nodes | MB | static ms | DCD ms | ratio (95 %) | portable file |"
     yield "|---|---|---|--:|--:|--:|--:|--:|--:|"
-    for network in NETWORKS:
+    for network in ALL:
         for runtime, (target, format) in TARGETS.items():
             with live_progress(f"{network} on {runtime}"):
                 model, portable = lab.model(network, target, format), lab.model(network, "portable", format)

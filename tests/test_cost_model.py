@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dcd_deploy.models.deploy.form import static_cost
-from dcd_deploy.models.deploy.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
+from dcd_deploy.models.deploy.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, PORTABLE_ONNX
 from dcd_deploy.sweep import NETWORKS
 from dcd_deploy.tuning.layer_case import cases_of
 
@@ -46,3 +46,10 @@ def test_what_the_page_says_of_each_form_the_model_says(target):
             told = float(shown[form].partition(" / ")[0])
             assert target.rates[0].microseconds(cost) - static == pytest.approx(told, abs=1.5, rel=0.01)
         assert shown["taken"] == target.choose(case.geometry, case.size, activated=case.activated)
+
+
+def test_the_portable_rule_knows_both_machines():
+    shown = PAGE.read_text(encoding="utf-8").partition("by the other forms, nanoseconds: ")[2].partition("\n")[0]
+    x86 = [float(rate) for rate in re.findall(r"=([\d.]+)", shown)]
+    assert x86 == pytest.approx(astuple(PORTABLE_ONNX.rates[0]), rel=5e-4)
+    assert PORTABLE_ONNX.rates[1] == ONNXRUNTIME_ARM.rates[0]

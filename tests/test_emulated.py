@@ -267,3 +267,12 @@ print('{"done": "run"}', flush=True)
         pytest.raises(DeviceAnswerError, match="cannot be read"),
     ):
         guest.run(np.zeros((1, 32, 32, 3), np.float32))
+
+
+def test_a_file_in_the_blocks_of_x86_is_refused(digits_checkpoint, tmp_path):
+    """By the runtime itself, which has no such operators there: nothing is computed wrong."""
+    commands.export(
+        digits_checkpoint, out=tmp_path, name="x86", target="onnxruntime-x86", lowering="nchwc", input_size=32
+    )
+    with pytest.raises(ModelFileError, match=r"made for onnxruntime on x86.*--target portable"):
+        commands.verify(tmp_path / "x86.onnx", device="arm64-emulated:cortex-a76")

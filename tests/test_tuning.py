@@ -346,7 +346,7 @@ def test_what_forms_cost_is_told_before_an_export(small_checkpoint):
     told = commands.costs(small_checkpoint, target="onnxruntime-x86", input_size=64)
     assert sum(len(shape.layers) for shape in told.shapes) == 8
     for shape in told.shapes:
-        assert {form.form for form in shape.forms} == set(ONNXRUNTIME_X86.forms)
+        assert {form.form for form in shape.forms} == set(ONNXRUNTIME_X86.forms) - {"nchwc"}  # these layers are 3×3
         assert min(shape.forms, key=lambda form: form.extra_us).form == shape.taken
     taken = [form.extra_us * len(s.layers) for s in told.shapes for form in s.forms if form.form == s.taken]
     assert told.extra_us == pytest.approx(sum(taken))

@@ -103,7 +103,7 @@ def checked_deploy(
         VerificationError: it computes something else than the train form.
     """
     with progress("deploy form, verified in float64"):
-        target = target_for(config.target, format)
+        target = target_for(config.target, format).for_batch(config.batch)
         deploy = to_deploy(network, config.preprocessing.height, config.preprocessing.width, config.lowering, target)
         run = lambda images: run_torch(deploy, images)  # noqa: E731 - a name for one use reads worse
         comparisons = compare("deploy form", run, checked.reference, DEPLOY_TOLERANCE)

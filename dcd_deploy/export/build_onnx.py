@@ -4,6 +4,7 @@ train form (float64) → reference outputs
   → deploy form, channels first      checked, 1e-9
   → ONNX as traced                   checked, 5e-5
   → ONNX simplified                  checked, 5e-5
+  → ONNX in blocks                   checked, 5e-5; where layers are of form nchwc
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dcd_deploy import __version__
 from dcd_deploy.artifacts import INPUT, METADATA_KEY, ModelCard, TensorSpec
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, checked_deploy
 from dcd_deploy.export.graph import graph_stats
+from dcd_deploy.export.in_blocks import in_blocks
 from dcd_deploy.export.naming import name_onnx, onnx_scopes
 from dcd_deploy.export.reference import TrainReference
 from dcd_deploy.export.simplify import simplify
@@ -84,6 +86,10 @@ def build_onnx(
         model = name_onnx(simplified, onnx_scopes(traced.tidied), deploy.places)
     with progress("verify ONNX simplified"):
         report = report.with_comparisons(*_compare("ONNX simplified", model, reference, config))
+    if (moved := in_blocks(model)) is not None:
+        model = moved
+        with progress("verify ONNX in blocks"):
+            report = report.with_comparisons(*_compare("ONNX in blocks", model, reference, config))
     return BuiltOnnx(config, report, reference, graph_stats(traced.raw), graph_stats(model), deploy.lowering, model)
 
 

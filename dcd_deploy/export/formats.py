@@ -27,7 +27,7 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
     settings = config.preprocessing
     check_input_size(settings.height, settings.width)
     for format in formats:
-        check_lowering(config.lowering, target_for(config.target, format))
+        check_lowering(config.lowering, target_for(config.target, format).for_batch(config.batch))
     if config.layout not in LAYOUTS:
         raise UnknownNameError("layout", config.layout, LAYOUTS)
     if "onnx" in formats:

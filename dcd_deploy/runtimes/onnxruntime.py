@@ -17,6 +17,7 @@ from dcd_deploy.optional import require
 
 DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
 ERRORS_ONLY = 3
+X86_ALONE = "com.microsoft.nchwc"  # the domain of operators that onnxruntime has on x86 alone
 
 
 class OnnxRuntimeSession:
@@ -54,7 +55,7 @@ class OnnxRuntimeSession:
         except Exception as error:  # onnxruntime's exceptions have no public base
             raise ModelFileError(
                 f"expected an ONNX model at {_where(model)}, but onnxruntime says: {_first_line(error)}; "
-                "fetch or export the file again"
+                f"{advice(str(error))}"
             ) from error
         self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
@@ -87,6 +88,13 @@ class OnnxRuntimeSession:
                 f"(it takes {self.inputs[0].shape}): {_first_line(error)}"
             ) from error
         return outputs[0]
+
+
+def advice(message: str) -> str:
+    """Say what to do about a file that onnxruntime does not open, by what it says."""
+    if X86_ALONE in message:
+        return "the file was made for onnxruntime on x86; export it for this machine, or with --target portable"
+    return "fetch or export the file again"
 
 
 def _spec(value: Any) -> TensorSpec:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from dcd_deploy.export.deployable import deployable
+from dcd_deploy.export.in_blocks import in_blocks
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.to_onnx import to_onnx
 from dcd_deploy.export.to_tflite import to_tflite
@@ -46,7 +47,7 @@ def write_layer_model(case: LayerCase, form: str, target: Target, path: Path) ->
         return
     images = np.random.default_rng(SEED).standard_normal((1, g.C, *shape), np.float32)
     model = simplify(to_onnx(network, *shape, channels=g.C).tidied, images, RELAXED)
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes((in_blocks(model) or model).SerializeToString())
 
 
 def _layers(case: LayerCase, *, dynamic: bool) -> nn.Sequential:

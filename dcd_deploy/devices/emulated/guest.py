@@ -21,6 +21,7 @@ from dcd_deploy.devices.emulated.cores import Core
 from dcd_deploy.devices.emulated.programs import QEMU, RUNNING, check_programs
 from dcd_deploy.devices.emulated.root import Root
 from dcd_deploy.errors import DeviceAnswerError, DeviceLostError, ModelFileError
+from dcd_deploy.runtimes.onnxruntime import advice
 
 INSIDE = Path(__file__).with_name("inside.py")
 TIME_LIMIT = 600.0
@@ -189,7 +190,8 @@ def _content(line: str, expected: str) -> Any:
     try:
         content = json.loads(line)
         if "error" in content:
-            raise ModelFileError(f"the aarch64 runtime says: {str(content['error'])[:300]}")
+            said = str(content["error"])
+            raise ModelFileError(f"the aarch64 runtime says: {said[:300]}; {advice(said)}")
         return content[expected]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DeviceAnswerError(f"expected an answer of the emulated model, found '{line.strip()[:80]}'") from error

@@ -78,6 +78,8 @@ class Form(nn.Module):
     only_for: ClassVar[tuple[str, ...] | None] = None
     # Whether an activation behind the form should be spelled relu6(v) / 6 = hardsigmoid(v - 3); see ``network``.
     as_hardsigmoid: ClassVar[bool] = False
+    everywhere: ClassVar[bool] = True  # or those targets alone can run it, even where it is asked for by name
+    free_batch: ClassVar[bool] = True  # or only at batch sizes that are known in advance
 
     @abstractmethod
     def __init__(self, folded: FoldedLayer, size: MapSize) -> None:

@@ -129,15 +129,25 @@ def lower_sequence(
 
 
 def check_lowering(lowering: Lowering, target: Target) -> None:
-    """Raise UnknownNameError unless ``lowering`` names "auto" or forms that the target's spelling has."""
+    """Refuse a lowering that is neither "auto" nor names forms that the target can run.
+
+    Raises:
+        UnknownNameError: its spelling has no such form.
+        OptionError: the form is one that this target cannot run.
+    """
     known = tuple(target.spelling.forms)
-    if isinstance(lowering, str):
-        if lowering not in (AUTO, *known):
-            raise UnknownNameError("lowering", lowering, (AUTO, *known))
-        return
-    for form in lowering.values():
-        if form not in known:
+    if isinstance(lowering, str) and lowering not in (AUTO, *known):
+        raise UnknownNameError("lowering", lowering, (AUTO, *known))
+    named = lowering.values() if isinstance(lowering, Mapping) else [lowering]
+    for form in dict.fromkeys(named):
+        if form != AUTO and form not in known:
             raise UnknownNameError("form", form, known)
+        if form != AUTO and not (target.spelling.forms[form].everywhere or form in target.forms):
+            able = " or ".join(target.spelling.forms[form].only_for or ())
+            raise OptionError(
+                f"expected --target {able}, and a --batch number, for the form '{form}'; choose these, or another "
+                "--lowering"
+            )
 
 
 class _Lowering:

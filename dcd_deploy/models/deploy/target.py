@@ -8,7 +8,7 @@ and a kind of machine: which forms serve there, and what a multiply-add, a float
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -54,6 +54,12 @@ class Target:
         """Return the target of that name, with all forms of the spelling that say that they are for it."""
         forms = tuple(key for key, form in spelling.forms.items() if form.only_for is None or name in form.only_for)
         return cls(name, format, spelling, forms, rates, narrowing_kernels_from)
+
+    def for_batch(self, batch: int | None) -> Target:
+        """Return the target with those forms alone that serve for a batch size, or for a free one (None)."""
+        if batch is not None:
+            return self
+        return replace(self, forms=tuple(name for name in self.forms if self.spelling.forms[name].free_batch))
 
     def costs(self, geometry: LayerGeometry, size: MapSize, *, activated: bool) -> dict[str, FormCost]:
         """Return what the layer costs in each form that serves here."""

@@ -16,13 +16,14 @@ class Attention(nn.Module):
     """Map x (N, C, H, W), or (N, C) at the classifier, to Φ' (N, L, L), λ' (N, K) and a' (N, S).
 
     Its layers are linear ones on the pooled values in a row, where a hard sigmoid fuses with the layer before it.
+    ``by_windows`` keeps the pooling one operator, for layouts in which that is quick.
     """
 
-    def __init__(self, folded: FoldedLayer, height: int, width: int) -> None:
+    def __init__(self, folded: FoldedLayer, height: int, width: int, *, by_windows: bool = False) -> None:
         super().__init__()
         self.geometry = folded.geometry
         squeeze, kernel, stride = pooled_squeeze(folded, height, width)
-        self.pool = Pool(squeeze.shape[2], squeeze.shape[3], kernel, stride)
+        self.pool = Pool(squeeze.shape[2], squeeze.shape[3], kernel, stride, by_windows=by_windows)
         self.squeeze = linear_of(squeeze.flatten(1))
         self.gate = linear_of(folded.gate)
         self.phi = linear_of(folded.phi, folded.phi_bias)
@@ -44,12 +45,14 @@ class Pool(nn.Module):
 
     whole_by_means: ClassVar[bool] = True
 
-    def __init__(self, rows: int, columns: int, kernel: tuple[int, int], stride: tuple[int, int]) -> None:
+    def __init__(
+        self, rows: int, columns: int, kernel: tuple[int, int], stride: tuple[int, int], *, by_windows: bool = False
+    ) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
-        self.whole = (rows, columns) == (1, 1) and self.whole_by_means
+        self.whole = (rows, columns) == (1, 1) and self.whole_by_means and not by_windows
         quarters = (rows, columns) == (2, 2) and kernel == stride  # not overlapping: both sides are even
-        self.by_means = quarters and min(kernel) >= LARGE // 2
+        self.by_means = quarters and min(kernel) >= LARGE // 2 and not by_windows
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() == 2:

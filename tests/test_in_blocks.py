@@ -1,0 +1,219 @@
+"""Layers of form nchwc in onnxruntime's own blocks: the same results, on machines of either block, and nothing lost."""
+
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper, numpy_helper
+from torch import nn
+
+from dcd_deploy.artifacts import Preprocessing
+from dcd_deploy.errors import ModelFileError, OptionError, VerificationError
+from dcd_deploy.export import build_onnx as build_onnx_module
+from dcd_deploy.export.build import BuildConfig, reference_for
+from dcd_deploy.export.build_onnx import build_onnx
+from dcd_deploy.export.formats import check_config
+from dcd_deploy.export.in_blocks import DOMAIN, in_blocks
+from dcd_deploy.export.naming import name_onnx, onnx_scopes
+from dcd_deploy.export.plain_graph import PlainGraph
+from dcd_deploy.export.simplify import simplify
+from dcd_deploy.export.to_onnx import to_onnx
+from dcd_deploy.models.deploy.channels_first.nchwc import NchwcForm
+from dcd_deploy.models.deploy.fold import fold_dynamic
+from dcd_deploy.models.deploy.network import to_deploy
+from dcd_deploy.models.deploy.targets import ONNXRUNTIME_X86, PORTABLE_ONNX
+from dcd_deploy.models.dynamic import ResNetDynamicConv
+from dcd_deploy.models.geometry import LayerGeometry
+from dcd_deploy.models.random_weights import calibrated_network
+from dcd_deploy.models.sizes import MapSize
+from dcd_deploy.models.spec import NetworkSpec
+from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
+
+SIDE = 64
+LIMIT = 5e-5
+FULL_OF_PADDING = NetworkSpec("mobilenetv2_dcd", 10, 0.75)  # maps of 24 and 72 channels, static layers among them
+EIGHT_CHANNELS = "Haswell"
+
+
+@pytest.fixture(scope="module")
+def network():
+    return calibrated_network(FULL_OF_PADDING, SIDE)
+
+
+def images(batch: int, channels: int = 3, side: int = SIDE):
+    return np.random.default_rng(0).standard_normal((batch, channels, side, side), np.float32)
+
+
+def plain_model(network, batch: int) -> onnx.ModelProto:
+    deploy = to_deploy(network, SIDE, SIDE, "nchwc", ONNXRUNTIME_X86)
+    traced = to_onnx(deploy, SIDE, SIDE, batch)
+    return name_onnx(simplify(traced.tidied, images(batch), 1.0), onnx_scopes(traced.tidied), deploy.places)
+
+
+@pytest.fixture(scope="module", params=[1, 3])
+def models(request, network):
+    plain = plain_model(network, request.param)
+    return request.param, plain, in_blocks(plain)
+
+
+def outputs(model: onnx.ModelProto, x):
+    return OnnxRuntimeSession(model.SerializeToString()).run(x)
+
+
+def error(model: onnx.ModelProto, other: onnx.ModelProto, x) -> float:
+    wanted = outputs(other, x)
+    return float(np.abs(outputs(model, x) - wanted).max() / np.ptp(wanted))
+
+
+def test_the_same_results(models):
+    batch, plain, moved = models
+    assert error(moved, plain, images(batch)) <= LIMIT
+
+
+def test_all_between_two_dynamic_layers_stays_in_blocks(models):
+    batch, _, moved = models
+    counts = Counter((node.domain, node.op_type) for node in moved.graph.node)
+    assert counts["", "Conv"] <= 4  # the tail: a static layer of full width, and the classifier's
+    assert counts["", "Clip"] <= 3
+    assert not any(n.op_type == "ReorderOutput" and n.name.startswith("features.5.conv.3") for n in moved.graph.node)
+    quarters = sum(node.op_type == "AveragePool" for node in moved.graph.node) / 2
+    assert counts[DOMAIN, "ReorderOutput"] <= quarters + 2
+    sums = sum(len(node.input) == 4 for node in moved.graph.node if node.op_type == "Conv")
+    assert sums == (10 if batch == 1 else 0)  # in a batch the summands have their samples side by side
+    names = [node.name for node in moved.graph.node]
+    assert all(names)
+    assert len(set(names)) == len(names)
+
+
+def test_a_model_without_such_layers_stays(network):
+    deploy = to_deploy(network, SIDE, SIDE, "kernel", ONNXRUNTIME_X86)
+    assert in_blocks(simplify(to_onnx(deploy, SIDE, SIDE).tidied, images(1), 1.0)) is None
+
+
+def test_one_file_for_blocks_of_eight_and_sixteen(models, tmp_path):
+    """The same file on an emulated machine without AVX-512, whose blocks are of 8."""
+    batch, plain, moved = models
+    probe = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("ReorderInput", ["x"], ["y"], domain=DOMAIN)],
+            "probe",
+            [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 16, 1, 2])],
+            [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 16, 1, 2])],
+        ),
+        opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid(DOMAIN, 1)],
+        ir_version=8,
+    )
+    onnx.save(moved, tmp_path / "moved.onnx")
+    onnx.save(probe, tmp_path / "probe.onnx")
+    np.save(tmp_path / "moved.npy", images(batch))
+    np.save(tmp_path / "probe.npy", np.arange(32, dtype=np.float32).reshape(1, 16, 1, 2))
+    script = (
+        "import sys, numpy, onnxruntime\n"
+        "for name in ('probe', 'moved'):\n"
+        "    session = onnxruntime.InferenceSession(f'{sys.argv[1]}/{name}.onnx', providers=['CPUExecutionProvider'])\n"
+        "    x = numpy.load(f'{sys.argv[1]}/{name}.npy')\n"
+        "    numpy.save(f'{sys.argv[1]}/{name}-out.npy', session.run(None, {session.get_inputs()[0].name: x})[0])\n"
+    )
+    emulated = ["qemu-x86_64", "-cpu", EIGHT_CHANNELS, sys.executable, "-c", script, str(tmp_path)]
+    subprocess.run(emulated, check=True, capture_output=True, timeout=300)
+    order = np.load(tmp_path / "probe-out.npy").ravel()
+    assert order[8] == 1  # after eight channels of the first pixel comes the second pixel
+    wanted = outputs(plain, images(batch))
+    assert np.abs(np.load(tmp_path / "moved-out.npy") - wanted).max() <= LIMIT * np.ptp(wanted)
+
+
+class TwoAddedUp(nn.Module):
+    """Two dynamic layers, of which the first to be computed is read by the second's sum alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layers = [ResNetDynamicConv(LayerGeometry(16, 32, 4, 4)).double().eval() for _ in range(3)]
+        self.forms = nn.ModuleList(NchwcForm(fold_dynamic(layer), MapSize(8, 8, 8, 8)) for layer in layers)
+
+    def forward(self, x):
+        first, second, third = (form(x) for form in self.forms)
+        return torch.relu(first + second) + third + second
+
+
+def test_a_sum_waits_for_the_later_summand():
+    x = images(1, 16, 8)
+    plain = simplify(to_onnx(TwoAddedUp(), 8, 8, channels=16).tidied, x, 1.0)
+    assert error(in_blocks(plain), plain, x) <= LIMIT
+
+
+def graph_of(node: onnx.NodeProto, shapes: tuple[list[int], list[int]], **constants) -> PlainGraph:
+    values = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in zip("xy", shapes, strict=True)]
+    held = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph([node], "g", values[:1], values[1:], held)
+    return PlainGraph.of(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "alone"), [(0, 24, True), (8, 32, False), (0, 16, False)], ids=["last", "first", "a whole block"]
+)
+def test_a_slice_of_padding(start, end, alone):
+    node = helper.make_node("Slice", ["x", "starts", "ends", "axes"], ["y"])
+    shapes = [1, 32, 4, 4], [1, end - start, 4, 4]
+    graph = graph_of(node, shapes, starts=[start], ends=[end], axes=[1])
+    assert graph.changes_padding_alone(node) == alone
+
+
+@pytest.mark.parametrize(
+    ("before", "behind", "value", "alone"), [(0, 8, 0.0, True), (8, 0, 0.0, False), (0, 8, 1.0, False)]
+)
+def test_padding(before, behind, value, alone):
+    node = helper.make_node("Pad", ["x", "pads", "value"], ["y"])
+    pads = [0, before, 0, 0, 0, behind, 0, 0]
+    graph = graph_of(node, ([1, 24, 4, 4], [1, 32, 4, 4]), pads=pads, value=np.float32(value))
+    assert graph.changes_padding_alone(node) == alone
+
+
+def test_the_gate_sees_a_pass_that_goes_wrong(network, monkeypatch):
+    """Here one that loses the activations that it says it has fused."""
+
+    def without_activations(model):
+        moved = in_blocks(model)
+        for node in moved.graph.node:
+            kept = [a for a in node.attribute if not a.name.startswith("activation")]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+        return moved
+
+    config = BuildConfig(Preprocessing.for_size(SIDE, SIDE), lowering="nchwc", target="onnxruntime-x86")
+    checked = reference_for(network, config)
+    built = build_onnx(network, config, checked)
+    assert [c.stage for c in built.report.comparisons][-1] == "ONNX in blocks"
+    monkeypatch.setattr(build_onnx_module, "in_blocks", without_activations)
+    with pytest.raises(VerificationError, match="ONNX in blocks"):
+        build_onnx(network, config, checked)
+
+
+def test_where_the_form_cannot_serve():
+    settings = Preprocessing.for_size(SIDE, SIDE)
+    for other in (
+        BuildConfig(settings, lowering="nchwc"),
+        BuildConfig(settings, lowering={"features.1.conv.0": "nchwc"}),
+        BuildConfig(settings, lowering="nchwc", target="onnxruntime-x86", batch=None),
+    ):
+        with pytest.raises(OptionError, match="--target onnxruntime-x86, and a --batch number, for the form 'nchwc'"):
+            check_config(other, ["onnx"])
+    assert "nchwc" in ONNXRUNTIME_X86.forms
+    assert "nchwc" not in ONNXRUNTIME_X86.for_batch(None).forms
+    assert "nchwc" not in PORTABLE_ONNX.forms
+
+
+def test_a_machine_without_blocks_says_what_to_do(models):
+    """As onnxruntime does for ARM, which has no such operators: here their domain has another name."""
+    _, _, moved = models
+    foreign = onnx.ModelProto()
+    foreign.CopyFrom(moved)
+    for node in foreign.graph.node:
+        if node.op_type == "ReorderInput":
+            node.op_type = "ReorderInputs"
+    with pytest.raises(ModelFileError, match="made for onnxruntime on x86.*--target portable"):
+        OnnxRuntimeSession(foreign.SerializeToString())
