@@ -116,6 +116,8 @@ def test_in_each_form_an_error_of_a_millionth_in_any_weight_shows(name, kernel, 
 
 # One sample has the taps of Q' in a whole kernel, a batch Q' by itself.
 UNUSED = {("channels_first kernel", kernel, n): [("query", "query_taps")[n - 1]] for kernel in (1, 3) for n in (1, 2)}
+# A 3×3 layer of form nchwc is one of form kernel.
+UNUSED |= {("channels_first nchwc", 3, n): [f"plain.{UNUSED['channels_first kernel', 3, n][0]}"] for n in (1, 2)}
 
 
 DUMMY = """
