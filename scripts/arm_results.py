@@ -19,9 +19,9 @@ from typing import Any
 from pages import ROOT, options_of
 
 from dcd_deploy import commands
+from dcd_deploy.benchmarks.counts import Counts
 from dcd_deploy.devices.emulated.cores import CORES
 from dcd_deploy.devices.emulated.counting import assumptions, count_models
-from dcd_deploy.devices.emulated.plugin import Counts
 from dcd_deploy.devices.emulated.programs import qemu_version
 from dcd_deploy.devices.emulated.root import wheel_versions
 from dcd_deploy.files import sha256, write_whole
@@ -29,7 +29,7 @@ from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.models.registry import ARCHS
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import Progress
-from dcd_deploy.reports.counting import ratio
+from dcd_deploy.reports.counts_wording import ratio
 from dcd_deploy.reports.live import live_progress
 from dcd_deploy.reports.numbers import count, error, size
 from dcd_deploy.runtimes.selfcheck import SelfCheck

@@ -94,7 +94,7 @@ def test_nothing_in_common(result):
 def test_files(result, tmp_path):
     write_result(tmp_path / "a.json", result)
     assert commands.compare(tmp_path / "a.json", tmp_path / "a.json").changes
-    text = (tmp_path / "a.json").read_text().replace('"schema": 3', '"schema": 1')
+    text = (tmp_path / "a.json").read_text().replace('"schema": 4', '"schema": 1')
     (tmp_path / "old.json").write_text(text)
-    with pytest.raises(ResultFileError, match="version 3 of the schema, found version 1"):
+    with pytest.raises(ResultFileError, match="version 4 of the schema, found version 1"):
         commands.compare(tmp_path / "a.json", tmp_path / "old.json")

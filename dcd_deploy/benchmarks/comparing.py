@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dcd_deploy.benchmarks.comparing_counts import CountChange, count_changes, count_differences
 from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.benchmarks.results import BenchResult, Timing, Trial
 from dcd_deploy.benchmarks.statistics import CONFIDENCE, RESAMPLES, SEED, Numbers, Ratio
@@ -39,10 +40,15 @@ class Change:
 
 @dataclass(frozen=True)
 class ResultComparison:
-    """All that two results have in common; ``differences`` are those of the environments, where they were allowed."""
+    """All that two results have in common; ``differences`` are those of the environments, where they were allowed.
+
+    ``remark`` says where counts are in one of the two alone, which are then compared by their times.
+    """
 
     changes: tuple[Change, ...]
     differences: tuple[str, ...]
+    counts: tuple[CountChange, ...] = ()
+    remark: str | None = None
 
 
 def compare_results(before: BenchResult, after: BenchResult, *, different: bool = False) -> ResultComparison:
@@ -51,7 +57,7 @@ def compare_results(before: BenchResult, after: BenchResult, *, different: bool 
     Raises:
         IncomparableError: the environments differ, or no trial is in both.
     """
-    found = tuple(differences(before, after))
+    found = (*differences(before, after), *count_differences(before.counts, after.counts))
     if found and not different:
         raise IncomparableError(
             f"expected two results of one machine, found different {'; '.join(found)}; measure both anew in one place, "
@@ -59,11 +65,19 @@ def compare_results(before: BenchResult, after: BenchResult, *, different: bool 
         )
     others = {_key(trial, timing): (trial, timing) for trial, timing in _timings(after)}
     pairs = [(*entry, *others[_key(*entry)]) for entry in _timings(before) if _key(*entry) in others]
-    if not pairs:
+    counts = tuple(count_changes(before.counts, after.counts))
+    if not pairs and not counts:
         raise IncomparableError(
             "expected results with a trial in common (device, model, runtime, threads, batch and cores), found none"
         )
-    return ResultComparison(tuple(_change(*pair) for pair in pairs), found)
+    return ResultComparison(tuple(_change(*pair) for pair in pairs), found, counts, _remark(before, after))
+
+
+def _remark(before: BenchResult, after: BenchResult) -> str | None:
+    counted = [result.counts is not None and bool(result.counts.trials) for result in (before, after)]
+    if counted[0] == counted[1]:
+        return None
+    return f"counts are in the {'first' if counted[0] else 'second'} result alone: times are compared, counts are not"
 
 
 def differences(before: BenchResult, after: BenchResult) -> Iterator[str]:

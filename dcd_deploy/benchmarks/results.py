@@ -1,20 +1,21 @@
 """What a benchmark found, raw samples included, and its file: one JSON document of a versioned schema.
 
 A ``BenchResult`` has a ``Trial`` for each device × model × runtime × threads × batch; in a trial the model and all that
-it is compared with were measured in turns in one process. A trial that could not be measured is a ``Failure``; the
-others are kept.
+it is compared with were measured in turns in one process. What emulated cores counted stands apart, in ``counts``. A
+trial that could not be measured is a ``Failure``; the others are kept.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dcd_deploy.benchmarks.counts import CountSection
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.machine import Machine
 from dcd_deploy.benchmarks.measure import MeasureConfig, Samples
 from dcd_deploy.benchmarks.statistics import Latency, Ratio
 
-SCHEMA = 3
+SCHEMA = 4
 KIND = "dcd-deploy bench"
 MODEL, STATIC, AGAINST = "model", "static", "against"  # the roles within a trial
 
@@ -85,11 +86,15 @@ class Failure:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """One run of the benchmark; ``environments`` are those of the devices that were reached, by their names."""
+    """One run of the benchmark; ``environments`` are those of the devices that were reached, by their names.
+
+    ``counts`` is None where no emulated core was asked.
+    """
 
     environments: dict[str, Environment]
     config: MeasureConfig
     trials: tuple[Trial, ...]
     failures: tuple[Failure, ...] = ()
+    counts: CountSection | None = None
     kind: str = field(default=KIND)
     schema: int = SCHEMA

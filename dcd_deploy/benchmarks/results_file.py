@@ -9,9 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dcd_deploy.benchmarks.counts_checking import check_counts, check_names
 from dcd_deploy.benchmarks.decoding import MisfitError, Words, decode
 from dcd_deploy.benchmarks.measure import Samples
-from dcd_deploy.benchmarks.results import AGAINST, KIND, MODEL, SCHEMA, STATIC, BenchResult, Timing, Trial
+from dcd_deploy.benchmarks.results import KIND, SCHEMA, BenchResult, Timing, Trial
 from dcd_deploy.benchmarks.statistics import Ratio
 from dcd_deploy.errors import ResultFileError
 from dcd_deploy.files import existing_file, write_whole
@@ -53,6 +54,8 @@ def read_result(path: str | os.PathLike[str]) -> BenchResult:
         result = decode(BenchResult, document)
         for i, trial in enumerate(result.trials):
             _check_trial(trial, result.environments, f"/trials/{i}")
+        if result.counts is not None:
+            check_counts(result.counts, result.environments)
     except MisfitError as error:
         raise _error(path, f"at {error}", HINT) from error
     return result
@@ -91,13 +94,8 @@ def _check_trial(trial: Trial, devices: Collection[str], place: str) -> None:
     """Raise MisfitError unless the parts of a trial agree with each other, as every report takes for granted."""
     if trial.device not in devices:
         raise MisfitError(f"{place}/device", "a name among the environments", trial.device)
-    roles, names = [t.role for t in trial.timings], [t.name for t in trial.timings]
-    if roles[:1] != [MODEL] or not set(roles[1:]) <= {STATIC, AGAINST}:
-        raise MisfitError(
-            f"{place}/timings", f"'{MODEL}' first, then '{STATIC}' or '{AGAINST}'", Words(f"{roles}"[:80])
-        )
-    if len(set(names)) != len(names):
-        raise MisfitError(f"{place}/timings", "a different name for each", Words("one twice"))
+    names = [timing.name for timing in trial.timings]
+    check_names([timing.role for timing in trial.timings], names, f"{place}/timings")
     if trial.threads < 1 or trial.batch < 1:
         raise MisfitError(place, "at least one thread and a batch of one", Words(f"{trial.threads}, {trial.batch}"))
     if strangers := set(trial.ratios) - set(names[1:]):

@@ -1,31 +1,13 @@
-"""What emulated cores count, shown: by model for ``bench``, by layer for ``profile``."""
+"""What emulated cores count, shown by layer for ``profile``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dcd_deploy import commands
 from dcd_deploy.cli.options import chosen_progress
 from dcd_deploy.cli.outcome import answer
-
-
-def answer_counts(run: Callable[[], Any], *, as_json: bool, quiet: bool) -> None:
-    """Count, and show the counts."""
-
-    def show(result: Any) -> None:
-        from dcd_deploy.reports.counting import show_counts
-        from dcd_deploy.reports.terminal import console
-
-        show_counts(console(), result)
-
-    def plain(result: Any) -> Any:
-        from dcd_deploy.reports.counting import counts_as_plain
-
-        return counts_as_plain(result)
-
-    answer(run, show, plain=plain, as_json=as_json, quiet=quiet)
 
 
 def answer_layer_counts(model: Path, device: str, *, as_json: bool, quiet: bool) -> None:

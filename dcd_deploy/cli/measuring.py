@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from dcd_deploy import commands
-from dcd_deploy.cli.counting import answer_counts
 from dcd_deploy.cli.options import (
     AsJson,
     Fleet,
@@ -22,9 +21,6 @@ from dcd_deploy.cli.options import (
     chosen_progress,
 )
 from dcd_deploy.cli.saving import answer_bench
-from dcd_deploy.errors import OptionError
-
-EMULATED = "arm64-emulated"
 
 
 def bench(
@@ -52,7 +48,7 @@ def bench(
         list[str] | None,
         typer.Option(
             help="Where to measure: local, ssh://[user@]host[:port], adb[:serial]; may be given several times. "
-            "arm64-emulated[:CORE] counts instructions and bytes; no times."
+            "On arm64-emulated[:CORE] instructions and bytes are counted; no times."
         ),
     ] = None,
     fleet: Fleet = None,
@@ -73,24 +69,6 @@ def bench(
     quiet: Quiet = False,
 ) -> None:
     """Time models beside their static twins, in turns, here or on devices."""
-    if any(name.strip().startswith(EMULATED) for name in device or ()):
-
-        def counted() -> Any:
-            _check_countable(threads, save, fleet, out, setup, cpus, python, runner, portable)
-            return commands.count(
-                *models,
-                device=tuple(device or ()),
-                baseline=baseline,
-                against=tuple(against or ()),
-                runtime=runtime,
-                batch=batch,
-                input_size=input_size,
-                time_limit=time_limit,
-                progress=chosen_progress(quiet),
-            )
-
-        answer_counts(counted, as_json=as_json, quiet=quiet)
-        return
 
     def run() -> Any:
         return commands.bench(
@@ -118,15 +96,6 @@ def bench(
         )
 
     answer_bench(run, [*(save or ()), *_kept_in(out)], as_json=as_json, quiet=quiet)
-
-
-def _check_countable(threads: str, *for_times_only: object) -> None:
-    """Raise OptionError where an option was given that means nothing where no time is taken."""
-    if any(for_times_only) or threads != "1":
-        raise OptionError(
-            "expected no --save, --fleet, --out, --setup, --cpus, --threads but 1, or what is for devices, "
-            "with arm64-emulated: one thread is counted, and the counts are printed, or written by --json"
-        )
 
 
 def _kept_in(out: Path | None) -> list[Path]:

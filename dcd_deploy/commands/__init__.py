@@ -19,7 +19,7 @@ from dcd_deploy.commands.arguments import FORMATS, StrPath, emulated_core
 from dcd_deploy.commands.checking import inspect, predict, verify
 from dcd_deploy.commands.exporting import export
 from dcd_deploy.commands.lowering import costs, tune
-from dcd_deploy.commands.measuring import bench, compare, count, sweep
+from dcd_deploy.commands.measuring import bench, compare, sweep
 from dcd_deploy.commands.profiling import PROFILE_TABLES, check_table, count_layers, profile
 from dcd_deploy.commands.reaching import devices, setup_emulated
 
@@ -31,7 +31,6 @@ __all__ = [
     "check_table",
     "compare",
     "costs",
-    "count",
     "count_layers",
     "devices",
     "emulated_core",

@@ -31,7 +31,7 @@ FORMATS = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
     "tflite": ("torch", "litert_torch", "ai_edge_litert.interpreter"),
 }  # and the packages that each needs
-MOST_RUNS, MOST_ROUNDS, MOST_COUNTED, MOST_THREADS = 1_000_000, 100, 100, 1024
+MOST_RUNS, MOST_ROUNDS, MOST_THREADS = 1_000_000, 100, 1024
 
 
 def parse_formats(to: str | Sequence[str]) -> tuple[str, ...]:
@@ -130,7 +130,7 @@ def emulated_core(device: str) -> Core:
     name = parse_device(device)
     if name.kind != EMULATED:
         raise OptionError(
-            f"expected the device {FORMS[EMULATED]} alone, found '{name.text}': counts and times do not mix, and what "
-            "is timed, here, on boards and on phones, has a bench of its own"
+            f"expected the device {FORMS[EMULATED]} alone, found '{name.text}': what is timed, here, on boards and on "
+            "phones, has a bench of its own"
         )
     return core_named(name.part)

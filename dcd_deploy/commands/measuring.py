@@ -1,4 +1,4 @@
-"""Models timed or counted, here, on devices and on emulated cores; results compared."""
+"""Models timed here and on devices, and counted on emulated cores; results compared."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcd_deploy.commands.arguments import MOST_COUNTED, MOST_ROUNDS, MOST_RUNS, StrPath, emulated_core, parse_batches
+from dcd_deploy.commands.arguments import MOST_ROUNDS, MOST_RUNS, StrPath, parse_batches
 from dcd_deploy.commands.exporting import export
 from dcd_deploy.errors import OptionError
 from dcd_deploy.optional import require
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from dcd_deploy.benchmarks.comparing import ResultComparison
     from dcd_deploy.benchmarks.results import BenchResult
     from dcd_deploy.contests import ExportModel
-    from dcd_deploy.devices.emulated.counting import CountResult
     from dcd_deploy.devices.opening import DeviceOptions
     from dcd_deploy.devices.target import Target
 
@@ -79,6 +78,7 @@ def bench(
     from dcd_deploy.benchmarks.place import LOCAL
     from dcd_deploy.contests import Wanted, contests_for
     from dcd_deploy.devices.fleet import bench_on
+    from dcd_deploy.devices.names import EMULATED
     from dcd_deploy.devices.opening import DeviceOptions
 
     measure = MeasureConfig(
@@ -105,7 +105,9 @@ def bench(
     runners = (runner,) if isinstance(runner, str | os.PathLike) else tuple(runner)
     options = DeviceOptions(None, python, setup, tuple(map(Path, runners)), portable)
     targets = device_targets(device, fleet, options) or ([] if out is None else device_targets(LOCAL, None))
-    if all(target.name.kind == LOCAL for target in targets):
+    if targets and all(target.name.kind == EMULATED for target in targets):
+        _check_countable(wanted.threads, setup, cpus is not None, python)
+    if all(target.name.kind in (LOCAL, EMULATED) for target in targets):
         for number in wanted.threads:
             check_cores(number, config.cpus)
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
@@ -113,6 +115,15 @@ def bench(
         if targets:
             return bench_on(targets, contests, config, progress, failures, None if out is None else Path(out))
         return bench(contests, config, progress, failures)
+
+
+def _check_countable(threads: tuple[int, ...], *for_times_only: object) -> None:
+    """Raise OptionError where an option was given that means nothing, since no time is taken anywhere."""
+    if any(for_times_only) or threads != (1,):
+        raise OptionError(
+            "expected no --setup, --cpus, --python, and no --threads but 1, with arm64-emulated alone: one thread is "
+            "counted, and nothing is timed"
+        )
 
 
 def _exporter(input_size: Size, progress: Progress) -> ExportModel:
@@ -131,48 +142,6 @@ def _exporter(input_size: Size, progress: Progress) -> ExportModel:
         return made.artifact.path
 
     return exported
-
-
-def count(
-    *models: StrPath,
-    device: str | Sequence[str] = "arm64-emulated",
-    baseline: StrPath = "static",
-    against: str | Sequence[str] = (),
-    runtime: str | Sequence[str] = (),
-    batch: Counts | None = None,
-    input_size: Size = 224,
-    runs: int = 3,
-    time_limit: float = 600.0,
-    progress: Progress = silent,
-) -> CountResult:
-    """Count what models make emulated ARM cores do in a run, each beside its baseline and others.
-
-    ``device`` is "arm64-emulated:CORE", or several; ``time_limit`` is in seconds for each run; the others are as of
-    ``bench``. Nothing is timed.
-
-    Raises:
-        UnknownNameError: there is no such core.
-        DeviceLackError: emulation is not set up here, or this version of QEMU cannot count.
-        BenchError: some trials could not be counted; ``result`` has the others.
-    """
-    from dcd_deploy.contests import Wanted, contests_for
-    from dcd_deploy.devices.emulated.counting import count_contests
-
-    if not models:
-        raise OptionError("expected a model file or a checkpoint to count, found none")
-    cores = tuple(dict.fromkeys(map(emulated_core, parse_names(device))))
-    runs = parse_count("--runs", runs, MOST_COUNTED)
-    wanted = Wanted(
-        models=tuple(map(Path, models)),
-        baseline=str(baseline),
-        against=parse_names(against),
-        runtimes=parse_names(runtime),
-        batches=(None,) if batch is None else parse_batches(batch),
-    )
-    with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
-        contests, failures = contests_for(wanted, Path(folder), _exporter(input_size, progress), progress)
-        limit = parse_seconds("--time-limit", time_limit)
-        return count_contests(contests, cores, runs, progress, failures, limit)
 
 
 def compare(before: StrPath, after: StrPath, *, different_environments: bool = False) -> ResultComparison:

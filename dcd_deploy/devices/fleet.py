@@ -1,12 +1,10 @@
 """Trials on many devices at once: each device takes them one after the other, and no device waits for another.
 
-OUT/trials/    each trial as soon as it is measured; what is there is not measured again
+What stands in OUT/trials/ is not measured again. Emulated cores count, when all times of this machine are taken.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -15,15 +13,16 @@ from pathlib import Path
 from dcd_deploy.benchmarks.bench import BenchConfig, Contest, bench, failure, unfinished
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.results import BenchResult, Failure, Trial
-from dcd_deploy.benchmarks.results_file import read_result, write_result
+from dcd_deploy.benchmarks.results_file import write_result
 from dcd_deploy.devices.connection import Connection
+from dcd_deploy.devices.emulated.work import CountWork, count_section
+from dcd_deploy.devices.keeping import files_of, kept_result, trial_path
+from dcd_deploy.devices.names import EMULATED
 from dcd_deploy.devices.parallel import run_all
 from dcd_deploy.devices.target import Target
-from dcd_deploy.errors import DcdDeployError, DeviceAnswerError, DeviceLostError, InputFileError, ResultFileError
-from dcd_deploy.files import check_writable, sha256
+from dcd_deploy.errors import DcdDeployError, DeviceAnswerError, DeviceLostError
+from dcd_deploy.files import check_writable
 from dcd_deploy.progress import Progress, silent
-
-TRIALS = "trials"
 
 
 def bench_on(
@@ -36,6 +35,8 @@ def bench_on(
 ) -> BenchResult:
     """Measure all ``contests`` on all ``targets``, and return all results; ``progress`` is called from several threads.
 
+    On emulated cores they are counted.
+
     Where ``out`` is given each trial is written there when it is done, and those that are there are taken from there,
     if they were measured with the same files and settings.
 
@@ -45,18 +46,21 @@ def bench_on(
     """
     if out is not None:
         check_writable(out)
-    works = [_Work(target, contests, config, progress, out) for target in targets]
+    timed = [_Work(target, contests, config, progress, out) for target in targets if target.name.kind != EMULATED]
+    counted = [CountWork(target, contests, config, progress, out) for target in targets if target.name.kind == EMULATED]
+    works: list[_Work | CountWork] = [*timed, *counted]
     run_all(works)
     failures = [found for work in works for found in work.failures]
     first = next((work.first for work in works if work.first is not None), None)
-    environments = {work.target.label: found for work in works if (found := work.environment) is not None}
-    trials = tuple(trial for work in works for trial in work.trials)
-    result = BenchResult(environments, config.measure, trials, (*not_made, *failures))
+    environments = {work.target.label: found for work in timed if (found := work.environment) is not None}
+    trials = tuple(trial for work in timed for trial in work.trials)
+    result = BenchResult(environments, config.measure, trials, (*not_made, *failures), count_section(counted))
     if first is None:
         return result
-    if not trials and len(works) == 1:
+    done = sum(len(work.trials) for work in works)
+    if not done and len(works) == 1:
         raise first
-    raise unfinished(first, len(failures), len(failures) + len(trials), result)
+    raise unfinished(first, len(failures), len(failures) + done, result)
 
 
 class _Work:
@@ -112,7 +116,7 @@ class _Work:
         self._trials[each] = found.trials[0]
         self.environment = found.environments[found.trials[0].device]
         if new and self.out is not None:
-            write_result(self._path(each), found)
+            write_result(trial_path(self.out, self.target.label, each), found)
 
     def _fail(self, each: Contest, error: DcdDeployError) -> None:
         self.first = self.first or error
@@ -120,13 +124,8 @@ class _Work:
 
     def _kept(self, each: Contest) -> BenchResult | None:
         """Return what was measured before, if it was with these files and settings."""
-        if self.out is None or not self._path(each).exists():
-            return None
-        try:
-            found = read_result(self._path(each))
-        except (ResultFileError, InputFileError):
-            return None
-        return found if found.config == self.config.measure and self._is_of(found, each) else None
+        found = None if self.out is None else kept_result(trial_path(self.out, self.target.label, each))
+        return found if found and found.config == self.config.measure and self._is_of(found, each) else None
 
     def _is_of(self, found: BenchResult, each: Contest) -> bool:
         if len(found.trials) != 1:
@@ -138,16 +137,8 @@ class _Work:
             (trial.device, trial.runtime, trial.threads, trial.batch) == asked
             and self.config.cpus in (None, trial.cpus)
             and (not self.config.memory or all(timing.memory is not None for timing in trial.timings))
-            and files == [(c.role, c.name, sha256(c.path)) for c in each.contenders]
+            and files == files_of(each)
         )
-
-    def _path(self, each: Contest) -> Path:
-        """Return where a trial is kept: a name for people, and a hash, since two names may look the same in it."""
-        assert self.out is not None
-        setting = (self.target.label, *(c.name for c in each.contenders), each.runtime, each.threads, each.batch)
-        digest = hashlib.sha256(repr(setting).encode("utf-8", "surrogateescape")).hexdigest()[:8]
-        shown = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{self.target.label}-{each.contenders[0].name}-{each.runtime}")
-        return self.out / TRIALS / f"{shown.strip('._')[:100]}-t{each.threads}-{digest}.json"
 
     def _progress(self, progress: Progress) -> Progress:
         def stage(text: str) -> AbstractContextManager[None]:

@@ -51,7 +51,7 @@ def open_device(name: DeviceName, options: DeviceOptions | None = None, progress
     options = options or DeviceOptions()
     if name.kind == EMULATED:
         raise OptionError(
-            f"expected a device that takes time, found '{name.text}': an emulated core is counted on, by itself: "
+            f"expected a device that takes time, found '{name.text}': an emulated core is counted on: "
             f"dcd-deploy bench MODEL --device {name.text}"
         )
     if name.kind not in OPENERS:

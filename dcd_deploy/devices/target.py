@@ -10,6 +10,9 @@ setup = true
 [devices.phone]
 device = "adb"
 runner = "benchmark_model"            # or several: "benchmark_model,onnxruntime_perf_test"
+
+[devices.pi5-counted]
+device = "arm64-emulated:cortex-a76"  # which counts, and needs nothing else
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from dcd_deploy.benchmarks.place import LOCAL
+from dcd_deploy.devices.emulated.cores import core_named
 from dcd_deploy.devices.names import ADB, EMULATED, DeviceName, parse_device
 from dcd_deploy.devices.opening import DeviceOptions
 from dcd_deploy.errors import DcdDeployError, InputFileError, OptionError
@@ -63,11 +67,12 @@ def named_targets(names: Iterable[str], options: DeviceOptions | None = None) ->
         UnknownNameError, OptionError: one cannot be the name of a device, or no device takes an option.
     """
     options = options or DeviceOptions()
-    found = [parse_device(name) for name in dict.fromkeys(name.strip() for name in names)]
+    found = list(dict.fromkeys(_parsed(name) for name in names))
     if (options.runners or options.portable) and not any(name.kind == ADB for name in found):
         raise OptionError("expected --runner and --portable with --device adb, found no phone among the devices")
     plain = replace(options, runners=(), portable=False)
-    return [Target(name, options if name.kind == ADB else plain) for name in found]
+    chosen = {ADB: options, EMULATED: DeviceOptions()}
+    return [Target(name, chosen.get(name.kind, plain)) for name in found]
 
 
 def read_fleet(path: Path) -> list[Target]:
@@ -122,9 +127,9 @@ def _target(label: str, entries: Any) -> Target:
             raise ValueError(f"in [devices.{label}] expected {kinds}, found {name} = {value!r}"[:250])
     if "device" not in entries:
         raise ValueError(f'in [devices.{label}] expected device = "ssh://…"')
-    name = parse_device(entries["device"])
-    if name.kind == EMULATED:
-        raise ValueError(f"in [devices.{label}] expected a device that takes time, found {name.text}")
+    name = _parsed(entries["device"])
+    if name.kind == EMULATED and (strangers := set(entries) - {"device"}):
+        raise ValueError(f"in [devices.{label}] expected nothing else for an emulated core, found {min(strangers)}")
     if label == LOCAL != name.kind:
         raise ValueError(f"expected [devices.{LOCAL}] to be this machine, found {name.text}; call it otherwise")
     label = LOCAL if name.kind == LOCAL else label
@@ -134,6 +139,12 @@ def _target(label: str, entries: Any) -> Target:
     portable = entries.get("portable", False)
     options = DeviceOptions(label, entries.get("python"), entries.get("setup", False), runners, portable)
     return Target(name, options, *(_numbers(label, entries, field) for field in ("threads", "cpus")))
+
+
+def _parsed(text: str) -> DeviceName:
+    """Return what a text names; an emulated core by its full name, so that one core has one."""
+    name = parse_device(text)
+    return parse_device(f"{EMULATED}:{core_named(name.part).name}") if name.kind == EMULATED else name
 
 
 def _numbers(label: str, entries: dict[str, Any], field: str) -> tuple[int, ...] | None:

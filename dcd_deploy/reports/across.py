@@ -16,7 +16,7 @@ def across_devices(result: BenchResult) -> tuple[tuple[str, ...], list[tuple[str
     """
     devices = wording.devices(result)
     cells: dict[tuple[Key, str], str] = {}
-    for failure in result.failures:
+    for failure in wording.timed_failures(result):
         cells[_key_of_failure(failure, result), failure.device] = MISSING
     for trial in result.trials:
         cells[_key(trial), trial.device] = _cell(trial)

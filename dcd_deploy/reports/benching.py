@@ -7,6 +7,7 @@ from rich.console import Console
 from dcd_deploy.benchmarks.results import BenchResult, Trial
 from dcd_deploy.reports import wording
 from dcd_deploy.reports.across import across_devices
+from dcd_deploy.reports.counting import show_counts
 from dcd_deploy.reports.terminal import line, show_table
 
 
@@ -14,7 +15,16 @@ def show_bench(screen: Console, result: BenchResult) -> None:
     """Print a summary of several trials, each trial with its ratios and remarks, what failed, and the machine.
 
     Of several devices the summary is a table of devices and models, and of each trial there are the remarks alone.
+    Counts have tables of their own below.
     """
+    _show_times(screen, result)
+    if result.counts is not None:
+        if result.trials:
+            line(screen)
+        show_counts(screen, result)
+
+
+def _show_times(screen: Console, result: BenchResult) -> None:
     if len(wording.devices(result)) > 1:
         _show_devices(screen, result)
         return
@@ -36,7 +46,7 @@ def _show_devices(screen: Console, result: BenchResult) -> None:
 
 
 def _show_rest(screen: Console, result: BenchResult) -> None:
-    for failure in result.failures:
+    for failure in wording.timed_failures(result):
         line(screen, f"not measured: {wording.failure_line(failure)}")
     for text in wording.environment_lines(result):
         line(screen, text)

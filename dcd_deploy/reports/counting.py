@@ -1,4 +1,4 @@
-"""How counts read."""
+"""How counts read in the terminal."""
 
 from __future__ import annotations
 
@@ -7,37 +7,36 @@ from typing import Any
 
 from rich.console import Console
 
-from dcd_deploy.devices.emulated.counting import CountedModel, CountResult, CountTrial
+from dcd_deploy.benchmarks.counts import Counts
+from dcd_deploy.benchmarks.results import BenchResult
 from dcd_deploy.devices.emulated.layers import LayerCounts, added
-from dcd_deploy.devices.emulated.plugin import Counts
 from dcd_deploy.devices.emulated.setup import EmulationSetup
-from dcd_deploy.reports import numbers
+from dcd_deploy.reports import counts_wording, numbers
 from dcd_deploy.reports.machine import as_plain
 from dcd_deploy.reports.terminal import line, show_table
 from dcd_deploy.runtimes.nodes import PARTS
 
-ROWS = {
-    "instructions": "instructions",
-    "fmla": "FMLA",
-    "dot": "DOT",
-    "mmla": "MMLA",
-    "bytes_loaded": "bytes loaded",
-    "bytes_stored": "bytes stored",
-    "l1_misses": "L1 misses, modelled",
-    "l2_misses": "L2 misses, modelled",
-    "traffic_bytes": "traffic beyond L2, modelled",
-}
-BYTES = ("bytes_loaded", "bytes_stored", "traffic_bytes")
 NO_LAYER = "(no layer)"
 
 
-def show_counts(screen: Console, result: CountResult) -> None:
-    """Print a table for each model and core, then what the counts rest on."""
-    for trial in result.trials:
-        _show_trial(screen, trial)
+def show_counts(screen: Console, result: BenchResult) -> None:
+    """Print a table for each model and core, what could not be counted, and what the counts rest on.
+
+    Where times stand beside them, several cores begin with a table of all.
+    """
+    section = result.counts
+    if section is None:
+        return
+    if result.trials and len(section.cores) > 1:
+        show_table(screen, counts_wording.SUMMARY, *counts_wording.across_cores(section), left=2)
+    for trial in section.trials:
+        columns, rows = counts_wording.count_columns(trial), counts_wording.count_rows(trial)
+        show_table(screen, counts_wording.count_title(trial), columns, rows)
     for failure in result.failures:
-        line(screen, f"! {failure.name} on {failure.runtime}, {failure.device}: {failure.reason}")
-    _show_basis(screen, f"{result.qemu}; each count is the median of {result.runs} runs", result.assumptions)
+        if failure.device in section.cores:
+            line(screen, f"! {failure.name} on {failure.runtime}, {failure.device}: {failure.reason}")
+    if section.trials:
+        _show_basis(screen, *counts_wording.counts_basis(section))
 
 
 def show_setup(screen: Console, setup: EmulationSetup) -> None:
@@ -52,16 +51,6 @@ def show_setup(screen: Console, setup: EmulationSetup) -> None:
     )
 
 
-def counts_as_plain(result: CountResult) -> dict[str, Any]:
-    """Return a result for JSON, with the traffic and the ratios to each other model."""
-    plain: dict[str, Any] = as_plain(result)
-    for trial, found in zip(result.trials, plain["trials"], strict=True):
-        for model, content in zip(trial.models, found["models"], strict=True):
-            content["counts"]["traffic_bytes"] = model.counts.traffic_bytes
-        found["ratios"] = {other.name: {name: trial.ratio(other, name) for name in ROWS} for other in trial.models[1:]}
-    return plain
-
-
 def show_layer_counts(screen: Console, result: LayerCounts) -> None:
     """Print the instructions of each layer by part, its multiply-adds and its traffic, and what they rest on."""
     layers, total = result.by_layer(), result.total()
@@ -73,7 +62,7 @@ def show_layer_counts(screen: Console, result: LayerCounts) -> None:
     within = numbers.percent(total.instructions / result.whole.instructions)
     whole = numbers.count(result.whole.instructions)
     line(screen, f"the nodes together are {within} of the {whole} instructions of a run without the profiler")
-    _show_basis(screen, result.qemu, result.assumptions)
+    _show_basis(screen, f"QEMU {result.qemu}", *result.assumptions)
 
 
 def layer_counts_as_plain(result: LayerCounts) -> dict[str, Any]:
@@ -95,37 +84,7 @@ def _layer_row(layer: str, counts: dict[str, Counts], parts: Sequence[str], tota
     )
 
 
-def ratio(value: float | None) -> str:
-    """Return a ratio of counts with three decimals, or a dash where it has no sense."""
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _show_basis(screen: Console, qemu: str, assumptions: Sequence[str]) -> None:
-    line(screen, f"QEMU {qemu}")
+def _show_basis(screen: Console, versions: str, *assumptions: str) -> None:
+    line(screen, versions)
     for text in assumptions:
         line(screen, f"* {text}")
-
-
-def _show_trial(screen: Console, trial: CountTrial) -> None:
-    first, *others = trial.models
-    columns = ("", first.name, *(text for other in others for text in (other.name, "ratio")))
-    rows = [
-        (
-            title,
-            _shown(name, first),
-            *(text for other in others for text in (_shown(name, other), _over(trial, other, name))),
-        )
-        for name, title in ROWS.items()
-        if any(getattr(model.counts, name) for model in trial.models)
-    ]
-    title = f"{trial.core}, {trial.runtime} {trial.runtime_version}, 1 thread, batch {trial.batch}, per run"
-    show_table(screen, title, columns, rows)
-
-
-def _over(trial: CountTrial, other: CountedModel, name: str) -> str:
-    return ratio(trial.ratio(other, name))
-
-
-def _shown(name: str, model: CountedModel) -> str:
-    value = getattr(model.counts, name)
-    return numbers.size(value) if name in BYTES else numbers.count(value)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from dcd_deploy.benchmarks.counts import CountSection
 from dcd_deploy.benchmarks.results import BenchResult, Trial
-from dcd_deploy.reports import wording
+from dcd_deploy.reports import counts_wording, wording
 from dcd_deploy.reports.numbers import plain
 
 SPECIAL = re.compile(r"[\\`*_{}\[\]<>|~@&#$:!]")  # what could start markup, a link, a mention or a formula
@@ -18,10 +19,13 @@ def bench_markdown(result: BenchResult) -> str:
     if len(result.trials) > 1:
         parts.append(summary_table(result))
     parts += [part for trial in result.trials for part in _trial(result, trial)]
+    if result.counts and result.counts.trials:
+        parts += _counts(result.counts)
     if result.failures:
         parts += ["## Not measured", *(f"* {text(wording.failure_line(failure))}" for failure in result.failures)]
-    parts += ["## How it was measured", f"Measured {text(wording.config_line(result.config))}."]
-    parts += map(text, wording.environment_lines(result))
+    if result.trials or not result.counts:
+        parts += ["## How it was measured", f"Measured {text(wording.config_line(result.config))}."]
+        parts += map(text, wording.environment_lines(result))
     return "\n\n".join(parts) + "\n"
 
 
@@ -41,6 +45,19 @@ def table(columns: Sequence[str], rows: Iterable[Iterable[str]], *, left: int = 
 def text(content: str) -> str:
     """Return a text that Markdown shows as it is, on one line."""
     return SPECIAL.sub(lambda found: "\\" + found[0], plain(content))
+
+
+def _counts(section: CountSection) -> list[str]:
+    """Return a table for each model and core, and what the counts rest on."""
+    parts = [f"## {counts_wording.HEADING}"]
+    if len(section.trials) > 1:
+        parts += [f"{text(counts_wording.SUMMARY)}:", table(*counts_wording.across_cores(section), left=2)]
+    for trial in section.trials:
+        parts.append(
+            f"### {text(counts_wording.model_name(trial.models[0]))}, {text(counts_wording.count_title(trial))}"
+        )
+        parts.append(table(counts_wording.count_columns(trial), counts_wording.count_rows(trial)))
+    return [*parts, "\n".join(f"* {text(line)}" for line in counts_wording.counts_basis(section))]
 
 
 def _trial(result: BenchResult, trial: Trial) -> list[str]:

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dcd_deploy import __version__
+from dcd_deploy.benchmarks.counts import CountSection
 from dcd_deploy.benchmarks.results import BenchResult, Trial
 from dcd_deploy.files import write_whole
 from dcd_deploy.optional import require
-from dcd_deploy.reports import page_overview, page_parts, page_trials, wording
+from dcd_deploy.reports import page_counts, page_overview, page_parts, page_trials, wording
 from dcd_deploy.reports.markup import Markup, element, join
 from dcd_deploy.reports.page_parts import section
 from dcd_deploy.reports.plotting import Figure
@@ -101,6 +102,8 @@ def _sections(result: BenchResult, plots: Plots, profiles: Sequence[Profile]) ->
         made.append(section("Trial by trial", *trials))
     if start := page_overview.start_up(result):
         made.append(section("Start-up", _card(element("div", *map(plots.place, start), class_="plots"))))
+    if result.counts and result.counts.trials:
+        made.append(_counts(result.counts, plots))
     if profiles:
         made.append(section("Where the time goes", *(_card(plots.place(layers(profile))) for profile in profiles)))
     if front := page_overview.front(result):
@@ -123,6 +126,11 @@ def _trial(result: BenchResult, trial: Trial, number: int, plots: Plots) -> Mark
         class_="card",
         id=f"trial-{number}",
     )
+
+
+def _counts(section: CountSection, plots: Plots) -> Markup:
+    figures = map(page_counts.count_ratios, section.trials)
+    return page_counts.counted(section, [plots.place(figure) if figure else Markup("") for figure in figures])
 
 
 def _card(*children: str) -> Markup:

@@ -9,6 +9,7 @@ from dcd_deploy.benchmarks.published import published
 from dcd_deploy.benchmarks.results import BenchResult, Timing, Trial
 from dcd_deploy.reports import numbers, wording
 from dcd_deploy.reports.across import across_devices
+from dcd_deploy.reports.counts_wording import counts_basis, counts_headline
 from dcd_deploy.reports.markup import Markup, element, escape, join
 
 TEXT_COLUMNS = 2  # of a table of wording.TIMING_COLUMNS
@@ -22,6 +23,7 @@ def lead(result: BenchResult) -> Markup:
     elif result.trials:
         text = f"Measured in {len(result.trials)} trials; in each, the models took turns in one process."
         parts.append(element("p", text, class_="lead"))
+    parts += _counts_lead(result)
     doubts = [str(i + 1) for i, trial in enumerate(result.trials) if trial.verdicts]
     remarks = []
     if doubts:
@@ -37,6 +39,16 @@ def lead(result: BenchResult) -> Markup:
     for name, e in result.environments.items():
         parts.append(element("p", f"{name}: " * named + f"{e.cpu} · {e.system} · {e.date}", class_="muted"))
     return join(parts)
+
+
+def _counts_lead(result: BenchResult) -> list[Markup]:
+    """Return what is said of counts, which stand apart from times."""
+    if result.counts is None or not result.counts.trials:
+        return []
+    link = element("a", "counts, not times", href="#counts")
+    if not result.trials:
+        return [element("p", "These are ", link, ".", class_="lead")]
+    return [element("p", f"{counts_headline(result.counts.trials)}: ", link, ".")]
 
 
 def _one_trial(trial: Trial) -> str:
@@ -138,27 +150,32 @@ def failures(result: BenchResult) -> Markup:
 
 def method(result: BenchResult, command: str | None) -> Markup:
     """Return how and where was measured: protocol, settings, command, machine."""
-    config = ", ".join(
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in asdict(result.config).items()
-    )
-    rows = [("Protocol", escape(f"{wording.config_line(result.config)}."))]
-    rows += [
-        (
-            "Ratio",
-            escape(
-                "the median, over pairs of neighbouring blocks, of the model's time over the other's; the interval is "
-                "the bootstrap's of that median. A drift of the machine falls on both models alike."
-            ),
-        )
-    ]
-    rows += [("Settings", element("code", config))]
+    rows = _protocol(result) if result.trials or not result.counts else []
     rows += [("Command", element("code", command))] if command else []
     for device, environment in result.environments.items():
         rows += [("Device", escape(device))] if wording.devices(result) else []
         rows += [(name, escape(text)) for name, text in wording.environment_rows(environment)]
+    if result.counts and result.counts.trials:
+        rows += [("Counts", escape(f"{counts_basis(result.counts)[0]}."))]
     pairs = [part for name, content in rows for part in (element("dt", name), element("dd", content))]
     return section("How it was measured", element("div", element("dl", *pairs, class_="facts"), class_="card"))
+
+
+def _protocol(result: BenchResult) -> list[tuple[str, Markup]]:
+    """Return how times were taken."""
+    config = ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in asdict(result.config).items()
+    )
+    said = (
+        "the median, over pairs of neighbouring blocks, of the model's time over the other's; the interval is the "
+        "bootstrap's of that median. A drift of the machine falls on both models alike."
+    )
+    return [
+        ("Protocol", escape(f"{wording.config_line(result.config)}.")),
+        ("Ratio", escape(said)),
+        ("Settings", element("code", config)),
+    ]
 
 
 def sources(result: BenchResult) -> str:

@@ -1,7 +1,8 @@
 """A benchmark as CSV, for spreadsheets and data frames: UTF-8, commas, texts in quotes, lines that end in CR LF.
 
 A text that a spreadsheet would take for a formula begins with an apostrophe. Times are milliseconds, memory is in MB
-(10^6 bytes); a cell is empty where nothing was measured.
+(10^6 bytes); a cell is empty where nothing was measured. ``measured`` tells rows of times from rows of counts; a row of
+either has the other's cells empty.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
+from dcd_deploy.benchmarks.counts import COMPARED, CountedModel, CountTrial
 from dcd_deploy.benchmarks.results import BenchResult, Timing, Trial
 from dcd_deploy.reports.numbers import plain
 
 Cell = str | int | float | None
 
 COLUMNS = {
-    "trial": "the trial's number, from 0",
+    "trial": "the trial's number, from 0; counts come after times",
     "device": "where it was measured; local: this machine",
     "runtime": "the runtime's name",
     "runtime_version": "its version",
@@ -46,6 +48,27 @@ COLUMNS = {
     "ratio_confidence": "the interval's confidence",
     "ratio_pairs": "block pairs behind the ratio",
     "verdicts": "remarks on the trial, with '; ' between",
+    "measured": "times, or counts of an emulated core",
+    "core": "the emulated core",
+    "instructions": "counted instructions of a run",
+    "fmla": "fused multiply-adds of floats",
+    "dot": "dot products of bytes",
+    "mmla": "matrix products",
+    "bytes_loaded": "what all loads name",
+    "bytes_stored": "what all stores name",
+    "l1_misses": "lines that the modelled L1 did not have",
+    "l2_misses": "lines that the modelled L2 did not have either",
+    "traffic_bytes": "traffic beyond the modelled L2",
+    "count_spread": "how far the instructions of the runs differ, over their median",
+    "instructions_ratio": "the trial's model over this one; empty where this one has none",
+    "fmla_ratio": "likewise",
+    "dot_ratio": "likewise",
+    "mmla_ratio": "likewise",
+    "bytes_loaded_ratio": "likewise",
+    "bytes_stored_ratio": "likewise",
+    "l1_misses_ratio": "likewise",
+    "l2_misses_ratio": "likewise",
+    "traffic_bytes_ratio": "likewise",
 }
 RAW_COLUMNS = {
     "trial": "the trial's number, from 0",
@@ -64,15 +87,29 @@ FORMULA = tuple("=+-@\t\r＝＋－＠")
 
 
 def bench_csv(result: BenchResult, *, raw: bool = False) -> str:
-    """Return a row of COLUMNS for each model of each trial, or with ``raw`` one of RAW_COLUMNS for each counted run."""
+    """Return a row of COLUMNS for each model of each trial, or with ``raw`` one of RAW_COLUMNS for each timed run."""
     rows = _raw_rows(result) if raw else _rows(result)
     return _written(list(RAW_COLUMNS if raw else COLUMNS), rows)
 
 
 def _rows(result: BenchResult) -> Iterator[Sequence[Cell]]:
+    no_counts: list[Cell] = [None] * (len(COLUMNS) - list(COLUMNS).index("core"))
     for number, trial in enumerate(result.trials):
         for timing in trial.timings:
-            yield [number, *_trial_cells(trial), *_timing_cells(timing), *_ratio_cells(trial, timing)]
+            cells = (*_trial_cells(trial), *_timing_cells(timing), *_ratio_cells(trial, timing))
+            yield [number, *cells, "times", *no_counts]
+    for number, counted in enumerate(result.counts.trials if result.counts else (), len(result.trials)):
+        yield from ([number, *_count_cells(counted, model)] for model in counted.models)
+
+
+def _count_cells(trial: CountTrial, m: CountedModel) -> list[Cell]:
+    setting: list[Cell] = [trial.device, trial.runtime, trial.runtime_version, 1, trial.batch, None]
+    names = list(COLUMNS)
+    no_times: list[Cell] = [None] * (names.index("measured") - names.index("load_ms"))
+    counts = [getattr(m.counts, name) for name in COMPARED]
+    ratios = [trial.ratio(m, name) if m.name in trial.ratios else None for name in COMPARED]
+    model = [m.role, m.name, m.path, m.sha256, m.network]
+    return [*setting, *model, *no_times, "counts", trial.core, *counts, m.spread, *ratios]
 
 
 def _trial_cells(trial: Trial) -> list[Cell]:

@@ -13,6 +13,7 @@ from dcd_deploy.benchmarks.published import title
 from dcd_deploy.benchmarks.results import MODEL, STATIC, BenchResult, Failure, Timing, Trial
 from dcd_deploy.benchmarks.statistics import Ratio
 from dcd_deploy.reports import numbers
+from dcd_deploy.reports.counts_wording import counts_headline
 
 ROLES = {MODEL: "model", STATIC: "static twin"}  # the third, "against", is called as it is
 TIMING_COLUMNS = ("", "name", "load", "first", "median", "p90", "p99", "MAD", "min", "runs", "memory")
@@ -37,9 +38,15 @@ def _setting(trial: Trial) -> tuple[str, str, int, int]:
     return trial.device, trial.runtime, trial.threads, trial.batch
 
 
+def timed_failures(result: BenchResult) -> list[Failure]:
+    """Return what could not be timed; what could not be counted is among the counts."""
+    counted = result.counts.cores if result.counts else {}
+    return [failure for failure in result.failures if failure.device not in counted]
+
+
 def devices(result: BenchResult) -> list[str]:
-    """Return the devices of a result, in its order; none where there is nothing but this machine."""
-    named = [*(trial.device for trial in result.trials), *(failure.device for failure in result.failures)]
+    """Return the devices that were timed, in the result's order; none where there is nothing but this machine."""
+    named = [*(trial.device for trial in result.trials), *(failure.device for failure in timed_failures(result))]
     found = dict.fromkeys([*result.environments, *named])
     return [] if set(found) <= {LOCAL} else list(found)
 
@@ -192,7 +199,8 @@ def config_line(c: MeasureConfig) -> str:
 def headline(result: BenchResult) -> str:
     """Return the whole benchmark in one sentence that needs no knowledge of benchmarks."""
     if not result.trials:
-        return "Nothing could be measured"
+        counted = result.counts.trials if result.counts else ()
+        return counts_headline(counted) if counted else "Nothing could be measured"
     subjects = list(dict.fromkeys(network_name(trial.timings[0]) for trial in result.trials))
     one = len(subjects) == 1
     who = subjects[0] if one else f"The {len(subjects)} models"

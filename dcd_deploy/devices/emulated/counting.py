@@ -8,70 +8,27 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcd_deploy.benchmarks.bench import Contender, Contest, contest
-from dcd_deploy.benchmarks.results import Failure
-from dcd_deploy.benchmarks.worker import input_shape
-from dcd_deploy.devices.emulated.cores import CORES, DEFAULT_CORE, Core, core_named
+from dcd_deploy.benchmarks.counts import LINE_BYTES, CountedModel, Counts, CountTrial, count_ratios
+from dcd_deploy.benchmarks.worker import input_shape, network_name
+from dcd_deploy.devices.emulated.cores import DEFAULT_CORE, Core, core_named
 from dcd_deploy.devices.emulated.guest import TIME_LIMIT, opened_guest
-from dcd_deploy.devices.emulated.plugin import LINE_BYTES, RUN, Counts, arguments, read_counts
-from dcd_deploy.devices.emulated.programs import qemu_version
+from dcd_deploy.devices.emulated.plugin import RUN, arguments, read_counts
 from dcd_deploy.devices.emulated.root import installed_root
 from dcd_deploy.devices.names import EMULATED
-from dcd_deploy.errors import BenchError, DcdDeployError, DeviceAnswerError
+from dcd_deploy.errors import DeviceAnswerError
 from dcd_deploy.files import sha256
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.litert import laid_out
-from dcd_deploy.runtimes.model import open_model, runtimes_for
+from dcd_deploy.runtimes.model import Model, open_model, runtimes_for
 
-KIND, SCHEMA = "dcd-deploy counts", 1
 RUNS = 3
-
-
-@dataclass(frozen=True)
-class CountedModel:
-    """One model of a trial; ``spread`` is how far the instructions of its runs differ, relative to the median."""
-
-    role: str
-    name: str
-    path: str
-    sha256: str
-    counts: Counts
-    spread: float
-
-
-@dataclass(frozen=True)
-class CountTrial:
-    """One model, ``models[0]``, and what it is compared with, on one core."""
-
-    core: str
-    runtime: str
-    runtime_version: str
-    batch: int
-    models: tuple[CountedModel, ...]
-
-    def ratio(self, other: CountedModel, name: str) -> float | None:
-        """Return the model's count ``name`` (of ``Counts``) over another's; None where that is 0."""
-        above, below = (getattr(each.counts, name) for each in (self.models[0], other))
-        return above / below if below else None
-
-
-@dataclass(frozen=True)
-class CountResult:
-    """All trials, and what the counts rest on."""
-
-    qemu: str
-    runs: int
-    assumptions: tuple[str, ...]
-    trials: tuple[CountTrial, ...]
-    failures: tuple[Failure, ...] = ()
-    kind: str = field(default=KIND)
-    schema: int = SCHEMA
 
 
 def assumptions(cores: Iterable[Core]) -> tuple[str, ...]:
@@ -113,50 +70,31 @@ def count_models(
     return count_trial(each, core_named(core), runs, progress)
 
 
-def count_contests(
-    contests: Sequence[Contest],
-    cores: Sequence[Core],
-    runs: int = RUNS,
-    progress: Progress = silent,
-    not_made: Iterable[Failure] = (),
-    time_limit: float = TIME_LIMIT,
-) -> CountResult:
-    """Count all trials on all cores, and give up on a model when its runs take longer than ``time_limit`` s each.
+def count_trial(
+    each: Contest, core: Core, runs: int, progress: Progress, time_limit: float = TIME_LIMIT, device: str | None = None
+) -> CountTrial:
+    """Count the models of one trial, one after the other; a model is given up after ``time_limit`` s for each run.
 
     Raises:
-        BenchError: a trial could not be counted; it carries the result with the others. Where there is no other, the
-            trial's own error is raised.
+        DeviceError: emulation is not set up here, or was lost. ModelFileError: the runtime refuses a file.
+        OptionError: the file's batch is another.
     """
-    trials: list[CountTrial] = []
-    failures: list[Failure] = []
-    first = None
-    for core in cores:
-        for each in contests:
-            try:
-                trials.append(count_trial(each, core, runs, progress, time_limit))
-            except DcdDeployError as error:
-                first = first or error
-                device, name = f"{EMULATED}:{core.name}", each.contenders[0].name
-                failures.append(Failure(device, name, each.runtime, each.threads, each.batch, str(error)))
-    if first is not None and not trials:
-        raise first
-    stated = assumptions(core for core in CORES.values() if core in cores)
-    result = CountResult(qemu_version(), runs, stated, tuple(trials), (*not_made, *failures))
-    if failures:
-        raise BenchError(f"{len(failures)} trials could not be counted: {first}; the others are kept", result)
-    return result
-
-
-def count_trial(each: Contest, core: Core, runs: int, progress: Progress, time_limit: float = TIME_LIMIT) -> CountTrial:
-    """Count the models of one trial, one after the other."""
     counted, version, batch = [], "", 1
     for contender in each.contenders:
-        images = random_input(contender.path, each.runtime, each.batch)
+        model = open_model(contender.path, threads=1, runtime=each.runtime)
+        images = random_input(model, each.batch)
         batch = images.shape[0]
         with progress(f"{contender.name}: count {each.runtime} on {core.name}"):
             found, version = count_runs(contender.path, each.runtime, core, images, runs, time_limit)
-        counted.append(_counted(contender, found))
-    return CountTrial(core.name, each.runtime, version, batch, tuple(counted))
+        counted.append(_counted(contender, network_name(model.card), found))
+    others = counted[1:] if each.compared else ()
+    ratios = {other.name: count_ratios(counted[0].counts, other.counts) for other in others}
+    return CountTrial(device or device_of(core), core.name, each.runtime, version, batch, tuple(counted), ratios)
+
+
+def device_of(core: Core) -> str:
+    """Return what results call a core that has no name of its own."""
+    return f"{EMULATED}:{core.name}"
 
 
 def count_runs(
@@ -176,16 +114,15 @@ def count_runs(
     return found, version
 
 
-def random_input(path: Path, runtime: str, batch: int | None = None) -> NDArray[np.float32]:
+def random_input(model: Model, batch: int | None = None) -> NDArray[np.float32]:
     """Return an input of a model, as its file has it."""
-    model = open_model(path, threads=1, runtime=runtime)
     images = np.random.default_rng(0).standard_normal(input_shape(model, batch), np.float32)
     return np.ascontiguousarray(laid_out(images, model.session.inputs[0].shape))
 
 
-def _counted(contender: Contender, found: list[Counts]) -> CountedModel:
+def _counted(contender: Contender, network: str | None, found: list[Counts]) -> CountedModel:
     median = Counts(*(sorted(values)[len(values) // 2] for values in zip(*map(astuple, found), strict=True)))
     instructions = [counts.instructions for counts in found]
     spread = (max(instructions) - min(instructions)) / max(1, median.instructions)
-    facts = (contender.role, contender.name, str(contender.path), sha256(contender.path))
-    return CountedModel(*facts, median, spread)
+    facts = (contender.role, contender.name, str(contender.path), sha256(contender.path), network)
+    return CountedModel(*facts, median, median.traffic_bytes, spread)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
+from dcd_deploy.benchmarks.counts import Counts
 from dcd_deploy.devices.emulated.cores import Core
 from dcd_deploy.devices.emulated.made_once import cache_folder, key_of, made_once
 from dcd_deploy.devices.emulated.programs import check_counts, check_programs, qemu_version, run_program
@@ -13,37 +14,10 @@ from dcd_deploy.errors import DeviceAnswerError
 
 SOURCES = ("armcount.c", "a64.h", "cache.h", "qemu.h")
 FLAGS = ("-O2", "-shared", "-fPIC", "-fvisibility=hidden")
-LINE_BYTES = 64
 MARK = 125  # the number of the system call sched_get_priority_max, which inside.py makes before each run
 TICK = 113  # clock_gettime, which a runtime's profiler makes before and after each node
 RUN, NODE = "run", "tick"
 NUMBER = re.compile(r"[0-9]{1,18}")
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What a core does in one run.
-
-    Misses of L1 are lines that came from L2 or beyond, misses of L2 lines that came from beyond; ``lines_written_back``
-    left L2. All three are of the modelled cache.
-    """
-
-    instructions: int
-    fmla: int
-    dot: int
-    mmla: int
-    bytes_loaded: int
-    bytes_stored: int
-    l1_misses: int
-    l2_misses: int
-    lines_written_back: int
-
-    @property
-    def traffic_bytes(self) -> int:
-        """What crosses the border of L2 outwards: lines that come in and lines that are written back."""
-        return LINE_BYTES * (self.l2_misses + self.lines_written_back)
-
-
 COLUMNS = tuple(field.name for field in fields(Counts))
 
 

@@ -1,0 +1,122 @@
+"""How counts are put into words, the same in the terminal, in Markdown and on the page; there is no time among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dcd_deploy.benchmarks.counts import COMPARED, CountedModel, CountRatios, CountSection, CountTrial
+from dcd_deploy.benchmarks.published import title
+from dcd_deploy.benchmarks.results import STATIC
+from dcd_deploy.reports import numbers
+
+TITLES = (
+    "instructions",
+    "FMLA",
+    "DOT",
+    "MMLA",
+    "bytes loaded",
+    "bytes stored",
+    "L1 misses, modelled",
+    "L2 misses, modelled",
+    "traffic beyond L2, modelled",
+)
+ROWS = dict(zip(COMPARED, TITLES, strict=True))
+BYTES = ("bytes_loaded", "bytes_stored", "traffic_bytes")
+HEADING = "Counted on emulated ARM cores"
+SUMMARY = "instructions, and times as many as the static twin"
+NONE = "–"
+
+
+def count_title(trial: CountTrial) -> str:
+    """Return "cortex-a76, litert 2.3.0, 1 thread, batch 1, per run"."""
+    return f"{core_name(trial)}, {trial.runtime} {trial.runtime_version}, 1 thread, batch {trial.batch}, per run"
+
+
+def core_name(trial: CountTrial) -> str:
+    """Return the core, after the name that a fleet gives it, if any."""
+    return trial.core if trial.device.endswith(f":{trial.core}") else f"{trial.device} ({trial.core})"
+
+
+def count_columns(trial: CountTrial) -> tuple[str, ...]:
+    """Return the columns of ``count_rows``: after an empty one the model, then each other model and the ratio to it."""
+    first, *others = trial.models
+    return ("", first.name, *(text for other in others for text in (other.name, "ratio")))
+
+
+def count_rows(trial: CountTrial) -> list[tuple[str, ...]]:
+    """Return a row for each count that is not 0 everywhere."""
+    first, *others = trial.models
+    return [
+        (
+            ROWS[name],
+            _shown(name, first),
+            *(text for other in others for text in (_shown(name, other), ratio(_over(trial, other, name)))),
+        )
+        for name in counted_names(trial)
+    ]
+
+
+def counted_names(trial: CountTrial) -> list[str]:
+    """Return the names of the counts of which there are some."""
+    return [name for name in COMPARED if any(getattr(model.counts, name) for model in trial.models)]
+
+
+def static_ratios(trial: CountTrial) -> CountRatios | None:
+    """Return the ratios to the static twin, where the trial has one."""
+    return next((trial.ratios[m.name] for m in trial.models if m.role == STATIC and m.name in trial.ratios), None)
+
+
+def counts_basis(section: CountSection) -> list[str]:
+    """Return what the counts rest on: the versions first, then the assumptions of the model."""
+    return [f"QEMU {section.qemu}; each count is the median of {section.runs} runs", *section.assumptions]
+
+
+def ratio(value: float | None) -> str:
+    """Return a ratio of counts with three decimals, or a dash where it has no sense."""
+    return NONE if value is None else f"{value:.3f}"
+
+
+def across_cores(section: CountSection) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return columns (the model, how it was run, each core) and a row for each model: instructions, and their ratio."""
+    batches = {trial.batch for trial in section.trials}
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for trial in section.trials:
+        how = trial.runtime + f", batch {trial.batch}" * (len(batches) > 1)
+        cells.setdefault((trial.models[0].name, how), {})[trial.device] = _cell(trial)
+    rows = [(*key, *(found.get(device, NONE) for device in section.cores)) for key, found in cells.items()]
+    return ("model", "runtime", *section.cores), rows
+
+
+def counts_headline(trials: Sequence[CountTrial]) -> str:
+    """Return the counts in one sentence that needs no knowledge of them."""
+    subjects = list(dict.fromkeys(model_name(trial.models[0]) for trial in trials))
+    one = len(subjects) == 1
+    who = f"{subjects[0]} needs" if one else f"The {len(subjects)} models need"
+    cores = list(dict.fromkeys(core_name(trial) for trial in trials))
+    where = f"an emulated {cores[0]}" if len(cores) == 1 else f"{len(cores)} emulated cores"
+    ratios = [found.instructions for trial in trials if (found := static_ratios(trial)) and found.instructions]
+    if not ratios:
+        counts = numbers.count(trials[0].models[0].counts.instructions)
+        return f"{who} {counts if len(trials) == 1 else 'the'} instructions{' below' * (len(trials) > 1)} on {where}"
+    low, high = f"{min(ratios):.2f}", f"{max(ratios):.2f}"
+    span = low if low == high else f"{low} to {high}"
+    return f"{who} {span} times as many instructions as {'its static twin' if one else 'their static twins'} on {where}"
+
+
+def model_name(model: CountedModel) -> str:
+    """Return what the network is called in print, or what reports call the file."""
+    return title(model.network) if model.network else model.name
+
+
+def _cell(trial: CountTrial) -> str:
+    found, many = static_ratios(trial), numbers.count(trial.models[0].counts.instructions)
+    return many if found is None else f"{many}, {ratio(found.instructions)} ×"
+
+
+def _over(trial: CountTrial, other: CountedModel, name: str) -> float | None:
+    return trial.ratio(other, name) if other.name in trial.ratios else None
+
+
+def _shown(name: str, model: CountedModel) -> str:
+    value = getattr(model.counts, name)
+    return numbers.size(value) if name in BYTES else numbers.count(value)
