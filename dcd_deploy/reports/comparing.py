@@ -9,22 +9,12 @@ from dcd_deploy.benchmarks.comparing_counts import CountChange
 from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.benchmarks.statistics import Ratio
 from dcd_deploy.reports import numbers
-from dcd_deploy.reports.counts_wording import ratio
+from dcd_deploy.reports.counts_wording import core_name, ratio
 from dcd_deploy.reports.terminal import line, show_table
 
 COLUMNS = ("", "runtime", "threads", "batch", "before", "after", "after / before", "ratio before", "ratio after")
-COUNT_COLUMNS = (
-    "device",
-    "",
-    "runtime",
-    "batch",
-    "instructions before",
-    "after",
-    "change",
-    "traffic beyond L2, modelled, before",
-    "after",
-    "change",
-)
+COUNTS = "counts, after / before; traffic is that beyond the modelled L2"
+COUNT_COLUMNS = ("core", "", "runtime", "batch", "instructions", "after", "ratio", "traffic", "after", "ratio")
 
 
 def show_comparison(screen: Console, comparison: ResultComparison) -> None:
@@ -35,7 +25,7 @@ def show_comparison(screen: Console, comparison: ResultComparison) -> None:
         show_table(screen, "", ("device",) * device + COLUMNS, rows, left=2 + device)
         line(screen, "Times of two runs have the machine's mood in them; the ratios, measured in turns, do not.")
     if comparison.counts:
-        show_table(screen, "counts, after / before", COUNT_COLUMNS, map(_count_row, comparison.counts), left=3)
+        show_table(screen, COUNTS, COUNT_COLUMNS, map(_count_row, comparison.counts), left=3)
         line(screen, "Counts repeat to 0.001 of themselves, and to less in large networks; none of them is a time.")
     if comparison.remark is not None:
         line(screen, f"! {comparison.remark}")
@@ -47,7 +37,16 @@ def _count_row(c: CountChange) -> tuple[str, ...]:
     instructions = (numbers.count(c.before_instructions), numbers.count(c.after_instructions))
     traffic = (numbers.size(c.before_traffic_bytes), numbers.size(c.after_traffic_bytes))
     changes = (ratio(c.change.instructions), ratio(c.change.traffic_bytes))
-    return (c.device, c.name, c.runtime, str(c.batch), *instructions, changes[0], *traffic, changes[1])
+    return (
+        core_name(c.device, c.core),
+        c.name,
+        c.runtime,
+        str(c.batch),
+        *instructions,
+        changes[0],
+        *traffic,
+        changes[1],
+    )
 
 
 def _row(c: Change) -> tuple[str, ...]:

@@ -29,12 +29,13 @@ NONE = "–"
 
 def count_title(trial: CountTrial) -> str:
     """Return "cortex-a76, litert 2.3.0, 1 thread, batch 1, per run"."""
-    return f"{core_name(trial)}, {trial.runtime} {trial.runtime_version}, 1 thread, batch {trial.batch}, per run"
+    runtime = f"{trial.runtime} {trial.runtime_version}"
+    return f"{core_name(trial.device, trial.core)}, {runtime}, 1 thread, batch {trial.batch}, per run"
 
 
-def core_name(trial: CountTrial) -> str:
+def core_name(device: str, core: str) -> str:
     """Return the core, after the name that a fleet gives it, if any."""
-    return trial.core if trial.device.endswith(f":{trial.core}") else f"{trial.device} ({trial.core})"
+    return core if device.endswith(f":{core}") else f"{device} ({core})"
 
 
 def count_columns(trial: CountTrial) -> tuple[str, ...]:
@@ -84,7 +85,7 @@ def across_cores(section: CountSection) -> tuple[tuple[str, ...], list[tuple[str
         how = trial.runtime + f", batch {trial.batch}" * (len(batches) > 1)
         cells.setdefault((trial.models[0].name, how), {})[trial.device] = _cell(trial)
     rows = [(*key, *(found.get(device, NONE) for device in section.cores)) for key, found in cells.items()]
-    return ("model", "runtime", *section.cores), rows
+    return ("model", "runtime", *(core_name(*named) for named in section.cores.items())), rows
 
 
 def counts_headline(trials: Sequence[CountTrial]) -> str:
@@ -92,7 +93,7 @@ def counts_headline(trials: Sequence[CountTrial]) -> str:
     subjects = list(dict.fromkeys(model_name(trial.models[0]) for trial in trials))
     one = len(subjects) == 1
     who = f"{subjects[0]} needs" if one else f"The {len(subjects)} models need"
-    cores = list(dict.fromkeys(core_name(trial) for trial in trials))
+    cores = list(dict.fromkeys(core_name(trial.device, trial.core) for trial in trials))
     where = f"an emulated {cores[0]}" if len(cores) == 1 else f"{len(cores)} emulated cores"
     ratios = [found.instructions for trial in trials if (found := static_ratios(trial)) and found.instructions]
     if not ratios:

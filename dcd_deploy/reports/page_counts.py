@@ -40,7 +40,8 @@ def count_ratios(trial: CountTrial) -> Figure | None:
     last = len(shown) - 1
     names = [(last - i, f"{ROWS[name]}: {value:.3f}") for i, (name, value) in enumerate(shown)]
     layout = rows_layout(names, ROW, "times as many as the static twin")
-    layout["shapes"] = [upright(1.0, {"color": "@muted", "width": 1.5, "dash": "dash"})]
+    dashed = {"color": "@ink", "width": 1.5, "dash": "dash"}
+    layout["shapes"] = [upright(1.0, dashed) | {"layer": "above"}]  # the bars begin at 0 and would hide it
     layout["xaxis"]["range"] = [0, 1.08 * max(1.0, *(value for _, value in shown))]
     drawn = bar([y for y, _ in names], [round(value, 4) for _, value in shown], "ratio", MODEL)
     told: Trace = {"hovertemplate": "%{x:.3f} times as many<extra></extra>", "showlegend": False}
@@ -50,7 +51,7 @@ def count_ratios(trial: CountTrial) -> Figure | None:
 
 
 def _trial(trial: CountTrial, number: int, plot: Markup) -> Markup:
-    title = f"{counts_wording.model_name(trial.models[0])}, {counts_wording.core_name(trial)}"
+    title = f"{counts_wording.model_name(trial.models[0])}, {counts_wording.core_name(trial.device, trial.core)}"
     made = _table(counts_wording.count_columns(trial), counts_wording.count_rows(trial), 1, title)
     return element(
         "article",
