@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dcd_deploy.benchmarks.counts import CountedModel, Counts, CountSection, CountTrial, count_ratios
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.place import LOCAL
@@ -120,7 +121,47 @@ def hostile() -> BenchResult:
     failure = Failure(CONTROL, HOSTILE, CONTROL, 1, 1, f"`code` [link](https://example.org) {HOSTILE}")
     environment = replace(ENVIRONMENT, cpu=HOSTILE, packages={HOSTILE: FORMULA}, notes=(HOSTILE,))
     found = trial(HOSTILE, "</script>", timings, verdicts=[remark], device=HOSTILE)
-    return BenchResult({HOSTILE: environment}, MeasureConfig(), (found,), (failure,))
+    models = [counted_model(r, n, 10**6) for r, n in zip((MODEL, STATIC, AGAINST), names, strict=True)]
+    trials = [count_trial(CONTROL, HOSTILE, FORMULA, HOSTILE, models)]
+    counts = CountSection(HOSTILE, 3, (HOSTILE, FORMULA, CONTROL), {CONTROL: HOSTILE}, tuple(trials))
+    return BenchResult({HOSTILE: environment}, MeasureConfig(), (found,), (failure,), counts)
+
+
+def counted() -> BenchResult:
+    """The realistic result, with counts of two cores beside it, of which one has a fleet's name; a trial failed."""
+    pair = [
+        counted_model(MODEL, "mobilenetv2_dcd_x0.5_224.onnx", 300_774_272, "mobilenetv2_dcd ×0.5, fc_squeeze 8"),
+        counted_model(STATIC, "mobilenetv2_dcd_x0.5_224-static.onnx", 240_000_000, "mobilenetv2 ×0.5"),
+    ]
+    slow = [counted_model(model.role, model.name, 2 * model.counts.instructions, model.network) for model in pair]
+    trials = (
+        count_trial("arm64-emulated:cortex-a76", "cortex-a76", "onnxruntime", "1.32.0", pair),
+        count_trial("kitchen", "cortex-a53", "onnxruntime", "1.32.0", slow),
+    )
+    cores = {"arm64-emulated:cortex-a76": "cortex-a76", "kitchen": "cortex-a53"}
+    counts = CountSection("7.2.22", 3, ("counted, not timed", "misses are of a model"), cores, trials)
+    lost = Failure("kitchen", "lost.onnx", "onnxruntime", 1, None, "it ended under emulation")
+    found = realistic()
+    return replace(found, counts=counts, failures=(*found.failures, lost))
+
+
+def counted_alone() -> BenchResult:
+    """Counts without times."""
+    found = counted()
+    return replace(found, environments={}, trials=(), failures=found.failures[-1:])
+
+
+def counted_model(role, name, instructions, network=None):
+    """A model whose other counts follow from its instructions; of bytes there are no dot and matrix products."""
+    n = instructions
+    counts = Counts(n, n // 3, 0, 0, 3 * n, n, n // 50, n // 100, n // 200)
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
+    return CountedModel(role, name, f"deploy/{name}", digest, network, counts, counts.traffic_bytes, 1e-5)
+
+
+def count_trial(device, core, runtime, version, models):
+    ratios = {other.name: count_ratios(models[0].counts, other.counts) for other in models[1:]}
+    return CountTrial(device, core, runtime, version, 1, tuple(models), ratios)
 
 
 def _pair(stem, suffix, networks, ms, seed):

@@ -77,7 +77,14 @@ def test_one_device_under_two_names():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[devices.a]\ndevice = "arm64-emulated:i8mm"', "expected a device that takes time, found arm64-emulated:i8mm"),
+        ('[devices.a]\ndevice = "arm64-emulated:m1"', "unknown emulated core 'm1'"),
+        *(
+            (
+                f'[devices.a]\ndevice = "arm64-emulated"\n{line}',
+                f"expected nothing else for an emulated core, found {name}",
+            )
+            for name, line in {"threads": 'threads = "1"', "cpus": 'cpus = "0"', "setup": "setup = false"}.items()
+        ),
         ('[devices.local]\ndevice = "ssh://pi"', "expected [devices.local] to be this machine, found ssh://pi"),
     ],
 )
@@ -96,9 +103,18 @@ def test_one_device_twice_in_a_fleet(tmp_path):
         commands.devices(fleet=path)
 
 
-def test_emulated_cores_and_devices_do_not_mix(digits_export):
-    with pytest.raises(OptionError, match="counts and times do not mix"):
-        commands.count(digits_export.artifact.path, device=("arm64-emulated", "local"))
+@pytest.mark.parametrize(
+    "options", [{"threads": 2}, {"threads": "1,2"}, {"cpus": 0}, {"setup": True}, {"python": "/p"}]
+)
+def test_what_means_nothing_where_no_time_is_taken(onnx_file, options):
+    with pytest.raises(OptionError, match="one thread is counted, and nothing is timed"):
+        commands.bench(onnx_file, device="arm64-emulated", **options)
+
+
+def test_one_core_under_two_names():
+    first, *others = named_targets(["arm64-emulated", " arm64-emulated:cortex-a76", "arm64-emulated:i8mm"])
+    assert first.label == "arm64-emulated:cortex-a76"
+    assert [target.label for target in others] == ["arm64-emulated:i8mm"]
 
 
 def test_the_only_phone_is_not_one_of_several():

@@ -1,6 +1,7 @@
 """The file of a benchmark's result: what is written is read again to the last bit; anything else is refused by name."""
 
 import dataclasses
+import functools
 import json
 import typing
 from types import NoneType
@@ -20,14 +21,19 @@ VALIDATOR = jsonschema.Draft202012Validator(DOCUMENT)
 REMOVED = object()
 
 
-@pytest.fixture(params=[benching.realistic, benching.hostile])
+@pytest.fixture(params=[benching.realistic, benching.hostile, benching.counted, benching.counted_alone])
 def result(request):
     return request.param()
 
 
+@functools.cache
+def good():
+    return to_json(benching.counted())
+
+
 def changed(pointer, value):
     """Return a good document with one value changed."""
-    document = json.loads(to_json(benching.realistic()))
+    document = json.loads(good())
     *path, last = [int(part) if part.isdigit() else part for part in pointer.split("/")]
     place = document
     for part in path:
@@ -118,7 +124,24 @@ WRONG = [
     ("environments/local/packages/numpy", 2, "/environments/local/packages/numpy: expected a text"),
     ("environments/local", "here", "expected an object with the fields of a Environment"),
     ("config/runs", 6.5, "expected a whole number, found 6.5"),
+    ("counts", REMOVED, "expected the field 'counts'"),
+    ("counts", [], "expected an object with the fields of a CountSection"),
+    ("counts/runs", 0, "/counts/runs: expected at least one run"),
+    ("counts/qemu", 7, "/counts/qemu: expected a text"),
+    ("counts/latency_ms", 1.0, "expected no other fields than qemu"),
+    ("counts/trials/0/batch", 0, "/counts/trials/0/batch: expected a batch of one"),
+    ("counts/trials/0/models", [], "'model' first"),
+    ("counts/trials/0/models/1/role", "twin", "'model' first"),
+    ("counts/trials/0/models/0/spread", -1, "/counts/trials/0/models/0/spread: expected at least zero"),
+    ("counts/trials/0/models/0/counts/instructions", 0, "and an instruction"),
+    ("counts/trials/0/models/0/counts/fmla", -1, "/counts/trials/0/models/0/counts: expected counts from 0"),
+    ("counts/trials/0/models/0/counts/fmla", 1.5, "expected a whole number, found 1.5"),
+    ("counts/trials/0/models/0/counts/dot", 10**400, "expected counts from 0 to 1e+18"),
+    ("counts/trials/0/models/0/counts/l1_misses", REMOVED, "expected the field 'l1_misses'"),
+    ("counts/trials/0/ratios/mobilenetv2_dcd_x0.5_224-static.onnx/fmla", "1", "expected a finite number"),
 ]
+TWIN = "counts/trials/0/ratios/mobilenetv2_dcd_x0.5_224-static.onnx"
+RATIOS = dataclasses.asdict(benching.counted().counts.trials[0].ratios["mobilenetv2_dcd_x0.5_224-static.onnx"])
 INCONSISTENT = [  # which a schema cannot say
     ("trials/0/device", "elsewhere", "/trials/0/device: expected a name among the environments"),
     ("trials/0/ratios/stranger", {"median": 1, "low": 1, "high": 1, "confidence": 0.9, "pairs": 3}, "names of timings"),
@@ -126,6 +149,16 @@ INCONSISTENT = [  # which a schema cannot say
     ("trials/0/timings/0/samples/rounds", [0], "a number for each of 60 blocks"),
     ("trials/0/timings/1/name", "mobilenetv2_dcd_x0.5_224.onnx", "a different name for each"),
     ("trials/0/timings/0/latency/p90_ms", 10**400, "too large"),
+    ("counts/qemu", None, "/counts/qemu: expected the version that counted"),
+    ("counts/cores/local", "cortex-a76", "/counts/cores: expected no device that gave times, found 'local'"),
+    ("counts/trials/0/device", "elsewhere", "/counts/trials/0/device: expected a device of the counts"),
+    ("counts/trials/0/core", "cortex-a53", "/counts/trials/0/device: expected a device of the counts, with its core"),
+    ("counts/trials/0/models/1/name", "mobilenetv2_dcd_x0.5_224.onnx", "a different name for each"),
+    ("counts/trials/0/models/0/traffic_bytes", 64, "/counts/trials/0/models/0/traffic_bytes: expected 288743232"),
+    (f"{TWIN}/instructions", 1.2, "expected the ratios of the counts"),
+    (f"{TWIN}/dot", 1.0, "expected the ratios of the counts"),
+    (f"{TWIN}/instructions", None, "expected the ratios of the counts"),
+    ("counts/trials/0/ratios/stranger", RATIOS, "names of models after the first"),
 ]
 
 
