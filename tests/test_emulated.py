@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -15,8 +16,9 @@ from command_line import dcd_deploy
 from onnx import numpy_helper
 
 from dcd_deploy import commands
+from dcd_deploy.benchmarks.results_file import read_result, write_result
 from dcd_deploy.devices.emulated import guest as guest_module
-from dcd_deploy.devices.emulated import layers
+from dcd_deploy.devices.emulated import layers, plugin, programs, work
 from dcd_deploy.devices.emulated.cores import CORES, core_named
 from dcd_deploy.devices.emulated.counting import count_models, count_runs
 from dcd_deploy.devices.emulated.root import installed_root
@@ -24,6 +26,7 @@ from dcd_deploy.devices.emulated.session import emulated_model
 from dcd_deploy.errors import (
     BenchError,
     DeviceAnswerError,
+    DeviceLackError,
     DeviceLostError,
     ModelFileError,
     UnknownNameError,
@@ -142,10 +145,99 @@ def test_the_command_line_counts_and_never_shows_a_time(files):
     assert not re.search(r"\d ?(ms|s|µs)\b", done.stdout)
     done = dcd_deploy("bench", files["tflite"], "--device", "arm64-emulated:cortex-a72", "--json", "-q")
     content = json.loads(done.stdout)
-    (trial,) = content["trials"]
+    assert (content["kind"], content["trials"], content["environments"]) == ("dcd-deploy bench", [], {})
+    (trial,) = content["counts"]["trials"]
     assert trial["ratios"]["static twin"]["traffic_bytes"] > 1
-    assert content["assumptions"]
-    assert not re.search(r"\"[a-z_]*(_ms|_s|seconds|latency)\"", done.stdout)
+    assert content["counts"]["assumptions"]
+    assert not re.search(r"\"[a-z_]*(_ms|_s|seconds|latency)\"", json.dumps(content["counts"]))
+
+
+TIMED_BRIEFLY = ["--min-runs", "6", "--min-seconds", "0", "--rounds", "1", "--no-memory"]
+
+
+def test_times_and_counts_are_one_result(files, tmp_path):
+    """This machine is timed, a core counts; what a folder keeps is not done again, and all reports have both."""
+    fleet = tmp_path / "devices.toml"
+    fleet.write_text('[devices.desk]\ndevice = "local"\n[devices.pi3]\ndevice = "arm64-emulated:cortex-a53"\n')
+    out, saved = tmp_path / "out", [tmp_path / f"r{suffix}" for suffix in (".json", ".html", ".md", ".csv")]
+    save = [word for path in saved for word in ("--save", path)]
+    command = ["bench", files["tflite"], *TIMED_BRIEFLY, "--threads", "1", "--fleet", fleet, "--out", out, *save]
+    done = dcd_deploy(*command)
+    assert done.returncode == 0, done.stderr
+    result = read_result(saved[0])
+    assert [trial.device for trial in result.trials] == ["local"]
+    assert result.counts.cores == {"pi3": "cortex-a53"}
+    (trial,) = result.counts.trials
+    assert trial.ratio(trial.models[1], "instructions") > 1
+    assert [model.network for model in trial.models] == ["mobilenetv2_dcd ×0.25", "mobilenetv2 ×0.25"]
+    assert re.search(r"^instructions +[\d.]+ M +[\d.]+ k +[\d.]+$", done.stdout, re.MULTILINE)
+    for path in saved[1:]:
+        assert "pi3" in path.read_text(encoding="utf-8"), path.suffix
+    assert read_result(out / "result.json") == result
+    assert sorted(path.name[:4] for path in (out / "trials").iterdir()) == ["loca", "pi3-"]
+    again = dcd_deploy(*command)
+    assert again.stdout == done.stdout
+    assert "count " not in again.stderr, "nothing is left to count"
+    assert dcd_deploy("report", saved[0]).stdout == done.stdout
+    compared = dcd_deploy("compare", saved[0], out / "result.json")
+    assert "counts, after / before" in compared.stdout
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda section: replace(section, qemu="4.2.0"),
+        lambda section: replace(section, assumptions=("another cache",)),
+        lambda section: replace(section, trials=()),
+        lambda section: replace(section, trials=(replace(section.trials[0], runtime_version="0.1"),)),
+        lambda section: replace(
+            section, trials=(replace(section.trials[0], models=(other_file(section.trials[0].models[0]),)),)
+        ),
+    ],
+)
+def test_what_other_programs_or_files_counted_is_counted_anew(files, kept_count, change, monkeypatch):
+    out, path, result = kept_count
+    said = []
+    monkeypatch.setattr(work, "count_trial", lambda *_: said.append("counted") or result.counts.trials[0])
+    options = {"device": "arm64-emulated:cortex-a53", "baseline": "none", "out": out}
+    write_result(path, result)
+    assert commands.bench(files["tflite"], **options) == result
+    assert said == []
+    write_result(path, replace(result, counts=change(result.counts)))
+    assert commands.bench(files["tflite"], **options) == result
+    assert said == ["counted"]
+
+
+def other_file(model):
+    return replace(model, sha256="0" * 64)
+
+
+@pytest.fixture(scope="module")
+def kept_count(files, tmp_path_factory):
+    """A folder with one kept trial, its file, and the result."""
+    out = tmp_path_factory.mktemp("kept")
+    result = commands.bench(files["tflite"], device="arm64-emulated:cortex-a53", baseline="none", out=out)
+    (path,) = (out / "trials").iterdir()
+    return out, path, result
+
+
+def test_a_machine_without_qemu_keeps_its_times(files, monkeypatch):
+    """What can be timed is; the trials of the core say what is missing."""
+
+    def none_there(_):
+        raise DeviceLackError("emulating ARM needs qemu-aarch64, not found on this machine")
+
+    monkeypatch.setattr(programs, "check_programs", none_there)
+    monkeypatch.setattr(guest_module, "check_programs", none_there)
+    monkeypatch.setattr(plugin, "qemu_version", lambda: none_there(None))
+    options = {"min_runs": 6, "min_seconds": 0, "rounds": 1, "memory": False}
+    with pytest.raises(DeviceLackError, match="1 of 2 trials could not be measured: emulating ARM") as error:
+        commands.bench(files["tflite"], baseline="none", device=("local", "arm64-emulated"), **options)
+    result = error.value.result
+    assert len(result.trials) == 1
+    assert result.counts.qemu is None
+    assert result.counts.trials == ()
+    assert [failure.device for failure in result.failures] == ["arm64-emulated:cortex-a76"]
 
 
 def test_counts_by_layer(files):
@@ -184,9 +276,9 @@ def test_a_file_that_the_other_runtime_refuses(files, tmp_path):
 def test_one_trial_that_fails_does_not_take_the_others(files, tmp_path):
     wrong = tmp_path / "wrong.tflite"
     wrong.write_bytes(b"TFL3" * 100)
-    with pytest.raises(BenchError, match="1 trials could not be counted") as error:
-        commands.count(files["tflite"], wrong, device="arm64-emulated:cortex-a53", baseline="none")
-    assert [trial.models[0].name for trial in error.value.result.trials] == ["digits.tflite"]
+    with pytest.raises(BenchError, match="1 of 2 trials could not be measured") as error:
+        commands.bench(files["tflite"], wrong, device="arm64-emulated:cortex-a53", baseline="none")
+    assert [trial.models[0].name for trial in error.value.result.counts.trials] == ["digits.tflite"]
     assert error.value.result.failures[0].device == "arm64-emulated:cortex-a53"
 
 
