@@ -40,7 +40,7 @@ def test_a_result_in_all_forms(saved, digits_export):
 def test_a_saved_result_is_shown_as_it_was(saved):
     folder, done = saved
     assert dcd_deploy("report", folder / "result.json").stdout == done.stdout
-    assert json.loads(dcd_deploy("report", folder / "result.json", "--json").stdout)["schema"] == 3
+    assert json.loads(dcd_deploy("report", folder / "result.json", "--json").stdout)["schema"] == 4
 
 
 def test_a_profile_on_the_page(saved, digits_export):
