@@ -80,9 +80,8 @@ class Lab:
         """Return a trial, measured now or before."""
         path = self.out / "trials" / f"{model.stem}-{runtime}-{static.stem}-t{threads}.json"
         if not path.exists():
-            result = bench(
-                [contest(model, runtime, static, others, threads=threads)], BenchConfig(MEASURE, memory=False)
-            )
+            config = BenchConfig(MEASURE, memory=False, cpus=tuple(range(threads)))
+            result = bench([contest(model, runtime, static, others, threads=threads)], config)
             write_result(path, result)
         return read_result(path).trials[0]
 

@@ -258,7 +258,7 @@ def test_names_of_cores():
         commands.emulated_core("arm64-emulated:cortex-a77")
     with pytest.raises(UnknownNameError, match="did you mean"):
         commands.emulated_core("arm64-emulate")
-    with pytest.raises(OptionError, match=r"arm64-emulated\[:core\], found 'local'"):
+    with pytest.raises(OptionError, match=r"arm64-emulated\[:core\] alone, found 'local'"):
         commands.emulated_core("local")
 
 

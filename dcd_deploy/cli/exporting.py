@@ -33,7 +33,7 @@ def export(
         str, typer.Option(help="What to be quick on: portable, onnxruntime-x86, onnxruntime-arm or litert.")
     ] = "portable",
     lowering: Annotated[
-        str, typer.Option(help="Order of computation: auto, branch, half, kernel, blocked, or a file from 'tune'.")
+        str, typer.Option(help="Order of computation: auto, a form's name (see 'costs'), or a file from 'tune'.")
     ] = "auto",
     foreign_lowering: Annotated[
         bool, typer.Option("--foreign-lowering", help="Take a lowering file that was tuned elsewhere.")

@@ -27,7 +27,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from dcd_deploy.export.plain_graph import ACTIVATIONS, PlainGraph, Shape
+from dcd_deploy.export.plain_graph import PlainGraph, Shape
 from dcd_deploy.models.deploy.channels_first.nchwc import aligned
 
 DOMAIN = "com.microsoft.nchwc"
@@ -101,7 +101,7 @@ class _Writer:
             self.constant_convolution(node, self.plain(first), 1)
         elif node.op_type == "AveragePool" and (inside or first in self.wanted):
             self.average(node)
-        elif node.op_type in ACTIVATIONS and inside and self.fuses(first):
+        elif inside and graph.is_activation(node) and self.fuses(first):
             self.activation(node)
         elif node.op_type == "Add" and len(inside) == 2:
             self.sum(node)

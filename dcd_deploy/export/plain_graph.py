@@ -58,7 +58,8 @@ class PlainGraph:
     def passes_on(self, node: onnx.NodeProto) -> bool:
         """Whether a node works in blocks where its input is in blocks."""
         return (
-            node.op_type in (*ACTIVATIONS, "Add")
+            node.op_type == "Add"
+            or self.is_activation(node)
             or self.is_depthwise(node)
             or self.changes_padding_alone(node)
             or self.regroups_samples(node)
@@ -83,6 +84,10 @@ class PlainGraph:
         if not self.has_constant_weights(node) or attribute(node, "group", 1) != 1:
             return False
         return self.shapes[node.input[1]][CHANNELS] < BLOCK // 2
+
+    def is_activation(self, node: onnx.NodeProto) -> bool:
+        """Whether a node is an activation that a convolution can take in, with constant limits if any."""
+        return node.op_type in ACTIVATIONS and all(name in self.constants for name in node.input[1:])
 
     def has_constant_weights(self, node: onnx.NodeProto) -> bool:
         """Whether a node is a convolution with constant weights, and a constant bias or none."""
