@@ -66,10 +66,12 @@ def bench(
     and ``progress`` is then called from several threads. With ``setup`` what they miss is installed there first;
     ``python`` is the one to use there. On phones ``runner`` is a program made for them, or several, ``portable`` takes
     an experimental bundle along. The folder ``out`` keeps each trial as soon as it is measured; what is there is not
-    measured again.
+    measured again. On "arm64-emulated:CORE" nothing is timed: ``counts`` of the result has what a run of one thread
+    makes that core do, and ``time_limit`` is for each run there.
 
     Raises:
-        OptionError: a value is out of range, the file's batch is another, or two files take different inputs.
+        OptionError: a value is out of range, the file's batch is another, two files take different inputs, or an option
+            was given that means nothing where no time is taken.
         BenchError: a runtime crashed or hung; ``result`` has the other trials.
         DeviceError: a device cannot be used, or was lost; ``result`` has what was measured.
     """
