@@ -37,6 +37,12 @@ def alone():
     return benching.counted_alone()
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    """However narrow the one is in which the tests run."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
 def printed(result, capsys) -> str:
     show_bench(console(), result)
     return capsys.readouterr().out
