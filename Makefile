@@ -61,7 +61,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/installed ## measure all networks and write the tables of README.md and docs/performance.md (about an hour and a half)
+bench: $(VENV)/installed ## measure all networks and write the tables of README.md and docs/performance.md (about two hours)
 	$(BIN)/python scripts/results.py --out bench-out/results
 	$(BIN)/python scripts/speed.py --out bench-out/speed --write
 	$(BIN)/python scripts/ablation.py --out bench-out/ablation --write

@@ -121,7 +121,7 @@ def floor_rows(lab: Lab) -> Iterator[str]:
     """Yield the rows of the least that each network can take, beside what it takes; milliseconds."""
     yield "| network | target | twin | MACs | weights | floor | over the twin | measured | ms beyond the floor |"
     yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
-    for network, spec in NETWORKS.items():
+    for network, spec in ALL.items():
         for runtime, (name, format) in TARGETS.items():
             model, portable = lab.model(network, name, format), lab.model(network, "portable", format)
             trial = lab.trial(model, runtime, lab.static(network, format), [("portable", portable)])
