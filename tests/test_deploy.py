@@ -160,7 +160,7 @@ def test_unknown_lowering(small_network):
 def test_auto_takes_what_was_measured_to_be_fast(target):
     """One kernel for each sample where it is small against the map, and not where it is large."""
     wide_map, small_map = MapSize(56, 56, 56, 56), MapSize(7, 7, 7, 7)
-    kernels = ("kernel", "nchwc")
+    kernels = ("kernel", "nchwc", "homogeneous")
     assert target.choose(mobilenet_geometry(24, 144, 16), wide_map, activated=True) in kernels
     assert target.choose(basic_geometry(512, 512, 1), small_map, activated=True) not in kernels
 

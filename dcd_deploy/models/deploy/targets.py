@@ -21,7 +21,7 @@ from dcd_deploy.models.deploy.target import Target
 X86 = Rates(0.01247, 0.01431, 0.04601, 0.05522, 0.02034, 297.6)
 X86_STANDARD = Rates(0.01168, 0.0139, 0.04838, 0.04755, 0.02647, 332.7)  # without the form that x86 alone can run
 PLAIN = Rates(0.01275, 0.01285, 0.01377, 0.05187, 0.02445, 269.9)
-XNNPACK = Rates(0.01062, 0.01112, 0.01832, 0.0, 0.0256, 39.36)
+XNNPACK = Rates(0.01003, 0.01078, 0.01974, 0.0, 0.02594, 58.9)
 PORTABLE = "portable"
 
 ONNXRUNTIME_X86 = Target.serving("onnxruntime-x86", "onnx", CHANNELS_FIRST, X86)
