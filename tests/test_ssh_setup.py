@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import boards
 import pytest
 
 from dcd_deploy import commands
@@ -17,18 +16,12 @@ from dcd_deploy.errors import DeviceLackError, DeviceLostError
 BARE = f"{sys._base_executable} -S"  # without packages of any kind
 
 
-@pytest.fixture(scope="module")
-def running():
-    board = boards.Board()
-    yield board
-    board.stop()
-
-
 @pytest.fixture
-def board(running, monkeypatch):
-    running.reset(python=f'exec {BARE} "$@"')
-    monkeypatch.setenv("PATH", running.path)
-    return running
+def board(running_board, monkeypatch):
+    """A board whose Python has no packages."""
+    running_board.reset(python=f'exec {BARE} "$@"')
+    monkeypatch.setenv("PATH", running_board.path)
+    return running_board
 
 
 def on_board(board, word: str) -> list[int]:

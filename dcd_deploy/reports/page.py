@@ -97,6 +97,9 @@ def _sections(result: BenchResult, plots: Plots, profiles: Sequence[Profile]) ->
             "Right of the dashed line it is slower."
         )
         made.append(section("Model against twin", element("p", said), _card(plots.place(forest))))
+    if front := page_overview.front(result):
+        source = element("p", page_parts.sources(result), class_="muted")
+        made.append(section("Accuracy and time", _card(plots.place(front)), source))
     if result.trials:
         trials = (_trial(result, trial, i + 1, plots) for i, trial in enumerate(result.trials))
         made.append(section("Trial by trial", *trials))
@@ -106,9 +109,6 @@ def _sections(result: BenchResult, plots: Plots, profiles: Sequence[Profile]) ->
         made.append(_counts(result.counts, plots))
     if profiles:
         made.append(section("Where the time goes", *(_card(plots.place(layers(profile))) for profile in profiles)))
-    if front := page_overview.front(result):
-        source = element("p", page_parts.sources(result), class_="muted")
-        made.append(section("Accuracy and time", _card(plots.place(front)), source))
     made.append(page_parts.failures(result))
     return [*made, section("All numbers", page_parts.number_tables(result))] if result.trials else made
 
