@@ -1,0 +1,143 @@
+"""The captured graph of a network: what passes change.
+
+It is a ``torch.fx.GraphModule`` whose inputs are tensors and whose output is a flat tuple of tensors. Nodes are modules
+(convolutions, norms, dynamic layers, …), functions and methods of tensors. Each has in its ``meta``
+
+    "shape"    its tensor's shape for the example, or None where it is no tensor
+    "place"    which layer of the trained network it belongs to (``places``)
+
+A dynamic layer that was recognised and proved is a ``CanonicalLayer`` at its own path until a lowering replaces it.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from dcd_deploy.dynamic.canonical import CanonicalLayer
+from dcd_deploy.lowering.places import Place
+
+SHAPE, PLACE = "shape", "place"
+# What Python, torch and its exported operators call one and the same.
+SAME = {"iadd": "add", "imul": "mul", "isub": "sub", "itruediv": "div", "truediv": "div"}
+
+
+@dataclass
+class NetworkGraph:
+    """``inputs`` and ``outputs`` are the names of the network's tensors; ``notes`` what its user should be told."""
+
+    module: fx.GraphModule
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def nodes(self) -> Iterator[fx.Node]:
+        """The nodes in their order."""
+        return iter(self.module.graph.nodes)
+
+    def submodule(self, node: fx.Node) -> nn.Module | None:
+        """Return the module that a node calls; None where it calls a function or a method."""
+        return self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+    def layers(self) -> dict[str, CanonicalLayer]:
+        """Return the dynamic layers that no lowering has replaced yet, by their paths, in the order of the network."""
+        found: dict[str, CanonicalLayer] = {}
+        for node in self.nodes:
+            if isinstance(module := self.submodule(node), CanonicalLayer):
+                found[str(node.target)] = module
+        return found
+
+    def replace_module(self, node: fx.Node, module: nn.Module) -> None:
+        """Put another module at the path that a node calls."""
+        parent, _, name = str(node.target).rpartition(".")
+        setattr(self.module.get_submodule(parent), name, module)
+
+    def add_module(self, path: str, module: nn.Module) -> str:
+        """Add a module at a path that is free, which is ``path`` or like it; return it."""
+        free, number = path, 1
+        while _taken(self.module, free):
+            number += 1
+            free = f"{path}_{number}"
+        self.module.add_submodule(free, module)
+        return free
+
+    def recompiled(self) -> NetworkGraph:
+        """Check the graph after a change of its nodes, and compile it anew."""
+        self.module.graph.eliminate_dead_code()
+        self.module.graph.lint()
+        self.module.recompile()
+        self.module.delete_all_unused_submodules()
+        return self
+
+
+class Call(nn.Module):
+    """A function of tensors as a module, so that its place in the network has a path, as that of a layer has."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *arguments: Any, **named: Any) -> Any:
+        return self.function(*arguments, **named)
+
+    def extra_repr(self) -> str:
+        return getattr(self.function, "__name__", str(self.function))
+
+
+def method(name: str) -> Callable[..., Any]:
+    """Return a method of tensors as a function."""
+
+    def call(x: Tensor, *arguments: Any, **named: Any) -> Any:
+        return getattr(x, name)(*arguments, **named)
+
+    call.__name__ = name
+    return call
+
+
+def op_name(node: fx.Node) -> str:
+    """Return what a function or method node does, in torch's words: "add" for ``+``, ``torch.add`` and ``aten.add``."""
+    if node.op == "call_method":
+        return str(node.target).rstrip("_")
+    target = node.target
+    if isinstance(target, torch._ops.OpOverload):
+        return target._schema.name.partition("::")[2].rstrip("_")
+    name = str(getattr(target, "__name__", target))
+    return {"iadd": "add", "imul": "mul", "isub": "sub", "itruediv": "div", "truediv": "div"}.get(name, name).rstrip(
+        "_"
+    )
+
+
+def _taken(module: nn.Module, path: str) -> bool:
+    try:
+        module.get_submodule(path)
+    except AttributeError:
+        return False
+    return True
+
+
+def is_getitem(node: fx.Node) -> bool:
+    """Whether a node takes one of several values."""
+    return node.op == "call_function" and node.target is operator.getitem
+
+
+def shape(node: fx.Node) -> tuple[int, ...] | None:
+    """Return the shape of a node's tensor; None where it is no tensor."""
+    found: tuple[int, ...] | None = node.meta.get(SHAPE)
+    return found
+
+
+def place(node: fx.Node) -> Place | None:
+    """Return which layer of the trained network a node belongs to."""
+    found: Place | None = node.meta.get(PLACE)
+    return found
+
+
+def copy_meta(source: fx.Node, target: fx.Node, **changed: Any) -> fx.Node:
+    """Give a new node what is known of the one that it stands for."""
+    target.meta = {**source.meta, **changed}
+    return target
