@@ -103,13 +103,9 @@ def op_name(node: fx.Node) -> str:
     """Return what a function or method node does, in torch's words: "add" for ``+``, ``torch.add`` and ``aten.add``."""
     if node.op == "call_method":
         return str(node.target).rstrip("_")
-    target = node.target
-    if isinstance(target, torch._ops.OpOverload):
-        return target._schema.name.partition("::")[2].rstrip("_")
-    name = str(getattr(target, "__name__", target))
-    return {"iadd": "add", "imul": "mul", "isub": "sub", "itruediv": "div", "truediv": "div"}.get(name, name).rstrip(
-        "_"
-    )
+    packet = getattr(node.target, "overloadpacket", node.target)  # aten.add of aten.add.Tensor
+    name = str(getattr(packet, "__name__", packet)).rstrip("_")
+    return SAME.get(name, name)
 
 
 def _taken(module: nn.Module, path: str) -> bool:

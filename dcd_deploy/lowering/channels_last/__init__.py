@@ -1,0 +1,1 @@
+"""The backend for TFLite: maps are (N, H, W, C)."""
