@@ -49,7 +49,7 @@ def _settle(part: nn.Module) -> None:
     part._forward_hooks.clear()  # noqa: SLF001
     part._forward_pre_hooks.clear()  # noqa: SLF001
     if parametrize.is_parametrized(part):
-        for name in list(part.parametrizations):  # type: ignore[arg-type,union-attr]  # a ModuleDict
+        for name in list(part.parametrizations):  # type: ignore[arg-type]  # a ModuleDict
             parametrize.remove_parametrizations(part, name, leave_parametrized=True)
     for name in ("weight", "bias"):
         if isinstance(value := vars(part).get(name), Tensor):
