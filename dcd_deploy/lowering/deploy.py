@@ -1,13 +1,13 @@
 """From a captured network to its deploy graph for one target: the passes in their order, and what they say.
 
-captured graph → drop dropout → fold norms → substitute → (lay out channels last) → wrap
+captured graph → drop dropout → fold norms → pool by windows → substitute → (lay out channels last) → wrap
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import fx
 
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.lowering.capture import Captured
@@ -17,6 +17,7 @@ from dcd_deploy.lowering.passes.contract import Pass
 from dcd_deploy.lowering.passes.drop_dropout import DropDropout
 from dcd_deploy.lowering.passes.fold_norms import FoldNorms
 from dcd_deploy.lowering.passes.lay_out import LayOut
+from dcd_deploy.lowering.passes.pool_by_windows import PoolByWindows
 from dcd_deploy.lowering.passes.substitute import AUTO, Choice, Substitute
 from dcd_deploy.lowering.passes.wrap import Wrap
 from dcd_deploy.lowering.places import Place
@@ -25,25 +26,21 @@ from dcd_deploy.lowering.target import Target
 LAST = "channels_last"
 
 
-class DeployNetwork(nn.Module):
-    """The deploy graph as a module: inputs as the network takes them, its output a tensor, or a tuple of several.
+@dataclass(frozen=True)
+class DeployNetwork:
+    """The deploy graph for one target.
 
-    ``lowering`` says which lowering each dynamic layer got, by its path in the trained network; ``places`` what each
-    module of this one is there; ``notes`` what its user should be told.
+    ``module`` takes the network's inputs, and gives its output, or a tuple of several, named ``outputs``. ``lowering``
+    says which lowering each dynamic layer got, by its path in the trained network; ``places`` what each submodule of
+    ``module`` is there; ``notes`` what a user should be told.
     """
 
-    def __init__(
-        self, graph: NetworkGraph, lowering: dict[str, str], places: dict[str, Place], notes: tuple[str, ...]
-    ) -> None:
-        super().__init__()
-        self.graph = graph.module
-        self.inputs, self.outputs = graph.inputs, graph.outputs
-        self.lowering, self.notes = lowering, notes
-        self.places = {f"graph.{path}": place for path, place in places.items()}
-
-    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        found: tuple[Tensor, ...] = self.graph(*inputs)
-        return found[0] if len(found) == 1 else found
+    module: fx.GraphModule
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    lowering: dict[str, str]
+    places: dict[str, Place]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def plan(target: Target, choice: Choice = AUTO) -> Plan:
     """
     substitute, wrap = Substitute(target, choice), Wrap()
     layout: tuple[Pass, ...] = (LayOut(),) if target.backend.name == LAST else ()
-    return Plan(substitute, wrap, (DropDropout(), FoldNorms(), substitute, *layout, wrap))
+    return Plan(substitute, wrap, (DropDropout(), FoldNorms(), PoolByWindows(), substitute, *layout, wrap))
 
 
 def lower(captured: Captured, target: Target, choice: Choice = AUTO) -> DeployNetwork:
@@ -78,7 +75,19 @@ def lower(captured: Captured, target: Target, choice: Choice = AUTO) -> DeployNe
     notes = list(graph.notes)
     for one in planned.passes:
         notes += [f"{one.name}: '{refusal.path}': {refusal.reason}" for refusal in one(graph).refusals]
-    return DeployNetwork(graph, planned.substitute.rows, planned.wrap.places, tuple(notes)).eval()
+    module = _alone(graph).eval()
+    return DeployNetwork(
+        module, graph.inputs, graph.outputs, planned.substitute.rows, planned.wrap.places, tuple(notes)
+    )
+
+
+def _alone(graph: NetworkGraph) -> fx.GraphModule:
+    """Return the graph as a module whose only output, if it is one, is no tuple."""
+    (output,) = (node for node in graph.nodes if node.op == "output")
+    if len(graph.outputs) == 1:
+        output.args = (output.args[0][0],)  # type: ignore[index]  # a tuple of one node
+    graph.module.recompile()
+    return graph.module
 
 
 def check_choice(choice: Choice, target: Target) -> None:

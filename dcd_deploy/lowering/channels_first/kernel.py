@@ -98,4 +98,3 @@ class KernelLowering(Lowering):
         weights = shape.latent * (g.C * g.taps + 3 * g.K)
         around = Cost(0, low_rank, x, x * (not arrives_plain) + y * activated, weights, 2)
         return costs.added(costs.kernel(shape, size, kernel, g.K), around)
-

@@ -50,4 +50,3 @@ class ColumnsKernel(Kernel):
     def along_outputs(self, values: Tensor, *, one: bool) -> Tensor:
         """Return values (N, 1, 1, K) in the shape in which they scale a kernel's outputs."""
         return values if self.geometry.groups == 1 else super().along_outputs(values, one=one)
-
