@@ -1,7 +1,6 @@
 """The published decomposition and its variations: recognised by what they hold, proved equal, else refused in words."""
 
 import pytest
-import torch
 from dynamic_layers import (
     Decomposed,
     DecomposedFromOutside,
@@ -15,25 +14,10 @@ from dynamic_layers import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from proving import proved, random
 from torch import nn
 
-from dcd_deploy.dynamic.canonical import CanonicalLayer
-from dcd_deploy.dynamic.operator import DynamicOperator
 from dcd_deploy.dynamic.recognise import Refusal, candidates, recognise
-
-
-def proved(module, *args):
-    operator = recognise(module, args)
-    assert isinstance(operator, DynamicOperator), operator
-    expected = module(*args)
-    found = CanonicalLayer(operator)(*args)
-    assert (found - expected).abs().max() <= 1e-12 * (expected.max() - expected.min())
-    return operator
-
-
-def x(*shape):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-
 
 VARIATIONS = {
     "as published": {},
@@ -60,13 +44,13 @@ VARIATIONS = {
 
 @pytest.mark.parametrize("name", VARIATIONS)
 def test_variations(name):
-    proved(lively(Decomposed(**VARIATIONS[name])), x(2, 6, 9, 11))
+    proved(lively(Decomposed(**VARIATIONS[name])), random(2, 6, 9, 11))
 
 
 @pytest.mark.parametrize("held", [True, False], ids=["gate held", "gate in the forward"])
 @pytest.mark.parametrize("gate", ["third", "sixth", "hard", "sigmoid"])
 def test_gates(gate, held):
-    operator = proved(lively(Decomposed(gate=gate, held=held)), x(2, 6, 9, 11))
+    operator = proved(lively(Decomposed(gate=gate, held=held)), random(2, 6, 9, 11))
     name = {"third": "hardsigmoid", "sixth": "hardsigmoid", "hard": "hardsigmoid"}.get(gate, "sigmoid")
     activation = operator.attention.heads["scale"].activation
     assert (activation.name, activation.gain) == (name, 2.0 if gate == "third" else 1.0)
@@ -75,17 +59,17 @@ def test_gates(gate, held):
 @pytest.mark.parametrize("kind", [DecomposedOtherwiseNamed, DecomposedNameless])
 @pytest.mark.parametrize("sizes", [{}, {"C": 4, "K": 4, "L": 2, "S": 4}, {"C": 4, "K": 4, "L": 4, "S": 4}], ids=str)
 def test_names(kind, sizes):
-    proved(lively(kind(**sizes)), x(2, sizes.get("C", 6), 8, 8))
+    proved(lively(kind(**sizes)), random(2, sizes.get("C", 6), 8, 8))
 
 
 def test_classifier():
-    assert proved(lively(DecomposedVector()), x(3, 12)).geometry.vector
-    proved(lively(DecomposedVector(bias=False, plus_query=False, gate="sigmoid")), x(3, 12))
+    assert proved(lively(DecomposedVector()), random(3, 12)).geometry.vector
+    proved(lively(DecomposedVector(bias=False, plus_query=False, gate="sigmoid")), random(3, 12))
 
 
 def test_attention_to_another_map():
     module = lively(DecomposedFromOutside(pool=2))
-    operator = proved(module, x(2, 6, 9, 11), x(2, 6, 5, 4))
+    operator = proved(module, random(2, 6, 9, 11), random(2, 6, 5, 4))
     assert not operator.attention.own
 
 
@@ -104,7 +88,7 @@ def test_attention_to_another_map():
     seed=st.integers(0, 99),
 )
 def test_sizes(sizes, options, sides, seed):
-    proved(lively(DecomposedOtherwiseNamed(**sizes, **options), seed), x(2, sizes["C"], *sides))
+    proved(lively(DecomposedOtherwiseNamed(**sizes, **options), seed), random(2, sizes["C"], *sides))
 
 
 REFUSED = {
@@ -126,7 +110,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusals(name):
     module, reason = REFUSED[name]
-    refusal = recognise(lively(module), (x(2, 6, 8, 8),))
+    refusal = recognise(lively(module), (random(2, 6, 8, 8),))
     assert isinstance(refusal, Refusal)
     assert refusal.family == "dcd"
     assert reason in refusal.reason

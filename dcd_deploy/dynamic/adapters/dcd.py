@@ -10,10 +10,8 @@ module holds none, whether the attention looks at the input or at a second opera
 
 from __future__ import annotations
 
-import inspect
 import itertools
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -32,7 +30,7 @@ from dcd_deploy.dynamic.adapters.parts import (
     tensors_of,
     weight_of,
 )
-from dcd_deploy.dynamic.adapters.trunk import GATES, Trunk, read_trunk
+from dcd_deploy.dynamic.adapters.trunk import GATES, Trunk, pool_sizes, pools_of, read_trunk, takes_operand
 from dcd_deploy.dynamic.attention import IDENTITY, Activation, Attention, Dense, Gated
 from dcd_deploy.dynamic.folds import scaled, with_norm
 from dcd_deploy.dynamic.operator import PHI, SCALE, ConvGeometry, DynamicOperator, LowRank, Pair, RowScaled
@@ -139,44 +137,21 @@ def _attentions(module: nn.Module, trunk: Trunk, g: ConvGeometry, phi: nn.Module
     Raises:
         OutsideError: the squeeze's sizes fit nothing.
     """
+    if not trunk.stages:
+        raise OutsideError("its attention holds no Linear layer")
     if trunk.outputs != dense_sizes(phi)[1]:
         raise OutsideError(f"its squeeze gives {trunk.outputs} values, but Φ is made of {dense_sizes(phi)[1]}")
-    held = [one for _, one in _pools(module)] or ([trunk.pool] if trunk.pool else [])
+    held = list(pools_of(module))
     sources: list[tuple[Pair | None, bool]] = []
     if g.vector:
         sources += [(None, True)] if trunk.inputs == g.C else []
     elif trunk.inputs % g.C == 0:
-        sources += [(size, True) for size in _pool_sizes(trunk.inputs // g.C, held)]
+        sources += [(size, True) for size in pool_sizes(trunk.inputs // g.C, held)]
     if takes_operand(module):
         sources += [(size, False) for size in dict.fromkeys([*held, (1, 1), (2, 2), None])]
     if not sources:
         raise OutsideError(f"its squeeze takes {trunk.inputs} values, which is no multiple of {g.C} channels")
     return (Attention(pool, stages, {}, own) for pool, own in sources for stages in trunk.alternatives())
-
-
-def _pools(module: nn.Module) -> Iterator[tuple[str, Pair]]:
-    for name, child in module.named_modules():
-        if isinstance(child, nn.AdaptiveAvgPool2d):
-            size = child.output_size
-            rows, columns = size if isinstance(size, tuple) else (size, size)
-            if rows is not None and columns is not None:
-                yield name, (rows, columns)
-
-
-def _pool_sizes(values: int, held: Iterable[Pair]) -> list[Pair]:
-    """Return the rows and columns that make so many values of a channel: those of a pooling that is held, a square."""
-    side = math.isqrt(values)
-    sizes = [*held, (side, side)]
-    return list(dict.fromkeys(size for size in sizes if size[0] * size[1] == values))
-
-
-def takes_operand(module: nn.Module) -> bool:
-    """Whether the module's forward takes two tensors."""
-    try:
-        inspect.signature(module.forward).bind(None, None)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _masks(module: nn.Module, L: int) -> list[Mask | None]:
