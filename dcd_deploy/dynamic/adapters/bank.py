@@ -20,6 +20,7 @@ from dcd_deploy.dynamic.adapters.parts import (
     children_of,
     conv_geometry,
     pair,
+    shapes_of,
     tensor_of,
     tensors_of,
     weight_of,
@@ -55,32 +56,27 @@ class Bank:
 
 def banks(module: nn.Module) -> tuple[Bank, ...]:
     """Return the banks of kernels that the module may hold, most likely first; none where it holds none."""
-    tensors = tensors_of(module)
-    for name, kernels in tensors.items():
-        if (full := _full(module, kernels)) is not None:
-            others = {other: tensor for other, tensor in tensors.items() if other != name}
-            return tuple(_with_geometry(module, full, *_biases(full, others)))
+    for name, shape in shapes_of(module).items():
+        if (full := _full(module, shape)) is not None:
+            tensors = tensors_of(module)
+            return tuple(_with_geometry(module, tensors.pop(name).view(full), *_biases(full, tensors)))
     return _of_convolutions(module)
 
 
-def _full(module: nn.Module, kernels: Tensor) -> Tensor | None:
-    """Return the kernels as (M, K, C/groups, kh, kw)."""
-    if kernels.dim() == 6 and kernels.shape[0] == 1:
-        kernels = kernels[0]
-    if kernels.dim() == 5:
-        return kernels
+def _full(module: nn.Module, shape: Sequence[int]) -> tuple[int, ...] | None:
+    """Return (M, K, C/groups, kh, kw) for a tensor that may be the kernels."""
+    if len(shape) == 5 or (len(shape) == 6 and shape[0] == 1):
+        return tuple(shape[-5:])
     kernel, outputs = _pair_named(module, KERNEL), _pair_named(module, OUTPUTS)
-    if kernels.dim() != 2 or kernel is None or outputs is None:
+    if len(shape) != 2 or kernel is None or outputs is None:
         return None
     each = outputs[0] * math.prod(kernel)
-    if each == 0 or kernels.shape[1] % each:
-        return None
-    return kernels.view(len(kernels), outputs[0], -1, *kernel)
+    return None if each == 0 or shape[1] % each else (shape[0], outputs[0], shape[1] // each, *kernel)
 
 
-def _biases(kernels: Tensor, others: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+def _biases(shape: Sequence[int], others: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
     """Return the biases (M, K) of the kernels, and one (K) outside of them."""
-    M, K = kernels.shape[:2]
+    M, K = shape[:2]
     inside = next(
         (one.view(M, K) for one in others.values() if one.shape[-2:] == (M, K) and one.numel() == M * K), None
     )
