@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from dcd_deploy.dynamic.adapters.parts import (
     children_of,
     conv_geometry,
+    is_dense,
     pair,
     shapes_of,
     tensor_of,
@@ -56,11 +57,24 @@ class Bank:
 
 def banks(module: nn.Module) -> tuple[Bank, ...]:
     """Return the banks of kernels that the module may hold, most likely first; none where it holds none."""
-    for name, shape in shapes_of(module).items():
-        if (full := _full(module, shape)) is not None:
-            tensors = tensors_of(module)
-            return tuple(_with_geometry(module, tensors.pop(name).view(full), *_biases(full, tensors)))
-    return _of_convolutions(module)
+    found = _named_kernels(module)
+    if found is None:
+        return _of_convolutions(module)
+    name, shape = found
+    tensors = tensors_of(module)
+    return tuple(_with_geometry(module, tensors.pop(name).view(shape), *_biases(shape, tensors)))
+
+
+def routes_itself(module: nn.Module) -> bool:
+    """Whether the module holds kernels, and layers that may weigh them; copies no weight."""
+    kernels = _named_kernels(module) is not None or any(isinstance(c, nn.ModuleList) for c in module.children())
+    return kernels and any(is_dense(part) for part in module.modules())
+
+
+def _named_kernels(module: nn.Module) -> tuple[str, tuple[int, ...]] | None:
+    """Return the name of the tensor that may be the kernels, and its shape as (M, K, C/groups, kh, kw)."""
+    shapes = {name: _full(module, shape) for name, shape in shapes_of(module).items()}
+    return next(((name, full) for name, full in shapes.items() if full is not None), None)
 
 
 def _full(module: nn.Module, shape: Sequence[int]) -> tuple[int, ...] | None:
@@ -134,7 +148,7 @@ def _padded(bank: Bank, rows: Sides, columns: Sides) -> Iterator[Bank]:
     taps = [m // d for m, d in zip(more, g.dilation, strict=True)]
     if any(m < 0 or m % d for m, d in zip(more, g.dilation, strict=True)) or (any(more) and g.padding_mode != "zeros"):
         return
-    kernels = F.pad(bank.kernels, (taps[1], 0, taps[0], 0))
+    kernels = F.pad(bank.kernels, (taps[1], 0, taps[0], 0)) if any(taps) else bank.kernels
     kernel = (g.kernel[0] + taps[0], g.kernel[1] + taps[1])
     yield replace(bank, kernels=kernels, geometry=replace(g, kernel=kernel, padding=(rows[1], columns[1])))
 

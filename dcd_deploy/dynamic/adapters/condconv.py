@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dcd_deploy.dynamic.adapters.bank import Bank, banks
+from dcd_deploy.dynamic.adapters.bank import Bank, banks, routes_itself
 from dcd_deploy.dynamic.adapters.dy_conv import mixture, mixtures
-from dcd_deploy.dynamic.adapters.routing import parts_of, temperatures
+from dcd_deploy.dynamic.adapters.routing import temperatures
 from dcd_deploy.dynamic.adapters.trunk import takes_operand
 from dcd_deploy.dynamic.attention import Activation, Attention, Dense
 from dcd_deploy.dynamic.operator import KERNELS, DynamicOperator
@@ -27,18 +27,18 @@ ROUTINGS = tuple(
 
 def candidates(module: nn.Module) -> tuple[DynamicOperator, ...] | Refusal | None:
     """Return the operators that the module may be, most likely first; None where it is of another kind."""
+    if routes_itself(module):
+        return mixtures(FAMILY, module, ROUTINGS)
+    if type(module).__module__.startswith("torch.nn.") or not takes_operand(module):
+        return None
     try:
-        routed = tuple(one for bank in banks(module) for one in _from_outside(module, bank))
+        return tuple(one for bank in banks(module) for one in _from_outside(module, bank)) or None
     except OutsideError as outside:
         return Refusal(FAMILY, str(outside))
-    return routed or mixtures(FAMILY, module, ROUTINGS)
 
 
 def _from_outside(module: nn.Module, bank: Bank) -> list[DynamicOperator]:
     """Return the operators whose routing is an operand (N, M): as it comes, or behind a function."""
-    own_layer = type(module).__module__.startswith("torch.nn.")
-    if own_layer or parts_of(module, bank) or not takes_operand(module):
-        return []
     heads: list[Dense | None] = [None]
     same = torch.eye(bank.count, dtype=torch.float64)
     heads += [Dense(same, None, Activation("softmax", temperature=one)) for one in temperatures(module)]

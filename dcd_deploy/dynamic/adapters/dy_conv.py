@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from dcd_deploy.dynamic.adapters.bank import Bank, banks
+from dcd_deploy.dynamic.adapters.bank import Bank, banks, routes_itself
 from dcd_deploy.dynamic.adapters.routing import Routing, chained, temperatures
 from dcd_deploy.dynamic.attention import Activation, Attention
 from dcd_deploy.dynamic.operator import KERNELS, DynamicOperator, Mixture
@@ -26,6 +26,8 @@ MOST = 512  # candidates
 
 def candidates(module: nn.Module) -> tuple[DynamicOperator, ...] | Refusal | None:
     """Return the operators that the module may be, most likely first; None where it is of another kind."""
+    if not routes_itself(module):
+        return None
     return mixtures(FAMILY, module, tuple(Activation("softmax", temperature=one) for one in temperatures(module)))
 
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from dcd_deploy.dynamic.adapters.bank import Bank, banks
+from dcd_deploy.dynamic.adapters.bank import Bank, banks, routes_itself
 from dcd_deploy.dynamic.adapters.dy_conv import mixture
 from dcd_deploy.dynamic.adapters.routing import Routing, branched, temperatures
 from dcd_deploy.dynamic.attention import Activation, Attention, Dense
@@ -46,6 +46,8 @@ Heads = dict[str, Dense]
 
 def candidates(module: nn.Module) -> tuple[DynamicOperator, ...] | Refusal | None:
     """Return the operators that the module may be, most likely first; None where it is of another kind."""
+    if not routes_itself(module):
+        return None
     try:
         found = [
             _choices(module, bank, routing, roles)
