@@ -186,6 +186,55 @@ class WideQuery(Decomposed):
         self.q = nn.Conv2d(self.q.in_channels, self.q.out_channels, 3, padding=1, bias=False)
 
 
+class NormsBesideTheirConvolutions(Decomposed):
+    """Each convolution and its norm in one Sequential."""
+
+    def __init__(self, **sizes):
+        super().__init__(norms=(2,), **sizes)
+        K, L = self.conv.out_channels, self.dim
+        self.conv = nn.Sequential(self.conv, nn.BatchNorm2d(K), nn.Identity())
+        self.q = nn.Sequential(self.q, nn.BatchNorm2d(L))
+        self.p = nn.Sequential(self.p, nn.BatchNorm2d(K))
+
+
+class SqueezedByConvolutions(Decomposed):
+    """The attention is made of 1×1 convolutions of the pooled map."""
+
+    def __init__(self, C=6, K=10, L=3, S=5):
+        super().__init__(C, K, L, S)
+        weighing = SelfWeighing(S, "third", bias=False, held=True)
+        weighing.fc[0] = nn.Conv2d(S, S, 1)
+        self.fc = nn.Sequential(nn.Conv2d(C, S, 1, bias=False), weighing)
+        self.fc_phi, self.fc_scale = nn.Conv2d(S, L * L, 1), nn.Conv2d(S, K, 1)
+
+    def attention(self, x):
+        a = self.fc(self.avg_pool(x))
+        return self.fc_phi(a).view(-1, self.dim, self.dim), self.hs(self.fc_scale(a)).flatten(1)
+
+
+class FrozenNorm(nn.Module):
+    """A BatchNorm of buffers alone, of no class of torch."""
+
+    def __init__(self, channels, eps=1e-5):
+        super().__init__()
+        self.eps = eps
+        for name, value in (("weight", 0.7), ("bias", 0.2), ("running_mean", 0.4), ("running_var", 1.3)):
+            self.register_buffer(name, torch.full((channels,), value))
+
+    def forward(self, x):
+        mean, var, weight, bias = (b[:, None] for b in (self.running_mean, self.running_var, self.weight, self.bias))
+        return (x - mean) / torch.sqrt(var + self.eps) * weight + bias
+
+
+class DecomposedLine(nn.Module):
+    """The layer for signals."""
+
+    def __init__(self, C=6, K=10, L=3, S=5):
+        super().__init__()
+        self.conv, self.q, self.p = nn.Conv1d(C, K, 3), nn.Conv1d(C, L, 1), nn.Conv1d(L, K, 1)
+        self.fc, self.fc_phi, self.fc_scale = nn.Linear(C, S), nn.Linear(S, L * L), nn.Linear(S, K)
+
+
 class DecomposedVector(nn.Module):
     """The classifier of the published networks."""
 
@@ -253,9 +302,13 @@ class MixedKernels(nn.Module):
         self.weight = nn.Parameter(torch.randn(M, K, C // groups, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(M, K)) if bias else None
 
+    def kernels(self):
+        return self.weight
+
     def forward(self, x):
         pi = self.route(x)
-        weight = torch.mm(pi, self.weight.flatten(1)).view(-1, *self.weight.shape[1:])
+        kernels = self.kernels()
+        weight = torch.mm(pi, kernels.flatten(1)).view(-1, *kernels.shape[1:])
         bias = None if self.bias is None else torch.mm(pi, self.bias)
         geometry = {name: getattr(self, name) for name in ("stride", "padding", "dilation", "groups")}
         return per_sample(x, weight, bias, **geometry)
@@ -273,6 +326,18 @@ class MixedConvolutions(nn.Module):
     def forward(self, x):
         pi = torch.softmax(self.squeeze(x) / self.tau, -1)
         return sum(pi[:, m, None, None, None] * conv(x) for m, conv in enumerate(self.convs))
+
+
+class ListedKernels(MixedKernels):
+    """The kernels are a list of parameters."""
+
+    def __init__(self, **sizes):
+        super().__init__(**sizes)
+        self.listed = nn.ParameterList([nn.Parameter(kernel.detach().clone()) for kernel in self.weight])
+        del self.weight
+
+    def kernels(self):
+        return torch.stack(list(self.listed))
 
 
 class SelfRouted(nn.Module):

@@ -4,11 +4,15 @@ import pytest
 from dynamic_layers import (
     Decomposed,
     DecomposedFromOutside,
+    DecomposedLine,
     DecomposedNameless,
     DecomposedOtherwiseNamed,
     DecomposedVector,
+    FrozenNorm,
+    NormsBesideTheirConvolutions,
     PhiVaries,
     ScaledAfterTheSum,
+    SqueezedByConvolutions,
     WideQuery,
     lively,
 )
@@ -38,6 +42,7 @@ VARIATIONS = {
     "masked": {"mask": True},
     "a norm behind the sum": {"out_norm": True},
     "no gate on the squeeze": {"weigh": False},
+    "frozen norms": {"norm": FrozenNorm},
     "running instance norms": {"norm": lambda L, eps: nn.InstanceNorm1d(L, eps, affine=True, track_running_stats=True)},
 }
 
@@ -60,6 +65,51 @@ def test_gates(gate, held):
 @pytest.mark.parametrize("sizes", [{}, {"C": 4, "K": 4, "L": 2, "S": 4}, {"C": 4, "K": 4, "L": 4, "S": 4}], ids=str)
 def test_names(kind, sizes):
     proved(lively(kind(**sizes)), random(2, sizes.get("C", 6), 8, 8))
+
+
+@pytest.mark.parametrize("module", [NormsBesideTheirConvolutions(kernel=3), SqueezedByConvolutions()])
+def test_other_parts(module):
+    proved(lively(module), random(2, 6, 9, 11))
+
+
+def test_norms_that_the_sizes_do_not_tell_apart():
+    """As many channels in as out and inside: the proof finds which norm stands where, against their names."""
+    module = Decomposed(C=4, K=4, L=4, norms=(1,), out_norm=True)
+    module.bn1, module.bn_out = nn.BatchNorm1d(4), nn.BatchNorm2d(4)
+    proved(lively(module), random(2, 4, 9, 11))
+
+
+@pytest.mark.parametrize(
+    ("part", "replacement", "reason"),
+    [
+        ("fc_phi", nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 9)), "fc_phi is a Sequential"),
+        ("fc_phi", nn.Linear(5, 8), "fc_phi makes 8 values"),
+        ("avg_pool", nn.AdaptiveMaxPool2d(1), "pools by averages"),
+        ("p", nn.Conv2d(3, 10, 3, padding=1), "p is 3×3"),
+        ("q", nn.Conv2d(6, 3, 1, stride=2), "q has stride"),
+        ("conv", nn.ConvTranspose2d(6, 10, 1), "conv is a ConvTranspose2d"),
+        ("fc", nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5)), "fc.1 is a LayerNorm: it depends on the data"),
+        ("fc", nn.Sequential(nn.Linear(6, 5), nn.PReLU()), "fc.1 is nothing that the canonical attention holds"),
+        ("fc_scale", nn.Identity(), "fc_scale is an Identity"),
+    ],
+)
+def test_parts_outside_the_operator(part, replacement, reason):
+    module = Decomposed()
+    setattr(module, part, replacement)
+    refusal = recognise(module, (random(2, 6, 8, 8),))
+    assert isinstance(refusal, Refusal)
+    assert reason in refusal.reason
+
+
+def test_one_dimension():
+    assert "conv is a Conv1d: the canonical operator is a 2-D convolution" in candidates(DecomposedLine()).reason
+
+
+def test_other_padding():
+    module = Decomposed(kernel=3)
+    module.conv.padding_mode = "reflect"
+    module.conv._reversed_padding_repeated_twice = [1, 1, 1, 1]
+    proved(lively(module), random(2, 6, 9, 11))
 
 
 def test_classifier():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from dynamic_layers import (
+    ListedKernels,
     MixedConvolutions,
     MixedKernels,
     OmniDimensional,
@@ -35,6 +36,10 @@ KERNELS = {
 @pytest.mark.parametrize("name", KERNELS)
 def test_dy_conv(name):
     assert proved(lively(MixedKernels(**KERNELS[name])), random(2, 6, 9, 8)).family == "dy_conv"
+
+
+def test_dy_conv_of_listed_kernels():
+    assert proved(lively(ListedKernels(groups=2)), random(2, 6, 9, 8)).family == "dy_conv"
 
 
 @pytest.mark.parametrize("conv", [{"kernel_size": 3, "padding": 1, "bias": False}, {"kernel_size": 1}], ids=str)

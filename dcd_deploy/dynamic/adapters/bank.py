@@ -1,8 +1,9 @@
 """The kernels of a mixture, Σ_m π_m W_m, and the convolution that they are of; what the parts leave open, as choices.
 
 Kernels: a tensor (M, K, C/groups, kh, kw); one flat for each kernel, (M, K·C/groups·kh·kw), with the sizes in integers;
-or a list of M convolutions of one geometry. Padding "same" depends on the size of the map: a choice for each remainder
-of its sides by the stride; where it adds more behind than in front, the kernels get taps of zeros in front.
+a list of M kernels, or of M convolutions of one geometry. Padding "same" depends on the size of the map: a choice for
+each remainder of its sides by the stride; where it adds more behind than in front, the kernels get taps of zeros in
+front.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def banks(module: nn.Module) -> tuple[Bank, ...]:
     """Return the banks of kernels that the module may hold, most likely first; none where it holds none."""
     found = _named_kernels(module)
     if found is None:
-        return _of_convolutions(module)
+        return _of_convolutions(module) or _of_parameters(module)
     name, shape = found
     tensors = tensors_of(module)
     return tuple(_with_geometry(module, tensors.pop(name).view(shape), *_biases(shape, tensors)))
@@ -67,7 +68,8 @@ def banks(module: nn.Module) -> tuple[Bank, ...]:
 
 def routes_itself(module: nn.Module) -> bool:
     """Whether the module holds kernels, and layers that may weigh them; copies no weight."""
-    kernels = _named_kernels(module) is not None or any(isinstance(c, nn.ModuleList) for c in module.children())
+    lists = any(isinstance(child, (nn.ModuleList, nn.ParameterList)) for child in module.children())
+    kernels = lists or _named_kernels(module) is not None
     return kernels and any(is_dense(part) for part in module.modules())
 
 
@@ -166,4 +168,16 @@ def _of_convolutions(module: nn.Module) -> tuple[Bank, ...]:
         each = [bias for bias in biases if bias is not None]
         kernels = torch.stack([weight_of(conv) for conv in convs])
         return (Bank(kernels, torch.stack(each) if each else None, None, geometries.pop(), (name,)),)
+    return ()
+
+
+def _of_parameters(module: nn.Module) -> tuple[Bank, ...]:
+    """Return the banks that a list of kernels of one shape is."""
+    for name, child in children_of(module).items():
+        kernels = list(tensors_of(child).values()) if isinstance(child, nn.ParameterList) else []
+        if len(kernels) < 2 or len({one.shape for one in kernels}) != 1 or kernels[0].dim() != 4:
+            continue
+        stacked = torch.stack(kernels)
+        made = _with_geometry(module, stacked, *_biases(stacked.shape, tensors_of(module)))
+        return tuple(replace(bank, without=(name,)) for bank in made)
     return ()

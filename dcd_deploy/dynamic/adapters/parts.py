@@ -122,7 +122,12 @@ def dense(module: nn.Module) -> Dense:
 
 def is_norm(module: nn.Module) -> bool:
     """Whether the module normalises, by statistics that it keeps or by the data's."""
-    return isinstance(module, NORMALISERS)
+    return isinstance(module, NORMALISERS) or _keeps_statistics(module)
+
+
+def _keeps_statistics(module: nn.Module) -> bool:
+    statistics = (getattr(module, "running_mean", None), getattr(module, "running_var", None))
+    return all(isinstance(one, Tensor) for one in statistics) and hasattr(module, "eps")
 
 
 def norm_affine(name: str, module: nn.Module) -> tuple[Tensor, Tensor]:
@@ -131,12 +136,13 @@ def norm_affine(name: str, module: nn.Module) -> tuple[Tensor, Tensor]:
     Raises:
         OutsideError: it has no statistics of its own.
     """
-    if isinstance(module, GROUPED_NORMS) or not isinstance(module, _NormBase):
-        raise OutsideError(f"{name} is {kind(module)}: it depends on the data")
-    if module.running_mean is None or module.running_var is None:
-        raise OutsideError(f"{name} is {kind(module)} that keeps no running statistics: it depends on the data")
-    copied(module.running_mean)
-    own = copy.deepcopy(module).to("cpu", torch.float64).eval()
+    if not _keeps_statistics(module):
+        why = " that keeps no running statistics" if isinstance(module, _NormBase) else ""
+        raise OutsideError(f"{name} is {kind(module)}{why}: it depends on the data")
+    own = copy.deepcopy(module)
+    for key, tensor in (*own.named_parameters(), *own.named_buffers()):
+        if tensor.is_floating_point():
+            setattr(own, key, nn.Parameter(copied(tensor)) if isinstance(tensor, nn.Parameter) else copied(tensor))
     scale, shift = affine(own)
     return scale.detach(), shift.detach()
 

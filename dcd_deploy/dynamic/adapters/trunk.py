@@ -148,7 +148,7 @@ def _add_gated(trunk: Trunk, name: str, module: nn.Module) -> None:
     """Add a module that weighs its own input; the gate that it holds comes first."""
     parts = list(inside(module))
     layers = [part for _, part in parts if is_dense(part)]
-    others = [f"{name}.{path}" for path, part in parts if not (is_dense(part) or is_activation(part))]
+    others = [f"{name}.{path}".rstrip(".") for path, part in parts if not (is_dense(part) or is_activation(part))]
     if not children_of(module) or len(layers) != 1 or others:
         raise OutsideError(
             f"{others[0] if others else name} is nothing that the canonical attention holds ({kind(module)})"
