@@ -1,39 +1,27 @@
 """The published decomposition and its variations: recognised by what they hold, proved equal, else refused in words."""
 
 import pytest
-import torch
 from dynamic_layers import (
     Decomposed,
     DecomposedFromOutside,
+    DecomposedLine,
     DecomposedNameless,
     DecomposedOtherwiseNamed,
     DecomposedVector,
+    FrozenNorm,
+    NormsBesideTheirConvolutions,
     PhiVaries,
     ScaledAfterTheSum,
+    SqueezedByConvolutions,
     WideQuery,
     lively,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from proving import proved, random
 from torch import nn
 
-from dcd_deploy.dynamic.canonical import CanonicalLayer
-from dcd_deploy.dynamic.operator import DynamicOperator
 from dcd_deploy.dynamic.recognise import Refusal, candidates, recognise
-
-
-def proved(module, *args):
-    operator = recognise(module, args)
-    assert isinstance(operator, DynamicOperator), operator
-    expected = module(*args)
-    found = CanonicalLayer(operator)(*args)
-    assert (found - expected).abs().max() <= 1e-12 * (expected.max() - expected.min())
-    return operator
-
-
-def x(*shape):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-
 
 VARIATIONS = {
     "as published": {},
@@ -54,19 +42,20 @@ VARIATIONS = {
     "masked": {"mask": True},
     "a norm behind the sum": {"out_norm": True},
     "no gate on the squeeze": {"weigh": False},
+    "frozen norms": {"norm": FrozenNorm},
     "running instance norms": {"norm": lambda L, eps: nn.InstanceNorm1d(L, eps, affine=True, track_running_stats=True)},
 }
 
 
 @pytest.mark.parametrize("name", VARIATIONS)
 def test_variations(name):
-    proved(lively(Decomposed(**VARIATIONS[name])), x(2, 6, 9, 11))
+    proved(lively(Decomposed(**VARIATIONS[name])), random(2, 6, 9, 11))
 
 
 @pytest.mark.parametrize("held", [True, False], ids=["gate held", "gate in the forward"])
 @pytest.mark.parametrize("gate", ["third", "sixth", "hard", "sigmoid"])
 def test_gates(gate, held):
-    operator = proved(lively(Decomposed(gate=gate, held=held)), x(2, 6, 9, 11))
+    operator = proved(lively(Decomposed(gate=gate, held=held)), random(2, 6, 9, 11))
     name = {"third": "hardsigmoid", "sixth": "hardsigmoid", "hard": "hardsigmoid"}.get(gate, "sigmoid")
     activation = operator.attention.heads["scale"].activation
     assert (activation.name, activation.gain) == (name, 2.0 if gate == "third" else 1.0)
@@ -75,17 +64,62 @@ def test_gates(gate, held):
 @pytest.mark.parametrize("kind", [DecomposedOtherwiseNamed, DecomposedNameless])
 @pytest.mark.parametrize("sizes", [{}, {"C": 4, "K": 4, "L": 2, "S": 4}, {"C": 4, "K": 4, "L": 4, "S": 4}], ids=str)
 def test_names(kind, sizes):
-    proved(lively(kind(**sizes)), x(2, sizes.get("C", 6), 8, 8))
+    proved(lively(kind(**sizes)), random(2, sizes.get("C", 6), 8, 8))
+
+
+@pytest.mark.parametrize("module", [NormsBesideTheirConvolutions(kernel=3), SqueezedByConvolutions()])
+def test_other_parts(module):
+    proved(lively(module), random(2, 6, 9, 11))
+
+
+def test_norms_that_the_sizes_do_not_tell_apart():
+    """As many channels in as out and inside: the proof finds which norm stands where, against their names."""
+    module = Decomposed(C=4, K=4, L=4, norms=(1,), out_norm=True)
+    module.bn1, module.bn_out = nn.BatchNorm1d(4), nn.BatchNorm2d(4)
+    proved(lively(module), random(2, 4, 9, 11))
+
+
+@pytest.mark.parametrize(
+    ("part", "replacement", "reason"),
+    [
+        ("fc_phi", nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 9)), "fc_phi is a Sequential"),
+        ("fc_phi", nn.Linear(5, 8), "fc_phi makes 8 values"),
+        ("avg_pool", nn.AdaptiveMaxPool2d(1), "pools by averages"),
+        ("p", nn.Conv2d(3, 10, 3, padding=1), "p is 3×3"),
+        ("q", nn.Conv2d(6, 3, 1, stride=2), "q has stride"),
+        ("conv", nn.ConvTranspose2d(6, 10, 1), "conv is a ConvTranspose2d"),
+        ("fc", nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5)), "fc.1 is a LayerNorm: it depends on the data"),
+        ("fc", nn.Sequential(nn.Linear(6, 5), nn.PReLU()), "fc.1 is nothing that the canonical attention holds"),
+        ("fc_scale", nn.Identity(), "fc_scale is an Identity"),
+    ],
+)
+def test_parts_outside_the_operator(part, replacement, reason):
+    module = Decomposed()
+    setattr(module, part, replacement)
+    refusal = recognise(module, (random(2, 6, 8, 8),))
+    assert isinstance(refusal, Refusal)
+    assert reason in refusal.reason
+
+
+def test_one_dimension():
+    assert "conv is a Conv1d: the canonical operator is a 2-D convolution" in candidates(DecomposedLine()).reason
+
+
+def test_other_padding():
+    module = Decomposed(kernel=3)
+    module.conv.padding_mode = "reflect"
+    module.conv._reversed_padding_repeated_twice = [1, 1, 1, 1]
+    proved(lively(module), random(2, 6, 9, 11))
 
 
 def test_classifier():
-    assert proved(lively(DecomposedVector()), x(3, 12)).geometry.vector
-    proved(lively(DecomposedVector(bias=False, plus_query=False, gate="sigmoid")), x(3, 12))
+    assert proved(lively(DecomposedVector()), random(3, 12)).geometry.vector
+    proved(lively(DecomposedVector(bias=False, plus_query=False, gate="sigmoid")), random(3, 12))
 
 
 def test_attention_to_another_map():
     module = lively(DecomposedFromOutside(pool=2))
-    operator = proved(module, x(2, 6, 9, 11), x(2, 6, 5, 4))
+    operator = proved(module, random(2, 6, 9, 11), random(2, 6, 5, 4))
     assert not operator.attention.own
 
 
@@ -104,7 +138,7 @@ def test_attention_to_another_map():
     seed=st.integers(0, 99),
 )
 def test_sizes(sizes, options, sides, seed):
-    proved(lively(DecomposedOtherwiseNamed(**sizes, **options), seed), x(2, sizes["C"], *sides))
+    proved(lively(DecomposedOtherwiseNamed(**sizes, **options), seed), random(2, sizes["C"], *sides))
 
 
 REFUSED = {
@@ -126,7 +160,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusals(name):
     module, reason = REFUSED[name]
-    refusal = recognise(lively(module), (x(2, 6, 8, 8),))
+    refusal = recognise(lively(module), (random(2, 6, 8, 8),))
     assert isinstance(refusal, Refusal)
     assert refusal.family == "dcd"
     assert reason in refusal.reason

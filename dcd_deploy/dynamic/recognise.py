@@ -21,11 +21,18 @@ __all__ = ["Refusal", "candidates", "recognise"]
 
 def candidates(module: nn.Module) -> tuple[DynamicOperator, ...] | Refusal | None:
     """Return what the module may be, of all families; a refusal where none has a candidate and one tells why."""
-    answers = [family(module) for family in FAMILIES.values()]
+    answers = [_answer(name, module) for name in FAMILIES]
     operators = [one for answer in answers if isinstance(answer, tuple) for one in answer]
     if operators:
         return tuple(operators)
     return next((answer for answer in answers if isinstance(answer, Refusal)), None)
+
+
+def _answer(family: str, module: nn.Module) -> tuple[DynamicOperator, ...] | Refusal | None:
+    try:
+        return FAMILIES[family](module)
+    except Exception as error:  # noqa: BLE001 - attributes of foreign modules may do anything; the layer stays as it is
+        return Refusal(family, f"its parts cannot be read: {type(error).__name__}: {error}"[:300])
 
 
 def recognise(module: nn.Module, args: tuple[Tensor, ...]) -> DynamicOperator | Refusal | None:

@@ -4,8 +4,12 @@
                         | Refusal                        holds them, but is outside the canonical operator
                         | None                           is of another kind
 
-parts     tensors, convolutions, norms and activations, read from foreign modules
-trunk     the stages of an attention
+dcd        by matrix decomposition; dcd_roles tells its parts apart
+dy_conv    attention over kernels;  condconv  the same with a sigmoid, or routed from outside;  odconv  over every axis
+bank       the kernels of a mixture, and their convolution
+routing    the attention of a mixture
+trunk      the stages of an attention
+parts      tensors, convolutions, norms and activations, read from foreign modules
 """
 
 from __future__ import annotations
@@ -14,10 +18,10 @@ from collections.abc import Callable
 
 from torch import nn
 
-from dcd_deploy.dynamic.adapters import dcd
+from dcd_deploy.dynamic.adapters import condconv, dcd, dy_conv, odconv
 from dcd_deploy.dynamic.operator import DynamicOperator
 from dcd_deploy.dynamic.refusal import Refusal
 
 Adapter = Callable[[nn.Module], tuple[DynamicOperator, ...] | Refusal | None]
 
-FAMILIES: dict[str, Adapter] = {dcd.FAMILY: dcd.candidates}
+FAMILIES: dict[str, Adapter] = {family.FAMILY: family.candidates for family in (dcd, dy_conv, condconv, odconv)}

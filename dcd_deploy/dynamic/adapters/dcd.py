@@ -10,86 +10,75 @@ module holds none, whether the attention looks at the input or at a second opera
 
 from __future__ import annotations
 
-import inspect
 import itertools
-import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dcd_deploy.dynamic.adapters.dcd_roles import Roles, roles_of
+from dcd_deploy.dynamic.adapters.dcd_terms import Choice, Mask, Parts, Places, Terms
 from dcd_deploy.dynamic.adapters.parts import (
     activation_of,
     children_of,
     conv_geometry,
-    dense,
     dense_sizes,
     is_norm,
     norm_affine,
     tensor_of,
     tensors_of,
-    weight_of,
 )
-from dcd_deploy.dynamic.adapters.trunk import GATES, Trunk, read_trunk
-from dcd_deploy.dynamic.attention import IDENTITY, Activation, Attention, Dense, Gated
-from dcd_deploy.dynamic.folds import scaled, with_norm
-from dcd_deploy.dynamic.operator import PHI, SCALE, ConvGeometry, DynamicOperator, LowRank, Pair, RowScaled
+from dcd_deploy.dynamic.adapters.trunk import GATES, Trunk, pool_sizes, pools_of, read_trunk, takes_operand
+from dcd_deploy.dynamic.attention import IDENTITY, Activation, Attention, Gated
+from dcd_deploy.dynamic.operator import ConvGeometry, DynamicOperator, Pair
 from dcd_deploy.dynamic.refusal import OutsideError, Refusal
 
 FAMILY = "dcd"
 MOST = 512  # candidates
 RELU = Activation("relu")
 
-Norm = tuple[Tensor, Tensor]
-Places = dict[str, Norm]  # "query" behind Q, "mixed" behind Φ, "static" behind W0, "out" behind the sum
-Mask = tuple[Tensor, Tensor]  # of Φ: its values times the first, plus the second; both (L, L)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What the parts leave open."""
-
-    places: Places
-    mask: Mask | None
-    plus_query: bool
-    gate: Activation
-
 
 def candidates(module: nn.Module) -> tuple[DynamicOperator, ...] | Refusal | None:
     """Return the operators that the module may be, most likely first; None where it is of another kind."""
-    children = children_of(module)
+    parts = Parts.of(children_of(module))
+    readings: list[Iterator[DynamicOperator]] = []
+    reason = None
     try:
-        every = [_of_roles(module, children, roles) for roles in roles_of(children)]
+        for roles in roles_of(parts.layers):
+            try:
+                readings.append(_of_roles(module, parts, roles))
+            except OutsideError as outside:
+                reason = reason or outside
+        if reason is not None and not readings:
+            raise reason
     except OutsideError as outside:
         return Refusal(FAMILY, str(outside))
-    return tuple(itertools.islice(itertools.chain(*every), MOST)) or None
+    return tuple(itertools.islice(itertools.chain(*readings), MOST)) or None
 
 
-def _of_roles(module: nn.Module, children: dict[str, nn.Module], roles: Roles) -> Iterator[DynamicOperator]:
+def _of_roles(module: nn.Module, parts: Parts, roles: Roles) -> Iterator[DynamicOperator]:
     """Return the candidates for one assignment of roles; its parts are read before the first is asked for."""
-    geometry = _geometry(children, roles)
-    rest = {name: child for name, child in children.items() if name not in roles.all}
-    norms = _placed_norms(rest, dense_sizes(children[roles.query])[0], geometry.K)
+    geometry = _geometry(parts.layers, roles)
+    terms = Terms.of(parts, roles, geometry, tensor_of(module, "bias"))
+    rest = {name: child for name, child in parts.children.items() if name not in roles.all}
+    norms = _placed_norms(rest, terms.latent, geometry.K)
     said = [one for child in rest.values() if (one := activation_of(child)) is not None and one != IDENTITY]
     weighing = {name: c for name, c in rest.items() if not is_norm(c) and activation_of(c) is None}
     trunk = read_trunk(weighing.items())
     if not any(isinstance(stage, Gated) for stage in trunk.stages):
         trunk.leave_open(IDENTITY, RELU)
-    attentions = list(_attentions(module, trunk, geometry, children[roles.phi]))
+    attentions = list(_attentions(module, trunk, geometry, parts.layers[roles.phi]))
     choices = [
         Choice(places, mask, plus_query, gate)
         for places in norms
-        for mask in _masks(module, dense_sizes(children[roles.query])[0])
+        for mask in _masks(module, terms.latent)
         for plus_query in (True, False)
         for gate in dict.fromkeys(said or [*GATES, IDENTITY])
     ]
-    terms = _Terms(children, roles, geometry, tensor_of(module, "bias"))
-    return (terms.operator(attention, choice) for attention in attentions for choice in choices)
+    return (terms.operator(FAMILY, attention, choice) for attention in attentions for choice in choices)
 
 
-def _geometry(children: dict[str, nn.Module], roles: Roles) -> ConvGeometry:
+def _geometry(children: Mapping[str, nn.Module], roles: Roles) -> ConvGeometry:
     """Return the geometry of W0.
 
     Raises:
@@ -128,8 +117,7 @@ def _placed_norms(rest: dict[str, nn.Module], L: int, K: int) -> list[Places]:
     if not ways:
         sizes_found = ", ".join(f"{name} {len(scale)}" for name, (scale, _) in norms.items())
         raise OutsideError(f"its norms have other sizes than Q x ({L}) and the output ({K}): {sizes_found}")
-    numbered = [way for way in ways if way.get("query", "1").endswith("1") and way.get("mixed", "2").endswith("2")]
-    ways = [way for way in numbered if set(way) == {"query", "mixed"}] or [*numbered, *ways]
+    ways.sort(key=lambda way: way.get("query", "1")[-1] != "1" or way.get("mixed", "2")[-1] != "2")
     return [{place: norms[name] for place, name in way.items()} for way in ways]
 
 
@@ -139,44 +127,21 @@ def _attentions(module: nn.Module, trunk: Trunk, g: ConvGeometry, phi: nn.Module
     Raises:
         OutsideError: the squeeze's sizes fit nothing.
     """
+    if not trunk.stages:
+        raise OutsideError("its attention holds no Linear layer")
     if trunk.outputs != dense_sizes(phi)[1]:
         raise OutsideError(f"its squeeze gives {trunk.outputs} values, but Φ is made of {dense_sizes(phi)[1]}")
-    held = [one for _, one in _pools(module)] or ([trunk.pool] if trunk.pool else [])
+    held = list(pools_of(module))
     sources: list[tuple[Pair | None, bool]] = []
     if g.vector:
         sources += [(None, True)] if trunk.inputs == g.C else []
     elif trunk.inputs % g.C == 0:
-        sources += [(size, True) for size in _pool_sizes(trunk.inputs // g.C, held)]
+        sources += [(size, True) for size in pool_sizes(trunk.inputs // g.C, held)]
     if takes_operand(module):
         sources += [(size, False) for size in dict.fromkeys([*held, (1, 1), (2, 2), None])]
     if not sources:
         raise OutsideError(f"its squeeze takes {trunk.inputs} values, which is no multiple of {g.C} channels")
     return (Attention(pool, stages, {}, own) for pool, own in sources for stages in trunk.alternatives())
-
-
-def _pools(module: nn.Module) -> Iterator[tuple[str, Pair]]:
-    for name, child in module.named_modules():
-        if isinstance(child, nn.AdaptiveAvgPool2d):
-            size = child.output_size
-            rows, columns = size if isinstance(size, tuple) else (size, size)
-            if rows is not None and columns is not None:
-                yield name, (rows, columns)
-
-
-def _pool_sizes(values: int, held: Iterable[Pair]) -> list[Pair]:
-    """Return the rows and columns that make so many values of a channel: those of a pooling that is held, a square."""
-    side = math.isqrt(values)
-    sizes = [*held, (side, side)]
-    return list(dict.fromkeys(size for size in sizes if size[0] * size[1] == values))
-
-
-def takes_operand(module: nn.Module) -> bool:
-    """Whether the module's forward takes two tensors."""
-    try:
-        inspect.signature(module.forward).bind(None, None)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _masks(module: nn.Module, L: int) -> list[Mask | None]:
@@ -194,57 +159,3 @@ def _masks(module: nn.Module, L: int) -> list[Mask | None]:
 def _unlike_a_mask(way: Mask | None) -> bool:
     assert way is not None
     return not bool(((way[0] == 0) | (way[0] == 1)).all())
-
-
-class _Terms:
-    """The weights of the parts, and the operator that a choice makes of them."""
-
-    def __init__(
-        self, children: dict[str, nn.Module], roles: Roles, geometry: ConvGeometry, bias: Tensor | None
-    ) -> None:
-        self.geometry = geometry
-        self.static = RowScaled(
-            weight_of(children[roles.static]).view(geometry.K, geometry.C, *geometry.kernel),
-            tensor_of(children[roles.static], "bias"),
-        )
-        self.query, self.project = dense(children[roles.query]), dense(children[roles.project])
-        self.phi, self.scale = dense(children[roles.phi]), dense(children[roles.scale])
-        shared = None if bias is None or bias.numel() != geometry.K else bias.flatten()
-        self.bias = shared if self.project.bias is None else self.project.bias + (0 if shared is None else shared)
-
-    def operator(self, attention: Attention, choice: Choice) -> DynamicOperator:
-        """Return the operator of one choice."""
-        heads = {PHI: self._phi(choice), SCALE: replace(self.scale, activation=choice.gate)}
-        terms = (self._static(choice), self._low_rank(choice))
-        whole = DynamicOperator(FAMILY, self.geometry, replace(attention, heads=heads), terms, self.bias)
-        return with_norm(whole, *choice.places["out"]) if "out" in choice.places else whole
-
-    def _static(self, choice: Choice) -> RowScaled:
-        if (norm := choice.places.get("static")) is None:
-            return self.static
-        scale, shift = norm
-        term = scaled(self.static, scale)
-        assert isinstance(term, RowScaled)
-        return replace(term, bias=shift if term.bias is None else term.bias + shift)
-
-    def _low_rank(self, choice: Choice) -> LowRank:
-        weight, shift = self.query.weight, self.query.bias
-        if (norm := choice.places.get("query")) is not None:
-            weight = norm[0][:, None] * weight
-            shift = norm[1] if shift is None else norm[0] * shift + norm[1]
-        mixed = choice.places.get("mixed")
-        return LowRank(self.project.weight, weight, shift, None if mixed is None else mixed[1])
-
-    def _phi(self, choice: Choice) -> Dense:
-        """Return the head of Φ' = diag(s2) (Φ ⊙ m + c) + I."""
-        L = len(self.query.weight)
-        weight = self.phi.weight.view(L, L, -1)
-        bias = torch.zeros(L, L, dtype=weight.dtype) if self.phi.bias is None else self.phi.bias.view(L, L)
-        if choice.mask is not None:
-            weight, bias = choice.mask[0][:, :, None] * weight, choice.mask[0] * bias + choice.mask[1]
-        if (norm := choice.places.get("mixed")) is not None:
-            weight, bias = norm[0][:, None, None] * weight, norm[0][:, None] * bias
-        if choice.plus_query:
-            bias = bias + torch.eye(L, dtype=bias.dtype)
-        plain = self.phi.bias is None and choice.mask is None and not choice.plus_query
-        return Dense(weight.reshape(L * L, -1), None if plain else bias.flatten())

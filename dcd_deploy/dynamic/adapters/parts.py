@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from dcd_deploy.dynamic.attention import ACTIVATIONS, IDENTITY, Activation, Dense
@@ -27,7 +28,15 @@ SAME_ACTIVATION = 1e-12
 
 
 def copied(tensor: Tensor) -> Tensor:
-    """Return a detached copy in float64 on the CPU."""
+    """Return a detached copy in float64 on the CPU.
+
+    Raises:
+        OutsideError: the tensor has no values, or others than real numbers.
+    """
+    if is_lazy(tensor) or tensor.is_meta:
+        raise OutsideError("its weights have no values yet (a lazy module, or the meta device)")
+    if not tensor.is_floating_point() and (tensor.is_complex() or tensor.is_quantized):
+        raise OutsideError(f"its weights are {tensor.dtype}: expected real numbers")
     return tensor.detach().to("cpu", torch.float64, copy=True)
 
 
@@ -36,18 +45,29 @@ def tensor_of(module: nn.Module, name: str) -> Tensor | None:
     original, mask = getattr(module, f"{name}_orig", None), getattr(module, f"{name}_mask", None)
     if isinstance(original, Tensor) and isinstance(mask, Tensor):
         return copied(original) * copied(mask)
-    value = getattr(module, name, None)
+    if parametrize.is_parametrized(module, name):
+        assert isinstance(module.parametrizations, nn.ModuleDict)
+        value = copy.deepcopy(module.parametrizations[name]).eval()()  # some change their state in training mode
+    else:
+        value = getattr(module, name, None)
     return copied(value) if isinstance(value, Tensor) else None
+
+
+def shapes_of(module: nn.Module) -> dict[str, torch.Size]:
+    """Return the shapes of the parameters and buffers that the module itself holds, under the names that it uses."""
+    own = dict([*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)])
+    shapes = {name.removesuffix("_orig"): tensor.shape for name, tensor in own.items() if not is_lazy(tensor)}
+    if parametrize.is_parametrized(module):
+        assert isinstance(module.parametrizations, nn.ModuleDict)
+        made = {name: tensor_of(module, name) for name in module.parametrizations}
+        shapes |= {name: tensor.shape for name, tensor in made.items() if tensor is not None}
+    masks = {f"{name.removesuffix('_orig')}_mask" for name in own if name.endswith("_orig")}
+    return {name: shape for name, shape in shapes.items() if name not in masks}
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     """Return copies of the parameters and buffers that the module itself holds, as it uses them."""
-    own = [name for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))]
-    names = [name.removesuffix("_orig") for name in own if not name.endswith("_mask") or f"{name[:-5]}_orig" not in own]
-    if parametrize.is_parametrized(module):
-        assert isinstance(module.parametrizations, nn.ModuleDict)
-        names += list(module.parametrizations)
-    tensors = {name: tensor_of(module, name) for name in names}
+    tensors = {name: tensor_of(module, name) for name in shapes_of(module)}
     return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
@@ -102,7 +122,12 @@ def dense(module: nn.Module) -> Dense:
 
 def is_norm(module: nn.Module) -> bool:
     """Whether the module normalises, by statistics that it keeps or by the data's."""
-    return isinstance(module, NORMALISERS)
+    return isinstance(module, NORMALISERS) or _keeps_statistics(module)
+
+
+def _keeps_statistics(module: nn.Module) -> bool:
+    statistics = (getattr(module, "running_mean", None), getattr(module, "running_var", None))
+    return all(isinstance(one, Tensor) for one in statistics) and hasattr(module, "eps")
 
 
 def norm_affine(name: str, module: nn.Module) -> tuple[Tensor, Tensor]:
@@ -111,11 +136,13 @@ def norm_affine(name: str, module: nn.Module) -> tuple[Tensor, Tensor]:
     Raises:
         OutsideError: it has no statistics of its own.
     """
-    if isinstance(module, GROUPED_NORMS) or not isinstance(module, _NormBase):
-        raise OutsideError(f"{name} is {kind(module)}: it depends on the data")
-    if module.running_mean is None or module.running_var is None:
-        raise OutsideError(f"{name} is {kind(module)} that keeps no running statistics: it depends on the data")
-    own = copy.deepcopy(module).to("cpu", torch.float64)
+    if not _keeps_statistics(module):
+        why = " that keeps no running statistics" if isinstance(module, _NormBase) else ""
+        raise OutsideError(f"{name} is {kind(module)}{why}: it depends on the data")
+    own = copy.deepcopy(module)
+    for key, tensor in (*own.named_parameters(), *own.named_buffers()):
+        if tensor.is_floating_point():
+            setattr(own, key, nn.Parameter(copied(tensor)) if isinstance(tensor, nn.Parameter) else copied(tensor))
     scale, shift = affine(own)
     return scale.detach(), shift.detach()
 
@@ -140,7 +167,7 @@ def activation_of(module: nn.Module) -> Activation | None:
         return None
     v = torch.linspace(-8, 8, 161, dtype=torch.float64)[None]
     try:
-        with torch.no_grad():
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
             y = copy.deepcopy(module).eval()(v.clone())
     except Exception:  # noqa: BLE001 - a foreign module may fail in any way, and is no activation then
         return None

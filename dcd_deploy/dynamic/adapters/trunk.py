@@ -4,12 +4,14 @@ Linear, 1×1 convolution              Dense
 BatchNorm behind it                  folded into it
 activation behind it                 its activation, told by trying it
 a module around one square Linear    Gated: a ⊙ gate(W a + b), the squeeze's attention to itself
-pooling                              rows and columns
+pooling, dropout, flattening         nothing: what a pooling is, the sizes and the proof tell
 """
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -27,7 +29,6 @@ from dcd_deploy.dynamic.adapters.parts import (
     is_norm,
     kind,
     norm_affine,
-    pair,
 )
 from dcd_deploy.dynamic.attention import IDENTITY, Activation, Dense, Gated, Stage
 from dcd_deploy.dynamic.operator import Pair
@@ -39,18 +40,16 @@ GATES = (
     Activation("sigmoid"),
     Activation("sigmoid", 2.0),
 )
-POOLS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)
 OTHER_POOLS = (nn.AdaptiveMaxPool2d, nn.MaxPool2d, nn.AdaptiveMaxPool1d)
-SKIPPED = (nn.Flatten, nn.Unflatten, nn.Dropout, nn.Dropout2d, nn.Identity, nn.AvgPool2d)
+SKIPPED = (nn.Flatten, nn.Unflatten, nn.Dropout, nn.Dropout2d, nn.Identity, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 
 
 @dataclass
 class Trunk:
-    """The stages, and for each of them its possible activations, most likely first; the size of a pooling it holds."""
+    """The stages, and for each of them its possible activations, most likely first."""
 
     stages: list[Stage] = field(default_factory=list)
     activations: list[tuple[Activation, ...]] = field(default_factory=list)
-    pool: Pair | None = None
 
     @property
     def inputs(self) -> int:
@@ -81,9 +80,32 @@ def read_trunk(parts: Iterable[tuple[str, nn.Module]]) -> Trunk:
     trunk = Trunk()
     for name, module in _in_sequence(parts):
         _add(trunk, name, module)
-    if not trunk.stages:
-        raise OutsideError("its attention holds no Linear layer")
     return trunk
+
+
+def pools_of(module: nn.Module) -> Iterator[Pair]:
+    """Yield the sizes of the average poolings to a fixed size that the module holds."""
+    for part in module.modules():
+        if isinstance(part, nn.AdaptiveAvgPool2d):
+            size = part.output_size
+            rows, columns = size if isinstance(size, tuple) else (size, size)
+            if rows is not None and columns is not None:
+                yield rows, columns
+
+
+def pool_sizes(values: int, held: Iterable[Pair]) -> list[Pair]:
+    """Return the rows and columns that make so many values of a channel: those of a pooling that is held, a square."""
+    side = math.isqrt(values)
+    return list(dict.fromkeys(size for size in (*held, (side, side)) if size[0] * size[1] == values))
+
+
+def takes_operand(module: nn.Module) -> bool:
+    """Whether the module's forward takes two tensors."""
+    try:
+        inspect.signature(module.forward).bind(None, None)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _in_sequence(parts: Iterable[tuple[str, nn.Module]]) -> Iterator[tuple[str, nn.Module]]:
@@ -107,8 +129,6 @@ def _add(trunk: Trunk, name: str, module: nn.Module) -> None:
         trunk.stages[-1] = followed_by_norm(last, scale, shift)
     elif isinstance(module, OTHER_POOLS):
         raise OutsideError(f"{name} is {kind(module)}: the canonical attention pools by averages")
-    elif isinstance(module, POOLS):
-        trunk.pool = pair(module.output_size)
     elif isinstance(module, SKIPPED):
         return
     elif (activation := activation_of(module)) is not None:
@@ -128,7 +148,7 @@ def _add_gated(trunk: Trunk, name: str, module: nn.Module) -> None:
     """Add a module that weighs its own input; the gate that it holds comes first."""
     parts = list(inside(module))
     layers = [part for _, part in parts if is_dense(part)]
-    others = [f"{name}.{path}" for path, part in parts if not (is_dense(part) or is_activation(part))]
+    others = [f"{name}.{path}".rstrip(".") for path, part in parts if not (is_dense(part) or is_activation(part))]
     if not children_of(module) or len(layers) != 1 or others:
         raise OutsideError(
             f"{others[0] if others else name} is nothing that the canonical attention holds ({kind(module)})"

@@ -1,0 +1,183 @@
+"""The kernels of a mixture, Σ_m π_m W_m, and the convolution that they are of; what the parts leave open, as choices.
+
+Kernels: a tensor (M, K, C/groups, kh, kw); one flat for each kernel, (M, K·C/groups·kh·kw), with the sizes in integers;
+a list of M kernels, or of M convolutions of one geometry. Padding "same" depends on the size of the map: a choice for
+each remainder of its sides by the stride; where it adds more behind than in front, the kernels get taps of zeros in
+front.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcd_deploy.dynamic.adapters.parts import (
+    children_of,
+    conv_geometry,
+    is_dense,
+    pair,
+    shapes_of,
+    tensor_of,
+    tensors_of,
+    weight_of,
+)
+from dcd_deploy.dynamic.operator import ConvGeometry, Pair
+
+STRIDE, PADDING = ("stride", "strides"), ("padding", "pad")
+DILATION, GROUPS = ("dilation", "dilations"), ("groups", "group")
+KERNEL = ("kernel_size", "kernel", "ksize", "k")
+OUTPUTS = ("out_channels", "out_planes", "out_chs", "planes", "out_dim", "oup", "cout")
+
+Sides = tuple[int, int]  # in front and behind
+
+
+@dataclass(frozen=True)
+class Bank:
+    """M kernels (M, K, C/groups, kh, kw) with biases (M, K) or None, a bias (K) outside the mixture, the convolution.
+
+    ``without``: the names of the children that are the kernels, and no part of an attention.
+    """
+
+    kernels: Tensor
+    bias: Tensor | None
+    outside: Tensor | None
+    geometry: ConvGeometry
+    without: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """M, the number of kernels."""
+        return len(self.kernels)
+
+
+def banks(module: nn.Module) -> tuple[Bank, ...]:
+    """Return the banks of kernels that the module may hold, most likely first; none where it holds none."""
+    found = _named_kernels(module)
+    if found is None:
+        return _of_convolutions(module) or _of_parameters(module)
+    name, shape = found
+    tensors = tensors_of(module)
+    return tuple(_with_geometry(module, tensors.pop(name).view(shape), *_biases(shape, tensors)))
+
+
+def routes_itself(module: nn.Module) -> bool:
+    """Whether the module holds kernels, and layers that may weigh them; copies no weight."""
+    lists = any(isinstance(child, (nn.ModuleList, nn.ParameterList)) for child in module.children())
+    kernels = lists or _named_kernels(module) is not None
+    return kernels and any(is_dense(part) for part in module.modules())
+
+
+def _named_kernels(module: nn.Module) -> tuple[str, tuple[int, ...]] | None:
+    """Return the name of the tensor that may be the kernels, and its shape as (M, K, C/groups, kh, kw)."""
+    shapes = {name: _full(module, shape) for name, shape in shapes_of(module).items()}
+    return next(((name, full) for name, full in shapes.items() if full is not None), None)
+
+
+def _full(module: nn.Module, shape: Sequence[int]) -> tuple[int, ...] | None:
+    """Return (M, K, C/groups, kh, kw) for a tensor that may be the kernels."""
+    if len(shape) == 5 or (len(shape) == 6 and shape[0] == 1):
+        return tuple(shape[-5:])
+    kernel, outputs = _pair_named(module, KERNEL), _pair_named(module, OUTPUTS)
+    if len(shape) != 2 or kernel is None or outputs is None:
+        return None
+    each = outputs[0] * math.prod(kernel)
+    return None if each == 0 or shape[1] % each else (shape[0], outputs[0], shape[1] // each, *kernel)
+
+
+def _biases(shape: Sequence[int], others: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+    """Return the biases (M, K) of the kernels, and one (K) outside of them."""
+    M, K = shape[:2]
+    inside = next(
+        (one.view(M, K) for one in others.values() if one.shape[-2:] == (M, K) and one.numel() == M * K), None
+    )
+    outside = next((one for name, one in others.items() if one.shape == (K,) and "bias" in name), None)
+    return inside, outside
+
+
+def _pair_named(module: nn.Module, names: Sequence[str]) -> Pair | None:
+    return next((found for name in names if (found := pair(getattr(module, name, None))) is not None), None)
+
+
+def _with_geometry(module: nn.Module, kernels: Tensor, bias: Tensor | None, outside: Tensor | None) -> Iterator[Bank]:
+    _, K, grouped, *kernel = kernels.shape
+    dilation = _pair_named(module, DILATION) or (1, 1)
+    stride = _pair_named(module, STRIDE) or (1, 1)
+    groups = _pair_named(module, GROUPS)
+    mode = getattr(module, "padding_mode", "zeros")
+    for one in [groups[0]] if groups else [K, 1] if grouped == 1 else [1]:
+        plain = ConvGeometry(
+            C=grouped * one,
+            K=K,
+            kernel=(kernel[0], kernel[1]),
+            stride=stride,
+            dilation=dilation,
+            groups=one,
+            padding_mode=mode if isinstance(mode, str) else "zeros",
+        )
+        for rows, columns in _paddings(module, plain):
+            yield from _padded(Bank(kernels, bias, outside, plain), rows, columns)
+
+
+def _paddings(module: nn.Module, g: ConvGeometry) -> Iterator[tuple[Sides, Sides]]:
+    """Yield the zeros in front and behind, of rows and of columns."""
+    said = _pair_named(module, PADDING)
+    same = any(value is True and "pad" in name for name, value in vars(module).items())
+    if said is not None and not same:
+        yield (said[0], said[0]), (said[1], said[1])
+        return
+    if said is None and not any(getattr(module, name, None) in {"same", "SAME"} for name in PADDING):
+        yield (0, 0), (0, 0)
+    yield from itertools.product(*(_same(*axis) for axis in zip(g.kernel, g.stride, g.dilation, strict=True)))
+
+
+def _same(kernel: int, stride: int, dilation: int) -> list[Sides]:
+    """Return what "same" padding adds, for each remainder of the side by the stride."""
+    extent = dilation * (kernel - 1) + 1
+    totals = [max(extent - (remainder or stride), 0) for remainder in range(stride)]
+    return [(total // 2, total - total // 2) for total in dict.fromkeys(totals)]
+
+
+def _padded(bank: Bank, rows: Sides, columns: Sides) -> Iterator[Bank]:
+    """Yield the bank with this padding; none where taps of zeros cannot stand for what is more behind than in front."""
+    more = [behind - front for front, behind in (rows, columns)]
+    g = bank.geometry
+    taps = [m // d for m, d in zip(more, g.dilation, strict=True)]
+    if any(m < 0 or m % d for m, d in zip(more, g.dilation, strict=True)) or (any(more) and g.padding_mode != "zeros"):
+        return
+    kernels = F.pad(bank.kernels, (taps[1], 0, taps[0], 0)) if any(taps) else bank.kernels
+    kernel = (g.kernel[0] + taps[0], g.kernel[1] + taps[1])
+    yield replace(bank, kernels=kernels, geometry=replace(g, kernel=kernel, padding=(rows[1], columns[1])))
+
+
+def _of_convolutions(module: nn.Module) -> tuple[Bank, ...]:
+    """Return the bank that a list of convolutions of one geometry is."""
+    for name, child in children_of(module).items():
+        convs = list(child.children()) if isinstance(child, nn.ModuleList) else []
+        if len(convs) < 2 or not all(isinstance(conv, nn.Conv2d) for conv in convs):
+            continue
+        geometries = {conv_geometry(f"{name}.{index}", conv) for index, conv in enumerate(convs)}
+        biases = [tensor_of(conv, "bias") for conv in convs]
+        if len(geometries) != 1 or len({bias is None for bias in biases}) != 1:
+            continue
+        each = [bias for bias in biases if bias is not None]
+        kernels = torch.stack([weight_of(conv) for conv in convs])
+        return (Bank(kernels, torch.stack(each) if each else None, None, geometries.pop(), (name,)),)
+    return ()
+
+
+def _of_parameters(module: nn.Module) -> tuple[Bank, ...]:
+    """Return the banks that a list of kernels of one shape is."""
+    for name, child in children_of(module).items():
+        kernels = list(tensors_of(child).values()) if isinstance(child, nn.ParameterList) else []
+        if len(kernels) < 2 or len({one.shape for one in kernels}) != 1 or kernels[0].dim() != 4:
+            continue
+        stacked = torch.stack(kernels)
+        made = _with_geometry(module, stacked, *_biases(stacked.shape, tensors_of(module)))
+        return tuple(replace(bank, without=(name,)) for bank in made)
+    return ()

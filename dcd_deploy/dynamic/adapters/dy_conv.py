@@ -1,0 +1,65 @@
+"""Dynamic convolution by attention over kernels (arXiv 1912.03458).
+
+    y = W(x) * x + Σ_m π_m b_m       W(x) = Σ_m π_m W_m       π = softmax(fc2(relu(fc1 g)) / T)
+
+Dense, grouped or depthwise. Left to the proof: the function between the layers, T where several numbers may be it, a
+padding that depends on the size of the map.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+
+from torch import nn
+
+from dcd_deploy.dynamic.adapters.bank import Bank, banks, routes_itself
+from dcd_deploy.dynamic.adapters.routing import Routing, chained, temperatures
+from dcd_deploy.dynamic.attention import Activation, Attention
+from dcd_deploy.dynamic.operator import KERNELS, DynamicOperator, Mixture
+from dcd_deploy.dynamic.refusal import OutsideError, Refusal
+
+FAMILY = "dy_conv"
+MOST = 512  # candidates
+
+
+def candidates(module: nn.Module) -> tuple[DynamicOperator, ...] | Refusal | None:
+    """Return the operators that the module may be, most likely first; None where it is of another kind."""
+    if not routes_itself(module):
+        return None
+    return mixtures(FAMILY, module, tuple(Activation("softmax", temperature=one) for one in temperatures(module)))
+
+
+def mixtures(
+    family: str, module: nn.Module, routings: tuple[Activation, ...]
+) -> tuple[DynamicOperator, ...] | Refusal | None:
+    """Return the mixtures of the module's kernels by an attention that it holds, with each of the activations."""
+    try:
+        every = [_of_bank(family, module, bank, routings) for bank in banks(module)]
+    except OutsideError as outside:
+        return Refusal(family, str(outside))
+    return tuple(itertools.islice(itertools.chain(*every), MOST)) or None
+
+
+def _of_bank(
+    family: str, module: nn.Module, bank: Bank, activations: tuple[Activation, ...]
+) -> Iterator[DynamicOperator]:
+    routing = chained(module, bank)
+    if routing is None or [len(head.weight) for head in routing.heads.values()] != [bank.count]:
+        return iter(())
+    return _choices(family, bank, routing, activations)
+
+
+def _choices(
+    family: str, bank: Bank, routing: Routing, activations: tuple[Activation, ...]
+) -> Iterator[DynamicOperator]:
+    (head,) = routing.heads.values()
+    for (pool, own), activation, stages in itertools.product(routing.sources, activations, routing.stages()):
+        attention = Attention(pool, stages, {KERNELS: replace(head, activation=activation)}, own)
+        yield mixture(family, bank, attention)
+
+
+def mixture(family: str, bank: Bank, attention: Attention) -> DynamicOperator:
+    """Return the operator of a bank and its attention."""
+    return DynamicOperator(family, bank.geometry, attention, (Mixture(bank.kernels, bank.bias),), bank.outside)

@@ -1,0 +1,156 @@
+"""Mixtures of kernels, DY-Conv, CondConv and ODConv: recognised by what they hold, proved equal, else refused."""
+
+import pytest
+import torch
+from dynamic_layers import (
+    ListedKernels,
+    MixedConvolutions,
+    MixedKernels,
+    OmniDimensional,
+    RoutedFromOutside,
+    SelfRouted,
+    lively,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from proving import proved, random
+from torch import nn
+
+from dcd_deploy.dynamic.recognise import Refusal, candidates, recognise
+
+KERNELS = {
+    "plain": {},
+    "temperature": {"temperature": 30.0},
+    "linear": {"linear": True},
+    "norm": {"norm": True},
+    "linear, norm": {"norm": True, "linear": True},
+    "silu": {"hidden": "silu"},
+    "grouped": {"groups": 2},
+    "depthwise": {"K": 6, "groups": 6},
+    "no bias": {"bias": False},
+    "stride 2, dilated": {"stride": 2, "dilation": 2, "padding": 2},
+    "pointwise": {"kernel": 1, "padding": 0},
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_dy_conv(name):
+    assert proved(lively(MixedKernels(**KERNELS[name])), random(2, 6, 9, 8)).family == "dy_conv"
+
+
+def test_dy_conv_of_listed_kernels():
+    assert proved(lively(ListedKernels(groups=2)), random(2, 6, 9, 8)).family == "dy_conv"
+
+
+@pytest.mark.parametrize("conv", [{"kernel_size": 3, "padding": 1, "bias": False}, {"kernel_size": 1}], ids=str)
+def test_dy_conv_as_a_list(conv):
+    assert proved(lively(MixedConvolutions(**conv, temperature=4.0)), random(2, 6, 9, 8)).family == "dy_conv"
+
+
+@pytest.mark.parametrize("options", [{}, {"bias": None}, {"bias": "each"}, {"groups": 2}, {"stride": 2}], ids=str)
+def test_condconv(options):
+    assert proved(lively(SelfRouted(**options)), random(2, 6, 9, 8)).family == "condconv"
+
+
+@pytest.mark.parametrize("sides", [(9, 9), (8, 8), (8, 9), (14, 28)], ids=str)
+@pytest.mark.parametrize("options", [{}, {"kernel": 5, "stride": 2}, {"stride": 3}, {"K": 6, "groups": 6, "stride": 2}],
+                         ids=str)  # fmt: skip
+@pytest.mark.parametrize("same", [False, True])
+def test_condconv_routed_from_outside(sides, options, same):
+    module = lively(RoutedFromOutside(**options, same=same))
+    operator = proved(module, random(2, 6, *sides), random(2, 4))
+    assert operator.family == "condconv"
+    assert not operator.attention.own
+
+
+OMNI = {
+    "all": {},
+    "no norm": {"norm": False},
+    "temperature": {"temperature": 31.0},
+    "pointwise": {"kernel": 1, "padding": 0, "heads": ("channel", "filter", "kernel")},
+    "depthwise": {"K": 6, "groups": 6, "heads": ("channel", "spatial", "kernel")},
+    "grouped": {"groups": 2},
+    "one kernel": {"M": 1, "heads": ("channel", "filter", "spatial")},
+    "one size": {"C": 9, "K": 9, "M": 9},
+    "bias": {"bias": True},
+}
+
+
+@pytest.mark.parametrize("name", OMNI)
+def test_odconv(name):
+    module = lively(OmniDimensional(**OMNI[name]))
+    assert proved(module, random(2, OMNI[name].get("C", 6), 9, 8)).family == "odconv"
+
+
+CONVOLUTIONS = st.fixed_dictionaries(
+    {
+        "K": st.integers(1, 5).map(lambda k: 2 * k),
+        "C": st.integers(1, 4).map(lambda c: 2 * c),
+        "kernel": st.integers(1, 4),
+        "stride": st.integers(1, 3),
+        "groups": st.integers(1, 2),
+        "M": st.integers(2, 5),
+    }
+)
+SIDES = st.tuples(st.integers(4, 13), st.integers(4, 13))
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes=CONVOLUTIONS, sides=SIDES, kind=st.sampled_from([MixedKernels, OmniDimensional, SelfRouted]))
+def test_sizes(sizes, sides, kind):
+    proved(lively(kind(**sizes)), random(2, sizes["C"], *sides))
+
+
+@settings(max_examples=20, deadline=None)
+@given(sizes=CONVOLUTIONS, sides=SIDES, same=st.booleans())
+def test_sizes_routed_from_outside(sizes, sides, same):
+    module = lively(RoutedFromOutside(**sizes, same=same))
+    proved(module, random(2, sizes["C"], *sides), random(2, sizes["M"]))
+
+
+class MixedAfterwards(MixedKernels):
+    """Something behind the mixture depends on the data."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y / y.abs().mean()
+
+
+class NormedAttention(MixedKernels):
+    def __init__(self):
+        super().__init__()
+        self.route.norm = nn.GroupNorm(1, 3)
+
+
+REFUSED = {
+    "softmax over the batch": (MixedKernels(axis=0), "computes something else"),
+    "data dependent": (MixedAfterwards(), "computes something else"),
+    "GroupNorm": (NormedAttention(), "route.norm is a GroupNorm: it depends on the data"),
+    "a function of another kind": (MixedKernels(hidden="softsign"), "computes something else"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals(name):
+    module, reason = REFUSED[name]
+    refusal = recognise(lively(module), (random(2, 6, 8, 8),))
+    assert isinstance(refusal, Refusal)
+    assert refusal.family == "dy_conv"
+    assert reason in refusal.reason
+
+
+@pytest.mark.parametrize(
+    "module", [nn.Conv3d(3, 4, 3), nn.ConvTranspose3d(3, 4, 3), nn.LSTM(3, 4), nn.Bilinear(2, 3, 4)]
+)
+def test_others_are_none(module):
+    assert candidates(module) is None
+
+
+def test_nothing_is_shared():
+    module = lively(MixedKernels())
+    operator = proved(module, random(2, 6, 8, 8))
+    before = operator.terms[0].bank.clone()
+    with torch.no_grad():
+        module.weight.zero_()
+    assert torch.equal(operator.terms[0].bank, before)
+    assert not operator.terms[0].bank.requires_grad
