@@ -73,7 +73,7 @@ class KernelLowering(Lowering):
         g, y = self.geometry, None
         dynamic = None
         if self.query is not None:
-            dynamic = torch.matmul(self.kernel.half(values.phi), self.query)  # (N, K, C)
+            dynamic = torch.matmul(torch.matmul(self.kernel.project, values.phi), self.query)  # (N, K, C)
         if self.kernel.static is not None:
             static = self.kernel.static.view(g.K, g.C // g.groups, *g.kernel)
             y = self.applied(x, static, None) * values.heads[SCALE][:, :, None, None]
@@ -98,4 +98,3 @@ class KernelLowering(Lowering):
         weights = shape.latent * (g.C * g.taps + 3 * g.K)
         around = Cost(0, low_rank, x, x * (not arrives_plain) + y * activated, weights, 2)
         return costs.added(costs.kernel(shape, size, kernel, g.K), around)
-

@@ -21,7 +21,9 @@ class MixtureBranch(nn.Module):
         super().__init__()
         self.geometry, bank, bias = g, term.bank, term.bias
         if g.vector:
-            self.joint: nn.Module | None = linear_of(bank.flatten(2).flatten(0, 1), None if bias is None else bias.flatten())
+            self.joint: nn.Module | None = linear_of(
+                bank.flatten(2).flatten(0, 1), None if bias is None else bias.flatten()
+            )
         elif g.pointwise:
             self.joint = conv_of(bank.flatten(0, 1), None if bias is None else bias.flatten(), g.stride)
         else:

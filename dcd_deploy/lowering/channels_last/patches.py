@@ -29,9 +29,7 @@ class AppliedToPatches(nn.Module):
         if g.depthwise:
             return self._tap_by_tap(pixels, kernel)
         size = g.C // g.groups * g.taps
-        groups = [
-            batch_matmul(pixels[..., i * size : (i + 1) * size], kernel[:, i : i + 1]) for i in range(g.groups)
-        ]
+        groups = [batch_matmul(pixels[..., i * size : (i + 1) * size], kernel[:, i : i + 1]) for i in range(g.groups)]
         return torch.cat(groups, 3)
 
     def _tap_by_tap(self, pixels: Tensor, kernel: Tensor) -> Tensor:
