@@ -63,24 +63,29 @@ class Kernel(nn.Module):
 
     def forward(self, heads: Heads, phi: Tensor | None) -> Tensor:
         one = next(iter(heads.values())).shape[0] == 1
-        half = None if phi is None else self.half(phi, one=one)
+        low_rank = None if phi is None else self.low_rank(phi, one=one)
         kernel = None if self.static is None else self.static * self.along_outputs(heads[SCALE], one=one)
         if self.mixes:
             mixed = self._scaled(self.mixed(heads[KERNELS]), heads, one=one)
             kernel = mixed if kernel is None else kernel + mixed
-        if half is None:
+        if low_rank is None:
             assert kernel is not None
             return kernel
-        return self.with_low_rank(kernel, half, one=one)
+        return self.with_low_rank(kernel, low_rank, one=one)
 
-    def half(self, phi: Tensor, *, one: bool = False) -> Tensor:
-        """Return P Φ or Φᵀ Pᵀ."""
+    def low_rank(self, phi: Tensor, *, one: bool) -> Tensor:
+        """Return the product of P Φ and Q, or P Φ, or Φᵀ Pᵀ alone, where the other factor comes with the sum."""
         phi = phi.view(phi.shape[1:]) if one else phi
-        return torch.matmul(phi, self.project) if self.columns else torch.matmul(self.project, phi)
+        if self.columns:
+            return torch.matmul(phi, self.project)
+        half = torch.matmul(self.project, phi)
+        return half if one else torch.matmul(half, self.query)
 
-    def with_low_rank(self, kernel: Tensor | None, half: Tensor, *, one: bool) -> Tensor:
+    def with_low_rank(self, kernel: Tensor | None, low_rank: Tensor, *, one: bool) -> Tensor:
         """Return the kernel, if there is one, plus P Φ Q."""
-        left, right = (self.query, half) if self.columns else (half, self.query)
+        if not (one or self.columns):
+            return low_rank if kernel is None else kernel + low_rank
+        left, right = (self.query, low_rank) if self.columns else (low_rank, self.query)
         if kernel is None:
             return torch.matmul(left, right)
         return torch.addmm(kernel, left, right) if one else kernel + torch.matmul(left, right)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dcd_deploy.dynamic.operator import SCALE, DynamicOperator, LowRank, RowScaled
-from dcd_deploy.dynamic.shape import LOW_RANK, MIXTURE, MapSize, OperatorShape
+from dcd_deploy.dynamic.shape import MIXTURE, MapSize, OperatorShape
 from dcd_deploy.lowering.assemble import costs
 from dcd_deploy.lowering.assemble.activations import plain
 from dcd_deploy.lowering.assemble.bias import constant_bias

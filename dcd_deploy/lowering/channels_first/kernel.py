@@ -73,7 +73,7 @@ class KernelLowering(Lowering):
         g, y = self.geometry, None
         dynamic = None
         if self.query is not None:
-            dynamic = torch.matmul(self.kernel.half(values.phi), self.query)  # (N, K, C)
+            dynamic = torch.matmul(torch.matmul(self.kernel.project, values.phi), self.query)  # (N, K, C)
         if self.kernel.static is not None:
             static = self.kernel.static.view(g.K, g.C // g.groups, *g.kernel)
             y = self.applied(x, static, None) * values.heads[SCALE][:, :, None, None]

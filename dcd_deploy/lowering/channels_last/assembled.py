@@ -26,16 +26,16 @@ class ColumnsKernel(Kernel):
         """Keep the bank as a layer."""
         self.mix = dense(bank.t())
 
-    def half(self, phi: Tensor, *, one: bool = False) -> Tensor:
+    def low_rank(self, phi: Tensor, *, one: bool) -> Tensor:
         """Return (Qᵀ Φᵀ) Pᵀ."""
         del one
         product: Tensor = self.project(batch_matmul(self.query, phi))
         return product
 
-    def with_low_rank(self, kernel: Tensor | None, half: Tensor, *, one: bool) -> Tensor:
+    def with_low_rank(self, kernel: Tensor | None, low_rank: Tensor, *, one: bool) -> Tensor:
         """Return the sum."""
         del one
-        return half if kernel is None else kernel + half
+        return low_rank if kernel is None else kernel + low_rank
 
     def mixed(self, mix: Tensor) -> Tensor:
         """Return Σ π_m W_mᵀ, all numbers in a row."""
