@@ -10,7 +10,9 @@ The rooms, each importing only from those above it (``tests/test_import_directio
     files         reading refused early, writing whole or not at all
     native_output what native libraries print past Python
     artifacts     what an exported file knows about itself
-    models        networks in train form, checkpoints, the exact deploy form           needs torch
+    dynamic       what a dynamic convolution is; families recognised and proved        needs torch
+    lowering      any module → captured graph → passes → deploy graph                  needs torch
+    models        networks whose checkpoints need no Python file; checkpoints          needs torch
     runtimes      running an exported file in an app                                   needs numpy and one runtime
     export        deploy form → ONNX or TFLite → verified                needs torch, onnx, litert-torch
     benchmarks    a model beside its static twin, interleaved                          needs a runtime

@@ -168,6 +168,18 @@ class LoweringFileError(DcdDeployError):
     exit_code = 23
 
 
+class NetworkError(DcdDeployError):
+    """A user's own Python file does not make a network, or the checkpoint's weights are not those of that network."""
+
+    exit_code = 24
+
+
+class CaptureError(DcdDeployError):
+    """A module cannot be exported as it is: it does not run on its example, or its forward cannot be followed."""
+
+    exit_code = 25
+
+
 INTERRUPTED = 130
 
 

@@ -19,7 +19,9 @@ ALLOWED = {
     "native_output": set(),
     "artifacts": {"errors"},
     "samples": {"errors", "files", "artifacts"},
-    "models": {"errors", "optional", "files"},
+    "dynamic": {"errors"},
+    "models": {"errors", "optional", "files", "dynamic", "lowering"},  # lowering: until the old deploy form is gone
+    "lowering": {"errors", "dynamic"},
     "runtimes": {"errors", "optional", "files", "native_output", "artifacts", "samples"},
 }
 ALLOWED["export"] = {
@@ -30,7 +32,9 @@ ALLOWED["export"] = {
     "native_output",
     "artifacts",
     "samples",
+    "dynamic",
     "models",
+    "lowering",
     "runtimes",
 }
 ALLOWED["benchmarks"] = {"errors", "optional", "progress", "files", "artifacts", "runtimes"}
@@ -43,7 +47,7 @@ ALLOWED["reports"] = set(ALLOWED) - {"commands"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli", "interruption"}
 HEAVY = {"torch", "onnx", "onnxsim", "onnxscript", "safetensors", "litert_torch", "ai_edge_litert", "plotly"}
-MAY_BE_HEAVY = {"models", "export", "tuning"}
+MAY_BE_HEAVY = {"dynamic", "lowering", "models", "export", "tuning"}
 
 
 def room_of(module: str) -> str:

@@ -22,6 +22,7 @@ from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.lowering.places import Place
 
 SHAPE, PLACE = "shape", "place"
+ORIGIN = "origin"  # the path in the trained network of a layer that was put together of functions
 # What Python, torch and its exported operators call one and the same.
 SAME = {"iadd": "add", "imul": "mul", "isub": "sub", "itruediv": "div", "truediv": "div"}
 

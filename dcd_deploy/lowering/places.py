@@ -1,11 +1,11 @@
-"""Where a module of the deploy form comes from: a layer of the train form, and what within it.
+"""Where a part of the deploy graph comes from: a layer of the trained network, and what within it.
 
-    path in the deploy form                  layer of the train form     inside
-    features.3.0.conv.attention.squeeze      features.2.conv.0           attention.squeeze
-    features.3.0.conv                        features.2.conv.0           dynamic       what a form does itself
-    features.3.0.activation                  features.2.conv.0           activation
-    features.1.conv                          features.0.0                static        a layer that the twin has too
-    features.2                               features.1.conv.3           residual      a block adds to its last layer
+    features.2.conv.0   attention.squeeze   a part of a dynamic layer's lowering
+    features.2.conv.0   dynamic             what a lowering does itself
+    features.2.conv.0   activation          what follows a layer, value by value
+    features.0.0        static              a layer that the static twin has too
+    features.3.conv.6   residual            a sum behind a layer
+    features            flatten             any other function, behind the layer that made its operand
 
 The names of nodes in exported files are made of it, and a profile is read by it.
 """
@@ -16,26 +16,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 STATIC, DYNAMIC, RESIDUAL, ACTIVATION = "static", "dynamic", "residual", "activation"
-INPUT, POOL = "input", "pool"  # what the deploy form does before the first layer and before the classifier
+INPUT = "input"  # what the deploy graph does before the first layer
 
 
 @dataclass(frozen=True)
 class Place:
-    """A layer by its name in the train form, and what within it: a submodule of its form, or one of the words above."""
+    """A layer by its path in the trained network, and what within it: a part of its lowering, or one of the words."""
 
     layer: str
     inside: str
 
 
 def find_place(path: str, places: Mapping[str, Place]) -> Place | None:
-    """Return the place of the module at ``path``, from those of the units, blocks and layers around it."""
+    """Return the place of the module at ``path``, from those of the modules around it."""
     around = path
     while around not in places:
         if not around:
             return None
         around = around.rpartition(".")[0]
     place, rest = places[around], path[len(around) :].removeprefix(".")
-    if rest == ACTIVATION:
-        return Place(place.layer, ACTIVATION)
-    form = rest.removeprefix("conv").removeprefix(".")
-    return Place(place.layer, form) if form and place.inside == DYNAMIC else place
+    return Place(place.layer, rest) if rest and place.inside == DYNAMIC else place

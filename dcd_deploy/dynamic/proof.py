@@ -1,0 +1,139 @@
+"""An adapter's operator is believed only when it equals the module, in float64, on random inputs.
+
+    module (a copy, float64, eval)  ==  CanonicalLayer(operator)      per sample, within 1e-10 of its output's range
+
+Inputs: small random maps, whose samples have scales at which gates and softmaxes are soft, and at which they saturate;
+then the given arguments, of their real size. Where the small maps suit neither the module nor a candidate (a pooling
+of a fixed size), the random maps have the real size too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from dcd_deploy.dynamic.canonical import CanonicalLayer
+from dcd_deploy.dynamic.operator import DynamicOperator
+from dcd_deploy.dynamic.refusal import OutsideError, Refusal
+from dcd_deploy.dynamic.subject import Args, Subject
+
+TOLERANCE = 1e-10  # of the range of a sample's output
+BATCHES = ((1.0, 1000.0), (30.0, 0.1))  # the scale of each sample
+SMALL_SIDE, PERIOD = 3, 4  # the least side in pixels; what "same" padding adds depends on the real side's remainder
+
+
+def prove(module: nn.Module, candidates: Sequence[DynamicOperator], args: Args) -> DynamicOperator | Refusal:
+    """Return the first candidate that equals the module on inputs like ``args``, which are (x,) or (x, operand).
+
+    The module, its buffers and torch's random state are left as they are.
+    """
+    try:
+        with _apart():
+            return _first(module, candidates, tuple(_plain(arg) for arg in args))
+    except OutsideError as outside:
+        return Refusal(candidates[0].family if candidates else "none", str(outside))
+
+
+def _plain(arg: object) -> Tensor:
+    if not isinstance(arg, Tensor) or not arg.is_floating_point():
+        raise OutsideError(f"its arguments are tensors of real numbers, found {type(arg).__name__}")
+    return arg.detach().to("cpu", torch.float64)
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Compute in float64, without gradients; put torch's defaults and random state back."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            yield
+    finally:
+        torch.set_default_dtype(default)
+
+
+def _first(module: nn.Module, candidates: Sequence[DynamicOperator], args: Args) -> DynamicOperator:
+    subject = Subject(module)
+    answered = [(args, subject.answer(args))]
+    subject.check_steady(args, answered[0][1])
+    fitting = [one for one in candidates if one.attention.own == (len(args) == 1)]
+    nearest = math.inf
+    for small in (True, False) if _shrinks(args) else (False,):
+        random = _answered(subject, args, small=small)
+        for one in fitting if random else ():
+            worst = _difference(one, [*random, *answered] if small else [*answered, *random])  # the cheap ones first
+            if worst <= TOLERANCE:
+                subject.check_unchanged()
+                return one
+            nearest = min(nearest, worst)
+    raise OutsideError(_reason(len(fitting), nearest))
+
+
+def _reason(candidates: int, nearest: float) -> str:
+    if not candidates:
+        return "it holds the parts, but takes another number of tensors than they suggest"
+    found = f"differs by {nearest:.1e} of its output's range" if math.isfinite(nearest) else "cannot run on its inputs"
+    readings = "the canonical operator" if candidates == 1 else f"the nearest of {candidates} canonical operators"
+    return f"it holds the parts, but computes something else: {readings} {found} (allowed: {TOLERANCE:.0e})"
+
+
+def _answered(subject: Subject, args: Args, *, small: bool) -> list[tuple[Args, Tensor]]:
+    """Return random arguments like ``args`` with the module's answers; none where it does not take small ones."""
+    answered = []
+    generator = torch.Generator().manual_seed(0)
+    for scales in BATCHES:
+        inputs = tuple(_random_like(arg, scales, generator, small=small) for arg in args)
+        try:
+            answered.append((inputs, subject.answer(inputs)))
+        except OutsideError:
+            if not small:
+                raise
+            return []
+    return answered
+
+
+def _random_like(arg: Tensor, scales: Sequence[float], generator: torch.Generator, *, small: bool) -> Tensor:
+    """Return a batch of random maps, or vectors, whose channels have means: poolings see more than noise."""
+    shape = [len(scales), *arg.shape[1:]]
+    if small:
+        shape[2:] = [_small(side) for side in shape[2:]]
+    noise = torch.randn(shape, generator=generator, dtype=arg.dtype)
+    means = torch.randn([*shape[:2], *[1 for _ in shape[2:]]], generator=generator, dtype=arg.dtype)
+    scale = torch.tensor(scales, dtype=arg.dtype).view([-1, *[1 for _ in shape[1:]]])
+    return scale * (noise + means)
+
+
+def _small(side: int) -> int:
+    return min(side, SMALL_SIDE + (side - SMALL_SIDE) % PERIOD)
+
+
+def _shrinks(args: Args) -> bool:
+    return any(_small(side) < side for arg in args for side in arg.shape[2:])
+
+
+def _difference(operator: DynamicOperator, answered: Sequence[tuple[Args, Tensor]]) -> float:
+    """Return the largest difference, over the range of a sample's output, on the first inputs where it is too large."""
+    worst = 0.0
+    layer = CanonicalLayer(operator)
+    for inputs, expected in answered:
+        try:
+            found = layer(*inputs)
+        except (RuntimeError, IndexError, ValueError, AssertionError):
+            return math.inf
+        worst = max(worst, _relative(found, expected))
+        if worst > TOLERANCE:
+            return worst
+    return worst
+
+
+def _relative(found: Tensor, expected: Tensor) -> float:
+    if found.shape != expected.shape or not bool(found.isfinite().all()):
+        return math.inf
+    rows = expected.flatten(1)
+    ranges = (rows.amax(1) - rows.amin(1)).maximum(rows.abs().amax(1) * 1e-3)
+    differences = (found.flatten(1) - rows).abs().amax(1)
+    return float((differences / ranges.clamp_min(torch.finfo(rows.dtype).tiny)).max())

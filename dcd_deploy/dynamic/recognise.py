@@ -1,0 +1,37 @@
+"""Which dynamic convolution a foreign module is: told by what it holds, believed only when proved.
+
+    candidates(module)          parts → the operators that the module may be, or a refusal, or None
+    recognise(module, args)     the one of them that equals the module (proof), or a refusal, or None
+
+The parts of a module do not tell all that it computes: gates, "+ q" and poolings are often written in its forward. So
+an adapter gives every operator that the parts allow, the most likely first, and the proof picks.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from dcd_deploy.dynamic.adapters import FAMILIES
+from dcd_deploy.dynamic.operator import DynamicOperator
+from dcd_deploy.dynamic.proof import prove
+from dcd_deploy.dynamic.refusal import Refusal
+
+__all__ = ["Refusal", "candidates", "recognise"]
+
+
+def candidates(module: nn.Module) -> tuple[DynamicOperator, ...] | Refusal | None:
+    """Return what the module may be, of all families; a refusal where none has a candidate and one tells why."""
+    answers = [family(module) for family in FAMILIES.values()]
+    operators = [one for answer in answers if isinstance(answer, tuple) for one in answer]
+    if operators:
+        return tuple(operators)
+    return next((answer for answer in answers if isinstance(answer, Refusal)), None)
+
+
+def recognise(module: nn.Module, args: tuple[Tensor, ...]) -> DynamicOperator | Refusal | None:
+    """Return the canonical operator of the module, proved on inputs like ``args``: (x,) or (x, operand).
+
+    None where the module is no dynamic convolution itself; a refusal where it looks like one and is not.
+    """
+    found = candidates(module)
+    return prove(module, found, args) if isinstance(found, tuple) else found

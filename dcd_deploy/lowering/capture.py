@@ -1,0 +1,235 @@
+"""A module → its graph, with dynamic layers as leaves, each proved equal to its canonical operator.
+
+    module → which layers are dynamic (recognised by parts, proved on what they really get)
+           → torch.fx; where it cannot follow, torch.export (``exported``)
+           → functions with constant weights become modules again (``reassemble``)
+           → shapes and places noted; the graph compared with the module in float64
+
+``torch.fx`` runs the module's own Python once, with stand-ins for tensors, so that names of the trained form stay on
+the nodes. It cannot follow control flow that depends on shapes or values; ``torch.export`` can on shapes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from dcd_deploy.dynamic.canonical import CanonicalLayer
+from dcd_deploy.dynamic.operator import DynamicOperator
+from dcd_deploy.dynamic.proof import prove
+from dcd_deploy.dynamic.recognise import Refusal, recognise
+from dcd_deploy.errors import CaptureError
+from dcd_deploy.lowering.annotate import annotate_places
+from dcd_deploy.lowering.exported import graph_by_export
+from dcd_deploy.lowering.graph import NetworkGraph
+from dcd_deploy.lowering.network import Network, at, first_line, flat
+from dcd_deploy.lowering.reassemble import reassemble
+from dcd_deploy.lowering.shapes import annotate_shapes
+
+COMPUTING = ("forward", "__call__", "_conv_forward", "_output_padding")  # methods that say what a layer computes
+EXACT = 1e-10  # of an output's range: the graph is the module's own arithmetic, in another order at the most
+
+
+@dataclass(frozen=True)
+class Captured:
+    """The graph, the dynamic layers that were proved, and those that are left as ordinary operators, with the reason.
+
+    The graph's dynamic layers are ``CanonicalLayer`` modules, so that it runs as it is.
+    """
+
+    graph: NetworkGraph
+    operators: dict[str, DynamicOperator]
+    refused: dict[str, Refusal]
+
+
+def capture(network: Network, leaf: Sequence[str] = ()) -> Captured:
+    """Capture a network; the submodules at the paths of ``leaf`` are kept whole, as ordinary operators.
+
+    Raises:
+        CaptureError: neither way can follow the module's forward; the message names the submodule and the reason.
+    """
+    _check_leaves(network.module, leaf)
+    operators, refused = dynamic_layers(network, leaf)
+    graph = _traced(network, operators, tuple(leaf))
+    _flatten_output(graph)
+    captured = NetworkGraph(graph, network.inputs, network.outputs, list(network.notes))
+    captured.notes += [f"'{path}' is exported as ordinary operators: {why.reason}" for path, why in refused.items()]
+    reassemble(captured)
+    annotate_shapes(captured.module, *network.examples)
+    annotate_places(captured)
+    _check_same(network, captured)
+    return Captured(captured, operators, refused)
+
+
+def dynamic_layers(network: Network, leaf: Sequence[str] = ()) -> tuple[dict[str, DynamicOperator], dict[str, Refusal]]:
+    """Return the operators of the layers that were recognised and proved, by path, and those that were refused.
+
+    A layer is proved on what it gets in the network; one that its network never calls is none. What lies within a
+    dynamic layer is part of it.
+    """
+    found = _candidates(network.module, leaf)
+    calls = _arguments(network, {path: network.module.get_submodule(path) for path in found})
+    operators: dict[str, DynamicOperator] = {}
+    refused: dict[str, Refusal] = {}
+    for path, candidates in found.items():
+        if path not in calls:
+            continue
+        module = network.module.get_submodule(path)
+        outcome = candidates if isinstance(candidates, Refusal) else prove(module, candidates, calls[path])
+        if isinstance(outcome, Refusal):
+            refused[path] = outcome
+        else:
+            operators[path] = outcome
+    return operators, refused
+
+
+def _candidates(module: nn.Module, leaf: Sequence[str]) -> dict[str, Any]:
+    """Return what the adapters say of each submodule, the outermost first; parts of a layer are not asked again."""
+    found: dict[str, Any] = {}
+    for path, part in module.named_modules():
+        if not path or any(path == kept or path.startswith(f"{kept}.") for kept in (*leaf, *found)):
+            continue
+        if (said := recognise(part)) is not None:
+            found[path] = said
+    return found
+
+
+def _arguments(network: Network, layers: dict[str, nn.Module]) -> dict[str, tuple[Tensor, ...]]:
+    """Return what each layer gets at its first call when the network runs on its example."""
+    calls: dict[str, tuple[Tensor, ...]] = {}
+
+    def noting(path: str) -> Callable[..., None]:
+        def note(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+            del module
+            calls.setdefault(path, tuple(v for v in (*given, *named.values()) if isinstance(v, Tensor)))
+
+        return note
+
+    handles = [part.register_forward_pre_hook(noting(path), with_kwargs=True) for path, part in layers.items()]
+    try:
+        network.run(*network.examples)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls
+
+
+class _Tracer(fx.Tracer):
+    """Keeps dynamic layers, torch's own layers, and what the user named whole."""
+
+    def __init__(self, whole: set[nn.Module]) -> None:
+        super().__init__()
+        self.whole = whole
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        del module_qualified_name
+        return m in self.whole or is_torch_layer(m)
+
+
+def is_torch_layer(module: nn.Module) -> bool:
+    """Whether a module computes what a layer of torch does: it is one, or a subclass that changes no computation."""
+    base = next((cls for cls in type(module).__mro__ if cls.__module__.startswith("torch.nn.")), nn.Module)
+    if base is nn.Module or isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+        return False
+    return all(getattr(type(module), name, None) is getattr(base, name, None) for name in COMPUTING)
+
+
+def _traced(network: Network, operators: dict[str, DynamicOperator], leaf: tuple[str, ...]) -> fx.GraphModule:
+    layers = {path: CanonicalLayer(operator) for path, operator in operators.items()}
+    try:
+        return _by_fx(network, layers, leaf)
+    except Exception as fx_error:  # noqa: BLE001 - whatever the module's Python raises on stand-ins
+        try:
+            return graph_by_export(network, layers)
+        except Exception as error:
+            raise CaptureError(
+                f"the module's forward cannot be followed{at(network.module, error)}: {first_line(error)} "
+                f"(torch.fx: {first_line(fx_error)}); make its control flow independent of the data, or keep a "
+                'submodule whole with leaf=("path",)'
+            ) from error
+
+
+def _by_fx(network: Network, layers: dict[str, CanonicalLayer], leaf: tuple[str, ...]) -> fx.GraphModule:
+    module = network.module
+    whole = {module.get_submodule(path) for path in (*layers, *leaf)}
+    tracer = _Tracer(whole)
+    names = _free_arguments(module, len(network.examples))
+    graph = tracer.trace(module, concrete_args=names or None)
+    made = fx.GraphModule(module, graph, type(module).__name__)
+    for path, layer in layers.items():
+        parent, _, name = path.rpartition(".")
+        setattr(made.get_submodule(parent), name, layer)
+    _order_operands(made, layers)
+    return made
+
+
+def _free_arguments(module: nn.Module, count: int) -> dict[str, Any]:
+    """Return the arguments of ``forward`` beyond the inputs, at their defaults."""
+    arguments = list(inspect.signature(module.forward).parameters.values())
+    plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {
+        a.name: a.default for a in arguments[count:] if a.kind in plain and a.default is not inspect.Parameter.empty
+    }
+
+
+def _flatten_output(module: fx.GraphModule) -> None:
+    """Make the graph's output a flat tuple of tensors, in the order of their names."""
+    (output,) = (node for node in module.graph.nodes if node.op == "output")
+    output.args = (tuple(_nodes_in(output.args[0])),)
+    module.recompile()
+
+
+def _nodes_in(value: object) -> list[fx.Node]:
+    if isinstance(value, fx.Node):
+        return [value]
+    if isinstance(value, dict):
+        return [node for one in value.values() for node in _nodes_in(one)]
+    if isinstance(value, tuple | list):
+        return [node for one in value for node in _nodes_in(one)]
+    return []
+
+
+def _order_operands(made: fx.GraphModule, layers: dict[str, CanonicalLayer]) -> None:
+    """Pass what a dynamic layer gets by name in the order of its forward."""
+    for node in made.graph.nodes:
+        if node.op == "call_module" and node.target in layers and node.kwargs:
+            node.args = (*node.args, *(v for v in node.kwargs.values() if isinstance(v, fx.Node)))
+            node.kwargs = {}
+    made.recompile()
+
+
+def _check_leaves(module: nn.Module, leaf: Sequence[str]) -> None:
+    known = dict(module.named_modules())
+    for path in leaf:
+        if path not in known:
+            raise CaptureError(f"expected the path of a submodule as leaf, found '{path}'; it has none of that name")
+
+
+def _check_same(network: Network, captured: NetworkGraph) -> None:
+    """Compare the graph with the module, in float64, on the example.
+
+    Raises:
+        CaptureError: they differ; the module does what a graph does not show.
+    """
+    with torch.no_grad():
+        found = captured.module(*network.examples)
+    wanted = flat_values(network)
+    for name, ours, theirs in zip(network.outputs, found, wanted, strict=True):
+        spread = float((theirs.max() - theirs.min()).clamp_min(1e-300)) if theirs.numel() else 1.0
+        worst = float((ours - theirs).abs().max()) / spread if theirs.numel() else 0.0
+        if not worst <= EXACT:
+            raise CaptureError(
+                f"the module's graph computes something else than the module: '{name}' differs by {worst:.1e} of its "
+                "range; its forward is random, changes its state, or depends on the data"
+            )
+
+
+def flat_values(network: Network) -> tuple[Tensor, ...]:
+    """Return the module's own outputs on its example."""
+    with torch.no_grad():
+        return tuple(flat(network.module(*network.examples)).values())

@@ -1,0 +1,125 @@
+"""What ``torch.fx`` cannot follow, captured by ``torch.export``: it runs the module on tensors without values.
+
+Each dynamic layer stands behind one operator of ours, so that it stays a leaf; afterwards it is a module again.
+
+    forward(x) → dcd_deploy::dynamic_layer(x, operand, index) → CanonicalLayer at its own path
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, fx, nn
+
+from dcd_deploy.dynamic.canonical import CanonicalLayer
+from dcd_deploy.lowering.network import Network
+
+LAYERS: list[CanonicalLayer] = []  # those of the capture in progress, by the index in the operator's call
+
+
+def _compute(x: Tensor, operand: Tensor | None, index: int) -> Tensor:
+    y: Tensor = LAYERS[index](x, operand)
+    return y.clone()
+
+
+def _output_shape(x: Tensor, operand: Tensor | None, index: int) -> Tensor:
+    del operand
+    g = LAYERS[index].operator.geometry
+    if g.vector:
+        return x.new_empty(x.shape[0], g.K)
+    sides = (
+        (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+        for size, padding, dilation, kernel, stride in zip(
+            x.shape[2:], g.padding, g.dilation, g.kernel, g.stride, strict=True
+        )
+    )
+    return x.new_empty(x.shape[0], g.K, *sides)
+
+
+_dynamic_layer = torch.library.custom_op("dcd_deploy::dynamic_layer", _compute, mutates_args=())
+_dynamic_layer.register_fake(_output_shape)
+OPERATOR = torch.ops.dcd_deploy.dynamic_layer
+
+
+def graph_by_export(network: Network, layers: dict[str, CanonicalLayer]) -> fx.GraphModule:
+    """Return the graph of a network, with its dynamic layers as modules; the batch is free where the module bears it.
+
+    Raises:
+        Exception: whatever torch.export raises.
+    """
+    with _standing_in(network.module, layers):
+        program = _exported(network)
+    made = program.module(check_guards=False)
+    assert isinstance(made, fx.GraphModule)
+    _calls_of_layers(made, layers)
+    made.graph.set_codegen(fx.graph.CodeGen())  # inputs and outputs are flat already
+    return fx.GraphModule(made, made.graph, type(network.module).__name__)
+
+
+def _exported(network: Network) -> torch.export.ExportedProgram:
+    """Export with a free batch, else with the example's own."""
+    twice = tuple(torch.cat([one, one]) for one in network.examples)
+    free = tuple({0: torch.export.Dim("N", min=1)} for _ in twice)
+    with torch.no_grad():
+        try:
+            return torch.export.export(network.module, twice, dynamic_shapes=free, strict=False)
+        except Exception:  # noqa: BLE001 - a module may be made for one batch size
+            return torch.export.export(network.module, network.examples, strict=False)
+
+
+@contextmanager
+def _standing_in(module: nn.Module, layers: dict[str, CanonicalLayer]) -> Iterator[None]:
+    """Let each dynamic layer call the one operator while the module is exported."""
+    parts = [module.get_submodule(path) for path in layers]
+    LAYERS[:] = layers.values()
+    try:
+        for index, part in enumerate(parts):
+            part.forward = _calling(index)
+        yield
+    finally:
+        for part in parts:
+            vars(part).pop("forward", None)
+        LAYERS.clear()
+
+
+def _calling(index: int) -> Callable[..., Tensor]:
+    """Return a forward that takes what the layer's own takes, in its order."""
+
+    def forward(*given: Tensor, **named: Tensor) -> Tensor:
+        x, *operand = (one for one in (*given, *named.values()) if isinstance(one, Tensor))
+        y: Tensor = _dynamic_layer(x, operand[0] if operand else None, index)
+        return y
+
+    return forward
+
+
+def _calls_of_layers(made: fx.GraphModule, layers: dict[str, CanonicalLayer]) -> None:
+    """Put calls of the dynamic layers in place of calls of the operator."""
+    paths = list(layers)
+    for node in list(made.graph.nodes):
+        if node.op == "get_attr" and not node.users:  # weights of what stands behind the operator
+            made.graph.erase_node(node)
+        if node.op != "call_function" or getattr(node.target, "overloadpacket", None) != OPERATOR:
+            continue
+        *operands, index = node.args
+        path = paths[index]
+        put_module(made, path, layers[path])
+        with made.graph.inserting_before(node):
+            call = made.graph.call_module(path, tuple(one for one in operands if one is not None))
+        call.meta = dict(node.meta)
+        node.replace_all_uses_with(call)
+        made.graph.erase_node(node)
+
+
+def put_module(root: nn.Module, path: str, module: nn.Module) -> None:
+    """Put a module at a path, in place of what is there, with empty modules on the way where there are none."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        inner = root._modules.get(parent)  # noqa: SLF001 - get_submodule raises where there is none
+        if inner is None:
+            inner = nn.Module()
+            root.add_module(parent, inner)
+        root = inner
+    root._modules[name] = module  # noqa: SLF001 - a parameter's holder may stand there already

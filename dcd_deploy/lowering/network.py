@@ -1,0 +1,141 @@
+"""A user's module made ready: a float64 copy in eval mode on the CPU, its example, and names for what goes in and out.
+
+The user's own module is left as it is. What had to be changed on the copy is said in ``notes``.
+"""
+
+from __future__ import annotations
+
+import copy
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dcd_deploy.errors import CaptureError
+
+INPUT, OUTPUT = "input", "output"
+
+
+@dataclass(frozen=True)
+class Network:
+    """``module`` is float64, in eval mode, on the CPU; so are ``examples``, one tensor for each input."""
+
+    module: nn.Module
+    examples: tuple[Tensor, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def run(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs in the order of their names."""
+        with torch.no_grad():
+            return tuple(flat(self.module(*inputs)).values())
+
+
+def network_of(module: nn.Module, example: Tensor | Sequence[Tensor]) -> Network:
+    """Make a module ready; ``example`` is its input, or a tuple of its inputs.
+
+    Raises:
+        CaptureError: it is no module, does not run on the example, or gives something else than tensors.
+    """
+    if not isinstance(module, nn.Module):
+        raise CaptureError(f"expected a torch.nn.Module, found {type(module).__name__}; pass the network itself")
+    examples = _examples(example)
+    ready, notes = _ready(module)
+    doubles = tuple(e.detach().cpu().double() if e.is_floating_point() else e.detach().cpu() for e in examples)
+    outputs = flat(_first_run(ready, doubles))
+    names = (INPUT, *(f"{INPUT}_{i}" for i in range(1, len(doubles))))
+    return Network(ready, doubles, names, tuple(outputs), tuple(notes))
+
+
+def flat(result: object) -> dict[str, Tensor]:
+    """Return the tensors of an output under their names: the keys of dicts, else "output", or "output_0" and on.
+
+    Raises:
+        CaptureError: there is something else than tensors in it.
+    """
+    if isinstance(result, Tensor):
+        return {OUTPUT: result}
+    found = dict(_leaves(result, ()))
+    if not found:
+        raise CaptureError("expected tensors as the network's outputs, found none")
+    return found
+
+
+def _leaves(value: object, path: tuple[str, ...]) -> list[tuple[str, Tensor]]:
+    """Return (name, tensor) for each tensor in nested tuples, lists and dicts; None is passed over."""
+    if isinstance(value, Tensor):
+        named = path if path and not path[0].isdigit() else (OUTPUT, *path)
+        return [("_".join(named), value)]
+    if value is None:
+        return []
+    if isinstance(value, Mapping):
+        return [leaf for key, one in value.items() for leaf in _leaves(one, (*path, str(key)))]
+    if isinstance(value, tuple | list):
+        return [leaf for i, one in enumerate(value) for leaf in _leaves(one, (*path, str(i)))]
+    where = f" at '{'_'.join(path)}'" if path else ""
+    raise CaptureError(
+        f"expected tensors as the network's outputs (or tuples, lists and dicts of them), found "
+        f"{type(value).__name__}{where}; wrap the network in a module that returns tensors"
+    )
+
+
+def _examples(example: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    examples = (example,) if isinstance(example, Tensor) else tuple(example)
+    if not examples or not all(isinstance(one, Tensor) for one in examples):
+        raise CaptureError("expected a tensor, or a tuple of tensors, as the network's example; found something else")
+    return examples
+
+
+def _ready(module: nn.Module) -> tuple[nn.Module, list[str]]:
+    """Return a float64 copy in eval mode on the CPU, and what that changed."""
+    notes = []
+    if any(part.training for part in module.modules()):
+        notes.append("the module is in training mode; its eval form is exported")
+    tensors = [*module.parameters(), *module.buffers()]
+    kinds = {t.dtype for t in tensors if t.is_floating_point()} - {torch.float32, torch.float64}
+    if kinds:
+        notes.append(f"weights of {', '.join(sorted(map(str, kinds)))} are taken as they are, and written as float32")
+    if devices := {t.device.type for t in tensors} - {"cpu"}:
+        notes.append(f"the weights were copied from {', '.join(sorted(devices))}")
+    if "meta" in devices:
+        raise CaptureError("expected a module with weights, found one on the device 'meta'; load its weights first")
+    try:
+        ready = copy.deepcopy(module).cpu().double().eval()
+    except Exception as error:  # whatever a user's own __deepcopy__ raises, or torch of tensors with a history
+        raise CaptureError(
+            f"the module cannot be copied: {first_line(error)}; run it once under torch.no_grad(), or remove what "
+            "holds a graph"
+        ) from error
+    for parameter in ready.parameters():
+        parameter.requires_grad_(False)  # noqa: FBT003 - torch's own signature
+    return ready, notes
+
+
+def _first_run(module: nn.Module, examples: tuple[Tensor, ...]) -> object:
+    try:
+        with torch.no_grad():
+            return module(*examples)
+    except Exception as error:  # whatever a user's module raises
+        shapes = ", ".join(str(tuple(one.shape)) for one in examples)
+        raise CaptureError(
+            f"the module does not run on an example of shape {shapes}{at(module, error)}: {first_line(error)}; "
+            "check the example's channels, size and number of tensors"
+        ) from error
+
+
+def at(module: nn.Module, error: BaseException) -> str:
+    """Return " (in 'path')": the innermost submodule that an error passed through."""
+    names = {id(part): name for name, part in module.named_modules()}
+    found = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        found = names.get(id(frame.f_locals.get("self")), "") or found
+    return f" (in '{found}')" if found else ""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of a message, cut."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

@@ -1,0 +1,122 @@
+"""Put a lowering in the place of each dynamic layer: the one asked for, or the one that the target's rule chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import fx
+
+from dcd_deploy.dynamic.canonical import CanonicalLayer
+from dcd_deploy.dynamic.folds import without_gains
+from dcd_deploy.dynamic.shape import MapSize, OperatorShape, shape_of
+from dcd_deploy.errors import OptionError
+from dcd_deploy.lowering.annotate import is_activation
+from dcd_deploy.lowering.graph import NetworkGraph, shape
+from dcd_deploy.lowering.lowering import Lowering
+from dcd_deploy.lowering.passes.contract import Pass, PassResult, Refusal
+from dcd_deploy.lowering.target import Target
+
+AUTO = "auto"
+Choice = str | Mapping[str, str]  # "auto", the lowering of all layers, or of each layer by its path
+
+
+@dataclass(frozen=True)
+class LayerSite:
+    """A call of a dynamic layer: its path, sizes, and whether an activation follows that a runtime can fuse."""
+
+    path: str
+    shape: OperatorShape
+    size: MapSize
+    activation: str  # in torch's words; "none"
+
+    @property
+    def activated(self) -> bool:
+        """Whether an activation follows."""
+        return self.activation != "none"
+
+
+def sites(graph: NetworkGraph) -> Iterator[tuple[fx.Node, LayerSite]]:
+    """Yield the calls of the graph's dynamic layers, in their order."""
+    for node in list(graph.nodes):
+        layer = graph.submodule(node)
+        if isinstance(layer, CanonicalLayer):
+            size = MapSize(*_plane(node.args[0]), *_plane(node))
+            yield node, LayerSite(str(node.target), shape_of(layer.operator), size, _activation(graph, node))
+
+
+def _plane(node: object) -> tuple[int, int]:
+    found = shape(node) if isinstance(node, fx.Node) else None
+    assert found is not None, "the shapes of the graph are not noted"
+    return (found[2], found[3]) if len(found) == 4 else (1, 1)
+
+
+def _activation(graph: NetworkGraph, node: fx.Node) -> str:
+    """Return the activation that alone reads a node."""
+    reader = next(iter(node.users), None)
+    if reader is None or len(node.users) > 1 or not is_activation(reader, module := graph.submodule(reader)):
+        return "none"
+    return type(module).__name__.lower() if module is not None else str(reader.name)
+
+
+class Substitute(Pass):
+    """Choose and put in place; ``rows`` says which lowering each dynamic layer got."""
+
+    name: ClassVar[str] = "substitute"
+    reason: ClassVar[str] = "exporters understand ordinary operators alone, and runtimes run some orders far quicker"
+
+    def __init__(self, target: Target, choice: Choice = AUTO) -> None:
+        self.target, self.choice = target, choice
+        self.rows: dict[str, str] = {}
+
+    def apply(self, graph: NetworkGraph) -> PassResult:
+        result = PassResult()
+        calls: dict[str, int] = {}
+        for node, site in sites(graph):
+            layer = graph.submodule(node)
+            assert isinstance(layer, CanonicalLayer)
+            wanted = self._wanted(site)
+            kind, refused = self._possible(site, wanted)
+            if refused:
+                result.refusals.append(Refusal(site.path, refused))
+            made = kind(without_gains(layer.operator), site.size)
+            calls[site.path] = calls.get(site.path, 0) + 1
+            node.target = graph.add_module(f"{site.path}_lowered", made)
+            self.rows[site.path] = kind.name
+            result.changed += 1
+        self._check_used()
+        return result
+
+    def ensures(self, graph: NetworkGraph) -> str | None:
+        left = next(iter(graph.layers()), None)
+        return None if left is None else f"every dynamic layer is lowered, but '{left}' is not"
+
+    def _wanted(self, site: LayerSite) -> str:
+        if isinstance(self.choice, Mapping):
+            if site.path not in self.choice:
+                if site.shape.geometry.vector:
+                    return self.target.choose(site.shape, site.size, activated=site.activated)
+                raise OptionError(f"expected a lowering for layer '{site.path}', found {some(self.choice)}")
+            return self.choice[site.path]
+        if self.choice != AUTO:
+            return self.choice
+        return self.target.choose(site.shape, site.size, activated=site.activated)
+
+    def _possible(self, site: LayerSite, wanted: str) -> tuple[type[Lowering], str | None]:
+        """Return the lowering asked for, or, where it cannot compute the layer, the target's own choice and why."""
+        kind = self.target.backend.lowerings[wanted]
+        if (reason := kind.refusal(site.shape)) is None:
+            return kind, None
+        chosen = self.target.choose(site.shape, site.size, activated=site.activated)
+        return self.target.backend.lowerings[chosen], f"'{wanted}' cannot compute it ({reason}); it is '{chosen}'"
+
+    def _check_used(self) -> None:
+        if isinstance(self.choice, Mapping) and (unused := set(self.choice) - set(self.rows)):
+            raise OptionError(f"expected lowerings for the layers of this network alone, found {some(unused)} too")
+
+
+def some(names: object) -> str:
+    """Return the first few of many names."""
+    first = sorted(names)[:3]  # type: ignore[call-overload]  # any collection of texts
+    return ", ".join(f"'{name}'" for name in first) + (", …" if len(first) == 3 else "") if first else "none"
