@@ -21,6 +21,8 @@ CASES = {
     "conv_2d same, strided, rectangular": (MAP, (5, 4, 3, 4), (5,), 2, 3, True, 1, 1),
     "conv_2d dilated": (MAP, (5, 3, 2, 4), (5,), 1, 1, False, 2, 3),
     "conv_2d same, dilated": (MAP, (5, 3, 3, 4), (5,), 1, 1, True, 2, 2),
+    "conv_2d grouped": (MAP, (6, 3, 3, 2), (6,), 1, 1, True, 1, 1),
+    "conv_2d grouped, strided": ((1, 9, 7, 6), (9, 3, 3, 2), (9,), 2, 1, False, 1, 2),
     "depthwise_conv_2d": (MAP, (1, 3, 3, 4), (4,), 1, 1, True, 1, 1, 1),
     "depthwise_conv_2d multiplied": (MAP, (1, 3, 3, 12), (12,), 1, 1, True, 1, 1, 3),
     "depthwise_conv_2d multiplied, strided": (MAP, (1, 3, 3, 36), (36,), 2, 2, False, 1, 1, 9),

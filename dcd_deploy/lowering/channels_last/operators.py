@@ -53,7 +53,7 @@ _OPERATORS: dict[str, Callable[..., Tensor]] = {name: _operator(name) for name i
 def conv_2d(
     x: Tensor, weight: Tensor, bias: Tensor, stride: Sizes = 1, *, same: bool = False, dilation: Sizes = 1
 ) -> Tensor:
-    """Convolve x with weights (K, kh, kw, C)."""
+    """Convolve x with weights (K, kh, kw, C), or (K, kh, kw, C/groups)."""
     return _OPERATORS["conv_2d"](x, weight, bias, *pair(stride), same, *pair(dilation))
 
 

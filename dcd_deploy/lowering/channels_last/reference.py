@@ -21,7 +21,7 @@ def to_channels_last(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1)
 
 
-def pair(sizes: int | Pair) -> Pair:
+def pair(sizes: int | tuple[int, ...]) -> Pair:
     """Return the vertical and the horizontal size."""
     return (sizes, sizes) if isinstance(sizes, int) else (int(sizes[0]), int(sizes[1]))
 
@@ -67,7 +67,7 @@ def _conv_2d(
     dilation_width: int,
 ) -> Tensor:
     stride, dilation = (stride_height, stride_width), (dilation_height, dilation_width)
-    return _convolved(x, to_channels_first(weight), bias, stride, dilation, 1, same=same)
+    return _convolved(x, to_channels_first(weight), bias, stride, dilation, x.shape[3] // weight.shape[3], same=same)
 
 
 def _depthwise_conv_2d(
