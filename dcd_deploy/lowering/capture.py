@@ -22,17 +22,21 @@ from torch import Tensor, fx, nn
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.operator import DynamicOperator
 from dcd_deploy.dynamic.proof import prove
-from dcd_deploy.dynamic.recognise import Refusal, recognise
+from dcd_deploy.dynamic.recognise import Refusal, candidates
 from dcd_deploy.errors import CaptureError
 from dcd_deploy.lowering.annotate import annotate_places
 from dcd_deploy.lowering.exported import graph_by_export
 from dcd_deploy.lowering.graph import NetworkGraph
-from dcd_deploy.lowering.network import Network, at, first_line, flat
+from dcd_deploy.lowering.network import Network, at, first_line
+from dcd_deploy.lowering.outputs import flat
 from dcd_deploy.lowering.reassemble import reassemble
 from dcd_deploy.lowering.shapes import annotate_shapes
 
 COMPUTING = ("forward", "__call__", "_conv_forward", "_output_padding")  # methods that say what a layer computes
 EXACT = 1e-10  # of an output's range: the graph is the module's own arithmetic, in another order at the most
+
+
+Candidates = tuple[DynamicOperator, ...] | Refusal
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,41 @@ def capture(network: Network, leaf: Sequence[str] = ()) -> Captured:
     """
     _check_leaves(network.module, leaf)
     operators, refused = dynamic_layers(network, leaf)
-    graph = _traced(network, operators, tuple(leaf))
-    _flatten_output(graph)
-    captured = NetworkGraph(graph, network.inputs, network.outputs, list(network.notes))
-    captured.notes += [f"'{path}' is exported as ordinary operators: {why.reason}" for path, why in refused.items()]
-    reassemble(captured)
-    annotate_shapes(captured.module, *network.examples)
-    annotate_places(captured)
-    _check_same(network, captured)
-    return Captured(captured, operators, refused)
+    graph = _graph(network, operators, tuple(leaf))
+    graph.notes += [f"'{path}' is exported as ordinary operators: {why.reason}" for path, why in refused.items()]
+    return Captured(graph, operators, refused)
+
+
+def _graph(network: Network, operators: dict[str, DynamicOperator], leaf: tuple[str, ...]) -> NetworkGraph:
+    """Return the graph that torch.fx makes, or else torch.export, whichever first computes what the module does.
+
+    fx is first: it is quicker, and keeps every name. Besides control flow it can miss a change in place.
+    """
+    layers = {path: CanonicalLayer(operator) for path, operator in operators.items()}
+    try:
+        return _checked(network, _by_fx(network, layers, leaf))
+    except Exception as fx_error:  # noqa: BLE001 - whatever the module's Python raises on stand-ins
+        try:
+            return _checked(network, graph_by_export(network, layers))
+        except CaptureError:
+            raise
+        except Exception as error:
+            raise CaptureError(
+                f"the module's forward cannot be followed{at(network.module, error)}: {first_line(error)} "
+                f"(torch.fx: {first_line(fx_error)}); make its control flow independent of the data, or keep a "
+                'submodule whole with leaf=("path",)'
+            ) from error
+
+
+def _checked(network: Network, made: fx.GraphModule) -> NetworkGraph:
+    """Return a traced graph with its functions reassembled, its shapes and places noted, and its outputs compared."""
+    _flatten_output(made)
+    graph = NetworkGraph(made, network.inputs, network.outputs, list(network.notes))
+    reassemble(graph)
+    annotate_shapes(graph.module, *network.examples)
+    annotate_places(graph)
+    _check_same(network, graph)
+    return graph
 
 
 def dynamic_layers(network: Network, leaf: Sequence[str] = ()) -> tuple[dict[str, DynamicOperator], dict[str, Refusal]]:
@@ -72,29 +102,32 @@ def dynamic_layers(network: Network, leaf: Sequence[str] = ()) -> tuple[dict[str
     A layer is proved on what it gets in the network; one that its network never calls is none. What lies within a
     dynamic layer is part of it.
     """
-    found = _candidates(network.module, leaf)
-    calls = _arguments(network, {path: network.module.get_submodule(path) for path in found})
     operators: dict[str, DynamicOperator] = {}
     refused: dict[str, Refusal] = {}
-    for path, candidates in found.items():
-        if path not in calls:
-            continue
-        module = network.module.get_submodule(path)
-        outcome = candidates if isinstance(candidates, Refusal) else prove(module, candidates, calls[path])
-        if isinstance(outcome, Refusal):
-            refused[path] = outcome
-        else:
-            operators[path] = outcome
+    found = _candidates(network.module, leaf)
+    while found:
+        calls = _arguments(network, {path: network.module.get_submodule(path) for path in found})
+        for path, said in found.items():
+            if path not in calls:
+                continue
+            outcome = prove(network.module.get_submodule(path), said, calls[path]) if isinstance(said, tuple) else said
+            if isinstance(outcome, Refusal):
+                refused[path] = outcome
+            else:
+                operators[path] = outcome
+        within = [path for path in found if path in refused]
+        found = {path: said for top in within for path, said in _candidates(network.module, leaf, top).items()}
     return operators, refused
 
 
-def _candidates(module: nn.Module, leaf: Sequence[str]) -> dict[str, Any]:
-    """Return what the adapters say of each submodule, the outermost first; parts of a layer are not asked again."""
-    found: dict[str, Any] = {}
-    for path, part in module.named_modules():
-        if not path or any(path == kept or path.startswith(f"{kept}.") for kept in (*leaf, *found)):
+def _candidates(module: nn.Module, leaf: Sequence[str], top: str = "") -> dict[str, Candidates]:
+    """Return what the adapters say of each submodule within ``top``; parts of a candidate are not asked again."""
+    found: dict[str, Candidates] = {}
+    for inner, part in module.get_submodule(top).named_modules():
+        path = f"{top}.{inner}".strip(".")
+        if not inner or any(path == kept or path.startswith(f"{kept}.") for kept in (*leaf, *found)):
             continue
-        if (said := recognise(part)) is not None:
+        if (said := candidates(part)) is not None:
             found[path] = said
     return found
 
@@ -137,21 +170,6 @@ def is_torch_layer(module: nn.Module) -> bool:
     if base is nn.Module or isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
         return False
     return all(getattr(type(module), name, None) is getattr(base, name, None) for name in COMPUTING)
-
-
-def _traced(network: Network, operators: dict[str, DynamicOperator], leaf: tuple[str, ...]) -> fx.GraphModule:
-    layers = {path: CanonicalLayer(operator) for path, operator in operators.items()}
-    try:
-        return _by_fx(network, layers, leaf)
-    except Exception as fx_error:  # noqa: BLE001 - whatever the module's Python raises on stand-ins
-        try:
-            return graph_by_export(network, layers)
-        except Exception as error:
-            raise CaptureError(
-                f"the module's forward cannot be followed{at(network.module, error)}: {first_line(error)} "
-                f"(torch.fx: {first_line(fx_error)}); make its control flow independent of the data, or keep a "
-                'submodule whole with leaf=("path",)'
-            ) from error
 
 
 def _by_fx(network: Network, layers: dict[str, CanonicalLayer], leaf: tuple[str, ...]) -> fx.GraphModule:

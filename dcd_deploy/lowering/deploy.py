@@ -5,14 +5,13 @@ captured graph → drop dropout → fold norms → substitute → (lay out chann
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.lowering.capture import Captured
+from dcd_deploy.lowering.copying import copied
 from dcd_deploy.lowering.graph import NetworkGraph
 from dcd_deploy.lowering.passes.contract import Pass
 from dcd_deploy.lowering.passes.drop_dropout import DropDropout
@@ -74,20 +73,12 @@ def lower(captured: Captured, target: Target, choice: Choice = AUTO) -> DeployNe
         UnknownNameError, OptionError: the choice is not one that the target has.
     """
     check_choice(choice, target)
-    graph = _copy(captured.graph)
+    graph = copied(captured.graph)
     planned = plan(target, choice)
     notes = list(graph.notes)
     for one in planned.passes:
         notes += [f"{one.name}: '{refusal.path}': {refusal.reason}" for refusal in one(graph).refusals]
     return DeployNetwork(graph, planned.substitute.rows, planned.wrap.places, tuple(notes)).eval()
-
-
-def _copy(graph: NetworkGraph) -> NetworkGraph:
-    """Return a graph whose nodes may be changed; weights are shared, which passes replace and never change."""
-    memo: dict[int, object] = {id(t): t for t in (*graph.module.parameters(), *graph.module.buffers())}
-    memo |= {id(layer): layer for layer in graph.layers().values()}
-    module: torch.fx.GraphModule = copy.deepcopy(graph.module, memo)
-    return NetworkGraph(module, graph.inputs, graph.outputs, list(graph.notes))
 
 
 def check_choice(choice: Choice, target: Target) -> None:

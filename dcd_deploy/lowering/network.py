@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import copy
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from dcd_deploy.errors import CaptureError
+from dcd_deploy.lowering.hooks import without_hooks
+from dcd_deploy.lowering.outputs import flat
 
-INPUT, OUTPUT = "input", "output"
+INPUT = "input"
 
 
 @dataclass(frozen=True)
@@ -46,40 +48,9 @@ def network_of(module: nn.Module, example: Tensor | Sequence[Tensor]) -> Network
     ready, notes = _ready(module)
     doubles = tuple(e.detach().cpu().double() if e.is_floating_point() else e.detach().cpu() for e in examples)
     outputs = flat(_first_run(ready, doubles))
+    notes += without_hooks(ready, doubles, outputs)
     names = (INPUT, *(f"{INPUT}_{i}" for i in range(1, len(doubles))))
     return Network(ready, doubles, names, tuple(outputs), tuple(notes))
-
-
-def flat(result: object) -> dict[str, Tensor]:
-    """Return the tensors of an output under their names: the keys of dicts, else "output", or "output_0" and on.
-
-    Raises:
-        CaptureError: there is something else than tensors in it.
-    """
-    if isinstance(result, Tensor):
-        return {OUTPUT: result}
-    found = dict(_leaves(result, ()))
-    if not found:
-        raise CaptureError("expected tensors as the network's outputs, found none")
-    return found
-
-
-def _leaves(value: object, path: tuple[str, ...]) -> list[tuple[str, Tensor]]:
-    """Return (name, tensor) for each tensor in nested tuples, lists and dicts; None is passed over."""
-    if isinstance(value, Tensor):
-        named = path if path and not path[0].isdigit() else (OUTPUT, *path)
-        return [("_".join(named), value)]
-    if value is None:
-        return []
-    if isinstance(value, Mapping):
-        return [leaf for key, one in value.items() for leaf in _leaves(one, (*path, str(key)))]
-    if isinstance(value, tuple | list):
-        return [leaf for i, one in enumerate(value) for leaf in _leaves(one, (*path, str(i)))]
-    where = f" at '{'_'.join(path)}'" if path else ""
-    raise CaptureError(
-        f"expected tensors as the network's outputs (or tuples, lists and dicts of them), found "
-        f"{type(value).__name__}{where}; wrap the network in a module that returns tensors"
-    )
 
 
 def _examples(example: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -103,7 +74,7 @@ def _ready(module: nn.Module) -> tuple[nn.Module, list[str]]:
     if "meta" in devices:
         raise CaptureError("expected a module with weights, found one on the device 'meta'; load its weights first")
     try:
-        ready = copy.deepcopy(module).cpu().double().eval()
+        ready = copy.deepcopy(module, _detached(module)).cpu().double().eval()
     except Exception as error:  # whatever a user's own __deepcopy__ raises, or torch of tensors with a history
         raise CaptureError(
             f"the module cannot be copied: {first_line(error)}; run it once under torch.no_grad(), or remove what "
@@ -112,6 +83,12 @@ def _ready(module: nn.Module) -> tuple[nn.Module, list[str]]:
     for parameter in ready.parameters():
         parameter.requires_grad_(False)  # noqa: FBT003 - torch's own signature
     return ready, notes
+
+
+def _detached(module: nn.Module) -> dict[int, object]:
+    """Return copies of tensors that are plain attributes, which deepcopy refuses where they have a history."""
+    plain = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor)]
+    return {id(value): value.detach().clone() for value in plain}
 
 
 def _first_run(module: nn.Module, examples: tuple[Tensor, ...]) -> object:

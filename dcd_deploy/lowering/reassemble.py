@@ -8,6 +8,7 @@ y += x, relu_(y), ReLU(inplace=True)   →  y = y + x, …       what reads y af
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -24,18 +25,31 @@ OUT_OF_PLACE |= {operator.itruediv: operator.truediv}
 
 def reassemble(graph: NetworkGraph) -> None:
     """Change the graph so, in place."""
+    changing = _changing_modules(graph)
     for node in list(graph.nodes):
-        _out_of_place(graph, node)
+        if _made_out_of_place(node, changing):
+            _read_result(graph, node)
     for node in list(graph.nodes):
         if node.op == "call_function" and (make := MAKERS.get(op_name(node))) is not None:
             _as_module(graph, node, make)
     graph.recompiled()
 
 
-def _out_of_place(graph: NetworkGraph, node: fx.Node) -> None:
-    """Give a node that changes its operand a result of its own, which later readers of the operand read."""
-    if not _changes_operand(graph, node):
-        return
+def _changing_modules(graph: NetworkGraph) -> set[str]:
+    """Return the paths of modules that change their operand, with copies in their place that do not."""
+    found = set()
+    for node in graph.nodes:
+        module = graph.submodule(node)
+        if getattr(module, "inplace", False) is True:
+            found.add(str(node.target))
+            other = copy.copy(module)
+            other.inplace = False  # type: ignore[union-attr]  # the flag of torch's activations
+            graph.replace_module(node, other)  # type: ignore[arg-type]  # a module, with such a flag
+    return found
+
+
+def _read_result(graph: NetworkGraph, node: fx.Node) -> None:
+    """Let what reads a node's operand after it read its result."""
     changed = node.args[0]
     assert isinstance(changed, fx.Node)
     later = False
@@ -45,12 +59,10 @@ def _out_of_place(graph: NetworkGraph, node: fx.Node) -> None:
         later = later or other is node
 
 
-def _changes_operand(graph: NetworkGraph, node: fx.Node) -> bool:
-    """Whether a node changes its first operand; it is made not to."""
-    module = graph.submodule(node)
-    if getattr(module, "inplace", False) is True:
-        module.inplace = False  # type: ignore[union-attr]  # the flag of torch's activations
-        return True
+def _made_out_of_place(node: fx.Node, changing: set[str]) -> bool:
+    """Whether a node changes its first operand; a function is replaced by one that does not."""
+    if node.op == "call_module":
+        return node.target in changing
     if node.op == "call_method" and str(node.target).endswith("_") and not str(node.target).endswith("__"):
         node.target = str(node.target)[:-1]
         return True

@@ -1,0 +1,126 @@
+"""W(x) as a matrix for each sample and group, the sum of the terms; by rows or by columns (``matrices``).
+
+    by rows     W  = λ ⊙ W0  + Σ π_m W_m  ⊙ scales + (P Φ) Q
+    by columns  Wᵀ = W0ᵀ ⊙ λ + Σ π_m W_mᵀ ⊙ scales + Qᵀ (Φᵀ Pᵀ)
+
+Heads are (N, values), and matrices (N, …); for one sample ``one`` drops the N, since a sum and a product of plain
+matrices is one operator (Gemm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from dcd_deploy.dynamic.operator import (
+    FILTERS,
+    INPUTS,
+    KERNELS,
+    SCALE,
+    TAPS,
+    DynamicOperator,
+    LowRank,
+    Mixture,
+    RowScaled,
+)
+from dcd_deploy.lowering.assemble.matrices import kernel_matrix, query_taps
+from dcd_deploy.lowering.assemble.terms import term_of
+from dcd_deploy.lowering.layers import frozen
+
+Heads = Mapping[str, Tensor]
+
+
+class Kernel(nn.Module):
+    """Give W(x) by rows (N, K, R), of several groups (N, g, K/g, R), or by columns, R = C/g·taps.
+
+    ``phi`` is Φ (N, L, L); by columns, Φᵀ.
+    """
+
+    def __init__(self, operator: DynamicOperator, *, columns: bool = False) -> None:
+        super().__init__()
+        g = self.geometry = operator.geometry
+        self.columns = columns
+        row_scaled, low_rank, mixture = (term_of(operator, kind) for kind in (RowScaled, LowRank, Mixture))
+        self.static = None
+        if row_scaled is not None:
+            self.static = frozen(kernel_matrix(row_scaled.weight, g, columns=columns))
+        if low_rank is not None:
+            self.hold_low_rank(query_taps(low_rank, g), low_rank.project)
+        self.mixes = mixture is not None
+        if mixture is not None:
+            self.hold_bank(kernel_matrix(mixture.bank, g, columns=columns).flatten(1))
+
+    def hold_low_rank(self, query: Tensor, project: Tensor) -> None:
+        """Keep Q (L, C·taps) and P (K, L)."""
+        self.query = frozen(query.t() if self.columns else query)
+        self.project = frozen(project.t() if self.columns else project)
+
+    def hold_bank(self, bank: Tensor) -> None:
+        """Keep the bank (M, K·R), as the numbers of each kernel's matrix lie in a row."""
+        self.bank = frozen(bank)
+
+    def forward(self, heads: Heads, phi: Tensor | None) -> Tensor:
+        one = next(iter(heads.values())).shape[0] == 1
+        half = None if phi is None else self.half(phi, one=one)
+        kernel = None if self.static is None else self.static * self.along_outputs(heads[SCALE], one=one)
+        if self.mixes:
+            mixed = self._scaled(self.mixed(heads[KERNELS]), heads, one=one)
+            kernel = mixed if kernel is None else kernel + mixed
+        if half is None:
+            assert kernel is not None
+            return kernel
+        return self.with_low_rank(kernel, half, one=one)
+
+    def half(self, phi: Tensor, *, one: bool = False) -> Tensor:
+        """Return P Φ or Φᵀ Pᵀ."""
+        phi = phi.view(phi.shape[1:]) if one else phi
+        return torch.matmul(phi, self.project) if self.columns else torch.matmul(self.project, phi)
+
+    def with_low_rank(self, kernel: Tensor | None, half: Tensor, *, one: bool) -> Tensor:
+        """Return the kernel, if there is one, plus P Φ Q."""
+        left, right = (self.query, half) if self.columns else (half, self.query)
+        if kernel is None:
+            return torch.matmul(left, right)
+        return torch.addmm(kernel, left, right) if one else kernel + torch.matmul(left, right)
+
+    def mixed(self, mix: Tensor) -> Tensor:
+        """Return Σ π_m W_m, all numbers in a row."""
+        return torch.matmul(mix, self.bank)
+
+    def lead(self, *, one: bool) -> tuple[int, ...]:
+        """Return the dimensions before those of a matrix."""
+        groups = self.geometry.groups
+        return (*(() if one else (-1,)), *((groups,) if groups > 1 else ()))
+
+    def along_outputs(self, values: Tensor, *, one: bool) -> Tensor:
+        """Return values (N, K) in the shape in which they scale a kernel's outputs."""
+        g = self.geometry
+        if g.groups > 1:
+            values = values.reshape(*self.lead(one=one), g.K // g.groups)
+            return values.unsqueeze(-2 if self.columns else -1)
+        if one:
+            return values if self.columns else values.view(-1, 1)
+        return values[:, None, :] if self.columns else values[:, :, None]
+
+    def _scaled(self, mixed: Tensor, heads: Heads, *, one: bool) -> Tensor:
+        g = self.geometry
+        matrix = (g.C // g.groups * g.taps, g.K // g.groups)
+        mixed = mixed.reshape(*self.lead(one=one), *(matrix if self.columns else matrix[::-1]))
+        if (inner := self._along_inputs(heads, one=one)) is not None:
+            mixed = mixed * inner
+        filters = heads.get(FILTERS)
+        return mixed if filters is None else mixed * self.along_outputs(filters, one=one)
+
+    def _along_inputs(self, heads: Heads, *, one: bool) -> Tensor | None:
+        """Return α_in (N, C) times α_tap (N, taps) in the shape in which they scale a kernel's inputs."""
+        g, lead, row = self.geometry, self.lead(one=one), None
+        if (inputs := heads.get(INPUTS)) is not None:
+            row = inputs.reshape(*lead, g.C // g.groups, 1)
+            row = row.expand(*row.shape[:-1], g.taps)
+        if (taps := heads.get(TAPS)) is not None:
+            of_all = tuple(1 if size == g.groups else size for size in lead)
+            taps = taps.reshape(*of_all, 1, g.taps)
+            row = taps.expand(*taps.shape[:-2], g.C // g.groups, g.taps) if row is None else row * taps
+        return None if row is None else row.flatten(-2).unsqueeze(-1 if self.columns else -2)

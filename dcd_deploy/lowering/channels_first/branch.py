@@ -1,0 +1,107 @@
+"""The branch order: each term convolves by its own constant weights, and the heads weigh what comes out.
+
+    λ ⊙ (W0 * x + b0) + P (Φ (Q x + t1)) + Σ π_m (W_m * x + b_m) + bias
+
+The decomposition is computed as the paper draws it (arXiv 2103.08756, figure 2): Φ acts on the small latent map,
+between constant convolutions by Q and P. On a vector that is always the cheapest.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from dcd_deploy.dynamic.operator import SCALE, DynamicOperator, LowRank, Mixture, RowScaled
+from dcd_deploy.dynamic.shape import MapSize, OperatorShape
+from dcd_deploy.lowering.assemble import costs
+from dcd_deploy.lowering.assemble.activations import plain
+from dcd_deploy.lowering.assemble.bias import constant_bias
+from dcd_deploy.lowering.assemble.terms import branch_refusal, term_of
+from dcd_deploy.lowering.channels_first.attention import Attention, Values
+from dcd_deploy.lowering.channels_first.mixture import MixtureBranch
+from dcd_deploy.lowering.channels_first.parts import StaticAndQuery, per_sample_conv1x1
+from dcd_deploy.lowering.layers import conv_of, frozen, linear_of
+from dcd_deploy.lowering.lowering import Cost, Lowering
+
+
+class BranchLowering(Lowering):
+    """A dynamic convolution in the branch order; (N, C, H, W) to (N, K, H', W'), or (N, C) to (N, K)."""
+
+    name: ClassVar[str] = "branch"
+
+    def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
+        super().__init__(operator, size)
+        operator = plain(operator)
+        g = self.geometry = operator.geometry
+        static, low_rank, mixture = (term_of(operator, kind) for kind in (RowScaled, LowRank, Mixture))
+        bias = constant_bias(operator)
+        self.attention = Attention(operator, size)
+        self.project = self.mixture = self.bias = None
+        if g.vector:
+            self._of_vectors(static, low_rank, bias)
+        else:
+            self.features = StaticAndQuery(static, low_rank, g, size)
+            if low_rank is not None:
+                self.project = conv_of(low_rank.project[:, :, None, None], bias)
+        if mixture is not None:
+            self.mixture = MixtureBranch(mixture, g)
+        if bias is not None and low_rank is None:
+            self.bias = frozen(bias if g.vector else bias[:, None, None])
+
+    def _of_vectors(self, static: RowScaled | None, low_rank: LowRank | None, bias: Tensor | None) -> None:
+        self.static = self.query = None
+        if static is not None:
+            self.static = linear_of(static.weight.flatten(1), static.bias)
+        if low_rank is not None:
+            self.query = linear_of(low_rank.query, low_rank.query_shift)
+            self.project = linear_of(low_rank.project, bias)
+
+    def forward(self, x: Tensor, operand: Tensor | None = None) -> Tensor:
+        source = x if operand is None else operand
+        if self.geometry.vector:
+            return self._forward_vector(x, self.attention(source))
+        static, q = self.features(x)
+        heads, _, phi = self.attention(source)
+        summands = []
+        if static is not None:
+            summands.append(static * heads[SCALE][:, :, None, None])
+        if q is not None:
+            summands.append(self.project(per_sample_conv1x1(q, phi)))
+        return self._sum(summands, x, heads)
+
+    def _forward_vector(self, x: Tensor, values: Values) -> Tensor:
+        heads, _, phi = values
+        summands, mixed = [], None
+        if self.query is not None:
+            mixed = torch.matmul(phi, self.query(x)[:, :, None]).squeeze(2)
+        if self.static is not None:
+            summands.append(self.static(x) * heads[SCALE])
+        if mixed is not None:
+            summands.append(self.project(mixed))
+        return self._sum(summands, x, heads)
+
+    def _sum(self, summands: list[Tensor], x: Tensor, heads: dict[str, Tensor]) -> Tensor:
+        if self.mixture is not None:
+            summands.append(self.mixture(x, heads))
+        if self.bias is not None:
+            summands.append(self.bias)
+        y = summands[0]
+        for more in summands[1:]:
+            y = y + more
+        return y
+
+    @classmethod
+    def refusal(cls, shape: OperatorShape) -> str | None:
+        """Taps that are scaled cannot be told apart behind a convolution."""
+        return branch_refusal(shape)
+
+    @classmethod
+    def cost(cls, shape: OperatorShape, size: MapSize, *, activated: bool) -> Cost:
+        """Return what a layer costs."""
+        g = shape.geometry
+        x, y, u = g.C * size.inputs, g.K * size.outputs, shape.latent * size.outputs
+        cut_off = 2 * (y + u) * (g.pointwise and costs.decomposed(shape))
+        around = Cost(0, 0, x + cut_off + 2 * y * activated, 2 * y + 2 * u + y * activated, 0, 2 + activated)
+        return costs.added(costs.branch(shape, size), around)

@@ -1,0 +1,77 @@
+"""The branch order, channels last: (W0 * x + b0) ⊙ λ + P (Φ (Q x + t1)) + Σ π_m (W_m * x + b_m) + bias.
+
+It is that of arXiv 2103.08756, figure 2, with the product by Φ spelled as one by Φᵀ from the right.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from dcd_deploy.dynamic.operator import SCALE, DynamicOperator, LowRank, Mixture, RowScaled
+from dcd_deploy.dynamic.shape import MapSize, OperatorShape
+from dcd_deploy.lowering.assemble import costs
+from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
+from dcd_deploy.lowering.assemble.bias import constant_bias
+from dcd_deploy.lowering.assemble.terms import branch_refusal, term_of
+from dcd_deploy.lowering.channels_last.attention import Attention
+from dcd_deploy.lowering.channels_last.convolutions import Cropped, on_maps, static_conv
+from dcd_deploy.lowering.channels_last.mixture import MixtureBranch
+from dcd_deploy.lowering.channels_last.operators import batch_matmul
+from dcd_deploy.lowering.channels_last.parts import dense
+from dcd_deploy.lowering.layers import conv_of, frozen
+from dcd_deploy.lowering.lowering import Cost, Lowering
+
+
+class BranchLowering(Lowering):
+    """A dynamic convolution in the branch order; (N, H, W, C) to (N, H', W', K)."""
+
+    name: ClassVar[str] = "branch"
+
+    def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
+        super().__init__(operator, size)
+        operator = phi_by_columns(with_relu6(operator))
+        g, bias = operator.geometry, constant_bias(operator)
+        self.attention = Attention(operator, size)
+        self.static = self.query = self.mixture = self.bias = None
+        if (row_scaled := term_of(operator, RowScaled)) is not None:
+            self.static = static_conv(row_scaled, g)
+        if (low_rank := term_of(operator, LowRank)) is not None:
+            self.query = on_maps(conv_of(low_rank.query[:, :, None, None], low_rank.query_shift, g.stride))
+            self.cropped = Cropped(size)
+            self.project = dense(low_rank.project, bias)
+        elif bias is not None:
+            self.bias = frozen(bias)
+        if (mixture := term_of(operator, Mixture)) is not None:
+            self.mixture = MixtureBranch(mixture, g)
+
+    def forward(self, x: Tensor, operand: Tensor | None = None) -> Tensor:
+        heads, _, phi = self.attention(x if operand is None else operand)
+        mixed, summands = None, []
+        if self.query is not None:
+            mixed = batch_matmul(self.cropped(self.query(x)), phi)  # (N, H', W', L)
+        if self.static is not None:
+            summands.append(self.static(x) * heads[SCALE])
+        if mixed is not None:
+            summands.append(self.project(mixed))
+        if self.mixture is not None:
+            summands.append(self.mixture(x, heads))
+        if self.bias is not None:
+            summands.append(self.bias)
+        y: Tensor = summands[0]
+        for more in summands[1:]:
+            y = y + more
+        return y
+
+    @classmethod
+    def refusal(cls, shape: OperatorShape) -> str | None:
+        """Return why the terms cannot be convolved one by one."""
+        return branch_refusal(shape)
+
+    @classmethod
+    def cost(cls, shape: OperatorShape, size: MapSize, *, activated: bool) -> Cost:
+        """Return what a layer costs."""
+        x, y = shape.geometry.C * size.inputs, shape.geometry.K * size.outputs
+        around = Cost(0, 0, 2 * x + 2 * y * activated, 0, 0, 0)  # pooling, Q; the clamp
+        return costs.added(costs.branch(shape, size), around)

@@ -1,0 +1,292 @@
+"""Capture: any module becomes a graph that computes the same in float64, or is refused in words."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from foreign_networks import DYNAMIC_LAYERS, NETWORKS, ConvNorm, Grey, Segmenter, conv3
+from torch import nn
+from torch.nn.utils import prune
+
+from dcd_deploy.errors import CaptureError
+from dcd_deploy.lowering import capture as capturing
+from dcd_deploy.lowering.capture import capture
+from dcd_deploy.lowering.network import network_of
+from dcd_deploy.lowering.passes.contract import ContractError, Pass, PassResult
+from dcd_deploy.lowering.passes.drop_dropout import DropDropout
+from dcd_deploy.lowering.passes.fold_norms import NORMS, FoldNorms
+
+
+def captured_of(module, *example):
+    return capture(network_of(module, example))
+
+
+def outputs(graph, examples):
+    with torch.no_grad():
+        return graph.module(*examples)
+
+
+def assert_same(graph, network, examples=None):
+    examples = examples or network.examples
+    for ours, theirs in zip(outputs(graph, examples), network.run(*examples), strict=True):
+        assert float((ours - theirs).abs().max()) <= 1e-11 * float(theirs.max() - theirs.min())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("way", ["fx", "export"])
+def test_the_graph_is_the_module(name, way, monkeypatch):
+    module, example = NETWORKS[name]()
+    if way == "export":
+        monkeypatch.setattr(capturing, "_by_fx", lambda *_: 1 / 0)
+    network = network_of(module, example)
+    captured = capture(network)
+    assert set(captured.operators) == DYNAMIC_LAYERS[name]
+    assert set(captured.graph.layers()) == DYNAMIC_LAYERS[name]
+    assert_same(captured.graph, network)
+    for one in (DropDropout(), FoldNorms()):
+        one(captured.graph)
+        assert_same(captured.graph, network)
+
+
+@pytest.mark.parametrize("name", ["segmenter", "grey", "two inputs", "plain", "shape flow"])
+def test_the_batch_stays_free(name):
+    module, example = NETWORKS[name]()
+    network = network_of(module, example)
+    graph = capture(network).graph
+    assert_same(graph, network, tuple(torch.randn(3, *one.shape[1:]).double() for one in example))
+
+
+def test_every_norm_behind_a_layer_is_folded():
+    module, example = NETWORKS["segmenter"]()
+    graph = captured_of(module, *example).graph
+    result = FoldNorms()(graph)
+    assert result.changed == 5
+    assert result.refusals == []
+    assert not [node for node in graph.nodes if isinstance(graph.submodule(node), NORMS)]
+
+
+def test_a_norm_that_cannot_be_folded_stays_and_is_reported():
+    class PreActivation(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.norm, self.conv = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)
+
+        def forward(self, x):
+            y = self.first(x)
+            return self.conv(F.relu(self.norm(y))) + y.mean()
+
+    graph = captured_of(PreActivation().eval(), torch.randn(1, 3, 8, 8)).graph
+    (refusal,) = FoldNorms()(graph).refusals
+    assert refusal.path == "norm"
+    assert "'first' before it is read by others too" in refusal.reason
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(4, 6, 3, 2, 1, bias=True),
+        nn.Conv2d(4, 6, 3, dilation=2, padding=2, bias=False),
+        nn.Conv2d(4, 6, (3, 1), padding=(1, 0), groups=2),
+        nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"),
+        nn.ConvTranspose2d(4, 6, 3, 2, 1, output_padding=1, groups=2),
+        nn.ConvTranspose2d(4, 6, 2, 2, bias=False, dilation=2),
+        conv3(4, 6, 2),
+    ],
+    ids=str,
+)
+def test_folds_keep_all_settings(layer):
+    from foreign_networks import calibrated
+
+    module = calibrated(nn.Sequential(copy.deepcopy(layer), nn.BatchNorm2d(6)), torch.randn(1, 4, 11, 9))
+    network = network_of(module, torch.randn(2, 4, 11, 9))
+    graph = capture(network).graph
+    assert FoldNorms()(graph).changed == 1
+    assert_same(graph, network)
+
+
+def test_linear_and_one_dimensional_norms_fold():
+    from foreign_networks import calibrated
+
+    module = calibrated(nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.ReLU()), torch.randn(1, 5))
+    network = network_of(module, torch.randn(1, 5))
+    graph = capture(network).graph
+    assert FoldNorms()(graph).changed == 1
+    assert_same(graph, network)
+
+
+def test_what_changes_its_operand_is_seen_by_later_readers():
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.relu = nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True)
+
+        def forward(self, x):
+            y = self.conv(x)
+            z = self.relu(y)
+            y += 1
+            y.mul_(2)
+            return y + z
+
+    for way in ("fx", "export"):
+        network = network_of(InPlace().eval(), torch.randn(1, 3, 5, 5))
+        with pytest.MonkeyPatch.context() as patch:
+            if way == "export":
+                patch.setattr(capturing, "_by_fx", lambda *_: 1 / 0)
+            graph = capture(network).graph
+        assert_same(graph, network)
+        assert not [node for node in graph.nodes if str(node.target).endswith("_")]
+
+
+def test_a_subclass_that_overrides_forward_is_followed():
+    class Padded(nn.Conv2d):
+        def forward(self, x):
+            return F.conv2d(F.pad(x, (1, 0, 1, 0)), self.weight, self.bias, self.stride)
+
+    class Renamed(nn.Conv2d):
+        """Changes nothing."""
+
+    module = nn.Sequential(Padded(3, 4, 2), nn.BatchNorm2d(4), Renamed(4, 2, 1)).eval()
+    network = network_of(module, torch.randn(1, 3, 9, 9))
+    graph = capture(network).graph
+    assert FoldNorms()(graph).changed == 1
+    assert_same(graph, network)
+
+
+def test_a_module_in_training_mode_is_exported_in_eval_form_and_stays_as_it_is():
+    module, example = NETWORKS["grey"]()
+    module.train()
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    network = network_of(module, example)
+    assert any("training mode" in note for note in network.notes)
+    assert module.training
+    capture(network)
+    assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
+
+
+def test_half_precision_weights_are_taken_as_they_are():
+    module, example = NETWORKS["grey"]()
+    half = copy.deepcopy(module).half()
+    network = network_of(half, example)
+    assert any("float16" in note for note in network.notes)
+    wanted = copy.deepcopy(half).double()(example[0].double())
+    torch.testing.assert_close(network.run(*network.examples)[0], wanted)
+
+
+@pytest.mark.parametrize(
+    ("module", "example", "words"),
+    [
+        (lambda x: x, torch.zeros(1, 3, 8, 8), ["torch.nn.Module", "function"]),
+        (Grey().eval(), torch.zeros(1, 3, 45, 61), ["(1, 3, 45, 61)", "in 'stem.layer'"]),
+        (Segmenter().eval(), "picture", ["a tensor"]),
+        (nn.Conv2d(3, 4, 1, device="meta"), torch.zeros(1, 3, 4, 4), ["meta"]),
+    ],
+)
+def test_what_cannot_be_made_ready_is_refused(module, example, words):
+    with pytest.raises(CaptureError) as refusal:
+        network_of(module, example)
+    assert all(word in str(refusal.value) for word in words)
+
+
+def test_outputs_that_are_no_tensors_are_refused():
+    class Texts(nn.Module):
+        def forward(self, x):
+            return {"map": x, "label": "cat"}
+
+    with pytest.raises(CaptureError, match="found str at 'label'"):
+        network_of(Texts(), torch.zeros(1, 3))
+
+
+def test_control_flow_on_data_names_the_submodule():
+    class Choosing(nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    module = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(Choosing())).eval()
+    with pytest.raises(CaptureError) as refusal:
+        captured_of(module, torch.ones(1, 3, 4, 4))
+    assert "in '1.0'" in str(refusal.value)
+    assert "control flow" in str(refusal.value)
+
+
+def test_a_random_forward_is_refused():
+    class Noisy(nn.Module):
+        def forward(self, x):
+            return x + torch.randn_like(x)
+
+    with pytest.raises(CaptureError, match="random"):
+        captured_of(Noisy().eval(), torch.ones(1, 3, 4, 4))
+
+
+def test_a_submodule_is_kept_whole_where_that_is_asked_for():
+    module, example = NETWORKS["segmenter"]()
+    captured = capture(network_of(module, example), leaf=("merge",))
+    assert "merge.layer" not in captured.operators
+    assert "merge" in {str(node.target) for node in captured.graph.nodes if node.op == "call_module"}
+    with pytest.raises(CaptureError, match="'nowhere'"):
+        capture(network_of(module, example), leaf=("nowhere",))
+
+
+def test_hooks_that_look_on_are_left_out_and_others_refused():
+    module, example = NETWORKS["grey"]()
+    seen = []
+    handle = module.stem.register_forward_hook(lambda *_: seen.append(1))
+    network = network_of(module, example)
+    assert "stem" in next(note for note in network.notes if "hooks" in note)
+    assert_same(capture(network).graph, network)
+    handle.remove()
+    module.stem.register_forward_hook(lambda _module, _inputs, output: 2 * output)
+    with pytest.raises(CaptureError, match="hooks of 'stem'"):
+        network_of(module, example)
+    assert len(module.stem._forward_hooks) == 1
+
+
+@pytest.mark.parametrize("kind", ["prune", "weight_norm", "parametrized"])
+def test_weights_that_are_computed_before_each_call_are_constants(kind):
+    module, example = NETWORKS["segmenter"]()
+    if kind == "prune":
+        prune.l1_unstructured(module.up, "weight", 0.3)
+        prune.l1_unstructured(module.down.layer.fc_phi, "weight", 0.5)
+    elif kind == "weight_norm":
+        torch.nn.utils.parametrizations.weight_norm(module.edges)
+    else:
+        torch.nn.utils.parametrizations.spectral_norm(module.mask)
+    module.eval()
+    wanted = {key: value.detach() for key, value in module(*example).items()}
+    network = network_of(module, example)
+    captured = capture(network)
+    assert set(captured.operators) == DYNAMIC_LAYERS["segmenter"]
+    for ours, theirs in zip(outputs(captured.graph, network.examples), wanted.values(), strict=True):
+        torch.testing.assert_close(ours.float(), theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_names_of_outputs():
+    from dcd_deploy.lowering.outputs import flat
+
+    one = torch.zeros(1)
+    assert list(flat(one)) == ["output"]
+    assert list(flat((one, one))) == ["output_0", "output_1"]
+    assert list(flat({"mask": one, "levels": [one, one], "none": None})) == ["mask", "levels_0", "levels_1"]
+
+
+def test_places_are_those_of_the_trained_network():
+    module, example = NETWORKS["segmenter"]()
+    graph = captured_of(module, *example).graph
+    places = {node.name: node.meta["place"] for node in graph.nodes if "place" in node.meta}
+    assert places["stem_layer"].layer == "stem.layer"
+    assert (places["deep_activation"].layer, places["deep_activation"].inside) == ("deep.layer", "activation")
+
+
+def test_a_pass_that_breaks_its_promise_is_caught():
+    class Promising(Pass):
+        name, reason = "promising", "to be caught"
+
+        def apply(self, graph):
+            return PassResult()
+
+        def ensures(self, graph):
+            return "no dropout, but one is left"
+
+    graph = captured_of(ConvNorm(conv3(3, 4), 4).eval(), torch.randn(1, 3, 8, 8)).graph
+    with pytest.raises(ContractError, match="promises: no dropout"):
+        Promising()(graph)

@@ -1,0 +1,94 @@
+"""A user's own Python file: it makes the network, or is refused in one line."""
+
+import pytest
+import torch
+
+from dcd_deploy.errors import InputFileError, NetworkError
+from dcd_deploy.models.user_network import load_weights, network_from_file
+
+CODE = """
+import torch
+from helper import WIDTH
+
+def make(width=WIDTH, depth=1):
+    return torch.nn.Sequential(*(torch.nn.Conv2d(width, width, 1) for _ in range(depth)))
+
+def needy(width):
+    return make(width)
+
+def failing():
+    raise ValueError("no such width")
+
+def empty():
+    return None
+
+class Net(torch.nn.Module):
+    def __init__(self, classes: int = 3) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(4, classes)
+
+ready = Net()
+number = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "helper.py").write_text("WIDTH = 4\n")
+    path = tmp_path / "net.py"
+    path.write_text(CODE)
+    return path
+
+
+def test_functions_classes_and_modules_make_networks(file):
+    assert network_from_file(f"{file}:make")[0].in_channels == 4
+    assert len(network_from_file(f"{file}:make", '{"depth": 3}')) == 3
+    assert network_from_file(f"{file}:needy", {"width": 2})[0].in_channels == 2
+    assert network_from_file(f"{file}:Net", '{"classes": 7}').head.out_features == 7
+    assert network_from_file(f"{file}:ready").head.out_features == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("missing", None, ["'missing'", "it has make, needy, failing"]),
+        ("needy", None, ["'net.py:needy'", "'width'", "--network-args"]),
+        ("make", '{"breadth": 1}', ["'breadth'", "--network-args"]),
+        ("make", "[1]", ["JSON object", "list"]),
+        ("make", "{", ["JSON"]),
+        ("failing", None, ["ValueError at line 12: no such width"]),
+        ("empty", None, ["torch.nn.Module", "NoneType"]),
+        ("number", None, ["int"]),
+    ],
+)
+def test_what_makes_no_network_is_refused(file, name, arguments, words):
+    with pytest.raises(NetworkError) as refusal:
+        network_from_file(f"{file}:{name}", arguments)
+    assert all(word in str(refusal.value) for word in words), refusal.value
+
+
+def test_other_texts_and_files_are_refused(tmp_path):
+    for text in ("net.py", "net:make", "net.py:", "net.py:a b"):
+        with pytest.raises(NetworkError, match=r"FILE\.py:FACTORY"):
+            network_from_file(text)
+    with pytest.raises(InputFileError):
+        network_from_file(f"{tmp_path}/none.py:make")
+    broken = tmp_path / "broken.py"
+    broken.write_text("import no_such_package_at_all\n")
+    with pytest.raises(NetworkError, match="ModuleNotFoundError at line 1"):
+        network_from_file(f"{broken}:make")
+
+
+def test_weights_are_taken_strictly(file):
+    module = network_from_file(f"{file}:make")
+    state = {key: torch.full_like(value, 0.5) for key, value in module.state_dict().items()}
+    load_weights(module, {key: value.half() for key, value in state.items()}, "w.pt")
+    assert torch.equal(module[0].weight.data, torch.full((4, 4, 1, 1), 0.5))
+    for change, words in (
+        ({"0.bias": None}, "1 missing: 0.bias"),
+        ({"aux.weight": torch.zeros(2)}, "1 unexpected: aux.weight"),
+        ({"0.weight": torch.zeros(4, 4, 3, 3)}, r"expected \(4, 4, 1, 1\), found \(4, 4, 3, 3\)"),
+    ):
+        changed = {key: value for key, value in (state | change).items() if value is not None}
+        with pytest.raises(NetworkError, match=words):
+            load_weights(module, changed, "w.pt")
