@@ -82,23 +82,6 @@ def digits_train_form():
     return checkpoint, load_network(checkpoint, fit(checkpoint))
 
 
-OPERATOR_ARGUMENTS = {
-    "conv_2d": ((2, 9, 7, 4), (5, 3, 3, 4), (5,), 2, False),
-    "depthwise_conv_2d": ((2, 9, 7, 4), (1, 3, 3, 4), (4,), 1, True),
-    "average_pool_2d": ((2, 9, 7, 4), 3, 2, 2, 1),
-    "max_pool_2d": ((2, 9, 7, 4), 3, 2),
-    "batch_matmul": ((2, 3, 5, 4), (2, 1, 4, 6)),
-    "batch_matmul of one for all": ((1, 1, 5, 4), (2, 3, 4, 6)),
-}
-
-
-@pytest.mark.parametrize("name", OPERATOR_ARGUMENTS)
-def test_the_shapes_said_of_the_operators_are_those_they_compute(name):
-    arguments = [torch.rand(a) if isinstance(a, tuple) else a for a in OPERATOR_ARGUMENTS[name]]
-    operator = getattr(torch.ops.dcd_deploy, name.partition(" ")[0]).default
-    torch.library.opcheck(operator, arguments, test_utils="test_faketensor")
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_golden_networks(name):
     case, network = load_module(name)

@@ -19,45 +19,13 @@ from torch import Tensor, nn
 
 from dcd_deploy.artifacts import INPUT, OUTPUT
 from dcd_deploy.errors import ExportError
-from dcd_deploy.models.deploy.channels_last.operators import IMPLEMENTATIONS, to_channels_first
+from dcd_deploy.export.tflite_operators import OUTPUT_SHAPE, WRITTEN, Operand
+from dcd_deploy.lowering.channels_last.operators import to_channels_first
 from dcd_deploy.native_output import captured_native_output
 from dcd_deploy.optional import require
 
 NHWC, NCHW = "nhwc", "nchw"
 LAYOUTS = (NHWC, NCHW)
-Attributes = dict[str, int | str]
-
-
-def _convolution(stride: int, same: bool) -> Attributes:  # noqa: FBT001 - arguments of an operator
-    return {
-        "dilation_h_factor": 1,
-        "dilation_w_factor": 1,
-        "fused_activation_function": "NONE",
-        "padding": "SAME" if same else "VALID",
-        "stride_h": stride,
-        "stride_w": stride,
-    }
-
-
-def _pooling(height: int, width: int, stride_height: int, stride_width: int) -> Attributes:
-    return {
-        "filter_height": height,
-        "filter_width": width,
-        "fused_activation_function": "NONE",
-        "padding": "VALID",
-        "stride_h": stride_height,
-        "stride_w": stride_width,
-    }
-
-
-# operator → its arguments that are not tensors → its attributes in TFLite
-ATTRIBUTES: dict[str, Callable[..., Attributes]] = {
-    "conv_2d": _convolution,
-    "depthwise_conv_2d": lambda stride, same: {**_convolution(stride, same), "depth_multiplier": 1},
-    "average_pool_2d": _pooling,
-    "max_pool_2d": lambda size, stride: _pooling(size, size, stride, stride),
-    "batch_matmul": lambda: {"adj_x": False, "adj_y": False, "asymmetric_quantize_inputs": False},
-}
 
 
 class NamedNetwork(nn.Module):
@@ -124,14 +92,21 @@ def _register_operators() -> None:
             return ir.StringAttr.get(value)
         return ir.IntegerAttr.get(ir.IntegerType.get_signless(32), value)
 
+    def operand(one: Operand, tensors: list[Any], node: torch.fx.Node) -> Any:
+        if isinstance(one, int):
+            return tensors[one]
+        numbers = node.meta["val"].shape if one == OUTPUT_SHAPE else one
+        return lowerings.utils.convert_shape_to_ir_value([int(number) for number in numbers])
+
     def lowering(name: str) -> Callable[..., Any]:
         def lower(context: Any, *arguments: Any) -> Any:
             tensors = [argument for argument in arguments if isinstance(argument, ir.Value)]
-            settings = ATTRIBUTES[name](*arguments[len(tensors) :])
-            attributes = {key: attribute(value) for key, value in settings.items()}
+            written = WRITTEN[name](*arguments[len(tensors) :])
+            operands = range(len(tensors)) if written.operands is None else written.operands
+            attributes = {key: attribute(value) for key, value in written.attributes.items()}
             return stablehlo.custom_call(
                 result=lowerings.utils.node_meta_to_ir_types(context.node),
-                inputs=tensors,
+                inputs=[operand(one, tensors, context.node) for one in operands],
                 call_target_name=ir.StringAttr.get(f"tfl.{name}"),
                 has_side_effect=ir.BoolAttr.get(False),
                 backend_config=ir.StringAttr.get(str(ir.DictAttr.get(attributes))),
@@ -139,7 +114,7 @@ def _register_operators() -> None:
 
         return lower
 
-    for name in IMPLEMENTATIONS:
+    for name in WRITTEN:
         operator = getattr(torch.ops.dcd_deploy, name).default
         lowerings.registry.lower(operator)(lowering(name))
 

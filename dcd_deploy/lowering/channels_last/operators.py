@@ -2,7 +2,10 @@
 
 Each is opaque to torch, so that it reaches the converter whole, as the one operator of TFLite that bears its name:
 torch would take a matmul of four dimensions apart into reshapes, and wrap every convolution in permutations. In torch
-they compute the same in any precision, which is how the deploy form is checked in float64.
+they compute the same in any precision (``reference``), which is how the deploy form is checked in float64.
+
+Sizes are numbers, for both directions, or pairs (vertical, horizontal). ``same`` is TFLite's own padding: as many
+windows as strides fit into the map, and where the padding is odd the larger half behind; else there is none.
 """
 
 from __future__ import annotations
@@ -10,92 +13,32 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from dcd_deploy.lowering.channels_last.operator_shapes import SHAPES
+from dcd_deploy.lowering.channels_last.reference import (
+    IMPLEMENTATIONS,
+    Pair,
+    pair,
+    to_channels_first,
+    to_channels_last,
+)
 
-def to_channels_first(x: Tensor) -> Tensor:
-    """(N, H, W, C) → (N, C, H, W)."""
-    return x.permute(0, 3, 1, 2)
+__all__ = [
+    "average_pool_2d",
+    "batch_matmul",
+    "conv_2d",
+    "depthwise_conv_2d",
+    "max_pool_2d",
+    "prelu",
+    "resize_bilinear",
+    "resize_nearest_neighbor",
+    "to_channels_first",
+    "to_channels_last",
+    "transpose_conv",
+]
 
-
-def to_channels_last(x: Tensor) -> Tensor:
-    """(N, C, H, W) → (N, H, W, C)."""
-    return x.permute(0, 2, 3, 1)
-
-
-def _conv_2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int, same: bool) -> Tensor:  # noqa: FBT001 - a schema's
-    padding = (weight.shape[1] - 1) // 2 if same else 0
-    y = F.conv2d(to_channels_first(x), to_channels_first(weight), bias, stride, padding)
-    return to_channels_last(y).contiguous()
-
-
-def _depthwise_conv_2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int, same: bool) -> Tensor:  # noqa: FBT001
-    padding = (weight.shape[1] - 1) // 2 if same else 0
-    kernel = weight.permute(3, 0, 1, 2)  # (1, k, k, C) → (C, 1, k, k)
-    return to_channels_last(
-        F.conv2d(to_channels_first(x), kernel, bias, stride, padding, groups=x.shape[3])
-    ).contiguous()
-
-
-def _average_pool_2d(x: Tensor, height: int, width: int, stride_height: int, stride_width: int) -> Tensor:
-    pooled = F.avg_pool2d(to_channels_first(x), (height, width), (stride_height, stride_width))
-    return to_channels_last(pooled).contiguous()
-
-
-def _max_pool_2d(x: Tensor, size: int, stride: int) -> Tensor:
-    return to_channels_last(F.max_pool2d(to_channels_first(x), size, stride)).contiguous()
-
-
-def _batch_matmul(x: Tensor, y: Tensor) -> Tensor:
-    return torch.matmul(x, y)
-
-
-IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
-    "conv_2d": _conv_2d,
-    "depthwise_conv_2d": _depthwise_conv_2d,
-    "average_pool_2d": _average_pool_2d,
-    "max_pool_2d": _max_pool_2d,
-    "batch_matmul": _batch_matmul,
-}
-
-
-def _windows(size: int, kernel: int, stride: int) -> int:
-    """Return how many windows fit into ``size``."""
-    return (size - kernel) // stride + 1
-
-
-def _conv_2d_shape(x: Tensor, weight: Tensor, bias: Tensor, stride: int, same: bool) -> list[int]:  # noqa: FBT001
-    n, height, width, _ = x.shape
-    around = 2 * ((weight.shape[1] - 1) // 2) if same else 0
-    height, width = (
-        _windows(size + around, kernel, stride) for size, kernel in zip((height, width), weight.shape[1:3], strict=True)
-    )
-    return [n, height, width, bias.shape[0]]
-
-
-def _average_pool_2d_shape(x: Tensor, height: int, width: int, stride_height: int, stride_width: int) -> list[int]:
-    n, h, w, channels = x.shape
-    return [n, _windows(h, height, stride_height), _windows(w, width, stride_width), channels]
-
-
-def _max_pool_2d_shape(x: Tensor, size: int, stride: int) -> list[int]:
-    return _average_pool_2d_shape(x, size, size, stride, stride)
-
-
-def _batch_matmul_shape(x: Tensor, y: Tensor) -> list[int]:
-    leading = (max(sizes) for sizes in zip(x.shape[:2], y.shape[:2], strict=True))  # one for all, or one each
-    return [*leading, x.shape[2], y.shape[3]]
-
-
-# A trace passes each operator half a dozen times; to say its shape is quicker than to compute it on fake tensors.
-SHAPES: dict[str, Callable[..., list[int]]] = {
-    "conv_2d": _conv_2d_shape,
-    "depthwise_conv_2d": _conv_2d_shape,
-    "average_pool_2d": _average_pool_2d_shape,
-    "max_pool_2d": _max_pool_2d_shape,
-    "batch_matmul": _batch_matmul_shape,
-}
+Sizes = int | Pair
 
 
 def _operator(name: str) -> Callable[..., Tensor]:
@@ -104,34 +47,59 @@ def _operator(name: str) -> Callable[..., Tensor]:
     return operator
 
 
-_OPERATORS = {name: _operator(name) for name in IMPLEMENTATIONS}
+_OPERATORS: dict[str, Callable[..., Tensor]] = {name: _operator(name) for name in IMPLEMENTATIONS}
 
 
-def conv_2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, *, same: bool = False) -> Tensor:
-    """Convolve x with weights (K, k, k, C); ``same`` pads by half a kernel (stride 1 alone), else not at all."""
-    y: Tensor = _OPERATORS["conv_2d"](x, weight, bias, stride, same)
-    return y
+def conv_2d(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: Sizes = 1, *, same: bool = False, dilation: Sizes = 1
+) -> Tensor:
+    """Convolve x with weights (K, kh, kw, C), or (K, kh, kw, C/groups)."""
+    return _OPERATORS["conv_2d"](x, weight, bias, *pair(stride), same, *pair(dilation))
 
 
-def depthwise_conv_2d(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, *, same: bool = False) -> Tensor:
-    """Convolve each channel of x by its own weights (1, k, k, C)."""
-    y: Tensor = _OPERATORS["depthwise_conv_2d"](x, weight, bias, stride, same)
-    return y
+def depthwise_conv_2d(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: Sizes = 1, *, same: bool = False, dilation: Sizes = 1
+) -> Tensor:
+    """Convolve each channel of x by its own M kernels, weights (1, kh, kw, C·M); to channels c·M + m."""
+    multiplier = weight.shape[3] // x.shape[3]
+    return _OPERATORS["depthwise_conv_2d"](x, weight, bias, *pair(stride), same, *pair(dilation), multiplier)
 
 
-def average_pool_2d(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int]) -> Tensor:
-    """Average over windows, without padding."""
-    y: Tensor = _OPERATORS["average_pool_2d"](x, *kernel, *stride)
-    return y
+def transpose_conv(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: Sizes, outputs: Pair, *, same: bool = False
+) -> Tensor:
+    """Convolve x transposed, with weights (K, kh, kw, C), to a map of ``outputs`` (height, width).
+
+    It is what a convolution from a map of that size, of this stride and padding, has as its gradient.
+    """
+    return _OPERATORS["transpose_conv"](x, weight, bias, *pair(stride), *outputs, same)
 
 
-def max_pool_2d(x: Tensor, size: int, stride: int) -> Tensor:
-    """Take the largest value of each window, without padding."""
-    y: Tensor = _OPERATORS["max_pool_2d"](x, size, stride)
-    return y
+def average_pool_2d(x: Tensor, kernel: Sizes, stride: Sizes, *, same: bool = False) -> Tensor:
+    """Average over windows; what lies outside the map does not count."""
+    return _OPERATORS["average_pool_2d"](x, *pair(kernel), *pair(stride), same)
+
+
+def max_pool_2d(x: Tensor, kernel: Sizes, stride: Sizes, *, same: bool = False) -> Tensor:
+    """Take the largest value of each window; what lies outside the map does not count."""
+    return _OPERATORS["max_pool_2d"](x, *pair(kernel), *pair(stride), same)
 
 
 def batch_matmul(x: Tensor, y: Tensor) -> Tensor:
     """Multiply x (N, H, W, A) by y (N, 1, A, B), a matrix for each sample; (N, H, W, B)."""
-    product: Tensor = _OPERATORS["batch_matmul"](x, y)
-    return product
+    return _OPERATORS["batch_matmul"](x, y)
+
+
+def resize_bilinear(x: Tensor, height: int, width: int, *, align_corners: bool = False) -> Tensor:
+    """Interpolate between pixels, whose centres lie at halves unless the corners are aligned."""
+    return _OPERATORS["resize_bilinear"](x, height, width, align_corners)
+
+
+def resize_nearest_neighbor(x: Tensor, height: int, width: int, *, centres: bool = False) -> Tensor:
+    """Repeat or leave out pixels; which one is nearest counts from their ``centres``, or else their corners."""
+    return _OPERATORS["resize_nearest_neighbor"](x, height, width, centres)
+
+
+def prelu(x: Tensor, slope: Tensor) -> Tensor:
+    """Return x where it is positive, elsewhere x · slope (1, 1, C)."""
+    return _OPERATORS["prelu"](x, slope)

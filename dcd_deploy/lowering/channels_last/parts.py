@@ -1,53 +1,52 @@
-"""What the channels-last forms are made of: modules on maps (N, H, W, C)."""
+"""What channels-last lowerings and networks are made of: modules on maps (N, H, W, C)."""
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 
 from dcd_deploy.lowering.channels_last import operators
+from dcd_deploy.lowering.channels_last.padding import Around, pad_map, same_around, symmetric
+from dcd_deploy.lowering.channels_last.reference import pair
 from dcd_deploy.lowering.layers import conv_of, frozen
 
 
-class Entry(nn.Module):
-    """From images (N, 3, H, W) to a map (N, H, W, 3)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return operators.to_channels_last(x)
-
-
 class Conv(nn.Module):
-    """A convolution of torch, plain or depthwise, on channels-last maps.
+    """A convolution of torch on channels-last maps: plain, depthwise (with several kernels a channel), or in groups.
 
-    TFLite pads by itself where the output is as large as the input; a strided layer, whose padding TFLite would put on
-    one side, is padded before.
+    TFLite pads by itself where its padding is the one asked for; else the map is padded before, as in a strided layer,
+    where TFLite would put more behind than before.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        self.depthwise = conv.groups > 1
-        assert conv.groups in (1, conv.in_channels), "neither plain nor depthwise"
+        self.depthwise = 1 < conv.groups == conv.in_channels
         self.weight = frozen(conv.weight.permute(1, 2, 3, 0) if self.depthwise else conv.weight.permute(0, 2, 3, 1))
         self.bias = frozen(conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias)
-        self.stride, self.padding = conv.stride[0], int(conv.padding[0])
-        self.same = self.stride == 1 and 2 * self.padding == conv.kernel_size[0] - 1
+        self.kernel, self.stride, self.dilation = pair(conv.kernel_size), pair(conv.stride), pair(conv.dilation)
+        self.around = around_of(conv)
+        self.mode = conv.padding_mode
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.padding and not self.same:
-            x = padded(x, self.padding)
+        same = self.mode == "zeros" and self.around == same_around(x, self.kernel, self.stride, self.dilation)
+        if any(self.around) and not same:
+            x = pad_map(x, self.around, mode="constant" if self.mode == "zeros" else self.mode)
+            same = False
         convolve = operators.depthwise_conv_2d if self.depthwise else operators.conv_2d
-        return convolve(x, self.weight, self.bias, self.stride, same=self.same)
+        return convolve(x, self.weight, self.bias, self.stride, same=same and any(self.around), dilation=self.dilation)
 
 
-class MaxPool(nn.Module):
-    """Max pooling of a map that is nowhere negative (it follows a ReLU), so that padding by zeros changes nothing."""
+def around_of(conv: nn.Conv2d) -> Around:
+    """Return what a convolution of torch adds around a map; "same" puts the larger half behind."""
+    if isinstance(conv.padding, str):
+        rows, columns = ((k - 1) * d if conv.padding == "same" else 0 for k, d in _by_side(conv))
+        return (rows // 2, rows - rows // 2, columns // 2, columns - columns // 2)
+    return symmetric(conv.padding)
 
-    def __init__(self, size: int, stride: int, padding: int) -> None:
-        super().__init__()
-        self.size, self.stride, self.padding = size, stride, padding
 
-    def forward(self, x: Tensor) -> Tensor:
-        return operators.max_pool_2d(padded(x, self.padding), self.size, self.stride)
+def _by_side(conv: nn.Conv2d) -> Iterable[tuple[int, int]]:
+    return zip(pair(conv.kernel_size), pair(conv.dilation), strict=True)
 
 
 class GlobalPool(nn.Module):
@@ -68,17 +67,6 @@ class Applied(nn.Module):
         return operators.batch_matmul(x, kernel)
 
 
-def on_channels_last(layer: nn.Module) -> nn.Module:
-    """Return a convolution or pooling of torch for channels-last maps."""
-    if isinstance(layer, nn.MaxPool2d):
-        assert isinstance(layer.kernel_size, int)
-        assert isinstance(layer.stride, int)
-        assert isinstance(layer.padding, int)
-        return MaxPool(layer.kernel_size, layer.stride, layer.padding)
-    assert isinstance(layer, nn.Conv2d)
-    return Conv(layer)
-
-
 def conv(weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> Conv:
     """Return a convolution on maps with torch's weights (K, C, k, k)."""
     return Conv(conv_of(weight, bias, stride, padding))
@@ -91,7 +79,7 @@ def dense(weight: Tensor, bias: Tensor | None = None) -> Conv:
 
 def padded(x: Tensor, padding: int) -> Tensor:
     """Return the map with ``padding`` zeros on all four sides."""
-    return F.pad(x, (0, 0, padding, padding, padding, padding))
+    return pad_map(x, symmetric(padding))
 
 
 def every_pixel(x: Tensor, stride: int) -> Tensor:

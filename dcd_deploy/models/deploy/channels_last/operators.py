@@ -1,4 +1,3 @@
 """Moved to ``lowering``, where the whole of this package goes."""
 
 from dcd_deploy.lowering.channels_last.operators import *  # noqa: F403
-from dcd_deploy.lowering.channels_last.operators import IMPLEMENTATIONS, SHAPES  # noqa: F401

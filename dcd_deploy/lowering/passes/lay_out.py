@@ -1,0 +1,98 @@
+"""Lay a network out channels last, as TFLite has its maps.
+
+    (N, C, H, W) → permute → conv … on maps (N, H, W, C) … pool → dense on rows (N, 1, 1, C) → flatten → (N, classes)
+
+Inputs stay as torch has them; what reads the network's file otherwise permutes the other way, and the converter drops
+both. Where an operator has no form channels last, its operands are transposed before it, or its result after it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import fx
+
+from dcd_deploy.lowering.channels_last.layout import RANKS, Layout
+from dcd_deploy.lowering.channels_last.positive import positive_values
+from dcd_deploy.lowering.channels_last.site import Conversion, Laid, LaidGraph, Site
+from dcd_deploy.lowering.channels_last.table import entry_for
+from dcd_deploy.lowering.graph import SHAPE, NetworkGraph, shape
+from dcd_deploy.lowering.passes.contract import Pass, PassResult, Refusal
+
+CALLS = ("call_module", "call_function", "call_method")
+NO_ENTRY = "it has no form channels last"
+
+
+class LayOut(Pass):
+    """``outputs_last``: outputs that are maps are given (N, H, W, C) too. A cost is a refusal, with its bytes."""
+
+    name: ClassVar[str] = "lay out"
+    reason: ClassVar[str] = "TFLite's operators work on maps (N, H, W, C), and every transposition is a pass over a map"
+
+    def __init__(self, *, outputs_last: bool = False) -> None:
+        self.outputs_last = outputs_last
+
+    def requires(self, graph: NetworkGraph) -> str | None:
+        if left := next(iter(graph.layers()), None):
+            return f"lowered dynamic layers, but '{left}' is not"
+        lacking = next((node for node in graph.nodes if node.op != "output" and SHAPE not in node.meta), None)
+        return None if lacking is None else f"shapes, but '{lacking.name}' has none"
+
+    def apply(self, graph: NetworkGraph) -> PassResult:
+        laid = LaidGraph(graph, positive=positive_values(graph))
+        laid.shapes = {node: shape(node) for node in graph.nodes}
+        nodes = list(graph.nodes)
+        for node in nodes:
+            if node.op in CALLS:
+                laid.settle(node, _lay(laid, node))
+            elif node.op != "output":
+                laid.settle(node, Laid(node, Layout.PLAIN))
+        output = nodes[-1]
+        values: Any = output.args[0]
+        output.args = (tuple(self._output(laid, value, output) for value in values),)
+        graph.module.graph.eliminate_dead_code()
+        left = set(graph.nodes)
+        changed = sum(node not in left for node in nodes)
+        return PassResult(changed, _costs(laid, left))
+
+    def ensures(self, graph: NetworkGraph) -> str | None:
+        lacking = next((node for node in graph.nodes if node.op != "output" and SHAPE not in node.meta), None)
+        return None if lacking is None else f"shapes, but '{lacking.name}' has none"
+
+    def _output(self, laid: LaidGraph, value: Any, output: fx.Node) -> Any:
+        if not isinstance(value, fx.Node):
+            return value
+        logical = laid.shapes[value]
+        is_map = logical is not None and len(logical) == RANKS[Layout.LAST]
+        return laid.take(value, Layout.LAST if self.outputs_last and is_map else Layout.PLAIN, output)
+
+
+def _lay(laid: LaidGraph, node: fx.Node) -> Laid:
+    """Return what stands for a node: by its entry in the table, or itself on operands as torch has them."""
+    site = Site(laid, node)
+    entry = entry_for(site)
+    found: Laid | str | None = entry(site) if entry else NO_ENTRY
+    if isinstance(found, Laid):
+        return found
+    if found is not None:
+        laid.reasons[node] = found
+    node.args = fx.map_arg(node.args, lambda value: laid.take(value, Layout.PLAIN, node))
+    node.kwargs = fx.map_arg(node.kwargs, lambda value: laid.take(value, Layout.PLAIN, node))
+    return Laid(node, Layout.PLAIN)
+
+
+def _costs(laid: LaidGraph, left: set[fx.Node]) -> list[Refusal]:
+    """Return the transpositions that are left in the graph, by what causes them."""
+    return [_cost(laid, one) for one in laid.conversions if one.node in left]
+
+
+def _cost(laid: LaidGraph, conversion: Conversion) -> Refusal:
+    cause = conversion.cause
+    if cause.op == "output":
+        return Refusal(cause.name, f"an output is given as torch has it: {conversion.size:,} bytes are transposed")
+    site = Site(laid, cause)
+    reason = laid.reasons.get(cause, "it works on values as torch has them")
+    return Refusal(
+        site.path,
+        f"{site.name} is not laid out ({reason}): {conversion.size:,} bytes are transposed {conversion.where} it",
+    )
