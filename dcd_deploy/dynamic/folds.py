@@ -23,7 +23,6 @@ from dcd_deploy.dynamic.operator import (
     TAPS,
     DynamicOperator,
     LowRank,
-    Mixture,
     RowScaled,
     Term,
 )
