@@ -20,8 +20,25 @@ The rooms, each importing only from those above it (``tests/test_import_directio
     tuning        the form of each layer, chosen by measuring on a device              needs export and a runtime
     commands      the commands as Python functions
     reports       results → tables and JSON; the only place that formats a number
+    recording     what a user's own network answers, kept for the checks                needs torch
     cli           the command line: parse → one call of ``commands`` → one report
     __main__      the light door to it
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dcd_deploy.recording import record_reference
+
+__all__ = ["__version__", "record_reference"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Load what needs torch when it is asked for."""
+    if name == "record_reference":
+        return import_module("dcd_deploy.recording").record_reference
+    raise AttributeError(f"module 'dcd_deploy' has no attribute '{name}'")

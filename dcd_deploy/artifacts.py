@@ -15,9 +15,10 @@ from typing import Any
 from dcd_deploy.errors import ModelFileError
 
 METADATA_KEY = "dcd_deploy"
-INPUT, OUTPUT = "input", "logits"  # what the files call their tensors
-SCHEMA = 1
-LARGEST_SIZE = 1 << 20
+INPUT, OUTPUT = "input", "logits"  # what the files of classifiers call their tensors
+SCHEMA, FIRST_SCHEMA = 2, 1
+LARGEST_SIZE, MOST_AXES, MOST_TENSORS = 1 << 20, 8, 256
+NHWC, NCHW = LAYOUTS = ("nhwc", "nchw")
 FLOAT32_TOLERANCE = 5e-5  # the stated limit of every check in float32; ``export.verify`` argues for it
 RESIZE_FOR_CROP = 256 / 224  # the published evaluation: resize the short side to 256, crop 224
 
@@ -26,11 +27,38 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Name, shape and type of an input or output; a dimension of None is free."""
+    """Name, shape and type of an input or output, as the file has it; a dimension of None is free.
+
+    ``layout`` is "nhwc" or "nchw" of a tensor of four dimensions, None of any other.
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str = "float32"
+    layout: str | None = None
+
+    @property
+    def torch_shape(self) -> tuple[int | None, ...]:
+        """The shape as torch has it, (N, C, H, W) where there are four dimensions."""
+        if self.layout != NHWC:
+            return self.shape
+        n, height, width, channels = self.shape
+        return n, channels, height, width
+
+
+def file_shape(shape: tuple[int | None, ...], layout: str) -> tuple[int | None, ...]:
+    """Return a shape of torch, (N, C, H, W) where it has four dimensions, as a file of this layout has it."""
+    if layout != NHWC or len(shape) != 4:
+        return shape
+    n, channels, height, width = shape
+    return n, height, width, channels
+
+
+def guessed_layout(shape: tuple[int | None, ...]) -> str | None:
+    """Return the layout of a tensor of which no description says it: (N, H, W, 3) is taken for pictures."""
+    if len(shape) != 4:
+        return None
+    return NHWC if shape[3] == 3 and shape[1] != 3 else NCHW
 
 
 @dataclass(frozen=True)
@@ -51,35 +79,79 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class CarriedOutput:
+    """What one output of the float64 reference is on the carried inputs: every ``step``-th value of each sample.
+
+    ``shape`` is that of one sample as torch has it; ``values`` has a row for each input; ``range`` is the yardstick of
+    errors.
+    """
+
+    shape: tuple[int, ...]
+    step: int
+    range: float
+    values: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
 class Reference:
-    """Outputs of the float64 train form on the first verification inputs, so that any device can check itself."""
+    """Outputs of the float64 reference on the first verification inputs, so that any device can check itself.
+
+    The inputs are generated anew (``samples.generated_inputs``) at a ``contrast``; ``scales`` has the size of the
+    numbers of each input that is no picture.
+    """
 
     contrast: float
-    logits: tuple[tuple[float, ...], ...]
-    range: float
+    outputs: dict[str, CarriedOutput]
     tolerance: float
+    scales: tuple[float, ...] = ()
 
     @property
     def limit(self) -> float:
         """The tolerance of a later check: a file may ask for a stricter one than the stated limit, not for a laxer."""
         return min(self.tolerance, FLOAT32_TOLERANCE)
 
+    @property
+    def samples(self) -> int:
+        """On how many inputs there are outputs."""
+        return len(next(iter(self.outputs.values())).values)
+
 
 @dataclass(frozen=True)
 class ModelCard:
-    """The description inside an exported file."""
+    """The description inside an exported file.
+
+    ``spec`` has the settings of a network that this program knows; of a user's own module there is none, and ``arch``
+    is the name of its class. ``preprocessing`` is None where the first input is no picture of three channels.
+    ``assumed`` says what no tensor of a checkpoint tells, and how to set it.
+    """
 
     arch: str
-    spec: Json
-    input: TensorSpec
-    output: TensorSpec
-    preprocessing: Preprocessing
+    spec: Json | None
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    preprocessing: Preprocessing | None
     labels: tuple[str, ...]
     lowering: dict[str, str]
     checkpoint_sha256: str
     producer: str
     reference: Reference | None = None
+    assumed: tuple[str, ...] = ()
     schema: int = SCHEMA
+
+    @property
+    def input(self) -> TensorSpec:
+        """The first input, of most networks the only one."""
+        return self.inputs[0]
+
+    @property
+    def output(self) -> TensorSpec:
+        """The first output."""
+        return self.outputs[0]
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether the only output is (N, classes)."""
+        return len(self.outputs) == 1 and len(self.output.shape) == 2
 
     def to_json(self) -> str:
         """Return the text that is stored in the file."""
@@ -128,26 +200,68 @@ def _reason(error: Exception) -> str:
 def _parse_card(data: Json) -> ModelCard:
     if not isinstance(data, dict):
         raise ValueError("not an object")
-    if data.get("schema") != SCHEMA:
-        raise ValueError(f"schema {data.get('schema')!r}, this version reads schema {SCHEMA}")
-    reference = data["reference"]
-    return ModelCard(
+    schema = data.get("schema")
+    if schema not in (FIRST_SCHEMA, SCHEMA) or isinstance(schema, bool):
+        raise ValueError(f"schema {schema!r}, this version reads schema {FIRST_SCHEMA} to {SCHEMA}")
+    data = _as_second(data) if schema == FIRST_SCHEMA else data
+    spec, preprocessing, reference = data["spec"], data["preprocessing"], data["reference"]
+    card = ModelCard(
         arch=_text(data["arch"]),
-        spec=dict(data["spec"]),
-        input=_parse_tensor(data["input"]),
-        output=_parse_tensor(data["output"]),
-        preprocessing=_parse_preprocessing(data["preprocessing"]),
+        spec=None if spec is None else dict(spec),
+        inputs=_parse_tensors(data["inputs"]),
+        outputs=_parse_tensors(data["outputs"]),
+        preprocessing=None if preprocessing is None else _parse_preprocessing(preprocessing),
         labels=tuple(_text(label) for label in data["labels"]),
         lowering={_text(k): _text(v) for k, v in dict(data["lowering"]).items()},
         checkpoint_sha256=_text(data["checkpoint_sha256"]),
         producer=_text(data["producer"]),
         reference=None if reference is None else _parse_reference(reference),
+        assumed=tuple(_text(line) for line in data["assumed"]),
     )
+    if preprocessing is not None and card.input.torch_shape[1:] != (3, *_plane(card.preprocessing)):
+        raise ValueError("the preprocessing makes another picture than the first input takes")
+    if card.reference is not None and list(card.reference.outputs) != [output.name for output in card.outputs]:
+        raise ValueError("the reference has other outputs than the model")
+    return card
+
+
+def _plane(preprocessing: Preprocessing | None) -> tuple[int, int]:
+    return (0, 0) if preprocessing is None else (preprocessing.height, preprocessing.width)
+
+
+def _as_second(data: Json) -> Json:
+    """Return a description of the first schema, of a classifier of RGB pictures, in the words of the second."""
+    tensors = {name: [dict(data[old])] for name, old in (("inputs", "input"), ("outputs", "output"))}
+    for tensor in (*tensors["inputs"], *tensors["outputs"]):
+        tensor["layout"] = guessed_layout(tuple(tensor["shape"]))
+    reference = data["reference"]
+    if reference is not None:
+        table = reference["logits"]
+        if not isinstance(table, list) or not table or not all(isinstance(row, list) for row in table):
+            raise ValueError("reference logits are not a table")
+        carried = {"shape": [len(table[0])], "step": 1, "range": reference["range"], "values": table}
+        outputs = {tensors["outputs"][0]["name"]: carried}
+        reference = {**reference, "outputs": outputs, "scales": []}
+    return {**data, **tensors, "reference": reference, "assumed": []}
+
+
+def _parse_tensors(data: object) -> tuple[TensorSpec, ...]:
+    if not isinstance(data, list) or not 0 < len(data) <= MOST_TENSORS:
+        raise ValueError(f"not a list of 1 to {MOST_TENSORS} tensors")
+    tensors = tuple(map(_parse_tensor, data))
+    if len({tensor.name for tensor in tensors}) != len(tensors):
+        raise ValueError("two tensors have one name")
+    return tensors
 
 
 def _parse_tensor(data: Json) -> TensorSpec:
     shape = tuple(None if size is None else _size(size) for size in data["shape"])
-    return TensorSpec(_text(data["name"]), shape, _text(data["dtype"]))
+    layout = data["layout"]
+    if len(shape) > MOST_AXES:
+        raise ValueError(f"{len(shape)} dimensions, more than {MOST_AXES}")
+    if layout not in (LAYOUTS if len(shape) == 4 else (None,)):
+        raise ValueError(f"layout {layout!r} of a tensor of {len(shape)} dimensions")
+    return TensorSpec(_text(data["name"]), shape, _text(data["dtype"]), layout)
 
 
 def _parse_preprocessing(data: Json) -> Preprocessing:
@@ -161,13 +275,25 @@ def _parse_preprocessing(data: Json) -> Preprocessing:
 
 
 def _parse_reference(data: Json) -> Reference:
-    logits = tuple(tuple(_finite(value) for value in row) for row in data["logits"])
-    if not logits or len({len(row) for row in logits}) != 1:
-        raise ValueError("reference logits are not a table")
     tolerance = _finite(data["tolerance"])
     if not 0 < tolerance < 1:
         raise ValueError(f"tolerance {tolerance} is not between 0 and 1")
-    return Reference(_finite(data["contrast"]), logits, _finite(data["range"]), tolerance)
+    outputs = {_text(name): _parse_carried(carried) for name, carried in dict(data["outputs"]).items()}
+    if not outputs or len({len(carried.values) for carried in outputs.values()}) != 1:
+        raise ValueError("reference outputs of different numbers of samples, or none")
+    scales = tuple(map(_finite, data["scales"]))
+    if any(scale <= 0 for scale in scales) or len(scales) > MOST_TENSORS:
+        raise ValueError("reference inputs of no size")
+    return Reference(_finite(data["contrast"]), outputs, tolerance, scales)
+
+
+def _parse_carried(data: Json) -> CarriedOutput:
+    shape, step = tuple(map(_size, data["shape"])), _size(data["step"])
+    values = tuple(tuple(map(_finite, row)) for row in data["values"])
+    count = -(-math.prod(shape) // step)
+    if not values or any(len(row) != count for row in values) or len(shape) >= MOST_AXES:
+        raise ValueError("reference outputs are not a table of every step-th value")
+    return CarriedOutput(shape, step, _finite(data["range"]), values)
 
 
 def _text(value: object) -> str:

@@ -157,7 +157,7 @@ class _Maker:
 
 def _checked_width(model: Path, width: float) -> float:
     """Return ``width`` if a network of the model's kind has such a thing; another kind's twin would pass for it."""
-    arch, most = str(_card(model).spec.get("arch")), LARGEST["width_mult"]
+    arch, most = _card(model).arch, LARGEST["width_mult"]
     if not arch.startswith("mobilenetv2"):
         raise OptionError(
             f"expected --against 'static:WIDTH' with a MobileNetV2, which comes in widths, found '{model.name}' of "

@@ -7,21 +7,67 @@ in an app.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcd_deploy.artifacts import Preprocessing
-from dcd_deploy.errors import InputFileError
+from dcd_deploy.errors import InputFileError, OptionError
 from dcd_deploy.files import existing_file
 
 COUNT = 4
-GREY = 0.45
+GREY, SPREAD = 0.45, 0.25  # of pixels; they standardise pictures that have no preprocessing of their own
+MOST_VALUES = 1 << 27  # of one sample: a file that claims more is not believed
 
 Images = NDArray[np.float32]
+Inputs = tuple[Images, ...]
 Pixels = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """An input of a network: its name, the shape of one sample as torch has it, and the size of its numbers.
+
+    Samples of three dimensions (C, H, W) are pictures, whose numbers are standardised whatever ``scale`` says.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    scale: float = 1.0
+
+
+def generated_inputs(
+    inputs: Sequence[InputSpec], preprocessing: Preprocessing | None, count: int = COUNT, contrast: float = 1.0
+) -> Inputs:
+    """Return ``count`` samples of every input, the same on every machine; ``preprocessing`` is that of the first.
+
+    Raises:
+        OptionError: a sample has more values than any real one.
+    """
+    for each in inputs:
+        if math.prod(each.shape) > MOST_VALUES:
+            raise OptionError(f"expected inputs of at most {MOST_VALUES} values, found {each.shape} of '{each.name}'")
+    made = [_samples(each, np.random.Philox(i), count, contrast) for i, each in enumerate(inputs)]
+    if preprocessing is not None:
+        made[0] = verification_inputs(preprocessing, count, contrast)
+    return tuple(made)
+
+
+def _samples(each: InputSpec, bits: np.random.Philox, count: int, contrast: float) -> Images:
+    if len(each.shape) != 3:
+        return (contrast * each.scale * _normal(bits, count, *each.shape)).astype(np.float32)
+    standardised: Images = ((_pictures(bits, count, each.shape, contrast) - GREY) / SPREAD).astype(np.float32)
+    return standardised
+
+
+def _normal(bits: np.random.Philox, *shape: int) -> Pixels:
+    """Return numbers that are normal enough, of unit variance: sums alone give the same bits on every machine."""
+    numbers: Pixels = sum((_uniform(bits, *shape) for _ in range(4)), np.zeros(shape)) / 2
+    return numbers
 
 
 def verification_inputs(preprocessing: Preprocessing, count: int = COUNT, contrast: float = 1.0) -> Images:
@@ -30,45 +76,57 @@ def verification_inputs(preprocessing: Preprocessing, count: int = COUNT, contra
     A ``contrast`` below one draws them all towards grey. Only raw bits of the generator are used, which numpy
     promises to keep.
     """
-    height, width = preprocessing.height, preprocessing.width
-    bits = np.random.Philox(0)
-    pixels = np.stack([PAINTERS[i % len(PAINTERS)](bits, height, width) for i in range(count)])
-    pixels = GREY + contrast * (pixels.clip(0.0, 1.0) - GREY)
+    shape = (3, preprocessing.height, preprocessing.width)
+    pixels = _pictures(np.random.Philox(0), count, shape, contrast)
     mean, std = np.array(preprocessing.mean), np.array(preprocessing.std)
     normalised: Images = ((pixels - mean[:, None, None]) / std[:, None, None]).astype(np.float32)
     return normalised
 
 
-def _texture(bits: np.random.Philox, height: int, width: int) -> Pixels:
+def _pictures(bits: np.random.Philox, count: int, shape: tuple[int, ...], contrast: float) -> Pixels:
+    """Return pixels (count, C, height, width) around 0..1."""
+    pixels = np.stack([PAINTERS[i % len(PAINTERS)](bits, *shape) for i in range(count)])
+    drawn: Pixels = GREY + contrast * (pixels.clip(0.0, 1.0) - GREY)
+    return drawn
+
+
+def _texture(bits: np.random.Philox, channels: int, height: int, width: int) -> Pixels:
     """Fine detail in all colours."""
-    return GREY + 0.2 * _smooth(bits, height, width, 16) + 0.12 * _uniform(bits, 3, height, width)
+    smooth = _smooth(bits, channels, height, width, 16)
+    return GREY + 0.2 * smooth + 0.12 * _uniform(bits, channels, height, width)
 
 
-def _lit_object(bits: np.random.Philox, height: int, width: int) -> Pixels:
+def _lit_object(bits: np.random.Philox, channels: int, height: int, width: int) -> Pixels:
     """A bright spot on dark ground."""
     y, x = np.linspace(0, 1, height)[:, None], np.linspace(0, 1, width)
     spot = np.exp(-(((y - 0.4) / 0.15) ** 2) - ((x - 0.55) / 0.2) ** 2)
-    return 0.12 + 0.08 * _smooth(bits, height, width, 4) + 0.8 * spot
+    return 0.12 + 0.08 * _smooth(bits, channels, height, width, 4) + 0.8 * spot
 
 
-def _silhouette(bits: np.random.Philox, height: int, width: int) -> Pixels:
+def _silhouette(bits: np.random.Philox, channels: int, height: int, width: int) -> Pixels:
     """Black and white shapes with hard edges."""
-    shape = (_smooth(bits, height, width, 3)[:1] > 0.2).astype(np.float64)
-    return shape + 0.05 * _uniform(bits, 3, height, width)
+    shape = (_smooth(bits, channels, height, width, 3)[:1] > 0.2).astype(np.float64)
+    return shape + 0.05 * _uniform(bits, channels, height, width)
 
 
-def _colour(bits: np.random.Philox, height: int, width: int) -> Pixels:
+def _colour(bits: np.random.Philox, channels: int, height: int, width: int) -> Pixels:
     """One strong colour, with little on it."""
-    ground = GREY + 0.3 * _uniform(bits, 3, 1, 1)
-    return ground + 0.1 * _smooth(bits, height, width, 2) + 0.03 * _uniform(bits, 3, height, width)
+    ground = GREY + 0.3 * _uniform(bits, channels, 1, 1)
+    smooth = _smooth(bits, channels, height, width, 2)
+    return ground + 0.1 * smooth + 0.03 * _uniform(bits, channels, height, width)
 
 
-PAINTERS: tuple[Callable[[np.random.Philox, int, int], Pixels], ...] = (_texture, _lit_object, _silhouette, _colour)
+PAINTERS: tuple[Callable[[np.random.Philox, int, int, int], Pixels], ...] = (
+    _texture,
+    _lit_object,
+    _silhouette,
+    _colour,
+)
 
 
-def _smooth(bits: np.random.Philox, height: int, width: int, cells: int) -> Pixels:
-    """Return values (3, height, width) that pass smoothly through ``cells`` random ones along each side."""
-    knots = _uniform(bits, 3, cells + 1, cells + 1)
+def _smooth(bits: np.random.Philox, channels: int, height: int, width: int, cells: int) -> Pixels:
+    """Return values (C, height, width) that pass smoothly through ``cells`` random ones along each side."""
+    knots = _uniform(bits, channels, cells + 1, cells + 1)
     rows, columns = _weights(height, cells), _weights(width, cells)
     values: Pixels = np.einsum("yi,cij,xj->cyx", rows, knots, columns, optimize=True)
     return values
@@ -87,22 +145,23 @@ def _uniform(bits: np.random.Philox, *shape: int) -> Pixels:
     return numbers
 
 
-def inputs_from_file(path: str | Path, height: int, width: int) -> Images:
-    """Return the normalised pictures of a ``.npy`` file (n, 3, height, width).
+def inputs_from_file(path: str | Path, shape: tuple[int, ...]) -> Images:
+    """Return the samples of a ``.npy`` file (n, *shape).
 
     Raises:
-        InputFileError: it is no such file, or holds fewer than two pictures or something else than finite numbers.
+        InputFileError: it is no such file, or holds fewer than two samples or something else than finite numbers.
     """
     path = existing_file(path, "a .npy file of pictures")
     try:
         images = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise InputFileError(f"expected a .npy file of numbers at '{path}', but it cannot be read: {error}") from error
-    wanted = (3, height, width)
-    if images.ndim != 4 or images.shape[1:] != wanted or len(images) < 2:
+    if not isinstance(images, np.ndarray):  # of an archive
         raise InputFileError(
-            f"expected at least two pictures of shape {wanted} in '{path}', found shape {images.shape}"
+            f"expected one array in a .npy file at '{path}', found an archive; save it with numpy.save"
         )
+    if images.ndim != 1 + len(shape) or images.shape[1:] != shape or len(images) < 2:
+        raise InputFileError(f"expected at least two pictures of shape {shape} in '{path}', found shape {images.shape}")
     if images.dtype.kind not in "fiu" or not np.isfinite(images).all():
         raise InputFileError(
             f"expected finite numbers in '{path}', found {images.dtype} with NaN, infinity or no numbers"

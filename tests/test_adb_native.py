@@ -133,13 +133,13 @@ def test_cores_that_are_named(opened, perf_test, onnx_pair):
 def test_what_a_model_is_is_known_without_opening_it(tflite_pair, onnx_pair, tmp_path):
     for path in (*tflite_pair, *onnx_pair):
         model = open_model(path, threads=1)
-        assert described(path) == Described(network_name(model.card), model.session.inputs[0].shape)
-    models = {"a": Described(None, (None, 3, 8, 8)), "b": Described(None, (1, 8, 8, 3))}
+        assert described(path) == Described(network_name(model.card), model.session.inputs[0].torch_shape)
+    models = {"a": Described(None, (None, 3, 8, 8)), "b": Described(None, (1, 3, 8, 8))}
     assert common_batch(models, None) == 1
     with pytest.raises(OptionError, match="expected a file of batch 2 for a runner"):
         common_batch({"a": models["a"]}, 2)
     with pytest.raises(OptionError, match="expected models with the same input"):
-        common_batch(models | {"c": Described(None, (1, 9, 9, 3))}, None)
+        common_batch(models | {"c": Described(None, (1, 3, 9, 9))}, None)
 
 
 def test_no_runner_for_such_files(opened, onnx_pair):

@@ -351,7 +351,7 @@ def test_an_output_that_is_no_array(tmp_path, monkeypatch, files):
 import pathlib, sys
 print('{"opened": "1"}', flush=True)
 input()
-(pathlib.Path(sys.argv[3]) / "output.npy").write_bytes(bytes([128, 4, 78, 46]))  # a pickle
+(pathlib.Path(sys.argv[3]) / "output_0.npy").write_bytes(bytes([128, 4, 78, 46]))  # a pickle
 print('{"done": "run"}', flush=True)
 """
     with (

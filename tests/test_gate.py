@@ -20,7 +20,7 @@ from dcd_deploy.export import build_onnx as build_onnx_module
 from dcd_deploy.export import reference as reference_module
 from dcd_deploy.export.build import BuildConfig, reference_for
 from dcd_deploy.export.build_onnx import build_onnx
-from dcd_deploy.export.reference import CONTRASTS, generated_reference, make_reference, run_torch
+from dcd_deploy.export.reference import CONTRASTS, generated_reference, make_reference, runner
 from dcd_deploy.export.verify import FLOAT32_TOLERANCE, Comparison, VerificationReport, compare, new_report
 from dcd_deploy.models.deploy.network import to_deploy
 from dcd_deploy.models.dynamic import DynamicLayer
@@ -44,7 +44,7 @@ def built():
 
 def errors(model: onnx.ModelProto, built) -> tuple[Comparison, ...]:
     session = OnnxRuntimeSession(model.SerializeToString())
-    return compare("planted", session.run, built.reference, FLOAT32_TOLERANCE, batch=1)
+    return compare("planted", session.run_all, built.reference, FLOAT32_TOLERANCE, batch=1)
 
 
 def changed(built, name: str, change) -> onnx.ModelProto:
@@ -129,7 +129,7 @@ def test_phi_frozen_to_the_first_input(built):
     assert not comparison.passed
     session = OnnxRuntimeSession(frozen.SerializeToString())
     first = session.run(built.reference.images[:1])
-    error = np.abs(first - built.reference.outputs[:1]).max() / built.reference.range
+    error = np.abs(first - built.reference.outputs["logits"][:1]).max() / built.reference.range()
     assert error <= FLOAT32_TOLERANCE, "on the first input alone nothing would have shown"
 
 
@@ -150,6 +150,7 @@ def test_lambda_dropped(built):
 def test_a_kernel_of_one_sample_applied_to_another(small_network):
     """Right for every input alone, wrong in a batch: only the comparison in one batch can tell."""
     deploy = to_deploy(small_network, 32, 32)
+    run = runner(deploy)
     reference = generated_reference(small_network, Preprocessing.for_size(32, 32), FLOAT32_TOLERANCE)
 
     def run_with_the_first_samples_phi(images):
@@ -159,7 +160,7 @@ def test_a_kernel_of_one_sample_applied_to_another(small_network):
             if name.endswith("attention")
         ]
         try:
-            return run_torch(deploy, images)
+            return run(images)
         finally:
             for handle in handles:
                 handle.remove()
@@ -174,9 +175,9 @@ def test_every_input_is_compared_at_any_batch(small_network, batch):
     reference = make_reference(small_network, verification_inputs(Preprocessing.for_size(32, 32), 5))
     seen = []
 
-    def run(images):
-        seen.append(len(images))
-        return run_torch(small_network, images)
+    def run(inputs):
+        seen.append(len(inputs[0]))
+        return runner(small_network)(inputs)
 
     comparisons = compare("train form", run, reference, 1e-12, batch)
     assert all(comparison.passed for comparison in comparisons)
@@ -185,10 +186,10 @@ def test_every_input_is_compared_at_any_batch(small_network, batch):
     worst = {*itertools.accumulate(seen)}
     assert max(worst) >= 5
 
-    def wrong_on_the_last(images):
-        outputs = run_torch(small_network, images)
+    def wrong_on_the_last(inputs):
+        ((images,), (outputs,)) = (inputs, runner(small_network)(inputs))
         outputs[(images == reference.images[4]).all(axis=(1, 2, 3))] += 1
-        return outputs
+        return (outputs,)
 
     assert not any(c.passed for c in compare("train form", wrong_on_the_last, reference, 1e-12, batch))
 
@@ -196,7 +197,7 @@ def test_every_input_is_compared_at_any_batch(small_network, batch):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_not_a_number_fails(small_network, value):
     reference = make_reference(small_network, verification_inputs(Preprocessing.for_size(32, 32)))
-    (alone, _) = compare("planted", lambda images: run_torch(small_network, images) * value, reference, 0.5)
+    (alone, _) = compare("planted", lambda inputs: [runner(small_network)(inputs)[0] * value], reference, 0.5)
     assert not alone.passed
 
 
@@ -208,7 +209,7 @@ def test_inputs_that_do_not_exercise_the_branch_are_refused():
         reference = generated_reference(network, Preprocessing.for_size(32, 32), FLOAT32_TOLERANCE)
         with pytest.raises(VerificationError, match="do not exercise Φ"):
             new_report(reference, "pictures")
-        variation = reference.sensitivity.phi_variation if symbol == "Φ" else reference.sensitivity.scale_variation
+        variation = reference.sensitivity.variation["phi" if symbol == "Φ" else "scale"]
         assert max(variation.values()) == 0
 
 
@@ -273,7 +274,7 @@ def test_verify_against_another_checkpoint(tmp_path, digits_export, digits_check
 
 def test_the_smallest_tolerance_that_would_pass(small_network):
     reference = make_reference(small_network, verification_inputs(Preprocessing.for_size(32, 32)))
-    off = lambda images: run_torch(small_network, images) + 1.234e-3 * reference.range  # noqa: E731
+    off = lambda inputs: [runner(small_network)(inputs)[0] + 1.234e-3 * reference.range()]  # noqa: E731
     tight, _ = compare("planted", off, reference, 1e-3)
     assert tight.smallest_tolerance == pytest.approx(1.3e-3)
     loose, _ = compare("planted", off, reference, tight.smallest_tolerance)
@@ -288,9 +289,8 @@ def test_checkpoint_of_another_class_count(tmp_path, digits_export):
 
 
 def test_a_contrast_without_numbers_is_not_the_best(monkeypatch, small_network):
-    honest = reference_module._outputs_and_error
     errors = iter((math.nan, 0.5, 0.1))
-    monkeypatch.setattr(reference_module, "_outputs_and_error", lambda *a: (honest(*a)[0], next(errors)))
+    monkeypatch.setattr(reference_module, "_float32_error", lambda *a: next(errors))
     reference = generated_reference(small_network, Preprocessing.for_size(32, 32), FLOAT32_TOLERANCE)
     assert (reference.contrast, reference.float32_error) == (CONTRASTS[2], 0.1)
 
@@ -325,10 +325,10 @@ def test_another_checkpoint_is_said_first_and_an_averaged_copy_named(tmp_path, d
 
 
 def test_only_a_restless_network_is_called_so():
-    report = VerificationReport("pictures", 4, 1.0, 1e-7, None)
+    report = VerificationReport("pictures", 4, {"logits": 1.0}, 1e-7, None)
     tight = Comparison("stage", "one by one", 1e-6, 1e-6, 1.0, 1.0, 1e-12)
     with pytest.raises(VerificationError) as caught:
         report.with_comparisons(tight)
     assert "amplifies rounding" not in str(caught.value)
     with pytest.raises(VerificationError, match="amplifies rounding"):
-        VerificationReport("pictures", 4, 1.0, 1e-4, None).with_comparisons(tight)
+        VerificationReport("pictures", 4, {"logits": 1.0}, 1e-4, None).with_comparisons(tight)

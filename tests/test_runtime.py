@@ -111,8 +111,8 @@ def test_the_file_knows_itself(digits_export, digits_checkpoint):
     assert len(card.lowering) == 33
     sidecar = json.loads(digits_export.artifact.sidecar_path.read_text())
     wanted = {
-        "input",
-        "output",
+        "inputs",
+        "outputs",
         "preprocessing",
         "labels",
         "lowering",
@@ -181,9 +181,9 @@ HOSTILE_CARDS = {
     "zero std": setting("preprocessing", "std", value=[0, 1, 1]),
     "two means": setting("preprocessing", "mean", value=[0, 1]),
     "infinite mean": setting("preprocessing", "mean", value=[float("inf"), 0, 0]),
-    "other shapes": setting("input", "shape", value=[1, 3, 224, 224]),
-    "ragged reference": setting("reference", "logits", value=[[1.0], [1.0, 2.0]]),
-    "text in reference": setting("reference", "range", value="1"),
+    "other shapes": setting("inputs", 0, "shape", value=[1, 3, 224, 224]),
+    "ragged reference": setting("reference", "outputs", "logits", "values", value=[[1.0], [1.0, 2.0]]),
+    "text in reference": setting("reference", "outputs", "logits", "range", value="1"),
     "no tolerance": setting("reference", "tolerance", value=0),
     "any error tolerated": setting("reference", "tolerance", value=1),
     "negative tolerance": setting("reference", "tolerance", value=-0.1),

@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dcd_deploy.artifacts import TensorSpec
 from dcd_deploy.benchmarks.profile import ProfiledNode
 from dcd_deploy.runtimes.litert import laid_out
 from dcd_deploy.runtimes.litert_profiler import OperatorTime, ProfiledLiteRt
 from dcd_deploy.runtimes.nodes import STATIC, UNKNOWN, FileNode, part_of
 
-Shape = tuple[int | None, ...]
 CONVOLUTION, DENSE = "Convolution", "Fully Connected"
 CLAMP = "Clamp"
 LABELS = {
@@ -56,9 +56,9 @@ class LiteRtProfile:
     """A model compiled with the profiler on, and the operators of each counted run."""
 
     def __init__(
-        self, path: Path, nodes: Sequence[FileNode], images: NDArray[np.float32], shape: Shape, threads: int
+        self, path: Path, nodes: Sequence[FileNode], images: NDArray[np.float32], entry: TensorSpec, threads: int
     ) -> None:
-        self._model = ProfiledLiteRt(path, laid_out(images, shape), threads)
+        self._model = ProfiledLiteRt(path, laid_out(images, entry), threads)
         self._nodes = nodes
         self._runs: list[list[OperatorTime]] = []
 

@@ -91,7 +91,7 @@ def _shape(model: Model) -> tuple[int, ...]:
 
 def _open(path: Path, model: Model, nodes: Sequence[FileNode], images: NDArray[np.float32], threads: int) -> Profile:
     if model.format == "tflite":
-        return LiteRtProfile(path, nodes, images, model.session.inputs[0].shape, threads)
+        return LiteRtProfile(path, nodes, images, model.session.inputs[0], threads)
     return OnnxRuntimeProfile(path, nodes, images, threads)
 
 

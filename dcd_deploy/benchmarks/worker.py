@@ -27,7 +27,6 @@ from dcd_deploy.benchmarks.measure import MeasureConfig, Run, Samples, measure_i
 from dcd_deploy.benchmarks.reading import read_text
 from dcd_deploy.errors import DcdDeployError, OptionError
 from dcd_deploy.files import sha256
-from dcd_deploy.runtimes.litert import is_channels_last
 from dcd_deploy.runtimes.model import Model, load_runtime, open_model
 
 TIME, MEMORY = "time", "memory"
@@ -140,13 +139,11 @@ def input_shape(model: Model, batch: int | None) -> tuple[int, ...]:
     Raises:
         OptionError: ``batch`` is not the file's own, or the file leaves its input size free.
     """
-    return fixed_shape(model.session.inputs[0].shape, batch)
+    return fixed_shape(model.session.inputs[0].torch_shape, batch)
 
 
 def fixed_shape(shape: tuple[int | None, ...], batch: int | None) -> tuple[int, ...]:
-    """Return ``input_shape`` of a model whose file has this shape."""
-    if is_channels_last(shape):
-        shape = (shape[0], shape[3], *shape[1:3])
+    """Return a shape, as torch has it, with the batch filled in where the file leaves it free."""
     if None in shape[1:]:
         raise OptionError(f"expected a model whose input size is fixed, found {shape}; export it with --input-size")
     if batch is not None and shape[0] not in (None, batch):
@@ -165,15 +162,16 @@ def _ready(request: Request, name: str) -> Run:
 
 
 def _prepared(model: Model, batch: int | None) -> Callable[[], object]:
-    images = np.random.default_rng(0).standard_normal(input_shape(model, batch), np.float32)
-    return model.session.prepare(images)
+    generator = np.random.default_rng(0)
+    shapes = [fixed_shape(tensor.torch_shape, batch) for tensor in model.session.inputs]
+    return model.session.prepare(*(generator.standard_normal(shape, np.float32) for shape in shapes))
 
 
 def network_name(card: ModelCard | None) -> str | None:
     """Return what a file says its network is: architecture and width."""
     if card is None:
         return None
-    arch, width = str(card.spec.get("arch")), card.spec.get("width_mult")
+    arch, width = card.arch, (card.spec or {}).get("width_mult")
     return f"{arch} ×{width:g}" if arch.startswith("mobilenetv2") and isinstance(width, (int, float)) else arch
 
 

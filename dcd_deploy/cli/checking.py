@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dcd_deploy import commands
-from dcd_deploy.cli.options import AsJson, Ema, InputSize, Quiet, Samples, Tolerance, chosen_progress
+from dcd_deploy.cli.options import AsJson, Ema, InputSize, Quiet, Reference, Samples, Tolerance, chosen_progress
 from dcd_deploy.cli.outcome import answer
 
 
@@ -20,6 +20,7 @@ def verify(
     ema: Ema = False,
     tolerance: Tolerance = None,
     samples: Samples = None,
+    reference: Reference = None,
     device: Annotated[
         str | None, typer.Option(help="Run it on an emulated ARM core: arm64-emulated[:CORE]. [default: here]")
     ] = None,
@@ -35,6 +36,7 @@ def verify(
             ema=ema,
             tolerance=tolerance,
             samples=samples,
+            reference=reference,
             device=device,
             progress=chosen_progress(quiet),
         )

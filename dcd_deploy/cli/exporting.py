@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dcd_deploy import commands
-from dcd_deploy.cli.options import AsJson, Ema, InputSize, Quiet, Samples, Tolerance, chosen_progress
+from dcd_deploy.cli.options import AsJson, Ema, InputSize, Quiet, Reference, Samples, Tolerance, chosen_progress
 from dcd_deploy.cli.outcome import answer
 
 
@@ -51,6 +51,7 @@ def export(
     ] = False,
     tolerance: Tolerance = None,
     samples: Samples = None,
+    reference: Reference = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -82,6 +83,7 @@ def export(
             with_baseline=with_baseline,
             tolerance=tolerance,
             samples=samples,
+            reference=reference,
             progress=chosen_progress(quiet),
         )
 

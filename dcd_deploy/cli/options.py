@@ -18,6 +18,10 @@ InputSize = Annotated[str, typer.Option("--input-size", help="Side, or HEIGHTxWI
 Samples = Annotated[
     Path | None, typer.Option("--samples", help=".npy file of normalised pictures (n, 3, H, W) to verify on.")
 ]
+Reference = Annotated[
+    Path | None,
+    typer.Option("--reference", help=".npz file of what your own network answered (dcd_deploy.record_reference)."),
+]
 Tolerance = Annotated[
     float | None, typer.Option("--tolerance", help="Largest error, relative to the outputs' range. [default: 5e-5]")
 ]

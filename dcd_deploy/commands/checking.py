@@ -34,13 +34,16 @@ def verify(
     ema: bool = False,
     tolerance: float | None = None,
     samples: StrPath | None = None,
+    reference: StrPath | None = None,
     device: str | None = None,
     progress: Progress = silent,
 ) -> VerificationReport | SelfCheck:
     """Check that a model file computes what was trained, here or on ``device``, an emulated ARM core.
 
     With ``checkpoint``, against its float64 train form, as at the export. Without, against the few reference outputs
-    that the file carries, which needs no torch. The ``tolerance`` is 5e-5, or the file's own if that is stricter.
+    that the file carries, which needs no torch. With ``reference``, an .npz file of what your own network answered
+    (``dcd_deploy.record_reference``), against that too, and without a checkpoint against that alone. The ``tolerance``
+    is 5e-5, or the file's own if that is stricter.
 
     Raises:
         VerificationError: it does not.
@@ -49,6 +52,12 @@ def verify(
     tolerance = None if tolerance is None else parse_tolerance(tolerance)
     core = None if device is None else emulated_core(device)
     with _opened(Path(artifact), core, progress) as model:
+        recorded = None if reference is None else Path(reference)
+        if checkpoint is None and recorded is not None:
+            from dcd_deploy.export.recheck_recorded import verify_against_recorded
+
+            stage = f"model file{_on(core)}"
+            return verify_against_recorded(model, recorded, tolerance=tolerance, stage=stage, progress=progress)
         if checkpoint is None:
             from dcd_deploy.runtimes import self_check
 
@@ -63,6 +72,7 @@ def verify(
             ema=ema,
             tolerance=tolerance,
             samples=None if samples is None else Path(samples),
+            recorded=recorded,
             stage=f"model file{_on(core)}",
             progress=progress,
         )

@@ -57,6 +57,7 @@ def export(
     with_baseline: bool = False,
     tolerance: float | None = None,
     samples: StrPath | None = None,
+    reference: StrPath | None = None,
     progress: Progress = silent,
 ) -> ExportResult:
     """Turn a trained checkpoint into verified model files ``out``/``name``.onnx or .tflite, each with a JSON sidecar.
@@ -68,8 +69,9 @@ def export(
     from another machine or version of the runtime.
     ``input_size`` is a side or (height, width); ``batch`` a number, or "dynamic" (or None) for any; ``labels`` a file
     with one per line, or the labels themselves; ``mean`` and ``std`` are of RGB values 0..1; ``samples`` a .npy file of
-    normalised pictures to verify on. The architecture and its settings follow from the tensors where they are not
-    given.
+    normalised pictures to verify on; ``reference`` an .npz file of what your own network answered
+    (``dcd_deploy.record_reference``), with which every stage is compared too. The architecture and its settings follow
+    from the tensors where they are not given.
 
     Raises:
         DcdDeployError: with the exit code of its kind (see ``dcd_deploy.errors``); no file is left then.
@@ -98,6 +100,7 @@ def export(
         layout=layout,
         tolerance=FLOAT32_TOLERANCE if tolerance is None else parse_tolerance(tolerance),
         samples=None if samples is None else Path(samples),
+        recorded=None if reference is None else Path(reference),
     )
     check_config(build, formats)
     overrides = SpecOverrides(arch, width_mult, fc_squeeze, num_classes, dropout)

@@ -1,26 +1,48 @@
 """What every format's build shares: its settings, what it returns, and the checked steps on the way.
 
-train form (float64) → reference outputs → deploy form, checked to 1e-9 → the format's own stages (``build_onnx``,
-``build_tflite``), each checked
+network (float64) → reference outputs → deploy form, checked to 1e-9 → the format's own stages (``build_onnx``,
+``build_tflite``), each checked; and every one of them against what the user's own network answered, where that is given
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from dcd_deploy.artifacts import FLOAT32_TOLERANCE, ModelCard, Preprocessing, TensorSpec
-from dcd_deploy.export.reference import TrainReference, generated_reference, make_reference, run_torch
+from dcd_deploy.artifacts import (
+    FLOAT32_TOLERANCE,
+    INPUT,
+    NHWC,
+    OUTPUT,
+    ModelCard,
+    Preprocessing,
+    TensorSpec,
+    file_shape,
+)
+from dcd_deploy.errors import OptionError
+from dcd_deploy.export.recorded import read_recorded
+from dcd_deploy.export.reference import generated_reference, make_reference, runner
 from dcd_deploy.export.stats import GraphStats
-from dcd_deploy.export.verify import DEPLOY_TOLERANCE, VerificationReport, compare, new_report
-from dcd_deploy.models.deploy.network import AUTO, DeployNetwork, Lowering, to_deploy
+from dcd_deploy.export.threads import threads_by_load
+from dcd_deploy.export.truth import TrainReference
+from dcd_deploy.export.verify import (
+    DEPLOY_TOLERANCE,
+    RECORDED,
+    Runner,
+    VerificationReport,
+    compare,
+    new_report,
+)
+from dcd_deploy.models.deploy.network import AUTO, Lowering, to_deploy
+from dcd_deploy.models.deploy.places import Place
 from dcd_deploy.models.deploy.targets import PORTABLE, target_for
 from dcd_deploy.progress import Progress
-from dcd_deploy.samples import inputs_from_file
+from dcd_deploy.samples import InputSpec, inputs_from_file
 
 DEFAULT_OPSET = 18
 
@@ -29,23 +51,42 @@ DEFAULT_OPSET = 18
 class BuildConfig:
     """What the graph is to be.
 
-    A ``batch`` of None is free; ``target`` is a name of ``models.deploy.targets``; ``samples`` is a .npy file of
-    verification inputs; ``opset`` counts for ONNX, and ``layout``, "nhwc" or "nchw", for the input of TFLite.
+    ``preprocessing`` is None where the first input is no picture of three channels; ``inputs`` are left out where it
+    is the only one. A ``batch`` of None is free; ``target`` is a name of ``models.deploy.targets``; ``samples`` is a
+    .npy file of verification inputs, ``recorded`` an .npz file of what the user's network answered; ``opset`` counts
+    for ONNX, and ``layout``, "nhwc" or "nchw", for the maps that go in and out of TFLite. ``alone`` is the name of an
+    output that is the only one and has none; ``assumed`` says what no tensor tells, and which option sets it.
     """
 
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     batch: int | None = 1
     lowering: Lowering = AUTO
     target: str = PORTABLE
     opset: int = DEFAULT_OPSET
     tolerance: float = FLOAT32_TOLERANCE
     samples: Path | None = None
-    layout: str = "nhwc"
+    layout: str = NHWC
+    inputs: tuple[InputSpec, ...] = ()
+    alone: str = OUTPUT
+    recorded: Path | None = None
+    assumed: tuple[str, ...] = ()
+
+    @property
+    def entries(self) -> tuple[InputSpec, ...]:
+        """The inputs, of a classifier the one picture that its preprocessing makes."""
+        if self.inputs:
+            return self.inputs
+        if self.preprocessing is None:
+            raise OptionError("expected the inputs of the network or the preprocessing of its picture, found neither")
+        return (InputSpec(INPUT, (3, self.preprocessing.height, self.preprocessing.width)),)
 
 
 @dataclass(frozen=True)
 class BuiltModel(ABC):
-    """A verified graph that is not yet on disk; ``traced`` and ``finished`` count it before and after our passes."""
+    """A verified graph that is not yet on disk; ``traced`` and ``finished`` count it before and after our passes.
+
+    ``notes`` say what of the lowering costs something, or was not lowered, and why.
+    """
 
     config: BuildConfig
     report: VerificationReport
@@ -53,11 +94,23 @@ class BuiltModel(ABC):
     traced: GraphStats
     finished: GraphStats
     lowering: dict[str, str]
+    notes: tuple[str, ...]
+
+    layout = "nchw"  # of all tensors of four dimensions
 
     @property
-    @abstractmethod
-    def input(self) -> TensorSpec:
-        """The input as the file has it."""
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs as the file has them."""
+        return tuple(self._spec(each.name, each.shape) for each in self.config.entries)
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The outputs as the file has them."""
+        return tuple(self._spec(name, values.shape[1:]) for name, values in self.reference.outputs.items())
+
+    def _spec(self, name: str, shape: tuple[int, ...]) -> TensorSpec:
+        whole = (self.config.batch, *shape)
+        return TensorSpec(name, file_shape(whole, self.layout), layout=self.layout if len(whole) == 4 else None)
 
     @property
     @abstractmethod
@@ -76,35 +129,118 @@ class BuiltModel(ABC):
 
 @dataclass(frozen=True)
 class CheckedReference:
-    """The float64 reference of a network and the report to which each stage adds its comparisons."""
+    """What a network is to give, and the report to which each stage adds its comparisons.
+
+    ``recorded`` is what the user's own network answered, where that is given.
+    """
 
     reference: TrainReference
     report: VerificationReport
+    recorded: TrainReference | None = None
+    tolerance: float = FLOAT32_TOLERANCE  # of comparisons with what was recorded
+
+    def compared(self, stage: str, run: Runner, tolerance: float, batch: int | None = None) -> CheckedReference:
+        """Return this with the comparisons of one more stage.
+
+        Raises:
+            VerificationError: it computes something else.
+        """
+        report = self.report.with_comparisons(*compare(stage, run, self.reference, tolerance, batch))
+        if self.recorded is not None:
+            found = compare(stage, run, self.recorded, self.tolerance, batch, RECORDED)
+            report = report.with_comparisons(*found)
+        return replace(self, report=report)
 
 
-def reference_for(network: nn.Module, config: BuildConfig) -> CheckedReference:
-    """Return the float64 reference on the inputs that ``config`` names, and a report without comparisons."""
-    settings = config.preprocessing
+def reference_for(network: nn.Module, config: BuildConfig, canonical: nn.Module | None = None) -> CheckedReference:
+    """Return the float64 reference on the inputs that ``config`` names, and a report without comparisons.
+
+    What the user's own network answered is compared with ``network`` at once. ``canonical`` is the network whose
+    dynamic layers are canonical, where ``network`` has none that can be observed.
+
+    Raises:
+        VerificationError: the reference is worth nothing, or the user's network answered something else.
+        InputFileError: the recorded answers cannot be read, or are of another model.
+    """
+    with threads_by_load():
+        return _reference_for(network, config, canonical)
+
+
+def _reference_for(network: nn.Module, config: BuildConfig, canonical: nn.Module | None) -> CheckedReference:
+    entries = config.entries
     if config.samples is None:
-        reference = generated_reference(network, settings, config.tolerance)
-        source = f"generated pictures at contrast {reference.contrast:g}"
+        reference = generated_reference(
+            network, config.preprocessing, config.tolerance, entries, config.alone, canonical
+        )
+        kind = "pictures" if len(entries[0].shape) == 3 else "inputs"
+        source = f"generated {kind} at contrast {reference.contrast:g}"
     else:
-        reference = make_reference(network, inputs_from_file(config.samples, settings.height, settings.width))
+        inputs = samples_for(config)
+        reference = make_reference(network, inputs, config.alone, canonical)
         source = f"pictures of {config.samples.name}"
-    return CheckedReference(reference, new_report(reference, source, config.tolerance))
+    check_names(config, reference)
+    report = replace(new_report(reference, source, config.tolerance), assumed=config.assumed)
+    if config.recorded is None:
+        return CheckedReference(reference, report)
+    shapes = [(each.name, each.shape) for each in entries]
+    recorded = read_recorded(config.recorded, shapes, reference.names)
+    run = runner(network, config.alone)
+    found = compare("float64 network", run, recorded, config.tolerance, None, RECORDED)
+    return CheckedReference(reference, report.with_comparisons(*found), recorded, config.tolerance)
+
+
+def samples_for(config: BuildConfig) -> tuple[Any, ...]:
+    """Return the verification inputs that the user chose.
+
+    Raises:
+        OptionError: the network has several inputs, which one .npy file does not hold.
+        InputFileError: the file is none of them.
+    """
+    assert config.samples is not None
+    if len(config.entries) > 1:
+        raise OptionError(
+            f"expected --samples for a network of one input, found {len(config.entries)}; record what your network "
+            "answers, and give --reference"
+        )
+    return (inputs_from_file(config.samples, config.entries[0].shape),)
+
+
+def check_names(config: BuildConfig, reference: TrainReference) -> None:
+    """Raise OptionError where an input and an output have one name."""
+    if clash := {each.name for each in config.entries} & set(reference.names):
+        raise OptionError(f"expected outputs with names of their own, found one called '{min(clash)}'; rename it")
+
+
+@dataclass(frozen=True)
+class LoweredNetwork:
+    """The deploy form: a module that takes the inputs, and gives the outputs in the order of their names.
+
+    ``lowering`` says which form each dynamic layer got, by its path in the network; ``places`` what each module is in
+    the network, by its path in the deploy form; ``notes`` what was not lowered, or costs something, and why.
+    """
+
+    module: nn.Module
+    lowering: dict[str, str]
+    places: Mapping[str, Place]
+    notes: tuple[str, ...] = field(default=())
+
+
+def lower(network: nn.Module, config: BuildConfig, format: str) -> LoweredNetwork:
+    """Return the deploy form of ``network`` for the target in that format, in the network's own precision."""
+    target = target_for(config.target, format).for_batch(config.batch)
+    _, height, width = config.entries[0].shape
+    deploy = to_deploy(network, height, width, config.lowering, target)
+    return LoweredNetwork(deploy, deploy.lowering, deploy.places)
 
 
 def checked_deploy(
     network: nn.Module, config: BuildConfig, checked: CheckedReference, format: str, progress: Progress
-) -> tuple[DeployNetwork, VerificationReport]:
+) -> tuple[LoweredNetwork, CheckedReference]:
     """Return the deploy form for the target in that format, and the report with its comparison in float64.
 
     Raises:
-        VerificationError: it computes something else than the train form.
+        VerificationError: it computes something else than the network.
     """
-    with progress("deploy form, verified in float64"):
-        target = target_for(config.target, format).for_batch(config.batch)
-        deploy = to_deploy(network, config.preprocessing.height, config.preprocessing.width, config.lowering, target)
-        run = lambda images: run_torch(deploy, images)  # noqa: E731 - a name for one use reads worse
-        comparisons = compare("deploy form", run, checked.reference, DEPLOY_TOLERANCE)
-        return deploy, checked.report.with_comparisons(*comparisons)
+    with progress("deploy form, verified in float64"), threads_by_load():
+        lowered = lower(network, config, format)
+        return lowered, checked.compared("deploy form", runner(lowered.module, config.alone), DEPLOY_TOLERANCE)

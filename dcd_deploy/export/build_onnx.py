@@ -20,15 +20,14 @@ import torch
 from torch import nn
 
 from dcd_deploy import __version__
-from dcd_deploy.artifacts import INPUT, METADATA_KEY, ModelCard, TensorSpec
+from dcd_deploy.artifacts import METADATA_KEY, ModelCard
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, checked_deploy
 from dcd_deploy.export.graph import graph_stats
 from dcd_deploy.export.in_blocks import in_blocks
 from dcd_deploy.export.naming import name_onnx, onnx_scopes
-from dcd_deploy.export.reference import TrainReference
 from dcd_deploy.export.simplify import simplify
-from dcd_deploy.export.to_onnx import to_onnx
-from dcd_deploy.export.verify import Comparison, compare
+from dcd_deploy.export.threads import threads_by_load
+from dcd_deploy.export.to_onnx import trace_onnx
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 
@@ -38,12 +37,6 @@ class BuiltOnnx(BuiltModel):
     """A verified ONNX graph."""
 
     model: onnx.ModelProto
-
-    @property
-    def input(self) -> TensorSpec:
-        """(N, 3, H, W)."""
-        settings = self.config.preprocessing
-        return TensorSpec(INPUT, (self.config.batch, 3, settings.height, settings.width))
 
     @property
     def versions(self) -> dict[str, str]:
@@ -73,28 +66,27 @@ def build_onnx(
     Raises:
         ExportError, VerificationError: a stage refused the network, or computed something else.
     """
-    reference = checked.reference
-    height, width, batch = config.preprocessing.height, config.preprocessing.width, config.batch
-    deploy, report = checked_deploy(network, config, checked, "onnx", progress)
-    with progress("trace to ONNX"):
-        traced = to_onnx(deploy, height, width, batch, config.opset)
+    deploy, checked = checked_deploy(network, config, checked, "onnx", progress)
+    reference, batch = checked.reference, config.batch
+    with progress("trace to ONNX"), threads_by_load():
+        traced = trace_onnx(deploy.module, config.entries, reference.names, batch, config.opset)
     with progress("verify ONNX as traced"):
-        report = report.with_comparisons(*_compare("ONNX as traced", traced.raw, reference, config))
+        checked = _compared("ONNX as traced", traced.raw, checked, config)
     with progress("simplify"):
-        images = reference.images[np.arange(batch or 2) % len(reference.images)]
-        simplified = simplify(traced.tidied, images, config.tolerance * reference.range)
+        rows = np.arange(batch or 2) % len(reference.images)
+        tolerance = config.tolerance * min(map(reference.range, reference.names))
+        simplified = simplify(traced.tidied, [values[rows] for values in reference.inputs], tolerance)
         model = name_onnx(simplified, onnx_scopes(traced.tidied), deploy.places)
     with progress("verify ONNX simplified"):
-        report = report.with_comparisons(*_compare("ONNX simplified", model, reference, config))
+        checked = _compared("ONNX simplified", model, checked, config)
     if (moved := in_blocks(model)) is not None:
         model = moved
         with progress("verify ONNX in blocks"):
-            report = report.with_comparisons(*_compare("ONNX in blocks", model, reference, config))
-    return BuiltOnnx(config, report, reference, graph_stats(traced.raw), graph_stats(model), deploy.lowering, model)
+            checked = _compared("ONNX in blocks", model, checked, config)
+    counts = graph_stats(traced.raw), graph_stats(model)
+    return BuiltOnnx(config, checked.report, reference, *counts, deploy.lowering, deploy.notes, model)
 
 
-def _compare(
-    stage: str, model: onnx.ModelProto, reference: TrainReference, config: BuildConfig
-) -> tuple[Comparison, ...]:
+def _compared(stage: str, model: onnx.ModelProto, checked: CheckedReference, config: BuildConfig) -> CheckedReference:
     session = OnnxRuntimeSession(model.SerializeToString())
-    return compare(stage, session.run, reference, config.tolerance, config.batch)
+    return checked.compared(stage, session.run_all, config.tolerance, config.batch)

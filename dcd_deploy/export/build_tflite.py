@@ -8,20 +8,20 @@ train form (float64) → reference outputs
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
 from torch import nn
 
-from dcd_deploy.artifacts import INPUT, ModelCard, TensorSpec
+from dcd_deploy.artifacts import LAYOUTS, ModelCard
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, checked_deploy
 from dcd_deploy.export.deployable import deployable
-from dcd_deploy.export.reference import TrainReference
 from dcd_deploy.export.tflite_file import finish, tflite_stats, with_card
-from dcd_deploy.export.to_tflite import LAYOUTS, input_shape, to_tflite
-from dcd_deploy.export.verify import Comparison, compare
+from dcd_deploy.export.threads import threads_by_load
+from dcd_deploy.export.to_tflite import convert_tflite
+from dcd_deploy.export.verify import Runner
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.litert import LiteRtSession
 
@@ -35,10 +35,9 @@ class BuiltTflite(BuiltModel):
     model: bytes
 
     @property
-    def input(self) -> TensorSpec:
-        """(N, H, W, 3), or (N, 3, H, W) where that was asked for."""
-        settings, batch = self.config.preprocessing, self.config.batch
-        return TensorSpec(INPUT, input_shape(batch or 1, settings.height, settings.width, self.config.layout))
+    def layout(self) -> str:  # type: ignore[override]  # here the user's choice
+        """That of all maps that go in and out."""
+        return self.config.layout
 
     @property
     def versions(self) -> dict[str, str]:
@@ -47,7 +46,7 @@ class BuiltTflite(BuiltModel):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The input's layout."""
+        """The layout of maps."""
         return {"layout": self.config.layout}
 
     def content(self, card: ModelCard) -> bytes:
@@ -65,20 +64,22 @@ def build_tflite(
         ExportError, VerificationError: a stage refused the network, or computed something else.
     """
     check_tflite_options(config)
-    settings, batch = config.preprocessing, config.batch or 1
-    deploy, report = checked_deploy(network, config, checked, "tflite", progress)
-    lowering, places = deploy.lowering, deploy.places
-    single = deployable(deploy)
+    deploy, checked = checked_deploy(network, config, checked, "tflite", progress)
+    names, lowering, notes, places = checked.reference.names, deploy.lowering, deploy.notes, deploy.places
+    single = deployable(deploy.module)
     del deploy  # a deep network in float64 is most of what the process holds
-    with progress("convert to TFLite"):
-        converted = to_tflite(single, settings.height, settings.width, batch, config.layout)
+    with progress("convert to TFLite"), threads_by_load():
+        converted = convert_tflite(single, config.entries, names, config.batch or 1, config.layout)
         del single
-        traced, model = tflite_stats(converted), finish(converted, places)
+        entries = [each.name for each in config.entries]
+        traced, model = tflite_stats(converted), finish(converted, places, entries, names)
         del converted
     for xnnpack, stage in ((False, "TFLite, plain kernels"), (True, "TFLite, XNNPACK")):
         with progress(f"verify {stage}"):
-            report = report.with_comparisons(*_compare(stage, model, checked.reference, config, xnnpack=xnnpack))
-    return BuiltTflite(config, report, checked.reference, traced, tflite_stats(model), lowering, model)
+            run = _runner(LiteRtSession(model, xnnpack=xnnpack), config.layout)
+            checked = checked.compared(stage, run, config.tolerance, config.batch)
+    counts = traced, tflite_stats(model)
+    return BuiltTflite(config, checked.report, checked.reference, *counts, lowering, notes, model)
 
 
 def check_tflite_options(config: BuildConfig) -> None:
@@ -93,9 +94,13 @@ def check_tflite_options(config: BuildConfig) -> None:
         raise UnknownNameError("layout", config.layout, LAYOUTS)
 
 
-def _compare(
-    stage: str, model: bytes, reference: TrainReference, config: BuildConfig, *, xnnpack: bool
-) -> tuple[Comparison, ...]:
-    """Run all inputs through one interpreter, one after the other: nothing of an input may stay in it."""
-    session = LiteRtSession(model, xnnpack=xnnpack)
-    return compare(stage, session.run, reference, config.tolerance, config.batch)
+def _runner(session: LiteRtSession, layout: str) -> Runner:
+    """Return what runs all inputs through one interpreter, one after the other: nothing of an input may stay in it.
+
+    The model has no description yet that says its layout.
+    """
+    session.inputs, session.outputs = (
+        tuple(replace(spec, layout=layout if len(spec.shape) == 4 else None) for spec in side)
+        for side in (session.inputs, session.outputs)
+    )
+    return session.run_all

@@ -1,4 +1,7 @@
-"""What every format's tracing starts from: the deploy form in float32."""
+"""What every format's tracing starts from: the deploy form in float32, whose activations make new maps.
+
+An activation that writes into its input computes the same, but makes the exporters trace everything once more.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,11 @@ def deployable(network: nn.Module) -> nn.Module:
     # The memo tells deepcopy what each tensor becomes, so that no second copy in the network's own precision is made.
     memo: dict[int, object] = {id(weight): _parameter(weight) for weight in network.parameters()}
     memo |= {id(values): _single(values) for values in network.buffers()}
-    return copy.deepcopy(network, memo).eval()
+    single = copy.deepcopy(network, memo).eval()
+    for module in single.modules():
+        if isinstance(getattr(module, "inplace", None), bool):
+            module.inplace = False  # type: ignore[assignment]  # as torch's own modules call it
+    return single
 
 
 def _parameter(weight: Tensor) -> nn.Parameter:

@@ -2,61 +2,97 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import math
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from dcd_deploy import __version__
-from dcd_deploy.artifacts import OUTPUT, ModelCard, Reference, TensorSpec
+from dcd_deploy.artifacts import CarriedOutput, ModelCard, Reference
 from dcd_deploy.export.build import BuildConfig, BuiltModel
 from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.models.sizes import layer_macs
 from dcd_deploy.models.spec import NetworkSpec
 
 REFERENCE_SAMPLES = 2
+MOST_CARRIED = 4096  # values of an output in each sample; of larger ones every so many-th is carried
 
 
-def describe_model(spec: NetworkSpec, built: BuiltModel, labels: tuple[str, ...], checkpoint_sha256: str) -> ModelCard:
-    """Return the description of a built model; a twin made for timing has no checkpoint, and an empty hash."""
+@dataclass(frozen=True)
+class Subject:
+    """What a file is made from: a network of the registry (``spec``) or a module of the user's, and whence its weights.
+
+    ``arch`` is the architecture, or the class of the module; a twin made for timing has no source and no hash.
+    """
+
+    arch: str
+    spec: NetworkSpec | None = None
+    sha256: str = ""
+    source: str = ""
+
+    @classmethod
+    def of(cls, spec: NetworkSpec, checkpoint: Checkpoint | None = None) -> Subject:
+        """Return what a checkpoint holds, or the twin of ``spec``."""
+        if checkpoint is None:
+            return cls(spec.arch, spec)
+        return cls(spec.arch, spec, checkpoint.sha256, checkpoint.path.name)
+
+
+def describe_model(subject: Subject, built: BuiltModel, labels: tuple[str, ...] = ()) -> ModelCard:
+    """Return the description of a built model."""
     config = built.config
-    settings = config.preprocessing
     return ModelCard(
-        arch=spec.arch,
-        spec=asdict(spec),
-        input=built.input,
-        output=TensorSpec(OUTPUT, (config.batch, spec.num_classes)),
-        preprocessing=settings,
+        arch=subject.arch,
+        spec=None if subject.spec is None else asdict(subject.spec),
+        inputs=built.inputs,
+        outputs=built.outputs,
+        preprocessing=config.preprocessing,
         labels=labels,
         lowering=built.lowering,
-        checkpoint_sha256=checkpoint_sha256,
+        checkpoint_sha256=subject.sha256,
         producer=f"dcd-deploy {__version__}",
         reference=_carried_reference(built, config),
+        assumed=config.assumed,
     )
 
 
-def describe_export(spec: NetworkSpec, built: BuiltModel, checkpoint: Checkpoint) -> dict[str, Any]:
+def describe_export(subject: Subject, built: BuiltModel) -> dict[str, Any]:
     """Return what the sidecar records besides the description: sizes, multiply-adds, verification, versions."""
-    settings = built.config.preprocessing
-    released, static = (layer_macs(s, settings.height, settings.width) for s in (spec, spec.twin()))
     return {
-        "checkpoint": checkpoint.path.name,
+        "checkpoint": subject.source,
         **built.facts,
         "graph": {"traced": asdict(built.traced), "finished": asdict(built.finished)},
-        "macs": {
-            "released_form": sum(released.values()),
-            "this_file": built.finished.macs,
-            "static_twin": sum(static.values()),
-        },
+        "macs": _macs(subject.spec, built),
+        "notes": built.notes,
         "verification": asdict(built.report),
         "versions": built.versions,
     }
 
 
+def _macs(spec: NetworkSpec | None, built: BuiltModel) -> dict[str, int]:
+    if spec is None:
+        return {"this_file": built.finished.macs}
+    _, height, width = built.config.entries[0].shape
+    released, static = (layer_macs(each, height, width) for each in (spec, spec.twin()))
+    return {
+        "released_form": sum(released.values()),
+        "this_file": built.finished.macs,
+        "static_twin": sum(static.values()),
+    }
+
+
 def _carried_reference(built: BuiltModel, config: BuildConfig) -> Reference | None:
-    """Return the outputs that the file carries; none where the user chose the pictures, which it does not carry."""
+    """Return the outputs that the file carries; none where the user chose the inputs, which it does not carry."""
     if built.reference.contrast is None:
         return None
-    rows = built.reference.outputs[:REFERENCE_SAMPLES].astype(np.float32)
-    logits = tuple(tuple(float(value) for value in row) for row in rows)
-    return Reference(built.reference.contrast, logits, built.reference.range, config.tolerance)
+    outputs = {name: _carried(values) for name, values in built.reference.outputs.items()}
+    scales = tuple(each.scale for each in config.entries)
+    return Reference(built.reference.contrast, outputs, config.tolerance, scales)
+
+
+def _carried(values: np.ndarray[Any, np.dtype[np.float64]]) -> CarriedOutput:
+    shape = values.shape[1:]
+    step = max(1, math.ceil(math.prod(shape) / MOST_CARRIED))
+    rows = values[:REFERENCE_SAMPLES].reshape(min(len(values), REFERENCE_SAMPLES), -1)[:, ::step].astype(np.float32)
+    return CarriedOutput(shape, step, float(np.ptp(values)), tuple(tuple(map(float, row)) for row in rows))

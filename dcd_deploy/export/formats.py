@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from dcd_deploy.artifacts import LAYOUTS
 from dcd_deploy.errors import UnknownNameError
-from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
+from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, samples_for
 from dcd_deploy.models.deploy.network import check_lowering
 from dcd_deploy.models.deploy.targets import target_for
 from dcd_deploy.models.sizes import check_input_size
 from dcd_deploy.progress import Progress
-from dcd_deploy.samples import inputs_from_file
 
 
 def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
@@ -22,10 +22,8 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
         OptionError, UnknownNameError: a setting is not one that these formats have.
         InputFileError: the samples are missing, or are no such pictures.
     """
-    from dcd_deploy.export.to_tflite import LAYOUTS
-
-    settings = config.preprocessing
-    check_input_size(settings.height, settings.width)
+    if config.preprocessing is not None:
+        check_input_size(config.preprocessing.height, config.preprocessing.width)
     for format in formats:
         check_lowering(config.lowering, target_for(config.target, format).for_batch(config.batch))
     if config.layout not in LAYOUTS:
@@ -39,7 +37,7 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
 
         check_tflite_options(config)
     if config.samples is not None:
-        inputs_from_file(config.samples, settings.height, settings.width)
+        samples_for(config)
 
 
 def build(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -60,15 +60,17 @@ def name_onnx(model: onnx.ModelProto, scopes: Mapping[str, str], places: Places)
     return named
 
 
-def name_tflite(graph: Any, operator_name: Callable[[Any], str], places: Places) -> None:
-    """Name the tensors that the operators of ``graph`` (a ``SubGraphT``) compute."""
+def name_tflite(
+    graph: Any, operator_name: Callable[[Any], str], places: Places, fixed: Collection[bytes] = (OUTPUT.encode(),)
+) -> None:
+    """Name the tensors that the operators of ``graph`` (a ``SubGraphT``) compute, unless their names are ``fixed``."""
     operators, tensors = graph.operators, graph.tensors
     outputs = [tuple(map(int, operator.outputs)) for operator in operators]
     known = [_tensor_place(tensors[each[0]].name.decode(errors="replace"), places) for each in outputs]
     found = _with_neighbours(known, [tuple(map(int, operator.inputs)) for operator in operators], outputs)
     names = _unique(found, [operator_name(operator) for operator in operators])
     for name, each in zip(names, outputs, strict=True):
-        if name and tensors[each[0]].name != OUTPUT.encode():
+        if name and tensors[each[0]].name not in fixed:
             tensors[each[0]].name = name
 
 

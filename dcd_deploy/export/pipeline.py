@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import nn
+
 from dcd_deploy.artifacts import Artifact
+from dcd_deploy.errors import OptionError
 from dcd_deploy.export.build import BuildConfig, BuiltModel, reference_for
-from dcd_deploy.export.describe import describe_export, describe_model
+from dcd_deploy.export.describe import Subject, describe_export, describe_model
 from dcd_deploy.export.formats import build
 from dcd_deploy.export.twin import build_twins, twin_content
 from dcd_deploy.files import check_no_folder, check_writable, staging
@@ -18,6 +21,12 @@ from dcd_deploy.models.fit import load_network
 from dcd_deploy.models.sizes import check_input_size
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import Progress, silent
+
+PUBLISHED = (
+    "strides as published (--network gives your own module)",
+    "BatchNorm eps 1e-5 (--bn-eps)",
+    'Φ\'s "+ q" and the gate relu6(v + 3) / 3 as published (--network)',
+)  # what no tensor of a checkpoint tells
 
 
 @dataclass(frozen=True)
@@ -89,34 +98,63 @@ def export_checkpoint(
         DcdDeployError: of the stage that refused; nothing is left behind, and nothing that was there is lost.
     """
     start = time.perf_counter()
-    check_input_size(config.build.preprocessing.height, config.build.preprocessing.width)
-    check_writable(config.out)
-    check_no_folder(config.targets())
+    check_input_size(*config.build.entries[0].shape[1:])
+    check_targets(config)
     with progress("load weights"):
         network = load_network(checkpoint, spec)
+    assumed = config.build.assumed or PUBLISHED
+    config = replace(config, build=replace(config.build, assumed=assumed))
+    return export_network(network, Subject.of(spec, checkpoint), config, progress, start=start)
+
+
+def export_network(
+    network: nn.Module,
+    subject: Subject,
+    config: ExportConfig,
+    progress: Progress = silent,
+    *,
+    canonical: nn.Module | None = None,
+    start: float | None = None,
+) -> ExportResult:
+    """Export a float64 network in eval mode, whatever it is, and say that it is ``subject``.
+
+    ``canonical`` is the same network with canonical dynamic layers, where its own cannot be observed; the seconds count
+    from ``start``.
+
+    Raises:
+        DcdDeployError: as ``export_checkpoint`` does.
+    """
+    start = time.perf_counter() if start is None else start
+    check_targets(config)
     with progress("reference outputs in float64"):
-        checked = reference_for(network, config.build)
+        checked = reference_for(network, config.build, canonical)
     built = {format: build(format, network, config.build, checked, progress) for format in config.formats}
-    twins = build_twins(spec, config.build, config.formats, progress) if config.with_baseline else {}
+    twins: dict[str, BuiltModel] = {}
+    if config.with_baseline:
+        if subject.spec is None:
+            raise OptionError(
+                f"expected a network whose static twin is known, found {subject.arch}; leave out the twin"
+            )
+        twins = build_twins(subject.spec, config.build, config.formats, progress)
     with progress("write files"), staging(config.out) as folder:
-        files = [_write(folder, config, checkpoint, spec, *item) for item in built.items()]
+        files = [_write(folder, config, subject, *item) for item in built.items()]
         for format, twin in twins.items():
-            (folder / config.baseline_path(format).name).write_bytes(twin_content(spec, twin))
+            assert subject.spec is not None
+            (folder / config.baseline_path(format).name).write_bytes(twin_content(subject.spec, twin))
     return ExportResult(tuple(files), time.perf_counter() - start)
 
 
-def _write(
-    folder: Path,
-    config: ExportConfig,
-    checkpoint: Checkpoint,
-    spec: NetworkSpec,
-    format: str,
-    built: BuiltModel,
-) -> ExportedFile:
+def check_targets(config: ExportConfig) -> None:
+    """Raise OutputError if a file cannot be written where it is to go."""
+    check_writable(config.out)
+    check_no_folder(config.targets())
+
+
+def _write(folder: Path, config: ExportConfig, subject: Subject, format: str, built: BuiltModel) -> ExportedFile:
     """Write one format's file and sidecar into ``folder``, and return them as they will be in their place."""
-    card = describe_model(spec, built, config.labels, checkpoint.sha256)
+    card = describe_model(subject, built, config.labels)
     content, path = built.content(card), config.model_path(format)
-    facts = {"size_bytes": len(content), **describe_export(spec, built, checkpoint)}
+    facts = {"size_bytes": len(content), **describe_export(subject, built)}
     artifact = Artifact(path, format, card, facts)
     (folder / path.name).write_bytes(content)
     (folder / artifact.sidecar_path.name).write_text(artifact.sidecar(), encoding="utf-8")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dcd_deploy.artifacts import FLOAT32_TOLERANCE, ModelCard
+from dcd_deploy.artifacts import ModelCard
 from dcd_deploy.errors import VerificationError
-from dcd_deploy.export.build import BuildConfig, reference_for
-from dcd_deploy.export.verify import VerificationReport, compare
+from dcd_deploy.export.build import BuildConfig, reference_for, samples_for
+from dcd_deploy.export.recheck_recorded import described_inputs, limit_of
+from dcd_deploy.export.verify import VerificationReport
 from dcd_deploy.models.checkpoint import Checkpoint, read_checkpoint
 from dcd_deploy.models.fit import fit, load_network
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.model import Model
-from dcd_deploy.samples import inputs_from_file
+from dcd_deploy.samples import InputSpec
 
 
 def verify_against_checkpoint(
@@ -22,10 +23,13 @@ def verify_against_checkpoint(
     ema: bool = False,
     tolerance: float | None = None,
     samples: Path | None = None,
+    recorded: Path | None = None,
     stage: str = "model file",
     progress: Progress = silent,
 ) -> VerificationReport:
     """Compare an opened model with the network that the checkpoint file holds; ``stage`` is what reports call it.
+
+    With ``recorded``, what the user's own network answered is compared with both, too.
 
     Without a ``tolerance`` it is the file's own, but never more than ``FLOAT32_TOLERANCE``: the file is what is on
     trial.
@@ -35,9 +39,9 @@ def verify_against_checkpoint(
             another checkpoint.
     """
     card = model.described()
-    config = _config(card, tolerance, samples)
+    config = _config(card, tolerance, samples, recorded)
     if samples is not None:
-        inputs_from_file(samples, card.preprocessing.height, card.preprocessing.width)
+        samples_for(config)
     with progress("read checkpoint"):
         loaded = read_checkpoint(checkpoint, ema=ema)
         spec = fit(loaded)
@@ -47,21 +51,28 @@ def verify_against_checkpoint(
         with progress("reference outputs in float64"):
             checked = reference_for(network, config)
         with progress("verify the model"):
-            found = compare(stage, model.session.run, checked.reference, config.tolerance, config.batch)
-        return checked.report.with_comparisons(*found)
+            return checked.compared(stage, model.session.run_all, config.tolerance, config.batch).report
     except VerificationError as error:
         message = f"{_other_checkpoint(card, loaded)}{error}{_other_copy(loaded, ema=ema)}"
         raise VerificationError(message, error.report) from error
 
 
-def _config(card: ModelCard, tolerance: float | None, samples: Path | None) -> BuildConfig:
-    if tolerance is None:
-        tolerance = card.reference.limit if card.reference else FLOAT32_TOLERANCE
-    return BuildConfig(card.preprocessing, batch=card.input.shape[0], tolerance=tolerance, samples=samples)
+def _config(card: ModelCard, tolerance: float | None, samples: Path | None, recorded: Path | None) -> BuildConfig:
+    return BuildConfig(
+        card.preprocessing,
+        batch=card.input.shape[0],
+        tolerance=limit_of(card, tolerance),
+        samples=samples,
+        inputs=tuple(InputSpec(name, shape) for name, shape in described_inputs(card)),
+        alone=card.output.name,
+        recorded=recorded,
+        assumed=card.assumed,
+    )
 
 
 def _check_classes(model: Model, classes: int) -> None:
-    found = model.session.outputs[0].shape[1]
+    shape = model.session.outputs[0].shape
+    found = shape[1] if len(shape) == 2 else shape
     if found not in (None, classes):
         raise VerificationError(f"the checkpoint has {classes} classes, the model {found}; give the one it was made of")
 

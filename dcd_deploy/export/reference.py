@@ -1,163 +1,168 @@
-"""The reference of every check: the train form in float64, and the proof that the inputs exercise its dynamic branch.
+"""The reference of every check: the network in float64, and the proof that the inputs exercise its dynamic layers.
 
-The pictures are as vivid as the network bears: far from what it was trained on, a dynamic network may amplify
-rounding until float32 and float64 disagree, and then no file can be told from another. The first contrast at which
-the train form itself agrees with itself, computed in both, is taken.
-
-Freezing Φ (or λ) of every layer to the value that the first input gives it is the fault that a careless trace makes.
-How far that moves the outputs says how well the inputs would show it.
+The inputs are as vivid as the network bears: far from what it was trained on, a dynamic network may amplify rounding
+until float32 and float64 disagree, and then no file can be told from another. The first contrast at which the network
+itself agrees with itself, computed in both, is taken.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dcd_deploy.artifacts import Preprocessing
-from dcd_deploy.models.dynamic import DynamicLayer, gate
-from dcd_deploy.samples import Images, verification_inputs
+from dcd_deploy.artifacts import OUTPUT, Preprocessing
+from dcd_deploy.errors import ExportError, VerificationError
+from dcd_deploy.export.repeatable import check_repeatable
+from dcd_deploy.export.sensitivity import Variation, frozen_effect, measure_sensitivity, observing
+from dcd_deploy.export.truth import Outputs, Sensitivity, TrainReference
+from dcd_deploy.export.verify import Runner
+from dcd_deploy.samples import Images, Inputs, InputSpec, generated_inputs
 
 CONTRASTS = (1.0, 0.5, 0.25)
 REPRODUCIBLE = 0.2  # of the tolerance, which leaves room for a runtime's other order of summation
-SMALLEST_SIZE = 1e-300  # a head that is all zero does not vary
-
-Outputs = NDArray[np.float64]
-Heads = dict[str, nn.Linear]
-Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
 
 
 @dataclass(frozen=True)
-class Sensitivity:
-    """How much the inputs move the dynamic branch.
+class _Tried:
+    """A run of the network on some inputs."""
 
-    ``variation`` is, for each layer, the largest distance of Φ (or λ) from its mean over the inputs, relative to its
-    size. ``frozen`` is the change of the outputs, relative to their range, when all Φ (or λ) stay as the first input
-    sets them.
+    inputs: Inputs
+    outputs: Mapping[str, Outputs]
+    float32_error: float
+    contrast: float | None
+    variation: dict[str, dict[str, float]]
+
+
+def generated_reference(
+    network: nn.Module,
+    preprocessing: Preprocessing | None,
+    tolerance: float,
+    inputs: Sequence[InputSpec] = (),
+    alone: str = OUTPUT,
+    canonical: nn.Module | None = None,
+) -> TrainReference:
+    """Run the float64 ``network`` on the most vivid inputs on which it is reproducible.
+
+    Where it is reproducible on none, those that come nearest are taken, and the gate has to decide. Without ``inputs``
+    it takes one picture. ``alone`` is what an output is called that is the only one; ``canonical`` the network with
+    canonical layers, where ``network`` has none that can be observed.
+
+    Raises:
+        ExportError: its outputs are no tensors with an entry for each input, or it is not repeatable.
     """
-
-    phi_variation: dict[str, float]
-    scale_variation: dict[str, float]
-    frozen_phi: float
-    frozen_scale: float
-
-
-@dataclass(frozen=True)
-class TrainReference:
-    """Inputs, the float64 train form's outputs on them, and what float32 alone costs this network."""
-
-    images: Images
-    outputs: Outputs
-    sensitivity: Sensitivity | None  # None for a static network
-    float32_error: float  # of the train form itself in float32, relative to the range
-    contrast: float | None = None  # of generated pictures
-
-    @property
-    def range(self) -> float:
-        """Largest minus smallest output, the yardstick of every error."""
-        return float(np.ptp(self.outputs))
-
-
-def generated_reference(network: nn.Module, preprocessing: Preprocessing, tolerance: float) -> TrainReference:
-    """Run the float64 train-form ``network`` on the most vivid pictures on which it is reproducible.
-
-    Where it is reproducible on none, the pictures that come nearest are taken, and the gate has to decide.
-    """
-    tried = []
+    if not inputs:
+        assert preprocessing is not None
+        inputs = (InputSpec("input", (3, preprocessing.height, preprocessing.width)),)
+    tried: list[_Tried] = []
     for contrast in CONTRASTS:
-        images = verification_inputs(preprocessing, contrast=contrast)
-        outputs, error = _outputs_and_error(network, images)
-        tried.append((error, contrast, images, outputs))
-        if error <= REPRODUCIBLE * tolerance:
+        samples = generated_inputs(inputs, preprocessing, contrast=contrast)
+        if not tried:
+            check_repeatable(network, _tensors(network, samples, 1))
+        tried.append(replace(_try(network, samples, alone), contrast=contrast))
+        if tried[-1].float32_error <= REPRODUCIBLE * tolerance:
             break
     # no comparison with NaN is true, so that min() would keep a NaN that comes first
-    error, contrast, images, outputs = min(tried, key=lambda one: math.inf if math.isnan(one[0]) else one[0])
-    return TrainReference(images, outputs, measure_sensitivity(network, images, outputs), error, contrast)
+    best = min(tried, key=lambda one: math.inf if math.isnan(one.float32_error) else one.float32_error)
+    return _reference(network, best, alone, canonical)
 
 
-def make_reference(network: nn.Module, images: Images) -> TrainReference:
-    """Run the float64 train-form ``network`` on ``images`` (N, 3, H, W)."""
-    outputs, error = _outputs_and_error(network, images)
-    return TrainReference(images, outputs, measure_sensitivity(network, images, outputs), error)
+def make_reference(
+    network: nn.Module, inputs: Images | Inputs, alone: str = OUTPUT, canonical: nn.Module | None = None
+) -> TrainReference:
+    """Run the float64 ``network`` on samples (N, …) of its only input, or of all of them."""
+    samples = inputs if isinstance(inputs, tuple) else (inputs,)
+    check_repeatable(network, _tensors(network, samples, 1))
+    return _reference(network, _try(network, samples, alone), alone, canonical)
 
 
-def _outputs_and_error(network: nn.Module, images: Images) -> tuple[Outputs, float]:
-    """Return the outputs in float64, and how far float32 is from them, relative to their range."""
-    outputs = run_torch(network, images)
-    single = run_torch(copy.deepcopy(network).float(), images)
-    with np.errstate(invalid="ignore"):  # infinite outputs make NaN, which ranks last
-        spread = float(np.ptp(outputs))
-        return outputs, float(np.abs(single - outputs).max()) / spread if spread else math.nan
+def _try(network: nn.Module, inputs: Inputs, alone: str) -> _Tried:
+    variation = Variation()
+    with observing(network, variation):
+        outputs = run_torch(network, inputs, alone)
+    error = _float32_error(network, inputs, outputs, alone)
+    return _Tried(inputs, outputs, error, None, variation.found)
 
 
-def run_torch(network: nn.Module, images: Images) -> Outputs:
-    """Return the outputs (N, classes) of a torch network, computed in its own precision."""
-    weight = next(network.parameters())
+def _float32_error(network: nn.Module, inputs: Inputs, outputs: Mapping[str, Outputs], alone: str) -> float:
+    """Return how far float32 is from the outputs in float64, relative to their range: of the worst of them."""
+    single = run_torch(copy.deepcopy(network).float(), inputs, alone)
+    errors = []
+    for name, values in outputs.items():
+        with np.errstate(invalid="ignore"):  # infinite outputs make NaN, which ranks last
+            spread = float(np.ptp(values))
+            errors.append(float(np.abs(single[name] - values).max()) / spread if spread else math.nan)
+    return math.nan if any(map(math.isnan, errors)) else max(errors)
+
+
+def _reference(network: nn.Module, tried: _Tried, alone: str, canonical: nn.Module | None) -> TrainReference:
+    if canonical is not None:
+        run = lambda: run_torch(canonical, tried.inputs, alone)  # noqa: E731 - two ways to run, each for one use
+        sensitivity = measure_sensitivity(canonical, run, tried.outputs)
+    else:  # what moves was seen when the reference was made
+        run = lambda: run_torch(network, tried.inputs, alone)  # noqa: E731
+        frozen = {head: frozen_effect(network, run, tried.outputs, head) for head in tried.variation}
+        sensitivity = Sensitivity(tried.variation, frozen) if tried.variation else None
+    return TrainReference(tried.inputs, tried.outputs, sensitivity, tried.float32_error, tried.contrast)
+
+
+def run_torch(network: nn.Module, inputs: Inputs, alone: str = OUTPUT) -> dict[str, Outputs]:
+    """Return the outputs by name, each with an entry for each input, computed in the network's own precision.
+
+    Raises:
+        ExportError: they are no tensors.
+        VerificationError: an output has not an entry for each input.
+    """
     with torch.inference_mode():
-        outputs: Tensor = network(torch.from_numpy(images).to(weight.dtype))
-    found: Outputs = outputs.double().numpy()
+        found = named_outputs(network(*_tensors(network, inputs)), alone)
+    count = len(inputs[0])
+    for name, values in found.items():
+        if not values.ndim or len(values) != count:
+            raise VerificationError(
+                f"expected output '{name}' of the network with an entry for each of {count} inputs, in its first "
+                f"dimension, found shape {tuple(values.shape)}; return outputs that begin with the batch"
+            )
+    return {name: values.double().numpy() for name, values in found.items()}
+
+
+def runner(network: nn.Module, alone: str = OUTPUT) -> Runner:
+    """Return what runs the network for ``verify.compare``."""
+    return lambda inputs: tuple(run_torch(network, inputs, alone).values())
+
+
+def _tensors(network: nn.Module, inputs: Inputs, count: int | None = None) -> tuple[Tensor, ...]:
+    """Return (the first ``count`` of) the inputs in the network's precision."""
+    weights = (w.dtype for w in (*network.parameters(), *network.buffers()) if w.is_floating_point())
+    precision = next(weights, torch.float64)
+    return tuple(torch.from_numpy(values[:count]).to(precision) for values in inputs)
+
+
+def named_outputs(result: object, alone: str = "output") -> dict[str, Tensor]:
+    """Return what a network gave, by name: a dict's keys, else ``alone``, or output_0, output_1 … where it is a tuple.
+
+    Raises:
+        ExportError: it is something else than floating-point tensors; the message names it.
+    """
+    if isinstance(result, Mapping):
+        found = dict(result)
+    elif isinstance(result, tuple | list):
+        found = {alone: result[0]} if len(result) == 1 else {f"output_{i}": each for i, each in enumerate(result)}
+    else:
+        found = {alone: result}
+    if not found:
+        raise ExportError("expected a network that returns tensors, found one that returns none")
+    for name, value in found.items():
+        if not isinstance(name, str) or not name:
+            raise ExportError(f"expected outputs with names, found the key {name!r}; use texts as the dict's keys")
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            kind = str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+            raise ExportError(
+                f"expected output '{name}' of the network as a tensor of floating point, found {kind}; return a "
+                "tensor, or a tuple, list or dict of tensors"
+            )
     return found
-
-
-def measure_sensitivity(network: nn.Module, images: Images, outputs: Outputs) -> Sensitivity | None:
-    """Measure how the inputs move Φ and λ, and how much that matters to the outputs."""
-    layers = {name: module for name, module in network.named_modules() if isinstance(module, DynamicLayer)}
-    if not layers:
-        return None
-    phi_heads = {name: layer.fc_phi for name, layer in layers.items()}
-    scale_heads = {name: layer.fc_scale for name, layer in layers.items()}
-    phi_variation: dict[str, float] = {}
-    scale_variation: dict[str, float] = {}
-    with (
-        _hooked(phi_heads, lambda name: _variation_meter(phi_variation, name, nn.Identity())),
-        _hooked(scale_heads, lambda name: _variation_meter(scale_variation, name, gate)),
-    ):
-        run_torch(network, images)
-    return Sensitivity(
-        phi_variation,
-        scale_variation,
-        frozen_phi=_frozen_effect(network, images, outputs, phi_heads),
-        frozen_scale=_frozen_effect(network, images, outputs, scale_heads),
-    )
-
-
-def _variation_meter(found: dict[str, float], name: str, activation: Callable[[Tensor], Tensor]) -> Hook:
-    """Return a hook that notes how far a head's values get from their mean over the inputs, relative to their size."""
-
-    def measure(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        del module, inputs
-        values = activation(output)
-        size = values.norm(dim=1).mean().clamp_min(SMALLEST_SIZE)
-        found[name] = float((values - values.mean(0)).norm(dim=1).max() / size)
-
-    return measure
-
-
-def _frozen_effect(network: nn.Module, images: Images, outputs: Outputs, heads: Heads) -> float:
-    """Return the relative change of the outputs when every head says what it says to the first input."""
-
-    def freeze(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        del module, inputs
-        return output[:1].expand_as(output)
-
-    with _hooked(heads, lambda _: freeze):
-        frozen = run_torch(network, images)
-    with np.errstate(invalid="ignore", divide="ignore"):  # such outputs are refused by name in ``new_report``
-        return float(np.abs(frozen - outputs).max() / np.ptp(outputs))
-
-
-@contextmanager
-def _hooked(heads: Heads, hook_of: Callable[[str], Hook]) -> Iterator[None]:
-    handles = [head.register_forward_hook(hook_of(name)) for name, head in heads.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

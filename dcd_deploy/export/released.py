@@ -36,14 +36,14 @@ def export_released(card: ModelCard, path: Path, progress: Progress = silent) ->
     if not spec.dynamic or config.batch is None:
         raise OptionError("expected a dynamic network with a fixed batch, of which alone there is a released form")
     with progress("released form: random weights"):
-        network = calibrated_network(spec, min(config.preprocessing.height, config.preprocessing.width))
+        network = calibrated_network(spec, min(config.entries[0].shape[1:]))
     with progress("released form: export"):
         path.write_bytes(_content(network, config, path.suffix))
     return path
 
 
 def _content(network: nn.Module, config: BuildConfig, suffix: str) -> bytes:
-    height, width, batch = config.preprocessing.height, config.preprocessing.width, config.batch or 1
+    (_, height, width), batch = config.entries[0].shape, config.batch or 1
     if suffix == ".tflite":
         return to_tflite(deployable(network), height, width, batch, config.layout)
     images = np.random.default_rng(0).standard_normal((batch, 3, height, width), np.float32)

@@ -8,28 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import onnx
 import onnxsim
 
-from dcd_deploy.artifacts import INPUT
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.samples import Images
 
 Pass = Callable[[onnx.ModelProto], None]
 
 
-def simplify(model: onnx.ModelProto, images: Images, tolerance: float) -> onnx.ModelProto:
-    """Return ``model`` simplified; ``images`` fit its input, and outputs may move by ``tolerance`` (absolute).
+def simplify(model: onnx.ModelProto, inputs: Images | Sequence[Images], tolerance: float) -> onnx.ModelProto:
+    """Return ``model`` simplified; ``inputs`` fit its own, and outputs may move by ``tolerance`` (absolute).
 
     Raises:
         VerificationError: onnxsim changed what the model computes.
     """
+    arrays = [inputs] if isinstance(inputs, np.ndarray) else inputs
+    feed = {entry.name: values for entry, values in zip(model.graph.input, arrays, strict=True)}
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its check there, where our result goes
         simplified: onnx.ModelProto
         simplified, same = onnxsim.simplify(
-            model, check_n=1, input_data={INPUT: images}, check_rtol=0.0, check_atol=tolerance, certify=False
+            model, check_n=1, input_data=feed, check_rtol=0.0, check_atol=tolerance, certify=False
         )
     if not same:
         raise VerificationError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import struct
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 
 from dcd_deploy import __version__
 from dcd_deploy.artifacts import INPUT, METADATA_KEY, OUTPUT, ModelCard
-from dcd_deploy.errors import ModelFileError
+from dcd_deploy.errors import ExportError, ModelFileError
 from dcd_deploy.export.naming import name_tflite
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.tflite_metadata import BUFFER_NAME, labels_archive, standard_metadata
@@ -89,20 +89,60 @@ class _AlignedBuffer:
         return int(builder.EndObject())
 
 
-def finish(content: bytes, places: Mapping[str, Place]) -> bytes:
-    """Return a converted model under our names: input, logits, one signature that maps to them, and those of layers.
+def finish(
+    content: bytes,
+    places: Mapping[str, Place],
+    inputs: Sequence[str] = (INPUT,),
+    outputs: Sequence[str] = (OUTPUT,),
+) -> bytes:
+    """Return a converted model under our names: its ``inputs`` and ``outputs``, in this order, and those of layers.
 
-    ``places`` says of which layer the modules of the deploy form are.
+    The graph and its one signature have them alike. ``places`` says of which layer the modules of the deploy form are.
+
+    Raises:
+        ExportError: two outputs are one tensor, which cannot have two names.
     """
     model = TfliteModel.from_bytes(content)
     graph = model.graph
     graph.name = "main"
-    graph.tensors[graph.inputs[0]].name = INPUT
-    graph.tensors[graph.outputs[0]].name = OUTPUT.encode()
-    name_tflite(graph, model.operator_name, places)
+    _name_ends(model, inputs, outputs)
+    name_tflite(graph, model.operator_name, places, {name.encode() for name in outputs})
     model.root.description = f"dcd-deploy {__version__}"
     model.root.metadata = [m for m in model.root.metadata or [] if _decoded(m.name) not in CONVERTER_NOTES]
     return model.to_bytes()
+
+
+def _name_ends(model: TfliteModel, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Name and order what goes in and out; in the converter's signature inputs are numbered and outputs named."""
+    graph, (signature,) = model.graph, model.root.signatureDefs
+    places = {_decoded(entry.name): int(entry.tensorIndex) for entry in signature.outputs}
+    if len(graph.inputs) != len(inputs) or places.keys() != set(outputs):
+        raise ExportError(
+            f"expected a converted model with inputs {tuple(inputs)} and outputs {tuple(outputs)}, found "
+            f"{len(graph.inputs)} inputs and {sorted(places)}; an input that nothing reads cannot stay"
+        )
+    if len(set(places.values())) != len(places):
+        raise ExportError("two outputs of the network are one tensor; let it return each once")
+    order = {int(entry.tensorIndex): i for i, entry in enumerate(signature.inputs)}
+    entries = sorted(
+        map(int, graph.inputs), key=lambda tensor: _argument(_decoded(signature.inputs[order[tensor]].name))
+    )
+    graph.inputs, graph.outputs = entries, [places[name] for name in outputs]
+    for tensor, name in (*zip(entries, inputs, strict=True), *zip(graph.outputs, outputs, strict=True)):
+        graph.tensors[tensor].name = name.encode()
+    signature.inputs = [_tensor_map(name, tensor) for name, tensor in zip(inputs, entries, strict=True)]
+    signature.outputs = [_tensor_map(name, places[name]) for name in outputs]
+
+
+def _argument(name: str) -> int:
+    """Return the number of an argument, which the converter calls args_0 and so on."""
+    return int(name.rpartition("_")[2])
+
+
+def _tensor_map(name: str, tensor: int) -> Any:
+    entry = _schema().TensorMapT()
+    entry.name, entry.tensorIndex = name.encode(), tensor
+    return entry
 
 
 def with_card(content: bytes, card: ModelCard) -> bytes:

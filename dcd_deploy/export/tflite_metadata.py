@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import flatbuffers
 
-from dcd_deploy.artifacts import ModelCard
+from dcd_deploy.artifacts import ModelCard, Preprocessing
 
 BUFFER_NAME, IDENTIFIER = "TFLITE_METADATA", b"M001"
 PARSER_VERSION = "1.0.0"
@@ -27,7 +27,26 @@ FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 def standard_metadata(card: ModelCard) -> bytes:
     """Return the metadata flatbuffer that says what ``card`` says, as far as the schema has words for it."""
     b = flatbuffers.Builder(1024)
-    p = card.preprocessing
+    pictures = card.preprocessing
+    entries = [
+        _entry(b, each.name) if i or pictures is None else _picture(b, each.name, pictures)
+        for i, each in enumerate(card.inputs)
+    ]
+    answers = [_answer(b, card, each.name) for each in card.outputs]
+    subgraph = _table(b, {2: _vector(b, entries), 3: _vector(b, answers)})
+    model = {
+        0: _text(b, card.arch),
+        1: _text(b, f"{card.arch}, from the checkpoint with sha256 {card.checkpoint_sha256 or '(none)'}"),
+        2: _text(b, card.producer),
+        3: _vector(b, [subgraph]),
+        7: _text(b, PARSER_VERSION),
+    }
+    b.Finish(_table(b, model)[1], file_identifier=IDENTIFIER)
+    return bytes(b.Output())
+
+
+def _picture(b: flatbuffers.Builder, name: str, p: Preprocessing) -> Field:
+    """Write what a picture that goes in is."""
     normalise = _table(
         b,
         {
@@ -39,29 +58,24 @@ def standard_metadata(card: ModelCard) -> bytes:
     size = _table(b, {0: ("uint", p.width), 1: ("uint", p.height)})
     image = _table(b, {0: ("byte", RGB), 1: size})
     content = _table(b, {0: ("byte", IMAGE_PROPERTIES), 1: image})
-    entry = _table(
-        b,
-        {
-            0: _text(b, card.input.name),
-            1: _text(b, "RGB picture, its short side resized and its centre cropped, normalised"),
-            3: content,
-            4: _vector(b, [unit]),
-        },
-    )
-    answer = {0: _text(b, card.output.name), 1: _text(b, "logits, one for each class")}
+    text = "RGB picture, its short side resized and its centre cropped, normalised"
+    return _table(b, {0: _text(b, name), 1: _text(b, text), 3: content, 4: _vector(b, [unit])})
+
+
+def _entry(b: flatbuffers.Builder, name: str) -> Field:
+    """Write that something else goes in."""
+    return _table(b, {0: _text(b, name), 1: _text(b, "prepared as for training")})
+
+
+def _answer(b: flatbuffers.Builder, card: ModelCard, name: str) -> Field:
+    """Write what comes out."""
+    if not card.is_classifier:
+        return _table(b, {0: _text(b, name)})
+    answer = {0: _text(b, name), 1: _text(b, "logits, one for each class")}
     if card.labels:
         labels = _table(b, {0: _text(b, LABELS_FILE), 2: ("byte", TENSOR_AXIS_LABELS)})
         answer[6] = _vector(b, [labels])
-    subgraph = _table(b, {2: _vector(b, [entry]), 3: _vector(b, [_table(b, answer)])})
-    model = {
-        0: _text(b, card.arch),
-        1: _text(b, f"{card.arch}, from the checkpoint with sha256 {card.checkpoint_sha256 or '(none)'}"),
-        2: _text(b, card.producer),
-        3: _vector(b, [subgraph]),
-        7: _text(b, PARSER_VERSION),
-    }
-    b.Finish(_table(b, model)[1], file_identifier=IDENTIFIER)
-    return bytes(b.Output())
+    return _table(b, answer)
 
 
 def labels_archive(labels: Sequence[str]) -> bytes:

@@ -11,57 +11,66 @@ import io
 import logging
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dcd_deploy.artifacts import INPUT, OUTPUT
+from dcd_deploy.artifacts import INPUT, NHWC, OUTPUT, file_shape
 from dcd_deploy.errors import ExportError
 from dcd_deploy.export.tflite_operators import OUTPUT_SHAPE, WRITTEN, Operand
-from dcd_deploy.lowering.channels_last.operators import to_channels_first
+from dcd_deploy.lowering.channels_last.operators import to_channels_first, to_channels_last
 from dcd_deploy.native_output import captured_native_output
 from dcd_deploy.optional import require
+from dcd_deploy.samples import InputSpec
 
-NHWC, NCHW = "nhwc", "nchw"
-LAYOUTS = (NHWC, NCHW)
 
 
 class NamedNetwork(nn.Module):
-    """The network with its input and output under the names that the file gives them, in the input's ``layout``."""
+    """The network with its outputs under the names that the file gives them, and all its maps in the file's layout."""
 
-    def __init__(self, network: nn.Module, layout: str) -> None:
+    def __init__(self, network: nn.Module, outputs: Sequence[str], layout: str) -> None:
         super().__init__()
         self.network = network
+        self.outputs = tuple(outputs)
         self.layout = layout
 
-    def forward(self, input: Tensor) -> dict[str, Tensor]:  # noqa: A002 - the name is the file's
-        images = to_channels_first(input) if self.layout == NHWC else input
-        return {OUTPUT: self.network(images)}
-
-
-def input_shape(batch: int, height: int, width: int, layout: str, channels: int = 3) -> tuple[int, int, int, int]:
-    """Return the shape of the file's input."""
-    return (batch, height, width, channels) if layout == NHWC else (batch, channels, height, width)
+    def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
+        last = self.layout == NHWC
+        answer = self.network(*(to_channels_first(x) if last and x.ndim == 4 else x for x in inputs))
+        found = tuple(answer) if isinstance(answer, tuple | list) else (answer,)
+        maps = (to_channels_last(y) if last and y.ndim == 4 else y for y in found)
+        return dict(zip(self.outputs, maps, strict=True))
 
 
 def to_tflite(
     single: nn.Module, height: int, width: int, batch: int = 1, layout: str = NHWC, channels: int = 3
 ) -> bytes:
+    """Convert the deploy form of a classifier of pictures, as ``convert_tflite`` does."""
+    return convert_tflite(single, (InputSpec(INPUT, (channels, height, width)),), (OUTPUT,), batch, layout)
+
+
+def convert_tflite(
+    single: nn.Module, inputs: Sequence[InputSpec], outputs: Sequence[str], batch: int = 1, layout: str = NHWC
+) -> bytes:
     """Convert the channels-last deploy form, in float32 (``deployable``), for one batch size.
+
+    It takes its inputs and gives its outputs as torch has them; in the file all maps are in ``layout``. The inputs get
+    their names from ``tflite_file.finish``.
 
     Raises:
         MissingDependencyError: litert-torch is not installed.
         ExportError: the converter refused the network.
     """
-    network = _contiguous(NamedNetwork(single, layout).eval())
-    example = torch.zeros(input_shape(batch, height, width, layout, channels))
+    network = _contiguous(NamedNetwork(single, outputs, layout).eval())
+    shapes = (file_shape((batch, *each.shape), layout) for each in inputs)
+    examples = tuple(torch.zeros([size or batch for size in shape]) for shape in shapes)
     with _quiet() as remarks:
         converter = require("litert_torch")
         _register_operators()
         try:
-            model = converter.convert(network, sample_kwargs={INPUT: example})
+            model = converter.convert(network, examples)
             content: bytes = model.model_content()
         except Exception as error:  # the converter raises whatever its layers raise
             raise ExportError(_refusal(error, remarks())) from error

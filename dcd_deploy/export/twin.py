@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dcd_deploy.artifacts import ModelCard
+from dcd_deploy.artifacts import NCHW, ModelCard
+from dcd_deploy.errors import ModelFileError
 from dcd_deploy.export.build import BuildConfig, BuiltModel, reference_for
-from dcd_deploy.export.describe import describe_model
+from dcd_deploy.export.describe import Subject, describe_model
 from dcd_deploy.export.formats import build
 from dcd_deploy.models.registry import build as build_network
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import Progress, silent
-from dcd_deploy.runtimes.litert import is_channels_last
 
 SEED = 0
 
@@ -33,7 +33,7 @@ def build_twins(
     def twin_progress(stage: str) -> AbstractContextManager[None]:
         return progress(f"static twin: {stage}")
 
-    network, config = twin_network(spec), replace(config, samples=None)
+    network, config = twin_network(spec), replace(config, samples=None, recorded=None, assumed=())
     checked = reference_for(network, config)
     return {format: build(format, network, config, checked, twin_progress) for format in formats}
 
@@ -51,7 +51,7 @@ def twin_network(spec: NetworkSpec) -> nn.Module:
 
 def twin_content(spec: NetworkSpec, built: BuiltModel) -> bytes:
     """Return the file of a twin that ``build_twins`` made."""
-    return built.content(describe_model(spec.twin(), built, (), ""))
+    return built.content(describe_model(Subject.of(spec.twin()), built))
 
 
 def export_twin(card: ModelCard, path: Path, width: float | None = None, progress: Progress = silent) -> Path:
@@ -73,6 +73,10 @@ def described_build(card: ModelCard) -> tuple[NetworkSpec, BuildConfig]:
     Raises:
         ModelFileError: the description is not of a network.
     """
-    layout = "nhwc" if is_channels_last(card.input.shape) else "nchw"
-    config = BuildConfig(card.preprocessing, batch=card.input.shape[0], layout=layout)
+    if card.spec is None or card.preprocessing is None:
+        raise ModelFileError(
+            f"expected a file of a network that is known by its settings, found one of the module {card.arch}; its "
+            "static twin cannot be made from the file"
+        )
+    config = BuildConfig(card.preprocessing, batch=card.input.shape[0], layout=card.input.layout or NCHW)
     return NetworkSpec.from_json(card.spec), config

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from dcd_deploy.artifacts import ModelCard, TensorSpec
+from dcd_deploy.artifacts import ModelCard, Preprocessing, TensorSpec
 from dcd_deploy.reports import numbers
 from dcd_deploy.reports.terminal import line, show_table
 
@@ -124,8 +124,14 @@ def _tensor(spec: TensorSpec) -> tuple[str, str, str]:
     return spec.name, "×".join("N" if size is None else str(size) for size in spec.shape), spec.dtype
 
 
+def _preprocessing(p: Preprocessing | None) -> str:
+    if p is None:
+        return "none (no RGB picture)"
+    return f"resize {p.resize}, crop {p.height}×{p.width}, RGB, mean {p.mean}, std {p.std}"
+
+
 def _card_rows(card: ModelCard) -> list[tuple[str, str]]:
-    p, settings = card.preprocessing, "".join(f", {key} {value}" for key, value in card.spec.items() if key != "arch")
+    settings = "".join(f", {key} {value}" for key, value in (card.spec or {}).items() if key != "arch")
     labels = (
         f"{len(card.labels)}: {', '.join(card.labels[:8])}{' …' * (len(card.labels) > 8)}" if card.labels else "none"
     )
@@ -133,13 +139,15 @@ def _card_rows(card: ModelCard) -> list[tuple[str, str]]:
     made_from = f"sha256 {card.checkpoint_sha256}" if card.checkpoint_sha256 else "none (a twin made for timing)"
     reference = "none"
     if card.reference is not None:
-        reference = f"{len(card.reference.logits)} samples, tolerance {numbers.error(card.reference.tolerance)}"
+        reference = f"{card.reference.samples} samples, tolerance {numbers.error(card.reference.tolerance)}"
     return [
         ("network", card.arch + settings),
-        ("preprocessing", f"resize {p.resize}, crop {p.height}×{p.width}, RGB, mean {p.mean}, std {p.std}"),
+        ("preprocessing", _preprocessing(card.preprocessing)),
+        *(("layout", f"{tensor.name} {tensor.layout}") for tensor in (*card.inputs, *card.outputs) if tensor.layout),
         ("labels", labels),
         ("lowering", ", ".join(f"{form} in {number} layers" for form, number in forms) or "static"),
         ("checkpoint", made_from),
         ("reference", reference),
+        *(("assumed", line) for line in card.assumed),
         ("producer", card.producer),
     ]

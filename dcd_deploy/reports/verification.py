@@ -11,13 +11,14 @@ from dcd_deploy.reports.terminal import line, show_table
 from dcd_deploy.runtimes.selfcheck import SelfCheck
 
 if TYPE_CHECKING:  # the self-check is shown where torch is not installed
-    from dcd_deploy.export.reference import Sensitivity
+    from dcd_deploy.export.truth import Sensitivity
     from dcd_deploy.export.verify import Comparison, VerificationReport
 
 COLUMNS = ("stage", "inputs", "max abs", "of range", "passes at", "limit", "cosine", "top-1", "")
 MODES = {"one by one": "singly", "in one batch": "batched"}
 MOTION_COLUMNS = ("", "moved (median)", "moved (least)", "constant in", "if frozen, outputs move")
 CONSTANT = 1e-6
+NONE = "–"
 
 
 def show_check(screen: Console, check: VerificationReport | SelfCheck) -> None:
@@ -29,15 +30,29 @@ def show_check(screen: Console, check: VerificationReport | SelfCheck) -> None:
 
 
 def show_verification(screen: Console, report: VerificationReport) -> None:
-    """Print what was compared, and how well the inputs exercised the dynamic branch."""
-    line(screen, f"inputs: {report.samples} {report.inputs}; output range {report.output_range:.4g}")
+    """Print what was compared, and how well the inputs exercised the dynamic layers."""
+    line(screen, f"inputs: {report.samples} {report.inputs}; output range {_ranges(report.output_ranges)}")
     if report.sensitivity is not None:
-        line(
-            screen, "Φ and λ make the weights anew for each picture: how far these pictures move them, and the outputs"
-        )
+        heads = " and ".join(_symbol(head) for head in report.sensitivity.variation)
+        line(screen, f"{heads} make the weights anew for each input: how far these inputs move them, and the outputs")
         show_table(screen, "", MOTION_COLUMNS, _motion_rows(report.sensitivity))
-    floor = f"(float32 alone costs the train form {numbers.error(report.float32_error)})"
-    show_table(screen, f"against the float64 train form {floor}", COLUMNS, map(_row, report.comparisons), left=2)
+    for note in report.notes:
+        line(screen, note)
+    show_table(screen, _title(report), COLUMNS, map(_row, report.comparisons), left=2)
+    if report.assumed:
+        line(screen, f"assumed, since no tensor tells: {'; '.join(report.assumed)}")
+
+
+def _ranges(ranges: dict[str, float]) -> str:
+    if len(ranges) == 1:
+        return f"{next(iter(ranges.values())):.4g}"
+    return ", ".join(f"{value:.4g} of {name}" for name, value in ranges.items())
+
+
+def _title(report: VerificationReport) -> str:
+    if report.float32_error is None:
+        return f"against the {report.inputs}"
+    return f"against the float64 network (float32 alone costs it {numbers.error(report.float32_error)})"
 
 
 def show_self_check(screen: Console, check: SelfCheck) -> None:
@@ -50,17 +65,25 @@ def show_self_check(screen: Console, check: SelfCheck) -> None:
 
 
 def _row(c: Comparison) -> tuple[str, ...]:
+    from dcd_deploy.export.verify import RECORDED
+
     errors = (c.max_abs, c.relative, c.smallest_tolerance, c.tolerance)
+    stage = c.stage + (f", {c.output}" if c.output else "") + (", as recorded" if c.against == RECORDED else "")
+    cosine = NONE if c.cosine is None else f"{c.cosine:.6f}"
+    agreement = NONE if c.top1_agreement is None else f"{c.top1_agreement:.0%}"
     verdict = "ok" if c.passed else "FAILED"
-    return c.stage, MODES[c.mode], *map(numbers.error, errors), f"{c.cosine:.6f}", f"{c.top1_agreement:.0%}", verdict
+    return stage, MODES[c.mode], *map(numbers.error, errors), cosine, agreement, verdict
+
+
+def _symbol(head: str) -> str:
+    from dcd_deploy.export.truth import SYMBOLS
+
+    return SYMBOLS.get(head, head)
 
 
 def _motion_rows(sensitivity: Sensitivity) -> list[tuple[str, ...]]:
-    motions = (
-        ("Φ", sensitivity.phi_variation, sensitivity.frozen_phi),
-        ("λ", sensitivity.scale_variation, sensitivity.frozen_scale),
-    )
-    return [_motion_row(*motion) for motion in motions]
+    heads = sensitivity.variation
+    return [_motion_row(_symbol(head), heads[head], sensitivity.frozen[head]) for head in heads]
 
 
 def _motion_row(symbol: str, variation: dict[str, float], frozen: float) -> tuple[str, ...]:

@@ -1,26 +1,27 @@
 """Models run by TFLite's interpreter: ai-edge-litert, or the older tflite-runtime.
 
-Images go in as (N, 3, H, W), as with every runtime here; a file whose input is (N, H, W, 3) gets them transposed.
+Maps go in and come out as (N, C, H, W), as with every runtime here; a file that has (N, H, W, C) gets them transposed.
+Which of the two it has the description inside says; of a file without one, (N, H, W, 3) is taken for pictures.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dcd_deploy.artifacts import TensorSpec
+from dcd_deploy.artifacts import METADATA_KEY, NHWC, ModelCard, TensorSpec, guessed_layout
 from dcd_deploy.errors import MissingDependencyError, ModelFileError
 from dcd_deploy.files import existing_file
 from dcd_deploy.native_output import captured_native_output
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.flatbuffer import read_texts
+from dcd_deploy.runtimes.session import Array, check_count
 
 INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 MIN_RUNTIME = "min_runtime_version"  # what the converter notes in the file
@@ -56,29 +57,35 @@ class LiteRtSession:
                 self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelFileError(self._refusal(where, error)) from error
-        self.inputs = tuple(_spec(tensor) for tensor in self.interpreter.get_input_details())
-        self.outputs = tuple(_spec(tensor) for tensor in self.interpreter.get_output_details())
+        entries, answers = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        layouts = _layouts(self.metadata)
+        self.inputs = tuple(_spec(tensor, layouts) for tensor in entries)
+        self.outputs = tuple(_spec(tensor, layouts) for tensor in answers)
         if not self.inputs or not self.outputs:
             raise ModelFileError(f"expected a model with an input and an output at '{where}', found none")
-        self._input = int(self.interpreter.get_input_details()[0]["index"])
-        self._output = int(self.interpreter.get_output_details()[0]["index"])
+        self._inputs, self._outputs = ([int(tensor["index"]) for tensor in side] for side in (entries, answers))
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the first output for ``images`` (N, 3, H, W)."""
-        self.prepare(images)()
-        found: NDArray[np.float32] = self.interpreter.get_tensor(self._output)
-        return found
+    def run(self, images: Array) -> Array:
+        """Return the first output for ``images`` (N, C, H, W)."""
+        return self.run_all([images])[0]
 
-    def prepare(self, images: NDArray[np.float32]) -> Callable[[], object]:
-        """Set ``images`` as the input and return what runs the model on them, and does nothing else."""
-        wanted = self.inputs[0].shape
-        given = laid_out(images, wanted)
-        if given.shape != wanted or images.dtype != np.float32:
-            raise ModelFileError(
-                f"the model cannot run on an input of shape {given.shape} and type {images.dtype} "
-                f"(it takes {wanted} of float32)"
-            )
-        self.interpreter.set_tensor(self._input, np.ascontiguousarray(given))
+    def run_all(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+        """Return all outputs for all inputs."""
+        self.prepare(*inputs)()
+        found = (self.interpreter.get_tensor(index) for index in self._outputs)
+        return tuple(as_torch(values, spec) for values, spec in zip(found, self.outputs, strict=True))
+
+    def prepare(self, *inputs: Array) -> Callable[[], object]:
+        """Set the inputs and return what runs the model on them, and does nothing else."""
+        check_count(inputs, self.inputs)
+        for index, values, wanted in zip(self._inputs, inputs, self.inputs, strict=True):
+            given = laid_out(values, wanted)
+            if given.shape != wanted.shape or given.dtype != np.float32:
+                raise ModelFileError(
+                    f"the model cannot run on an input of shape {given.shape} and type {given.dtype} "
+                    f"(it takes {wanted.shape} of float32)"
+                )
+            self.interpreter.set_tensor(index, np.ascontiguousarray(given))
         run: Callable[[], object] = self.interpreter.invoke
         return run
 
@@ -90,14 +97,16 @@ class LiteRtSession:
         return f"expected a TFLite model at '{where}', but {self.runtime} says: {text}{advice}"
 
 
-def laid_out(images: NDArray[np.float32], shape: tuple[int | None, ...]) -> NDArray[np.float32]:
-    """Return images (N, 3, H, W) in the layout of an input of this shape."""
-    return images.transpose(0, 2, 3, 1) if is_channels_last(shape) and images.ndim == 4 else images
+def laid_out(values: Array, spec: TensorSpec) -> Array:
+    """Return values as torch has them, (N, C, H, W) where there are four dimensions, in the layout of an input."""
+    return values.transpose(0, 2, 3, 1) if spec.layout == NHWC and values.ndim == 4 else values
 
 
-def is_channels_last(shape: tuple[int | None, ...]) -> bool:
-    """Whether an input of this shape is (N, H, W, 3)."""
-    return len(shape) == 4 and shape[3] == 3 and shape[1] != 3
+def as_torch(values: Array, spec: TensorSpec) -> Array:
+    """Return the values of an output as torch has them."""
+    if spec.layout != NHWC or values.ndim != 4:
+        return values
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
 
 
 def interpreter_module() -> ModuleType:
@@ -119,7 +128,17 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _spec(tensor: dict[str, Any]) -> TensorSpec:
+def _layouts(metadata: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the layout of each tensor that the file's description names."""
+    text = metadata.get(METADATA_KEY)
+    if text is None:
+        return {}
+    card = ModelCard.from_json(text)
+    return {tensor.name: tensor.layout for tensor in (*card.inputs, *card.outputs)}
+
+
+def _spec(tensor: dict[str, Any], layouts: Mapping[str, str | None]) -> TensorSpec:
     shape = tuple(int(size) for size in tensor["shape"])
     name = str(tensor["name"]).removeprefix("serving_default_").partition(":")[0]
-    return TensorSpec(name, shape, np.dtype(tensor["dtype"]).name)
+    layout = layouts[name] if name in layouts and len(shape) == 4 else guessed_layout(shape)
+    return TensorSpec(name, shape, np.dtype(tensor["dtype"]).name, layout)

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard
 from dcd_deploy.errors import ModelFileError, OptionError, UnknownNameError
@@ -24,7 +23,7 @@ from dcd_deploy.optional import require
 from dcd_deploy.runtimes.litert import LiteRtSession, interpreter_module
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.runtimes.preprocessing import Picture, preprocess, softmax
-from dcd_deploy.runtimes.session import Session
+from dcd_deploy.runtimes.session import Array, Session
 
 
 @dataclass(frozen=True)
@@ -63,32 +62,65 @@ class Model:
         self.card = card
         self.format = format
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the logits (N, classes) of normalised images (N, 3, H, W), whatever the file's own batch size."""
+    def run(self, images: Array) -> Array:
+        """Return the first output, the logits (N, classes), for normalised images (N, 3, H, W) of any number N."""
         shape = np.shape(images) if isinstance(images, np.ndarray) else type(images).__name__
         if not isinstance(images, np.ndarray) or images.ndim != 4 or len(images) == 0:
             raise OptionError(f"expected images of shape (N, 3, H, W), found {shape}")
-        images = np.ascontiguousarray(images, np.float32)
-        batch = self.session.inputs[0].shape[0]
-        if batch is None or batch == len(images):
-            return self.session.run(images)
-        rows = []
-        for start in range(0, len(images), batch):
-            part = images[start : start + batch]
-            filled = part[np.arange(batch).clip(max=len(part) - 1)]
-            rows.append(self.session.run(filled)[: len(part)])
-        return np.concatenate(rows)
+        return self.run_all(images)[0]
 
-    def preprocess(self, picture: Picture) -> NDArray[np.float32]:
-        """Return the input (1, 3, H, W) for an RGB picture (height, width, 3) uint8 of any size."""
-        return preprocess(picture, self.described().preprocessing)
+    def run_all(self, *inputs: Array) -> tuple[Array, ...]:
+        """Return all outputs for all inputs, N samples of each, whatever the file's own batch size."""
+        counts = {len(values) if isinstance(values, np.ndarray) and values.ndim else 0 for values in inputs}
+        if len(counts) != 1 or 0 in counts:
+            found = ", ".join(str(np.shape(v)) if isinstance(v, np.ndarray) else type(v).__name__ for v in inputs)
+            raise OptionError(
+                f"expected arrays of as many samples for every input of the model, found {found or 'none'}"
+            )
+        inputs = tuple(np.ascontiguousarray(values, np.float32) for values in inputs)
+        (count,), batch = counts, self.session.inputs[0].shape[0]
+        if batch is None or batch == count:
+            return self.session.run_all(inputs)
+        parts = []
+        for start in range(0, count, batch):
+            rows = np.arange(start, start + batch).clip(max=count - 1)
+            filled = self.session.run_all([values[rows] for values in inputs])
+            parts.append([values[: count - start] for values in filled])
+        return tuple(map(np.concatenate, zip(*parts, strict=True)))
+
+    def preprocess(self, picture: Picture) -> Array:
+        """Return the input (1, 3, H, W) for an RGB picture (height, width, 3) uint8 of any size.
+
+        Raises:
+            OptionError: the model takes something else than pictures of three channels.
+        """
+        settings = self.described().preprocessing
+        if settings is None:
+            raise OptionError(
+                f"expected a model that takes RGB pictures, found one that takes {self.session.inputs[0].shape} and "
+                "says no preprocessing; call run_all() with inputs that you prepared yourself"
+            )
+        return preprocess(picture, settings)
 
     def predict(self, picture: Picture, top: int = 5) -> list[Prediction]:
-        """Return the ``top`` likeliest classes of an RGB picture (height, width, 3) uint8, the likeliest first."""
+        """Return the ``top`` likeliest classes of an RGB picture (height, width, 3) uint8, the likeliest first.
+
+        Raises:
+            OptionError: the model is no classifier of pictures.
+        """
+        card = self.described()
+        if not card.is_classifier:
+            outputs = ", ".join(f"'{output.name}' {output.shape}" for output in card.outputs)
+            raise OptionError(
+                f"expected a classifier, whose only output is (N, classes), found outputs {outputs}; call run_all()"
+            )
         probabilities = softmax(self.run(self.preprocess(picture)))[0]
-        labels = self.described().labels
         best = np.argsort(-probabilities, kind="stable")[:top]
-        return [Prediction(int(i), labels[i] if i < len(labels) else str(i), float(probabilities[i])) for i in best]
+        return [Prediction(int(i), self._label(int(i)), float(probabilities[i])) for i in best]
+
+    def _label(self, index: int) -> str:
+        labels = self.described().labels
+        return labels[index] if index < len(labels) else str(index)
 
     def described(self) -> ModelCard:
         """Return the file's description of itself.
@@ -154,9 +186,14 @@ def as_model(session: Session, format: str = "onnx") -> Model:
 
 def _check_card(session: Session, card: ModelCard) -> None:
     """Refuse a description that is not of this model."""
-    found = (session.inputs[0].shape, session.outputs[0].shape)
-    described = (card.input.shape, card.output.shape)
+    found = [[tensor.shape for tensor in side] for side in (session.inputs, session.outputs)]
+    described = [[tensor.shape for tensor in side] for side in (card.inputs, card.outputs)]
     if found != described:
         raise ModelFileError(
-            f"the file's description speaks of shapes {described}, but the model has {found}; export it again"
+            f"the file's description speaks of shapes {_listed(described)}, but the model has {_listed(found)}; export "
+            "it again"
         )
+
+
+def _listed(sides: list[list[tuple[int | None, ...]]]) -> str:
+    return " and ".join(", ".join(map(str, shapes)) for shapes in sides)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dcd_deploy.artifacts import TensorSpec
+from dcd_deploy.artifacts import NCHW, TensorSpec
 from dcd_deploy.errors import ModelFileError
 from dcd_deploy.files import existing_file
 from dcd_deploy.optional import require
+from dcd_deploy.runtimes.session import Array, check_count
 
 DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
 ERRORS_ONLY = 3
@@ -71,23 +69,28 @@ class OnnxRuntimeSession:
         """Return the path of the profile, after which nothing is written into it."""
         return str(self._session.end_profiling())
 
-    def prepare(self, images: NDArray[np.float32]) -> Callable[[], object]:
-        """Return what runs the model on ``images``."""
-        names, feed = [self.outputs[0].name], {self.inputs[0].name: images}
+    def prepare(self, *inputs: Array) -> Callable[[], object]:
+        """Return what runs the model on the inputs."""
+        check_count(inputs, self.inputs)
+        names = [output.name for output in self.outputs]
+        feed = {each.name: values for each, values in zip(self.inputs, inputs, strict=True)}
         return lambda: self._session.run(names, feed)
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, images: Array) -> Array:
         """Return the first output for ``images``."""
+        return self.run_all([images])[0]
+
+    def run_all(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+        """Return all outputs for all inputs."""
+        run = self.prepare(*inputs)
         try:
-            outputs: list[NDArray[np.float32]] = self._session.run(
-                [self.outputs[0].name], {self.inputs[0].name: images}
-            )
+            outputs: Any = run()
         except Exception as error:  # as above
+            given = " and ".join(f"shape {values.shape} and type {values.dtype}" for values in inputs)
             raise ModelFileError(
-                f"the model cannot run on an input of shape {images.shape} and type {images.dtype} "
-                f"(it takes {self.inputs[0].shape}): {_first_line(error)}"
+                f"the model cannot run on an input of {given} (it takes {_shapes(self.inputs)}): {_first_line(error)}"
             ) from error
-        return outputs[0]
+        return tuple(outputs)
 
 
 def advice(message: str) -> str:
@@ -99,7 +102,12 @@ def advice(message: str) -> str:
 
 def _spec(value: Any) -> TensorSpec:
     shape = tuple(size if isinstance(size, int) else None for size in value.shape)
-    return TensorSpec(value.name, shape, DTYPES.get(value.type, value.type))
+    layout = NCHW if len(shape) == 4 else None  # ONNX has no other
+    return TensorSpec(value.name, shape, DTYPES.get(value.type, value.type), layout)
+
+
+def _shapes(tensors: tuple[TensorSpec, ...]) -> str:
+    return " and ".join(str(tensor.shape) for tensor in tensors)
 
 
 def _where(model: Path | bytes) -> str:

@@ -6,13 +6,16 @@ still computes what was trained. ``dcd_deploy.export`` makes the full check, aga
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dcd_deploy.artifacts import CarriedOutput, ModelCard, Reference
 from dcd_deploy.errors import ModelFileError, VerificationError
 from dcd_deploy.runtimes.model import Model
-from dcd_deploy.samples import verification_inputs
+from dcd_deploy.runtimes.session import Array
+from dcd_deploy.samples import InputSpec, generated_inputs
 
 
 @dataclass(frozen=True)
@@ -62,15 +65,38 @@ def self_check(model: Model) -> SelfCheck:
         ModelFileError: it carries none.
     """
     card = model.described()
-    if card.reference is None:
+    carried = card.reference
+    if carried is None:
         raise ModelFileError("the file carries no reference outputs (it was verified on --samples); give --checkpoint")
-    wanted = np.array(card.reference.logits)
-    images = verification_inputs(card.preprocessing, len(wanted), card.reference.contrast)
-    found = np.concatenate([model.run(image[None]) for image in images]).astype(np.float64)
-    if found.shape != wanted.shape or card.reference.range <= 0:
+    inputs = generated_inputs(_input_specs(card, carried), card.preprocessing, carried.samples, carried.contrast)
+    each = [model.run_all(*(values[i : i + 1] for values in inputs)) for i in range(carried.samples)]
+    errors = [
+        _errors(wanted, values)
+        for wanted, values in zip(carried.outputs.values(), zip(*each, strict=True), strict=True)
+    ]
+    relative, max_abs = max(errors, key=lambda error: math.inf if math.isnan(error[0]) else error[0])
+    return SelfCheck(carried.samples, max_abs, relative, carried.limit, carried.tolerance)
+
+
+def _input_specs(card: ModelCard, carried: Reference) -> list[InputSpec]:
+    """Return what the verification inputs are generated from."""
+    scales = carried.scales or (1.0,) * len(card.inputs)
+    if len(scales) != len(card.inputs) or any(None in tensor.shape[1:] for tensor in card.inputs):
+        raise ModelFileError("expected a description that says the sizes of all inputs, found one that does not")
+    return [
+        InputSpec(tensor.name, tuple(size or 1 for size in tensor.torch_shape[1:]), scale)
+        for tensor, scale in zip(card.inputs, scales, strict=True)
+    ]
+
+
+def _errors(wanted: CarriedOutput, found: tuple[Array, ...]) -> tuple[float, float]:
+    """Return the largest error of one output over the samples, relative to its range and absolute."""
+    shapes = {values.shape[1:] for values in found}
+    if shapes != {wanted.shape} or wanted.range <= 0:
         raise ModelFileError(
-            f"expected reference outputs of shape {found.shape} in the file, found {wanted.shape}; export it again"
+            f"expected reference outputs of shape {found[0].shape[1:]} in the file, found {wanted.shape}; "
+            "export it again"
         )
-    max_abs = float(np.abs(found - wanted).max())
-    relative = max_abs / card.reference.range
-    return SelfCheck(len(wanted), max_abs, relative, card.reference.limit, card.reference.tolerance)
+    rows = np.stack([values.astype(np.float64).ravel()[:: wanted.step] for values in found])
+    max_abs = float(np.abs(rows - np.array(wanted.values)).max())
+    return max_abs / wanted.range, max_abs

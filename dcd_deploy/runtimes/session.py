@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dcd_deploy.artifacts import TensorSpec
+from dcd_deploy.errors import ModelFileError
+
+Array = NDArray[np.float32]
 
 
 class Session(Protocol):
-    """One opened model. Its only input and output are the first of each."""
+    """One opened model. Arrays go in and come out as torch has them, maps (N, C, H, W), whatever the file's layout."""
 
     @property
     def runtime(self) -> str:
@@ -34,8 +37,22 @@ class Session(Protocol):
     def metadata(self) -> dict[str, str]:
         """The texts stored in the file."""
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the output (N, classes) for images (N, 3, H, W)."""
+    def run(self, images: Array) -> Array:
+        """Return the first output for the only input."""
 
-    def prepare(self, images: NDArray[np.float32]) -> Callable[[], object]:
-        """Set images (N, 3, H, W) as the input, and return what runs the model on them and nothing else."""
+    def run_all(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+        """Return all outputs, in the file's order, for all inputs.
+
+        Raises:
+            ModelFileError: the model takes other inputs.
+        """
+
+    def prepare(self, *inputs: Array) -> Callable[[], object]:
+        """Set the inputs, and return what runs the model on them and nothing else."""
+
+
+def check_count(inputs: Sequence[Array], wanted: tuple[TensorSpec, ...]) -> None:
+    """Raise ModelFileError unless there are as many inputs as the model takes."""
+    if len(inputs) != len(wanted):
+        names = ", ".join(f"'{each.name}'" for each in wanted)
+        raise ModelFileError(f"the model takes {len(wanted)} inputs ({names}), found {len(inputs)}; give them all")

@@ -20,7 +20,7 @@ _one_at_a_time = threading.Lock()  # opening a TFLite file moves standard error,
 
 @dataclass(frozen=True)
 class Described:
-    """``shape`` is as the file has it, None where it leaves a size free."""
+    """``shape`` is that of the first input as torch has it, None where the file leaves a size free."""
 
     network: str | None
     shape: Shape
@@ -36,10 +36,10 @@ def described(path: Path) -> Described:
         text = read_texts(existing_file(path, "a TFLite model").read_bytes(), path).get(METADATA_KEY)
         if text is not None:
             card = ModelCard.from_json(text)
-            return Described(network_name(card), card.input.shape)
+            return Described(network_name(card), card.input.torch_shape)
     with _one_at_a_time:
         model = open_model(path, threads=1)
-    return Described(network_name(model.card), model.session.inputs[0].shape)
+    return Described(network_name(model.card), model.session.inputs[0].torch_shape)
 
 
 def common_batch(models: dict[str, Described], batch: int | None) -> int:

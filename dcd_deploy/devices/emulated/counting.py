@@ -117,7 +117,7 @@ def count_runs(
 def random_input(model: Model, batch: int | None = None) -> NDArray[np.float32]:
     """Return an input of a model, as its file has it."""
     images = np.random.default_rng(0).standard_normal(input_shape(model, batch), np.float32)
-    return np.ascontiguousarray(laid_out(images, model.session.inputs[0].shape))
+    return np.ascontiguousarray(laid_out(images, model.session.inputs[0]))
 
 
 def _counted(contender: Contender, network: str | None, found: list[Counts]) -> CountedModel:

@@ -41,25 +41,28 @@ ENVIRONMENT = {
 class Guest:
     """An aarch64 process that has opened one model; ``version`` is its runtime's."""
 
-    def __init__(self, process: subprocess.Popen[str], folder: Path, words: TextIO, time_limit: float) -> None:
+    def __init__(
+        self, process: subprocess.Popen[str], folder: Path, words: TextIO, time_limit: float, outputs: int = 1
+    ) -> None:
         self._process = process
         self._folder = folder
         self._words = words
         self._time_limit = time_limit
+        self._outputs = outputs
         self.version = str(self._answer("opened"))
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the model's first output for an input as its file has it.
+    def run(self, *inputs: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """Return the model's outputs for inputs as its file has them.
 
         Raises:
             ModelFileError: the runtime refuses the input. DeviceLostError: it crashed, or takes too long.
         """
-        self._ask(images, {"task": "run"})
-        return self._output()
+        self._ask(inputs, {"task": "run"})
+        return tuple(self._output(i) for i in range(self._outputs))
 
     def count(self, images: NDArray[np.float32], runs: int) -> None:
         """Run the model ``runs`` times, with the marks that the counting plugin needs in between."""
-        self._ask(images, {"task": "count", "runs": runs})
+        self._ask([images], {"task": "count", "runs": runs})
 
     def profile(self) -> Any:
         """End the runtime's profile, where it has one, and return its events."""
@@ -81,8 +84,9 @@ class Guest:
             self._process.stdin.close()
             self._process.wait(10)
 
-    def _ask(self, images: NDArray[np.float32], request: Mapping[str, object]) -> None:
-        np.save(self._folder / "input.npy", np.ascontiguousarray(images))
+    def _ask(self, inputs: Sequence[NDArray[np.float32]], request: Mapping[str, object]) -> None:
+        for i, values in enumerate(inputs):
+            np.save(self._folder / f"input_{i}.npy", np.ascontiguousarray(values))
         self._say(request)
         self._answer("done")
 
@@ -110,9 +114,9 @@ class Guest:
             raise DeviceLostError(self._ending(late=expired.is_set()))
         return _content(line, expected)
 
-    def _output(self) -> NDArray[np.float32]:
+    def _output(self, number: int) -> NDArray[np.float32]:
         try:
-            found: NDArray[np.float32] = np.load(self._folder / "output.npy", allow_pickle=False)
+            found: NDArray[np.float32] = np.load(self._folder / f"output_{number}.npy", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise DeviceAnswerError(
                 f"expected an output of the emulated model, but it cannot be read: {error}"
@@ -138,8 +142,11 @@ def opened_guest(
     model: Path,
     plugin: Sequence[str] = (),
     time_limit: float = TIME_LIMIT,
+    outputs: int = 1,
 ) -> Iterator[Guest]:
     """Yield ``model`` opened by an aarch64 ``runtime`` on ``core``, perhaps watched by a QEMU plugin's arguments.
+
+    It has so many ``outputs``.
 
     Raises:
         DeviceLackError: there is no QEMU.
@@ -167,7 +174,7 @@ def opened_guest(
             start_new_session=True,  # a Ctrl-C is ours to handle
         ) as process:
             try:
-                guest = Guest(process, folder, words, time_limit)
+                guest = Guest(process, folder, words, time_limit, outputs)
                 yield guest
                 guest.close()
             finally:

@@ -5,8 +5,8 @@
 It needs numpy and the runtime alone, and no other file of this package. A line is a JSON object; each is answered with
 one on standard output. Arrays lie in FOLDER.
 
-    {"task": "run"}               input.npy → output.npy
-    {"task": "count", "runs": 3}  runs the model on input.npy, with a system call before each run and after the last
+    {"task": "run"}               input_0.npy, … → output_0.npy, …
+    {"task": "count", "runs": 3}  runs the model on them, with a system call before each run and after the last
     {"task": "end_profile"}       the runtime's profile → profile*.json
     {"task": "quit"}
 """
@@ -46,18 +46,19 @@ class OnnxRuntime:
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._found: list[Array] = []
 
-    def prepare(self, images: Array) -> Run:
-        """Return what runs the model on ``images``."""
-        names, feed = [self._session.get_outputs()[0].name], {self._session.get_inputs()[0].name: images}
+    def prepare(self, inputs: list[Array]) -> Run:
+        """Return what runs the model on the inputs."""
+        names = [output.name for output in self._session.get_outputs()]
+        feed = {each.name: values for each, values in zip(self._session.get_inputs(), inputs, strict=True)}
 
         def run() -> None:
             self._found = self._session.run(names, feed)
 
         return run
 
-    def output(self) -> Array:
-        """Return the first output of the last run."""
-        return self._found[0]
+    def outputs(self) -> list[Array]:
+        """Return the outputs of the last run."""
+        return self._found
 
     def end_profile(self) -> None:
         """Let the profiler write all that it has."""
@@ -75,15 +76,16 @@ class LiteRt:
         self._interpreter = litert.Interpreter(model_path=path, num_threads=1, experimental_op_resolver_type=resolver)
         self._interpreter.allocate_tensors()
 
-    def prepare(self, images: Array) -> Run:
-        """Set ``images`` as the input, and return what runs the model."""
-        self._interpreter.set_tensor(self._interpreter.get_input_details()[0]["index"], images)
+    def prepare(self, inputs: list[Array]) -> Run:
+        """Set the inputs, and return what runs the model."""
+        for entry, values in zip(self._interpreter.get_input_details(), inputs, strict=True):
+            self._interpreter.set_tensor(entry["index"], values)
         run: Run = self._interpreter.invoke
         return run
 
-    def output(self) -> Array:
-        """Return the first output of the last run."""
-        return self._interpreter.get_tensor(self._interpreter.get_output_details()[0]["index"])
+    def outputs(self) -> list[Array]:
+        """Return the outputs of the last run."""
+        return [self._interpreter.get_tensor(answer["index"]) for answer in self._interpreter.get_output_details()]
 
 
 OPENERS: dict[str, Callable[[str], OnnxRuntime | LiteRt]] = {
@@ -106,14 +108,16 @@ def do(request: dict[str, Any], model: OnnxRuntime | LiteRt, folder: Path) -> No
         assert isinstance(model, OnnxRuntime)
         model.end_profile()
         return
-    run = model.prepare(np.load(folder / "input.npy", allow_pickle=False))
+    count = len(list(folder.glob("input_*.npy")))
+    run = model.prepare([np.load(folder / f"input_{i}.npy", allow_pickle=False) for i in range(count)])
     run()  # allocates what later runs use again
     if request["task"] == "count":
         for _ in range(request["runs"] + 1):  # the first switches the counting on, and warms the modelled cache
             mark()
             run()
         mark()
-    np.save(folder / "output.npy", model.output())
+    for i, values in enumerate(model.outputs()):
+        np.save(folder / f"output_{i}.npy", values)
 
 
 def main() -> None:

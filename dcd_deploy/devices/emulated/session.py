@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dcd_deploy.artifacts import TensorSpec
 from dcd_deploy.devices.emulated.cores import Core
@@ -15,9 +14,9 @@ from dcd_deploy.devices.emulated.guest import TIME_LIMIT, Guest, opened_guest
 from dcd_deploy.devices.emulated.root import installed_root
 from dcd_deploy.errors import ModelFileError
 from dcd_deploy.progress import Progress, silent
-from dcd_deploy.runtimes.litert import laid_out
+from dcd_deploy.runtimes.litert import as_torch, laid_out
 from dcd_deploy.runtimes.model import Model, open_model, runtimes_for
-from dcd_deploy.runtimes.session import Session
+from dcd_deploy.runtimes.session import Array, Session, check_count
 
 
 class EmulatedSession:
@@ -31,16 +30,24 @@ class EmulatedSession:
         self.runtime = here.runtime
         self.version = guest.version
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the first output for ``images`` (N, 3, H, W)."""
-        found = self._guest.run(laid_out(images, self.inputs[0].shape))
-        if found.ndim != 2 or found.dtype != np.float32 or len(found) != len(images):
-            raise ModelFileError(f"expected outputs (N, classes) of float32, found {found.shape} of {found.dtype}")
-        return found
+    def run(self, images: Array) -> Array:
+        """Return the first output for ``images`` (N, C, H, W)."""
+        return self.run_all([images])[0]
 
-    def prepare(self, images: NDArray[np.float32]) -> Callable[[], object]:
-        """Return what runs the model on ``images``; how long that takes says nothing about the core."""
-        return lambda: self.run(images)
+    def run_all(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+        """Return all outputs for all inputs."""
+        check_count(inputs, self.inputs)
+        given = (laid_out(values, spec) for values, spec in zip(inputs, self.inputs, strict=True))
+        found = self._guest.run(*given)
+        for values, spec in zip(found, self.outputs, strict=True):
+            wanted = tuple(size or len(inputs[0]) for size in spec.shape)
+            if values.shape != wanted or values.dtype != np.float32:
+                raise ModelFileError(f"expected an output {wanted} of float32, found {values.shape} of {values.dtype}")
+        return tuple(as_torch(values, spec) for values, spec in zip(found, self.outputs, strict=True))
+
+    def prepare(self, *inputs: Array) -> Callable[[], object]:
+        """Return what runs the model on the inputs; how long that takes says nothing about the core."""
+        return lambda: self.run_all(inputs)
 
 
 @contextmanager
@@ -61,5 +68,7 @@ def emulated_model(
     chosen = runtime or runtimes_for(path)[0]
     with ExitStack() as guests:
         with progress(f"start {chosen} on emulated {core.name}"):
-            guest = guests.enter_context(opened_guest(installed_root(), core, chosen, path, time_limit=time_limit))
+            guest = guests.enter_context(
+                opened_guest(installed_root(), core, chosen, path, (), time_limit, len(here.session.outputs))
+            )
         yield Model(EmulatedSession(here.session, guest), here.card, here.format)

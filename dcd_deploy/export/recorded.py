@@ -1,0 +1,124 @@
+"""What the user's own network answered, in an .npz file: read as untrusted input, with numpy alone.
+
+    input, input_1, …          (N, …)   what went in
+    output, or output names    (N, …)   what came out
+
+No size is believed before it was checked: those of the archive's directory, then those of each array's own header.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from dcd_deploy.errors import InputFileError
+from dcd_deploy.export.truth import TrainReference
+from dcd_deploy.files import existing_file
+
+MOST_BYTES = 1 << 30  # of all arrays together
+LARGEST_HEADER = 4096
+DTYPES = tuple(map(np.dtype, ("<f2", "<f4", "<f8", ">f2", ">f4", ">f8")))
+ALONE = "output"
+EXPECTED = "an .npz file of your network's inputs and outputs (dcd_deploy.record_reference writes one)"
+
+DAMAGED = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    EOFError,
+    KeyError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RecursionError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    UnicodeDecodeError,
+    ValueError,
+)  # what zipfile, the decompressors and numpy raise of bytes that are wrong
+
+
+def read_recorded(path: Path, inputs: Sequence[tuple[str, tuple[int, ...]]], outputs: Sequence[str]) -> TrainReference:
+    """Return the recorded answers of a model with these inputs (names, shapes of one sample) and outputs.
+
+    Raises:
+        InputFileError: it is no such file, is damaged or too large, or is of another model.
+    """
+    path = existing_file(path, EXPECTED)
+    arrays = _read_arrays(path)
+    names = _names(path, arrays, [name for name, _ in inputs], outputs)
+    for name, shape in inputs:
+        if arrays[name].shape[1:] != shape:
+            raise InputFileError(
+                f"expected '{name}' of shape {('N', *shape)} in '{path}', found {arrays[name].shape}; record it at the "
+                "size of the model"
+            )
+    counts = {name: len(values) for name, values in arrays.items()}
+    if len(set(counts.values())) != 1 or 0 in counts.values():
+        raise InputFileError(f"expected as many outputs as inputs, and at least one, in '{path}', found {counts}")
+    return TrainReference(
+        tuple(np.ascontiguousarray(arrays[name], np.float32) for name, _ in inputs),
+        {output: arrays[name].astype(np.float64) for output, name in names.items()},
+        stored_half=frozenset(output for output, name in names.items() if arrays[name].dtype.itemsize == 2),
+    )
+
+
+def _names(
+    path: Path, arrays: dict[str, NDArray[np.floating]], inputs: Sequence[str], outputs: Sequence[str]
+) -> dict[str, str]:
+    """Return for each output of the model the name of its array."""
+    single = len(outputs) == 1 and ALONE in arrays
+    names = {outputs[0]: ALONE} if single else {output: output for output in outputs}
+    if arrays.keys() != {*inputs, *names.values()}:
+        wanted = ", ".join(f"'{name}'" for name in (*inputs, *((ALONE,) if len(outputs) == 1 else outputs)))
+        raise InputFileError(
+            f"expected the arrays {wanted} in '{path}', found {', '.join(sorted(arrays)) or 'none'}; record it with "
+            "the network that the model was made from"
+        )
+    return names
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[np.floating]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            _check_members(members)
+            return {each.filename.removesuffix(".npy"): _read_array(archive, each) for each in members}
+    except DAMAGED as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputFileError(f"expected {EXPECTED} at '{path}', but it cannot be read: {reason}") from error
+
+
+def _check_members(members: list[zipfile.ZipInfo]) -> None:
+    names = [each.filename for each in members]
+    if len(set(names)) != len(names) or not all(name.endswith(".npy") for name in names):
+        raise ValueError("it holds something else than arrays, each once")
+    if sum(each.file_size for each in members) > MOST_BYTES:
+        raise ValueError(f"it claims to hold more than {MOST_BYTES >> 20} MiB; a few dozen samples tell as much")
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[np.floating]:
+    """Return an array of floating point whose header and size agree; zipfile gives no more than that size."""
+    with archive.open(member) as file:
+        start = io.BytesIO(file.read(LARGEST_HEADER))
+        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(start)]
+        shape, fortran, dtype = read(start, max_header_size=LARGEST_HEADER)
+        if dtype not in DTYPES or not shape:
+            raise ValueError(f"'{member.filename}' is no array (N, …) of float16, float32 or float64")
+        if start.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
+            raise ValueError(f"'{member.filename}' has not the size that its header says")
+        content = start.read() + file.read()
+    values: NDArray[np.floating] = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+    if not np.isfinite(values).all():
+        raise ValueError(f"'{member.filename}' holds NaN or infinity")
+    return values
