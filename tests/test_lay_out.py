@@ -1,16 +1,11 @@
 """Laying a network out channels last: the same numbers in float64, whatever it consists of."""
 
 import pytest
-import torch
-from laying import EXACT, check_exact, error, graph_of, laid_out, values_of
-from laying_cases import AXES, CASES, SIZE, example
-from torch import nn
+from laying import check_exact, graph_of
+from laying_cases import CASES, example
 
-from dcd_deploy.lowering.channels_last import maps, table
+from dcd_deploy.lowering.channels_last import table
 from dcd_deploy.lowering.channels_last.settings import MODULES, name_and_settings
-from dcd_deploy.lowering.graph import op_name
-from dcd_deploy.lowering.passes.contract import ContractError
-from dcd_deploy.lowering.passes.lay_out import LayOut
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")  # torch's own remark on even kernels
 

@@ -26,7 +26,6 @@ from dcd_deploy.optional import require
 from dcd_deploy.samples import InputSpec
 
 
-
 class NamedNetwork(nn.Module):
     """The network with its outputs under the names that the file gives them, and all its maps in the file's layout."""
 
