@@ -64,7 +64,7 @@ def export(
 
     ``to`` is "onnx", "tflite" or both ("onnx,tflite"); ``opset`` counts for the first, ``layout`` of the input, "nhwc"
     or "nchw", for the second.
-    ``target`` names what the order of computation is chosen for (``models.deploy.targets``); ``lowering`` is "auto",
+    ``target`` names what the order of computation is chosen for (``lowering.targets``); ``lowering`` is "auto",
     the form of all layers, or a file that ``tune`` wrote for its own target; ``foreign_lowering`` says that it may be
     from another machine or version of the runtime.
     ``input_size`` is a side or (height, width); ``batch`` a number, or "dynamic" (or None) for any; ``labels`` a file
@@ -81,7 +81,7 @@ def export(
     from dcd_deploy.export.formats import check_config
     from dcd_deploy.export.pipeline import ExportConfig, export_checkpoint
     from dcd_deploy.models.checkpoint import read_checkpoint
-    from dcd_deploy.models.deploy.targets import PORTABLE
+    from dcd_deploy.lowering.targets import PORTABLE
     from dcd_deploy.models.fit import fit
     from dcd_deploy.models.infer import SpecOverrides
 

@@ -7,11 +7,11 @@ network (float64) → reference outputs → deploy form, checked to 1e-9 → the
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from dcd_deploy.artifacts import (
@@ -38,9 +38,11 @@ from dcd_deploy.export.verify import (
     compare,
     new_report,
 )
-from dcd_deploy.models.deploy.network import AUTO, Lowering, to_deploy
-from dcd_deploy.models.deploy.places import Place
-from dcd_deploy.models.deploy.targets import PORTABLE, target_for
+from dcd_deploy.lowering.capture import Captured
+from dcd_deploy.lowering.deploy import DeployNetwork, lower
+from dcd_deploy.lowering.network import Network, network_of
+from dcd_deploy.lowering.passes.substitute import AUTO, Choice
+from dcd_deploy.lowering.targets import PORTABLE, target_for
 from dcd_deploy.progress import Progress
 from dcd_deploy.samples import InputSpec, inputs_from_file
 
@@ -52,7 +54,7 @@ class BuildConfig:
     """What the graph is to be.
 
     ``preprocessing`` is None where the first input is no picture of three channels; ``inputs`` are left out where it
-    is the only one. A ``batch`` of None is free; ``target`` is a name of ``models.deploy.targets``; ``samples`` is a
+    is the only one. A ``batch`` of None is free; ``target`` is a name of ``lowering.targets``; ``samples`` is a
     .npy file of verification inputs, ``recorded`` an .npz file of what the user's network answered; ``opset`` counts
     for ONNX, and ``layout``, "nhwc" or "nchw", for the maps that go in and out of TFLite. ``alone`` is the name of an
     output that is the only one and has none; ``assumed`` says what no tensor tells, and which option sets it.
@@ -60,7 +62,7 @@ class BuildConfig:
 
     preprocessing: Preprocessing | None
     batch: int | None = 1
-    lowering: Lowering = AUTO
+    lowering: Choice = AUTO
     target: str = PORTABLE
     opset: int = DEFAULT_OPSET
     tolerance: float = FLOAT32_TOLERANCE
@@ -189,6 +191,12 @@ def _reference_for(network: nn.Module, config: BuildConfig, canonical: nn.Module
     return CheckedReference(reference, report.with_comparisons(*found), recorded, config.tolerance)
 
 
+def picture_network(module: nn.Module, config: BuildConfig) -> Network:
+    """Return a module that takes the inputs of ``config``, ready to be captured."""
+    examples = tuple(torch.zeros(1, *each.shape) for each in config.entries)
+    return network_of(module, examples, config.alone)
+
+
 def samples_for(config: BuildConfig) -> tuple[Any, ...]:
     """Return the verification inputs that the user chose.
 
@@ -211,36 +219,14 @@ def check_names(config: BuildConfig, reference: TrainReference) -> None:
         raise OptionError(f"expected outputs with names of their own, found one called '{min(clash)}'; rename it")
 
 
-@dataclass(frozen=True)
-class LoweredNetwork:
-    """The deploy form: a module that takes the inputs, and gives the outputs in the order of their names.
-
-    ``lowering`` says which form each dynamic layer got, by its path in the network; ``places`` what each module is in
-    the network, by its path in the deploy form; ``notes`` what was not lowered, or costs something, and why.
-    """
-
-    module: nn.Module
-    lowering: dict[str, str]
-    places: Mapping[str, Place]
-    notes: tuple[str, ...] = field(default=())
-
-
-def lower(network: nn.Module, config: BuildConfig, format: str) -> LoweredNetwork:
-    """Return the deploy form of ``network`` for the target in that format, in the network's own precision."""
-    target = target_for(config.target, format).for_batch(config.batch)
-    _, height, width = config.entries[0].shape
-    deploy = to_deploy(network, height, width, config.lowering, target)
-    return LoweredNetwork(deploy, deploy.lowering, deploy.places)
-
-
 def checked_deploy(
-    network: nn.Module, config: BuildConfig, checked: CheckedReference, format: str, progress: Progress
-) -> tuple[LoweredNetwork, CheckedReference]:
+    captured: Captured, config: BuildConfig, checked: CheckedReference, format: str, progress: Progress
+) -> tuple[DeployNetwork, CheckedReference]:
     """Return the deploy form for the target in that format, and the report with its comparison in float64.
 
     Raises:
         VerificationError: it computes something else than the network.
     """
     with progress("deploy form, verified in float64"), threads_by_load():
-        lowered = lower(network, config, format)
+        lowered = lower(captured, target_for(config.target, format).for_batch(config.batch), config.lowering)
         return lowered, checked.compared("deploy form", runner(lowered.module, config.alone), DEPLOY_TOLERANCE)

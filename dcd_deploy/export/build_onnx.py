@@ -17,7 +17,6 @@ import onnx
 import onnxruntime
 import onnxsim
 import torch
-from torch import nn
 
 from dcd_deploy import __version__
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard
@@ -28,6 +27,7 @@ from dcd_deploy.export.naming import name_onnx, onnx_scopes
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.threads import threads_by_load
 from dcd_deploy.export.to_onnx import trace_onnx
+from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 
@@ -59,14 +59,14 @@ class BuiltOnnx(BuiltModel):
 
 
 def build_onnx(
-    network: nn.Module, config: BuildConfig, checked: CheckedReference, progress: Progress = silent
+    captured: Captured, config: BuildConfig, checked: CheckedReference, progress: Progress = silent
 ) -> BuiltOnnx:
-    """Lower, trace, simplify and verify a float64 train-form network.
+    """Lower, trace, simplify and verify a captured network.
 
     Raises:
         ExportError, VerificationError: a stage refused the network, or computed something else.
     """
-    deploy, checked = checked_deploy(network, config, checked, "onnx", progress)
+    deploy, checked = checked_deploy(captured, config, checked, "onnx", progress)
     reference, batch = checked.reference, config.batch
     with progress("trace to ONNX"), threads_by_load():
         traced = trace_onnx(deploy.module, config.entries, reference.names, batch, config.opset)

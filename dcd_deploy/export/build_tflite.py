@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
-from torch import nn
-
 from dcd_deploy.artifacts import LAYOUTS, ModelCard
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, checked_deploy
@@ -22,6 +20,7 @@ from dcd_deploy.export.tflite_file import finish, tflite_stats, with_card
 from dcd_deploy.export.threads import threads_by_load
 from dcd_deploy.export.to_tflite import convert_tflite
 from dcd_deploy.export.verify import Runner
+from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.litert import LiteRtSession
 
@@ -55,16 +54,16 @@ class BuiltTflite(BuiltModel):
 
 
 def build_tflite(
-    network: nn.Module, config: BuildConfig, checked: CheckedReference, progress: Progress = silent
+    captured: Captured, config: BuildConfig, checked: CheckedReference, progress: Progress = silent
 ) -> BuiltTflite:
-    """Lower, convert and verify a float64 train-form network.
+    """Lower, convert and verify a captured network.
 
     Raises:
         OptionError: the batch is free, which TFLite's kernels do not support.
         ExportError, VerificationError: a stage refused the network, or computed something else.
     """
     check_tflite_options(config)
-    deploy, checked = checked_deploy(network, config, checked, "tflite", progress)
+    deploy, checked = checked_deploy(captured, config, checked, "tflite", progress)
     names, lowering, notes, places = checked.reference.names, deploy.lowering, deploy.notes, deploy.places
     single = deployable(deploy.module)
     del deploy  # a deep network in float64 is most of what the process holds

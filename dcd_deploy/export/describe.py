@@ -11,8 +11,9 @@ import numpy as np
 from dcd_deploy import __version__
 from dcd_deploy.artifacts import CarriedOutput, ModelCard, Reference
 from dcd_deploy.export.build import BuildConfig, BuiltModel
+from dcd_deploy.lowering.capture import Captured
+from dcd_deploy.lowering.counts import layer_macs, twin_macs
 from dcd_deploy.models.checkpoint import Checkpoint
-from dcd_deploy.models.sizes import layer_macs
 from dcd_deploy.models.spec import NetworkSpec
 
 REFERENCE_SAMPLES = 2
@@ -38,6 +39,12 @@ class Subject:
             return cls(spec.arch, spec)
         return cls(spec.arch, spec, checkpoint.sha256, checkpoint.path.name)
 
+    def twin(self) -> Subject:
+        """Return what its static twin is, which has no source."""
+        if self.spec is None:
+            return Subject(f"{self.arch} static")
+        return Subject.of(self.spec.twin())
+
 
 def describe_model(subject: Subject, built: BuiltModel, labels: tuple[str, ...] = ()) -> ModelCard:
     """Return the description of a built model."""
@@ -57,28 +64,24 @@ def describe_model(subject: Subject, built: BuiltModel, labels: tuple[str, ...] 
     )
 
 
-def describe_export(subject: Subject, built: BuiltModel) -> dict[str, Any]:
+def describe_export(subject: Subject, built: BuiltModel, captured: Captured) -> dict[str, Any]:
     """Return what the sidecar records besides the description: sizes, multiply-adds, verification, versions."""
     return {
         "checkpoint": subject.source,
         **built.facts,
         "graph": {"traced": asdict(built.traced), "finished": asdict(built.finished)},
-        "macs": _macs(subject.spec, built),
+        "macs": _macs(captured, built),
         "notes": built.notes,
         "verification": asdict(built.report),
         "versions": built.versions,
     }
 
 
-def _macs(spec: NetworkSpec | None, built: BuiltModel) -> dict[str, int]:
-    if spec is None:
-        return {"this_file": built.finished.macs}
-    _, height, width = built.config.entries[0].shape
-    released, static = (layer_macs(each, height, width) for each in (spec, spec.twin()))
+def _macs(captured: Captured, built: BuiltModel) -> dict[str, int]:
     return {
-        "released_form": sum(released.values()),
+        "released_form": sum(layer_macs(captured.graph).values()),
         "this_file": built.finished.macs,
-        "static_twin": sum(static.values()),
+        "static_twin": twin_macs(captured.graph),
     }
 
 

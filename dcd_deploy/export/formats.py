@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
-
 from dcd_deploy.artifacts import LAYOUTS
 from dcd_deploy.errors import UnknownNameError
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, samples_for
-from dcd_deploy.models.deploy.network import check_lowering
-from dcd_deploy.models.deploy.targets import target_for
+from dcd_deploy.lowering.capture import Captured
+from dcd_deploy.lowering.deploy import check_choice
+from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.models.sizes import check_input_size
 from dcd_deploy.progress import Progress
 
@@ -25,7 +24,7 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
     if config.preprocessing is not None:
         check_input_size(config.preprocessing.height, config.preprocessing.width)
     for format in formats:
-        check_lowering(config.lowering, target_for(config.target, format).for_batch(config.batch))
+        check_choice(config.lowering, target_for(config.target, format).for_batch(config.batch))
     if config.layout not in LAYOUTS:
         raise UnknownNameError("layout", config.layout, LAYOUTS)
     if "onnx" in formats:
@@ -42,12 +41,12 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
 
 def build(
     format: str,
-    network: nn.Module,
+    captured: Captured,
     config: BuildConfig,
     checked: CheckedReference,
     progress: Progress,
 ) -> BuiltModel:
-    """Build and verify ``network`` in one format, "onnx" or "tflite".
+    """Build and verify a captured network in one format, "onnx" or "tflite".
 
     Raises:
         DcdDeployError: of the stage that refused it.
@@ -55,7 +54,7 @@ def build(
     if format == "onnx":
         from dcd_deploy.export.build_onnx import build_onnx
 
-        return build_onnx(network, config, checked, progress)
+        return build_onnx(captured, config, checked, progress)
     from dcd_deploy.export.build_tflite import build_tflite
 
-    return build_tflite(network, config, checked, progress)
+    return build_tflite(captured, config, checked, progress)

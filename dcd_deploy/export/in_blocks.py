@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from dcd_deploy.export.plain_graph import PlainGraph, Shape
-from dcd_deploy.models.deploy.channels_first.nchwc import aligned
+from dcd_deploy.lowering.channels_first.nchwc import aligned
 
 DOMAIN = "com.microsoft.nchwc"
 STANDARD = ("Reshape", "Add")  # what also works on values in blocks

@@ -19,7 +19,7 @@ from typing import Any
 import onnx
 
 from dcd_deploy.artifacts import OUTPUT
-from dcd_deploy.models.deploy.places import ACTIVATION, Place, find_place
+from dcd_deploy.lowering.places import ACTIVATION, Place, find_place
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 CALL = re.compile(r"@\d+$")  # of a module that is called more than once

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import nn
-
 from dcd_deploy.artifacts import Artifact
-from dcd_deploy.errors import OptionError
-from dcd_deploy.export.build import BuildConfig, BuiltModel, reference_for
+from dcd_deploy.export.build import BuildConfig, BuiltModel, picture_network, reference_for
 from dcd_deploy.export.describe import Subject, describe_export, describe_model
 from dcd_deploy.export.formats import build
-from dcd_deploy.export.twin import build_twins, twin_content
+from dcd_deploy.export.threads import threads_by_load
+from dcd_deploy.export.twin import build_twins, mean_twin, twin_content
 from dcd_deploy.files import check_no_folder, check_writable, staging
+from dcd_deploy.lowering.capture import Captured, capture
+from dcd_deploy.lowering.network import Network
 from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.models.fit import load_network
 from dcd_deploy.models.sizes import check_input_size
@@ -104,43 +104,40 @@ def export_checkpoint(
         network = load_network(checkpoint, spec)
     assumed = config.build.assumed or PUBLISHED
     config = replace(config, build=replace(config.build, assumed=assumed))
-    return export_network(network, Subject.of(spec, checkpoint), config, progress, start=start)
+    ready = picture_network(network, config.build)
+    return export_network(ready, Subject.of(spec, checkpoint), config, progress, start=start)
 
 
 def export_network(
-    network: nn.Module,
+    network: Network,
     subject: Subject,
     config: ExportConfig,
     progress: Progress = silent,
     *,
-    canonical: nn.Module | None = None,
+    leaf: Sequence[str] = (),
     start: float | None = None,
 ) -> ExportResult:
-    """Export a float64 network in eval mode, whatever it is, and say that it is ``subject``.
+    """Export a network, whatever it is, and say that it is ``subject``.
 
-    ``canonical`` is the same network with canonical dynamic layers, where its own cannot be observed; the seconds count
-    from ``start``.
+    Submodules at the paths of ``leaf`` are kept whole; the seconds count from ``start``.
 
     Raises:
         DcdDeployError: as ``export_checkpoint`` does.
     """
     start = time.perf_counter() if start is None else start
     check_targets(config)
+    with progress("capture the network"), threads_by_load():
+        captured = capture(network, leaf)
     with progress("reference outputs in float64"):
-        checked = reference_for(network, config.build, canonical)
-    built = {format: build(format, network, config.build, checked, progress) for format in config.formats}
+        checked = reference_for(network.module, config.build, captured.as_module())
+    built = {format: build(format, captured, config.build, checked, progress) for format in config.formats}
     twins: dict[str, BuiltModel] = {}
     if config.with_baseline:
-        if subject.spec is None:
-            raise OptionError(
-                f"expected a network whose static twin is known, found {subject.arch}; leave out the twin"
-            )
-        twins = build_twins(subject.spec, config.build, config.formats, progress)
+        twins = build_twins(mean_twin(captured, checked.reference), config.build, config.formats, progress)
     with progress("write files"), staging(config.out) as folder:
-        files = [_write(folder, config, subject, *item) for item in built.items()]
+        files = [_write(folder, config, subject, captured, *item) for item in built.items()]
         for format, twin in twins.items():
-            assert subject.spec is not None
-            (folder / config.baseline_path(format).name).write_bytes(twin_content(subject.spec, twin))
+            (folder / config.baseline_path(format).name).write_bytes(twin_content(subject, twin))
     return ExportResult(tuple(files), time.perf_counter() - start)
 
 
@@ -150,11 +147,13 @@ def check_targets(config: ExportConfig) -> None:
     check_no_folder(config.targets())
 
 
-def _write(folder: Path, config: ExportConfig, subject: Subject, format: str, built: BuiltModel) -> ExportedFile:
+def _write(
+    folder: Path, config: ExportConfig, subject: Subject, captured: Captured, format: str, built: BuiltModel
+) -> ExportedFile:
     """Write one format's file and sidecar into ``folder``, and return them as they will be in their place."""
     card = describe_model(subject, built, config.labels)
     content, path = built.content(card), config.model_path(format)
-    facts = {"size_bytes": len(content), **describe_export(subject, built)}
+    facts = {"size_bytes": len(content), **describe_export(subject, built, captured)}
     artifact = Artifact(path, format, card, facts)
     (folder / path.name).write_bytes(content)
     (folder / artifact.sidecar_path.name).write_text(artifact.sidecar(), encoding="utf-8")

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from dcd_deploy.models.deploy.channels_first.nchwc import BLOCK, aligned
+from dcd_deploy.lowering.channels_first.nchwc import BLOCK, aligned
 
 Shape = tuple[int, ...]
 ACTIVATIONS = ("Clip", "Relu")

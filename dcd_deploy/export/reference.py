@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from dcd_deploy.artifacts import OUTPUT, Preprocessing
-from dcd_deploy.errors import ExportError, VerificationError
+from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.repeatable import check_repeatable
 from dcd_deploy.export.sensitivity import Variation, frozen_effect, measure_sensitivity, observing
 from dcd_deploy.export.truth import Outputs, Sensitivity, TrainReference
 from dcd_deploy.export.verify import Runner
+from dcd_deploy.lowering.outputs import flat
 from dcd_deploy.samples import Images, Inputs, InputSpec, generated_inputs
 
 CONTRASTS = (1.0, 0.5, 0.25)
@@ -54,7 +55,7 @@ def generated_reference(
     canonical layers, where ``network`` has none that can be observed.
 
     Raises:
-        ExportError: its outputs are no tensors with an entry for each input, or it is not repeatable.
+        DcdDeployError: its outputs are no tensors with an entry for each input, or it is not repeatable.
     """
     if not inputs:
         assert preprocessing is not None
@@ -115,11 +116,11 @@ def run_torch(network: nn.Module, inputs: Inputs, alone: str = OUTPUT) -> dict[s
     """Return the outputs by name, each with an entry for each input, computed in the network's own precision.
 
     Raises:
-        ExportError: they are no tensors.
+        CaptureError: they are no tensors.
         VerificationError: an output has not an entry for each input.
     """
     with torch.inference_mode():
-        found = named_outputs(network(*_tensors(network, inputs)), alone)
+        found = flat(network(*_tensors(network, inputs)), alone)
     count = len(inputs[0])
     for name, values in found.items():
         if not values.ndim or len(values) != count:
@@ -140,29 +141,3 @@ def _tensors(network: nn.Module, inputs: Inputs, count: int | None = None) -> tu
     weights = (w.dtype for w in (*network.parameters(), *network.buffers()) if w.is_floating_point())
     precision = next(weights, torch.float64)
     return tuple(torch.from_numpy(values[:count]).to(precision) for values in inputs)
-
-
-def named_outputs(result: object, alone: str = "output") -> dict[str, Tensor]:
-    """Return what a network gave, by name: a dict's keys, else ``alone``, or output_0, output_1 … where it is a tuple.
-
-    Raises:
-        ExportError: it is something else than floating-point tensors; the message names it.
-    """
-    if isinstance(result, Mapping):
-        found = dict(result)
-    elif isinstance(result, tuple | list):
-        found = {alone: result[0]} if len(result) == 1 else {f"output_{i}": each for i, each in enumerate(result)}
-    else:
-        found = {alone: result}
-    if not found:
-        raise ExportError("expected a network that returns tensors, found one that returns none")
-    for name, value in found.items():
-        if not isinstance(name, str) or not name:
-            raise ExportError(f"expected outputs with names, found the key {name!r}; use texts as the dict's keys")
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            kind = str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
-            raise ExportError(
-                f"expected output '{name}' of the network as a tensor of floating point, found {kind}; return a "
-                "tensor, or a tuple, list or dict of tensors"
-            )
-    return found

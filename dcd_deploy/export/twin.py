@@ -1,6 +1,7 @@
 """The static twin as a model file: the same channels with plain convolutions, to time a dynamic network against.
 
-Its weights are He-initialised from a fixed seed. Latency does not depend on them; its answers mean nothing.
+Made at the export, its kernels are those of the mean heads (``lowering.static_twin``). Made from a file alone, which
+has no network to run, its weights are He-initialised from a fixed seed: latency does not depend on them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ from torch import nn
 
 from dcd_deploy.artifacts import NCHW, ModelCard
 from dcd_deploy.errors import ModelFileError
-from dcd_deploy.export.build import BuildConfig, BuiltModel, reference_for
+from dcd_deploy.export.build import BuildConfig, BuiltModel, picture_network, reference_for
 from dcd_deploy.export.describe import Subject, describe_model
 from dcd_deploy.export.formats import build
+from dcd_deploy.export.truth import TrainReference
+from dcd_deploy.lowering.capture import Captured, capture
+from dcd_deploy.lowering.passes.substitute import AUTO
+from dcd_deploy.lowering.static_twin import mean_heads, static_twin
 from dcd_deploy.models.registry import build as build_network
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import Progress, silent
@@ -26,16 +31,25 @@ SEED = 0
 
 
 def build_twins(
-    spec: NetworkSpec, config: BuildConfig, formats: Sequence[str], progress: Progress = silent
+    captured: Captured, config: BuildConfig, formats: Sequence[str], progress: Progress = silent
 ) -> dict[str, BuiltModel]:
-    """Build and verify the static twin of ``spec`` under the same settings, format by format."""
+    """Build and verify a captured static network under the settings of the network that it is the twin of."""
 
     def twin_progress(stage: str) -> AbstractContextManager[None]:
         return progress(f"static twin: {stage}")
 
-    network, config = twin_network(spec), replace(config, samples=None, recorded=None, assumed=())
-    checked = reference_for(network, config)
-    return {format: build(format, network, config, checked, twin_progress) for format in formats}
+    config = replace(config, samples=None, recorded=None, assumed=(), lowering=AUTO)
+    checked = reference_for(captured.as_module(), config)
+    return {format: build(format, captured, config, checked, twin_progress) for format in formats}
+
+
+def mean_twin(captured: Captured, reference: TrainReference) -> Captured:
+    """Return the static twin whose kernels are those of the mean heads over the inputs of a reference."""
+    batches = [
+        tuple(torch.from_numpy(values[i : i + 1]).double() for values in reference.inputs)
+        for i in range(len(reference.images))
+    ]
+    return static_twin(captured, mean_heads(captured, batches))
 
 
 def twin_network(spec: NetworkSpec) -> nn.Module:
@@ -49,9 +63,9 @@ def twin_network(spec: NetworkSpec) -> nn.Module:
     return twin.double().eval()
 
 
-def twin_content(spec: NetworkSpec, built: BuiltModel) -> bytes:
-    """Return the file of a twin that ``build_twins`` made."""
-    return built.content(describe_model(Subject.of(spec.twin()), built))
+def twin_content(subject: Subject, built: BuiltModel) -> bytes:
+    """Return the file of a twin that ``build_twins`` made of the network that is ``subject``."""
+    return built.content(describe_model(subject.twin(), built))
 
 
 def export_twin(card: ModelCard, path: Path, width: float | None = None, progress: Progress = silent) -> Path:
@@ -62,8 +76,9 @@ def export_twin(card: ModelCard, path: Path, width: float | None = None, progres
     spec, config = described_build(card)
     spec = spec if width is None else replace(spec, width_mult=width)
     format = path.suffix.removeprefix(".")
-    built = build_twins(spec, config, [format], progress)[format]
-    path.write_bytes(twin_content(spec, built))
+    captured = capture(picture_network(twin_network(spec), config))
+    built = build_twins(captured, config, [format], progress)[format]
+    path.write_bytes(twin_content(Subject.of(spec), built))
     return path
 
 

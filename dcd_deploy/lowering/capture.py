@@ -28,7 +28,6 @@ from dcd_deploy.lowering.annotate import annotate_places
 from dcd_deploy.lowering.exported import graph_by_export
 from dcd_deploy.lowering.graph import NetworkGraph
 from dcd_deploy.lowering.network import Network, at, first_line
-from dcd_deploy.lowering.outputs import flat
 from dcd_deploy.lowering.reassemble import reassemble
 from dcd_deploy.lowering.shapes import annotate_shapes
 
@@ -49,6 +48,21 @@ class Captured:
     graph: NetworkGraph
     operators: dict[str, DynamicOperator]
     refused: dict[str, Refusal]
+
+    def as_module(self) -> nn.Module:
+        """Return the graph as a module that gives its outputs by name, whose dynamic layers can be observed."""
+        return NamedGraph(self.graph)
+
+
+class NamedGraph(nn.Module):
+    """A graph whose output is a dict of its tensors."""
+
+    def __init__(self, graph: NetworkGraph) -> None:
+        super().__init__()
+        self.body, self.names = graph.module, graph.outputs
+
+    def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
+        return dict(zip(self.names, self.body(*inputs), strict=True))
 
 
 def capture(network: Network, leaf: Sequence[str] = ()) -> Captured:
@@ -236,7 +250,7 @@ def _check_same(network: Network, captured: NetworkGraph) -> None:
     """
     with torch.no_grad():
         found = captured.module(*network.examples)
-    wanted = flat_values(network)
+    wanted = network.run(*network.examples)
     for name, ours, theirs in zip(network.outputs, found, wanted, strict=True):
         spread = float((theirs.max() - theirs.min()).clamp_min(1e-300)) if theirs.numel() else 1.0
         worst = float((ours - theirs).abs().max()) / spread if theirs.numel() else 0.0
@@ -245,9 +259,3 @@ def _check_same(network: Network, captured: NetworkGraph) -> None:
                 f"the module's graph computes something else than the module: '{name}' differs by {worst:.1e} of its "
                 "range; its forward is random, changes its state, or depends on the data"
             )
-
-
-def flat_values(network: Network) -> tuple[Tensor, ...]:
-    """Return the module's own outputs on its example."""
-    with torch.no_grad():
-        return tuple(flat(network.module(*network.examples)).values())

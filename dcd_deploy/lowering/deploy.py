@@ -52,14 +52,14 @@ class Plan:
     passes: tuple[Pass, ...]
 
 
-def plan(target: Target, choice: Choice = AUTO) -> Plan:
+def plan(target: Target, choice: Choice = AUTO, *, outputs_last: bool = False) -> Plan:
     """Return the passes for a target.
 
     Dropout goes first, since it may stand between a layer and its norm; norms before the choice, since a lowering is
     made of folded weights; the layout after it, since lowerings are written in their backend's own; names last.
     """
     substitute, wrap = Substitute(target, choice), Wrap()
-    layout: tuple[Pass, ...] = (LayOut(),) if target.backend.name == LAST else ()
+    layout: tuple[Pass, ...] = (LayOut(outputs_last=outputs_last),) if target.backend.name == LAST else ()
     return Plan(substitute, wrap, (DropDropout(), FoldNorms(), PoolByWindows(), substitute, *layout, wrap))
 
 

@@ -7,8 +7,6 @@ would be lost in silence, and is refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -19,7 +17,7 @@ from dcd_deploy.lowering.outputs import flat
 SAME = 1e-12  # of an output's range
 
 
-def without_hooks(module: nn.Module, examples: tuple[Tensor, ...], outputs: Mapping[str, Tensor]) -> list[str]:
+def without_hooks(module: nn.Module, examples: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> list[str]:
     """Take hooks and parametrisations off a module that has just been run, and say so.
 
     Raises:
@@ -31,10 +29,10 @@ def without_hooks(module: nn.Module, examples: tuple[Tensor, ...], outputs: Mapp
     if not hooked:
         return []
     with torch.no_grad():
-        found = flat(module(*examples))
-    for name, before in outputs.items():
+        found = flat(module(*examples)).values()
+    for now, before in zip(found, outputs, strict=True):
         spread = float(before.max() - before.min()) or 1.0
-        if not float((found[name] - before).abs().max()) <= SAME * spread:
+        if not float((now - before).abs().max()) <= SAME * spread:
             raise CaptureError(
                 f"the forward hooks of '{hooked[0] or 'the module'}' change what it computes, which no file can hold; "
                 "remove them, or put what they do into forward"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dcd_deploy.errors import CaptureError
 from dcd_deploy.lowering.hooks import without_hooks
-from dcd_deploy.lowering.outputs import flat
+from dcd_deploy.lowering.outputs import OUTPUT, flat
 
 INPUT = "input"
 
@@ -29,15 +29,16 @@ class Network:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    alone: str = OUTPUT  # what an output is called that is the only one and has no name
 
     def run(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs in the order of their names."""
         with torch.no_grad():
-            return tuple(flat(self.module(*inputs)).values())
+            return tuple(flat(self.module(*inputs), self.alone).values())
 
 
-def network_of(module: nn.Module, example: Tensor | Sequence[Tensor]) -> Network:
-    """Make a module ready; ``example`` is its input, or a tuple of its inputs.
+def network_of(module: nn.Module, example: Tensor | Sequence[Tensor], alone: str = OUTPUT) -> Network:
+    """Make a module ready; ``example`` is its input, or a tuple of its inputs; ``alone`` names a nameless output.
 
     Raises:
         CaptureError: it is no module, does not run on the example, or gives something else than tensors.
@@ -47,10 +48,10 @@ def network_of(module: nn.Module, example: Tensor | Sequence[Tensor]) -> Network
     examples = _examples(example)
     ready, notes = _ready(module)
     doubles = tuple(e.detach().cpu().double() if e.is_floating_point() else e.detach().cpu() for e in examples)
-    outputs = flat(_first_run(ready, doubles))
-    notes += without_hooks(ready, doubles, outputs)
+    outputs = flat(_first_run(ready, doubles), alone)
+    notes += without_hooks(ready, doubles, tuple(outputs.values()))
     names = (INPUT, *(f"{INPUT}_{i}" for i in range(1, len(doubles))))
-    return Network(ready, doubles, names, tuple(outputs), tuple(notes))
+    return Network(ready, doubles, names, tuple(outputs), tuple(notes), alone)
 
 
 def _examples(example: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -11,17 +11,23 @@ from dcd_deploy.errors import CaptureError
 OUTPUT = "output"
 
 
-def flat(result: object) -> dict[str, Tensor]:
-    """Return the tensors of an output under their names: the keys of dicts, else "output", or "output_0" and on.
+def flat(result: object, alone: str = OUTPUT) -> dict[str, Tensor]:
+    """Return the tensors of an output under their names: the keys of dicts, else ``alone``, or "output_0" and on.
 
     Raises:
         CaptureError: there is something else than tensors in it.
     """
-    if isinstance(result, Tensor):
-        return {OUTPUT: result}
-    found = dict(_leaves(result, ()))
+    if isinstance(result, tuple | list) and len(result) == 1:
+        (result,) = result
+    found = {alone: result} if isinstance(result, Tensor) else dict(_leaves(result, ()))
     if not found:
-        raise CaptureError("expected tensors as the network's outputs, found none")
+        raise CaptureError("expected a network that returns tensors, found one that returns none")
+    for name, value in found.items():
+        if not value.is_floating_point():
+            raise CaptureError(
+                f"expected output '{name}' of the network as a tensor of floating point, found {value.dtype}; return "
+                "what it was computed from"
+            )
     return found
 
 
@@ -33,7 +39,7 @@ def _leaves(value: object, path: tuple[str, ...]) -> list[tuple[str, Tensor]]:
     if value is None:
         return []
     if isinstance(value, Mapping):
-        return [leaf for key, one in value.items() for leaf in _leaves(one, (*path, str(key)))]
+        return [leaf for key, one in value.items() for leaf in _leaves(one, (*path, _name(key)))]
     if isinstance(value, tuple | list):
         return [leaf for i, one in enumerate(value) for leaf in _leaves(one, (*path, str(i)))]
     where = f" at '{'_'.join(path)}'" if path else ""
@@ -41,3 +47,9 @@ def _leaves(value: object, path: tuple[str, ...]) -> list[tuple[str, Tensor]]:
         f"expected tensors as the network's outputs (or tuples, lists and dicts of them), found "
         f"{type(value).__name__}{where}; wrap the network in a module that returns tensors"
     )
+
+
+def _name(key: object) -> str:
+    if not isinstance(key, str) or not key:
+        raise CaptureError(f"expected outputs with names, found the key {key!r}; use texts as the dict's keys")
+    return key
