@@ -19,7 +19,7 @@ ALLOWED = {
     "native_output": set(),
     "artifacts": {"errors"},
     "samples": {"errors", "files", "artifacts"},
-    "models": {"errors", "optional", "files"},
+    "models": {"errors", "optional", "files", "dynamic", "lowering"},
     "dynamic": {"errors"},
     "lowering": {"errors", "dynamic"},
     "runtimes": {"errors", "optional", "files", "native_output", "artifacts", "samples"},
