@@ -59,7 +59,8 @@ def generated_inputs(
 
 def _samples(each: InputSpec, bits: np.random.Philox, count: int, contrast: float) -> Images:
     if len(each.shape) != 3:
-        return (contrast * each.scale * _normal(bits, count, *each.shape)).astype(np.float32)
+        numbers = np.stack([_normal(bits, *each.shape) for _ in range(count)])  # the first are the same of any count
+        return (contrast * each.scale * numbers).astype(np.float32)
     standardised: Images = ((_pictures(bits, count, each.shape, contrast) - GREY) / SPREAD).astype(np.float32)
     return standardised
 

@@ -7,8 +7,10 @@ that only it understands ("tidied": shape arithmetic, sequences, casts). ``simpl
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import operator
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from dcd_deploy.export.deployable import deployable
 from dcd_deploy.samples import InputSpec
 
 OPSETS = range(15, 27)
+ANSI = re.compile(r"\x1b\[[0-9;]*m")  # colours, which the exporter puts into its messages
 TRACED_FROM = 18  # the exporter's own oldest; it goes below in silence, where it can
 
 
@@ -104,8 +107,7 @@ def _trace(
     network: nn.Module, inputs: Sequence[InputSpec], outputs: Sequence[str], batch: int | None, opset: int
 ) -> torch.onnx.ONNXProgram:
     examples = tuple(torch.zeros(batch or 2, *each.shape) for each in inputs)
-    samples = torch.export.Dim("N")
-    free = tuple({0: samples} for _ in inputs) if batch is None else None
+    free = _free_batch(network, len(inputs)) if batch is None else None
     try:
         with _quiet(), torch.no_grad(), decomposed_where_needed():
             program = torch.onnx.export(
@@ -120,13 +122,23 @@ def _trace(
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = next(iter(ANSI.sub("", str(error.__cause__ or error)).strip().splitlines()), type(error).__name__)
         sizes = " and ".join("×".join(map(str, each.shape)) for each in inputs)
         raise ExportError(
             f"torch's ONNX exporter refused the network at {sizes}: {reason}; try another --lowering"
         ) from error
     assert program is not None
     return program
+
+
+def _free_batch(network: nn.Module, inputs: int) -> tuple[Any, ...]:
+    """Return dynamic shapes of which the first dimension is free, and one for all, as ``network`` takes its arguments."""
+    free = {0: torch.export.Dim("N")}
+    kinds = [parameter.kind for parameter in inspect.signature(network.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return (free,) * inputs
+    named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*(free,) * named, (free,) * (inputs - named))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,251 @@
+"""Networks of several inputs and outputs, of any rank and size: references, gate, files and sessions."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dcd_deploy.artifacts import NHWC, ModelCard, TensorSpec
+from dcd_deploy.errors import ExportError, ModelFileError, OptionError, VerificationError
+from dcd_deploy.export import build as build_module
+from dcd_deploy.export.build import BuildConfig, LoweredNetwork, reference_for
+from dcd_deploy.export.describe import Subject
+from dcd_deploy.export.pipeline import ExportConfig, export_network
+from dcd_deploy.export.reference import generated_reference, make_reference, named_outputs, run_torch, runner
+from dcd_deploy.export.verify import compare
+from dcd_deploy.runtimes import open_model, self_check
+from dcd_deploy.runtimes.litert import LiteRtSession
+from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
+from dcd_deploy.samples import InputSpec, generated_inputs
+
+INPUTS = (InputSpec("input", (5, 13, 9)), InputSpec("input_1", (7,), 3.0))
+
+
+class Segmenter(nn.Module):
+    """Maps (N, 5, H, W) and vectors (N, 7) to a map (N, 2, H, W), a table (N, 3, 4) and a vector (N, 6)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(5, 4, 3, padding=1)
+        self.mask = nn.Conv2d(4, 2, 1)
+        self.table = nn.Linear(7, 12)
+        self.vector = nn.Linear(4, 6)
+
+    def forward(self, x, v):
+        y = torch.relu(self.conv(x)) + self.table(v)[:, :4, None, None]
+        return {
+            "mask": self.mask(y),
+            "table": self.table(v).view(-1, 3, 4),
+            "vector": self.vector(y.mean((2, 3))) * 1e-3,  # of a small range of its own
+        }
+
+
+class AsTuple(nn.Module):
+    """A deploy form: the outputs in the order of their names."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs):
+        return tuple(named_outputs(self.network(*inputs)).values())
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> nn.Module:
+    return Segmenter().double().eval()
+
+
+@pytest.fixture
+def as_it_is(monkeypatch):
+    """Networks that are lowered to themselves."""
+    lower = lambda network, config, format: LoweredNetwork(AsTuple(network), {}, {}, ("as it is",))  # noqa: E731
+    monkeypatch.setattr(build_module, "lower", lower)
+
+
+def exported(network, folder, format, **settings):
+    settings = {"inputs": INPUTS, "alone": "output", **settings}
+    config = ExportConfig(folder, "net", BuildConfig(None, **settings), (format,))
+    return export_network(network, Subject(type(network).__name__), config)
+
+
+@pytest.mark.parametrize(("format", "batch"), [("onnx", 1), ("onnx", None), ("onnx", 3), ("tflite", 1), ("tflite", 2)])
+def test_several_inputs_and_outputs(segmenter, as_it_is, tmp_path, format, batch):
+    result = exported(segmenter, tmp_path, format, batch=batch)
+    report = result.built.report
+    assert report.passed
+    assert all(c.output in ("mask", "table", "vector") for c in report.comparisons)
+    assert report.sensitivity is None
+    assert "no dynamic layer" in report.notes[0]
+    model = open_model(result.artifact.path)
+    assert ModelCard.from_json(model.card.to_json()) == model.card
+    assert (model.card.arch, model.card.spec, model.card.preprocessing) == ("Segmenter", None, None)
+    last = format == "tflite"
+    maps = [(batch, 13, 9, 5), (batch, 13, 9, 2)] if last else [(batch, 5, 13, 9), (batch, 2, 13, 9)]
+    assert [(t.name, t.shape) for t in model.card.inputs] == [("input", maps[0]), ("input_1", (batch, 7))]
+    shapes = [maps[1], (batch, 3, 4), (batch, 6)]
+    assert [(t.name, t.shape) for t in model.card.outputs] == list(
+        zip(["mask", "table", "vector"], shapes, strict=True)
+    )
+    assert [t.layout for t in model.session.outputs] == ["nhwc" if last else "nchw", None, None]
+    samples = generated_inputs(INPUTS, None, 5)
+    wanted = run_torch(segmenter, samples)
+    for name, values in zip(wanted, model.run_all(*samples), strict=True):
+        assert values.shape == wanted[name].shape
+        assert np.abs(values - wanted[name]).max() <= 5e-5 * np.ptp(wanted[name]), name
+    assert self_check(model).passed
+    with pytest.raises(OptionError, match="expected a classifier"):
+        model.predict(np.zeros((4, 4, 3), np.uint8))
+    sidecar = json.loads(result.artifact.sidecar_path.read_text())
+    assert sidecar["notes"] == ["as it is"]
+    assert sidecar["macs"].keys() == {"this_file"}
+
+
+def test_channels_first_on_request(segmenter, as_it_is, tmp_path):
+    model = open_model(exported(segmenter, tmp_path, "tflite", layout="nchw").artifact.path)
+    assert [t.shape for t in model.session.inputs] == [(1, 5, 13, 9), (1, 7)]
+    assert model.session.outputs[0].shape == (1, 2, 13, 9)
+    assert self_check(model).passed
+
+
+def test_a_map_of_three_rows_is_not_taken_for_a_picture(as_it_is, tmp_path):
+    """(N, 5, 4, 3), channels first: its last size is 3, and no channel count."""
+    network = nn.Sequential(nn.Conv2d(5, 2, 1)).double().eval()
+    inputs = (InputSpec("input", (5, 4, 3)),)
+    for layout in ("nchw", "nhwc"):
+        result = exported(network, tmp_path / layout, "tflite", inputs=inputs, layout=layout)
+        model = open_model(result.artifact.path)
+        assert {t.layout for t in (*model.session.inputs, *model.session.outputs)} == {layout}
+        assert model.card.output.name == "output"
+        assert self_check(model).passed
+
+
+def test_the_worst_output_decides_by_its_own_range(segmenter):
+    reference = generated_reference(segmenter, None, 5e-5, INPUTS)
+
+    def off(name, by):
+        def run(inputs):
+            outputs = run_torch(segmenter, inputs)
+            outputs[name] = outputs[name] + by
+            return tuple(outputs.values())
+
+        return run
+
+    for name in ("mask", "table", "vector"):
+        by = 1e-4 * reference.range(name)
+        for comparison in compare("planted", off(name, by), reference, 5e-5):
+            assert (comparison.output, comparison.passed) == (name, False)
+            assert comparison.relative == pytest.approx(1e-4, rel=1e-3)
+            assert (comparison.cosine is None) == (name != "vector")
+    assert reference.range("vector") < 1e-2 * reference.range("mask"), "an error of it would hide in another's range"
+
+
+def test_outputs_in_another_order_or_number_fail(segmenter):
+    reference = generated_reference(segmenter, None, 5e-5, INPUTS)
+    good = runner(segmenter)
+    with pytest.raises(VerificationError, match="expected output 'mask' of shape"):
+        compare("planted", lambda inputs: good(inputs)[::-1], reference, 5e-5)
+    with pytest.raises(VerificationError, match="expected outputs"):
+        compare("planted", lambda inputs: good(inputs)[:2], reference, 5e-5)
+
+
+class Returning(nn.Module):
+    def __init__(self, answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x):
+        return self.answer(x)
+
+
+X = np.zeros((4, 3, 8, 8), np.float32) + np.arange(4, dtype=np.float32)[:, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (lambda x: x.mean(0), VerificationError, "with an entry for each of 4 inputs"),
+        (lambda x: x.mean(), VerificationError, r"found shape \(\)"),
+        (lambda x: x.argmax(1), ExportError, "expected output 'logits' of the network as a tensor of floating point"),
+        (lambda x: (x, (x, x)), ExportError, "expected output 'output_1' .* found tuple"),
+        (lambda x: {"a": x, "b": None}, ExportError, "expected output 'b' .* found NoneType"),
+        (lambda x: {0: x}, ExportError, "expected outputs with names, found the key 0"),
+        (lambda x: "logits", ExportError, "found str"),
+        (lambda x: [], ExportError, "found one that returns none"),
+    ],
+)
+def test_outputs_that_cannot_be_checked_are_refused(answer, error, words):
+    with pytest.raises(error, match=words) as caught:
+        make_reference(Returning(answer), X)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_of_outputs():
+    x = torch.zeros(1)
+    assert list(named_outputs(x)) == list(named_outputs([x])) == ["output"]
+    assert list(named_outputs((x, x))) == ["output_0", "output_1"]
+    assert list(named_outputs({"boxes": x, "scores": x})) == ["boxes", "scores"]
+
+
+def test_an_output_called_like_an_input_is_refused():
+    network = Returning(lambda x: {"input": x})
+    config = BuildConfig(None, inputs=(InputSpec("input", (3, 8, 8)),))
+    with pytest.raises(OptionError, match="found one called 'input'"):
+        reference_for(network, config)
+
+
+class Inner(nn.Module):
+    def __init__(self, kind) -> None:
+        super().__init__()
+        self.kind = kind
+        self.calls = 0
+        self.register_buffer("count", torch.zeros(1))
+
+    def forward(self, x):
+        if self.kind == "random":
+            return x + torch.rand_like(x)
+        if self.kind == "counts in a buffer":
+            self.count += 1
+        self.calls += 1
+        return x * (self.calls if self.kind == "counts its calls" else 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("random", "another output each time that it is run, by its submodule '1'"),
+        ("counts its calls", "another output each time that it is run, by its submodule '1'"),
+        ("counts in a buffer", "changes its state .'1.count'."),
+    ],
+)
+def test_a_network_that_is_no_function_is_refused(kind, words):
+    network = nn.Sequential(nn.Conv2d(3, 2, 1), Inner(kind), nn.ReLU()).double().eval()
+    with pytest.raises(ExportError, match=words):
+        make_reference(network, X)
+    make_reference(nn.Sequential(nn.Conv2d(3, 2, 1), Inner("nothing")).double().eval(), X)
+
+
+def test_dropout_in_training_mode_is_random():
+    with pytest.raises(ExportError, match="submodule '1'"):
+        make_reference(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Dropout()).double(), X)
+
+
+def test_sessions_take_all_inputs(segmenter, as_it_is, tmp_path):
+    for format, kind in (("onnx", OnnxRuntimeSession), ("tflite", LiteRtSession)):
+        session = kind(exported(segmenter, tmp_path, format).artifact.path)
+        picture, vector = generated_inputs(INPUTS, None, 1)
+        assert len(session.run_all([picture, vector])) == 3
+        with pytest.raises(ModelFileError, match=r"takes 2 inputs \('input', 'input_1'\), found 1"):
+            session.run(picture)
+        session.prepare(picture, vector)()
+
+
+def test_layouts_of_shapes():
+    assert TensorSpec("x", (1, 8, 6, 5), layout=NHWC).torch_shape == (1, 5, 8, 6)
+    assert TensorSpec("x", (None, 5), layout=None).torch_shape == (None, 5)
+    spec = TensorSpec("x", (1, 8, 6, 5))
+    assert replace(spec, layout="nchw").torch_shape == (1, 8, 6, 5)
