@@ -10,6 +10,7 @@ The rooms, each importing only from those above it (``tests/test_import_directio
     files         reading refused early, writing whole or not at all
     native_output what native libraries print past Python
     artifacts     what an exported file knows about itself
+    network_names what families of networks are called, and published accuracies
     models        networks in train form, checkpoints, the exact deploy form           needs torch
     runtimes      running an exported file in an app                                   needs numpy and one runtime
     export        deploy form → ONNX or TFLite → verified                needs torch, onnx, litert-torch

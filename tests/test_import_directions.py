@@ -19,10 +19,12 @@ ALLOWED = {
     "native_output": set(),
     "artifacts": {"errors"},
     "samples": {"errors", "files", "artifacts"},
-    "models": {"errors", "optional", "files"},
+    "network_names": set(),
+    "models": {"errors", "optional", "files", "network_names"},
     "runtimes": {"errors", "optional", "files", "native_output", "artifacts", "samples"},
 }
 ALLOWED["export"] = {
+    "network_names",
     "errors",
     "optional",
     "progress",
@@ -33,7 +35,7 @@ ALLOWED["export"] = {
     "models",
     "runtimes",
 }
-ALLOWED["benchmarks"] = {"errors", "optional", "progress", "files", "artifacts", "runtimes"}
+ALLOWED["benchmarks"] = {"errors", "optional", "progress", "files", "artifacts", "network_names", "runtimes"}
 ALLOWED["devices"] = {*ALLOWED["benchmarks"], "benchmarks"}
 ALLOWED["tuning"] = set(ALLOWED) - {"devices"}
 ALLOWED["contests"] = set(ALLOWED) - {"tuning"}
