@@ -7,7 +7,7 @@ train form (float64) → reference outputs → deploy form, checked to 1e-9 → 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class BuildConfig:
 
     A ``batch`` of None is free; ``target`` is a name of ``models.deploy.targets``; ``samples`` is a .npy file of
     verification inputs; ``opset`` counts for ONNX, and ``layout``, "nhwc" or "nchw", for the input of TFLite.
+    ``assumed`` says what no tensor tells, and which option sets it.
     """
 
     preprocessing: Preprocessing
@@ -41,6 +42,7 @@ class BuildConfig:
     tolerance: float = FLOAT32_TOLERANCE
     samples: Path | None = None
     layout: str = "nhwc"
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ def reference_for(network: nn.Module, config: BuildConfig) -> CheckedReference:
     else:
         reference = make_reference(network, inputs_from_file(config.samples, settings.height, settings.width))
         source = f"pictures of {config.samples.name}"
-    return CheckedReference(reference, new_report(reference, source, config.tolerance))
+    report = replace(new_report(reference, source, config.tolerance), assumed=config.assumed)
+    return CheckedReference(reference, report)
 
 
 def checked_deploy(

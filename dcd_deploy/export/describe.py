@@ -41,6 +41,7 @@ def describe_export(spec: NetworkSpec, built: BuiltModel, checkpoint: Checkpoint
     released, static = (layer_macs(s, settings.height, settings.width) for s in (spec, spec.twin()))
     return {
         "checkpoint": checkpoint.path.name,
+        "checkpoint_notes": checkpoint.notes,
         **built.facts,
         "graph": {"traced": asdict(built.traced), "finished": asdict(built.finished)},
         "macs": {

@@ -63,6 +63,7 @@ class ExportResult:
 
     files: tuple[ExportedFile, ...]
     seconds: float
+    checkpoint_notes: tuple[str, ...] = ()  # what was done to its keys
 
     @property
     def artifact(self) -> Artifact:
@@ -102,7 +103,7 @@ def export_checkpoint(
         files = [_write(folder, config, checkpoint, spec, *item) for item in built.items()]
         for format, twin in twins.items():
             (folder / config.baseline_path(format).name).write_bytes(twin_content(spec, twin))
-    return ExportResult(tuple(files), time.perf_counter() - start)
+    return ExportResult(tuple(files), time.perf_counter() - start, checkpoint.notes)
 
 
 def _write(

@@ -33,7 +33,7 @@ def build_twins(
     def twin_progress(stage: str) -> AbstractContextManager[None]:
         return progress(f"static twin: {stage}")
 
-    network, config = twin_network(spec), replace(config, samples=None)
+    network, config = twin_network(spec), replace(config, samples=None, assumed=())
     checked = reference_for(network, config)
     return {format: build(format, network, config, checked, twin_progress) for format in formats}
 

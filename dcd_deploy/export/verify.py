@@ -56,7 +56,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """All comparisons of one export or one later check."""
+    """All comparisons of one export or one later check.
+
+    ``assumed`` are the lines that say what no tensor tells of the network, and which option sets it; ``notes`` say
+    what was done to the checkpoint's keys.
+    """
 
     inputs: str
     samples: int
@@ -64,6 +68,8 @@ class VerificationReport:
     float32_error: float
     sensitivity: Sensitivity | None
     comparisons: tuple[Comparison, ...] = ()
+    assumed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

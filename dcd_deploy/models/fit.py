@@ -17,9 +17,10 @@ from dcd_deploy.models.families import FAMILIES, Family, family_of
 from dcd_deploy.models.geometry import NORMS
 from dcd_deploy.models.infer import Shapes, SpecOverrides
 from dcd_deploy.models.recognise import recognised
-from dcd_deploy.models.registry import ARCHS, build
+from dcd_deploy.models.registry import ARCHS
+from dcd_deploy.models.sizes import skeleton
 from dcd_deploy.models.spec import MOST_CHANNELS, NO_HEAD, LayerSizes, NetworkSpec
-from dcd_deploy.models.untold import assumed
+from dcd_deploy.models.untold import Untold, assumed
 
 COUNTER = "num_batches_tracked"  # BatchNorm's own, which old checkpoints lack and evaluation does not use
 SHOWN = 3
@@ -67,7 +68,7 @@ class Fit:
 
 def compare(state: Mapping[str, Tensor], spec: NetworkSpec) -> Mismatch:
     """Compare the tensors with those that the network of ``spec`` has."""
-    return _compare(_shapes(state), spec, _skeleton(spec))
+    return _compare(_shapes(state), spec, skeleton(spec))
 
 
 def fit(checkpoint: Checkpoint, overrides: SpecOverrides | None = None, *, send_to_inspect: bool = True) -> NetworkSpec:
@@ -80,10 +81,15 @@ def fit(checkpoint: Checkpoint, overrides: SpecOverrides | None = None, *, send_
 
 
 def fit_checkpoint(
-    checkpoint: Checkpoint, overrides: SpecOverrides | None = None, *, send_to_inspect: bool = True
+    checkpoint: Checkpoint,
+    overrides: SpecOverrides | None = None,
+    *,
+    made_as: NetworkSpec | None = None,
+    send_to_inspect: bool = True,
 ) -> Fit:
     """Return the network that the checkpoint's tensors are, and the tensors under its names.
 
+    What no tensor tells and ``overrides`` leave open is as in ``made_as``, the network of a file that was exported.
     The error's message sends its reader to ``inspect`` for all that differs, unless that is who asks.
 
     Raises:
@@ -97,18 +103,18 @@ def fit_checkpoint(
     if not nearest.fits:
         advice = _advice(named, overrides, family, nearest, send_to_inspect=send_to_inspect)
         raise CheckpointMismatchError(_explain(named, overrides, nearest) + advice, nearest)
-    return _fitted(named, nearest.spec, overrides)
+    return _fitted(named, nearest.spec, overrides.untold, made_as)
 
 
-def _fitted(named: Checkpoint, spec: NetworkSpec, overrides: SpecOverrides) -> Fit:
+def _fitted(named: Checkpoint, spec: NetworkSpec, said: Untold, made_as: NetworkSpec | None) -> Fit:
     family = family_of(spec.arch)
     usual = family.usual_strides(spec)
+    alike = made_as is not None and family_of(made_as.arch) is family
+    spec = (said.over(made_as) if made_as is not None and alike else said).applied(spec, usual)
     if spec.head_kind == NO_HEAD:
-        named = named.with_state(
-            named.state_dict, f"no classifier: the output is the {spec.num_classes} pooled features"
-        )
-    untold = assumed(spec, overrides.untold, usual, has_pool=family.has_stem_pool)
-    return Fit(overrides.untold.applied(spec, usual), named, untold)
+        features = f"no classifier: the output is the {spec.num_classes} pooled features"
+        named = named.with_state(named.state_dict, features)
+    return Fit(spec, named, assumed(spec, said, usual, has_pool=family.has_stem_pool))
 
 
 def load_network(checkpoint: Checkpoint, spec: NetworkSpec) -> nn.Module:
@@ -120,17 +126,11 @@ def load_network(checkpoint: Checkpoint, spec: NetworkSpec) -> nn.Module:
     named, _ = recognised(checkpoint)
     for key, tensor in named.state_dict.items():
         _check_values(named, key, tensor)
-    network = _skeleton(spec)
+    network = skeleton(spec)
     counters = {key: torch.zeros((), dtype=torch.int64) for key in network.state_dict() if key.endswith(COUNTER)}
     state = counters | {key: tensor.detach().clone() for key, tensor in named.state_dict.items()}
     network.load_state_dict(state, strict=True, assign=True)
     return network.double().eval()
-
-
-def _skeleton(spec: NetworkSpec) -> nn.Module:
-    """Return the network without weights."""
-    with torch.device("meta"):
-        return build(spec)
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -171,12 +171,12 @@ def _compared(spec: NetworkSpec, shapes: Shapes) -> Mismatch:
 
 def _with_own_layers(spec: NetworkSpec, shapes: Shapes) -> Mismatch:
     """Return the comparison with a network; its dynamic layers get the sizes of the tensors where that helps."""
-    network = _skeleton(spec)
+    network = skeleton(spec)
     by_rule = _compare(shapes, spec, network)
     if by_rule.fits or not (own := _own_sizes(network, shapes)):
         return by_rule
     spec = replace(spec, layers=own)
-    by_tensors = _compare(shapes, spec, _skeleton(spec))
+    by_tensors = _compare(shapes, spec, skeleton(spec))
     return by_tensors if by_tensors.fits else by_rule
 
 

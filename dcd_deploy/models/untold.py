@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dcd_deploy.errors import OptionError, UnknownNameError
-from dcd_deploy.models.spec import BN_EPS, GATE_NAMES, LARGEST_EPS, LARGEST_STRIDE, PUBLISHED_GATE, NetworkSpec
+from dcd_deploy.models.spec import DYNAMIC, GATE_NAMES, LARGEST_EPS, LARGEST_STRIDE, PUBLISHED_GATE, NetworkSpec
 
 FORMULAS = {PUBLISHED_GATE: "relu6(v + 3) / 3", "relu6/6": "relu6(v + 3) / 6", "sigmoid": "sigmoid(v)"}
 
@@ -100,32 +100,32 @@ class Untold:
 
 
 def assumed(spec: NetworkSpec, said: Untold, usual: tuple[int, ...], *, has_pool: bool) -> tuple[str, ...]:
-    """Return in plain sentences what was taken as published, since neither the tensors nor the user say it."""
+    """Return in a few words each what neither the tensors nor the user say, with the option that sets it."""
     found = []
     if said.bn_eps is None:
-        found.append(f"BatchNorm eps {BN_EPS:g} (--bn-eps)")
+        found.append(f"BatchNorm eps {spec.bn_eps:g} (--bn-eps)")
     if said.gate is None and _has_gate(spec):
         found.append(f"gate {FORMULAS[spec.gate]} (--gate)")
     if said.residual_q is None and _has_gate(spec):
-        found.append("'+ q' in the dynamic layers (--no-residual-q)")
+        found.append(f"{'with' if spec.residual_q else 'without'} '+ q' in the dynamic layers (--no-residual-q)")
     if said.strides is None:
-        found += _assumed_strides(said, usual)
+        found += _assumed_strides(said, spec.strides or usual)
     if said.stem_pool is None and has_pool:
         found.append(f"{'a' if spec.stem_pool else 'no'} pool behind the stem (--stem-pool, --no-stem-pool)")
     return tuple(found)
 
 
 def _has_gate(spec: NetworkSpec) -> bool:
-    return spec.dynamic or spec.head == "dynamic"
+    return spec.dynamic or spec.head == DYNAMIC
 
 
-def _assumed_strides(said: Untold, usual: tuple[int, ...]) -> list[str]:
+def _assumed_strides(said: Untold, strides: tuple[int, ...]) -> list[str]:
     if said.stem_stride is None and said.last_stride is None:
-        return [f"strides {_listed(usual)}, the stem's first (--stem-stride, --last-stride, --strides)"]
+        return [f"strides {_listed(strides)}, the stem's first (--stem-stride, --last-stride, --strides)"]
     if said.stem_stride is None:
-        return [f"stem stride {usual[0]} (--stem-stride)"]
+        return [f"stem stride {strides[0]} (--stem-stride)"]
     if said.last_stride is None:
-        return [f"strides of the stages {_listed(usual[1:])} (--last-stride, --strides)"]
+        return [f"strides of the stages {_listed(strides[1:])} (--last-stride, --strides)"]
     return []
 
 

@@ -36,6 +36,10 @@ def show_verification(screen: Console, report: VerificationReport) -> None:
             screen, "Φ and λ make the weights anew for each picture: how far these pictures move them, and the outputs"
         )
         show_table(screen, "", MOTION_COLUMNS, _motion_rows(report.sensitivity))
+    for note in report.notes:
+        line(screen, f"checkpoint: {note}")
+    if report.assumed:
+        line(screen, f"assumed, since no tensor tells: {'; '.join(report.assumed)}")
     floor = f"(float32 alone costs the train form {numbers.error(report.float32_error)})"
     show_table(screen, f"against the float64 train form {floor}", COLUMNS, map(_row, report.comparisons), left=2)
 
