@@ -10,6 +10,7 @@ The rooms, each importing only from those above it (``tests/test_import_directio
     files         reading refused early, writing whole or not at all
     native_output what native libraries print past Python
     artifacts     what an exported file knows about itself
+    network_names what families of networks are called, and published accuracies
     dynamic       what a dynamic convolution is; families recognised and proved        needs torch
     lowering      any module → captured graph → passes → deploy graph                  needs torch
     models        networks whose checkpoints need no Python file; checkpoints          needs torch

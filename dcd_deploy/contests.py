@@ -20,6 +20,7 @@ from dcd_deploy.benchmarks.results import Failure
 from dcd_deploy.errors import ExportError, OptionError, UnknownNameError
 from dcd_deploy.files import existing_file
 from dcd_deploy.models.spec import LARGEST
+from dcd_deploy.network_names import FAMILIES, names_of
 from dcd_deploy.optional import check_installed
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.model import RUNTIMES, SUFFIXES, open_model, runtimes_for
@@ -158,9 +159,10 @@ class _Maker:
 def _checked_width(model: Path, width: float) -> float:
     """Return ``width`` if a network of the model's kind has such a thing; another kind's twin would pass for it."""
     arch, most = _card(model).arch, LARGEST["width_mult"]
-    if not arch.startswith("mobilenetv2"):
+    if not names_of(arch).has_width:
+        families = " or ".join(family.printed for family in FAMILIES if family.has_width)
         raise OptionError(
-            f"expected --against 'static:WIDTH' with a MobileNetV2, which comes in widths, found '{model.name}' of "
+            f"expected --against 'static:WIDTH' with a {families}, which comes in widths, found '{model.name}' of "
             f"{arch}; name a model file instead"
         )
     if not 0 < width <= most:

@@ -18,8 +18,8 @@ from pages import README, write_part
 
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.place import LOCAL
-from dcd_deploy.benchmarks.published import published, title
 from dcd_deploy.benchmarks.results import BenchResult, Trial
+from dcd_deploy.network_names import published, title
 from dcd_deploy.reports.live import live_progress
 from dcd_deploy.reports.wording import config_line, environment_line, span
 
@@ -75,7 +75,7 @@ def tables(result: BenchResult) -> str:
     fronts = [trial for trial in result.trials if len(trial.timings) > 2]
     caption = (
         f"{environment_line(result.environments[LOCAL])}; one thread, batch 1, float32, {config_line(result.config)}. "
-        "Random weights; published accuracies are second-hand (`dcd_deploy/benchmarks/published.py`). `make bench` "
+        "Random weights; published accuracies are second-hand (`dcd_deploy/network_names.py`). `make bench` "
         "makes these tables."
     )
     return "\n".join([HEADER, *map(row, pairs), "", *([front(fronts), ""] if fronts else []), caption])

@@ -20,11 +20,13 @@ ALLOWED = {
     "artifacts": {"errors"},
     "samples": {"errors", "files", "artifacts"},
     "dynamic": {"errors"},
-    "models": {"errors", "optional", "files", "dynamic", "lowering"},  # lowering: until the old deploy form is gone
+    "network_names": set(),
+    "models": {"errors", "optional", "files", "network_names", "dynamic", "lowering"},  # until the old deploy form goes
     "lowering": {"errors", "dynamic"},
     "runtimes": {"errors", "optional", "files", "native_output", "artifacts", "samples"},
 }
 ALLOWED["export"] = {
+    "network_names",
     "errors",
     "optional",
     "progress",
@@ -38,7 +40,7 @@ ALLOWED["export"] = {
     "runtimes",
 }
 ALLOWED["recording"] = {"errors", "files"}
-ALLOWED["benchmarks"] = {"errors", "optional", "progress", "files", "artifacts", "runtimes"}
+ALLOWED["benchmarks"] = {"errors", "optional", "progress", "files", "artifacts", "network_names", "runtimes"}
 ALLOWED["devices"] = {*ALLOWED["benchmarks"], "benchmarks"}
 ALLOWED["tuning"] = set(ALLOWED) - {"devices"}
 ALLOWED["contests"] = set(ALLOWED) - {"tuning"}

@@ -84,11 +84,11 @@ def test_deploy_form_at_odd_sizes(spec, size, lowering, target):
 
 
 def test_widths():
-    assert channel_plan(1.0)[0::2] == (32, 1280)
-    assert channel_plan(1.4)[0::2] == (48, 1792)
-    assert channel_plan(0.5)[0::2] == (16, 1280)
-    assert channel_plan(0.1)[0] == 4  # divisor 4 at this width alone
-    assert channel_plan(0.11)[0] == 8
+    assert channel_plan(1.0).channels[::35] == (32, 1280)
+    assert channel_plan(1.4).channels[::35] == (48, 1792)
+    assert channel_plan(0.5).channels[::35] == (16, 1280)
+    assert channel_plan(0.1).stem == 4  # divisor 4 at this width alone
+    assert channel_plan(0.11).stem == 8
 
 
 def test_latent_size_shrinks_until_phi_is_small():

@@ -15,10 +15,10 @@ from pathlib import Path
 import benching
 import pytest
 
-from dcd_deploy.benchmarks.published import published, title
 from dcd_deploy.benchmarks.results import Machine
 from dcd_deploy.benchmarks.statistics import Ratio
 from dcd_deploy.errors import MissingDependencyError, OutputError
+from dcd_deploy.network_names import published, title
 from dcd_deploy.reports import wording
 from dcd_deploy.reports.benching import show_bench
 from dcd_deploy.reports.markdown import bench_markdown, text

@@ -27,6 +27,7 @@ from dcd_deploy.benchmarks.measure import MeasureConfig, Run, Samples, measure_i
 from dcd_deploy.benchmarks.reading import read_text
 from dcd_deploy.errors import DcdDeployError, OptionError
 from dcd_deploy.files import sha256
+from dcd_deploy.network_names import names_of
 from dcd_deploy.runtimes.model import Model, load_runtime, open_model
 
 TIME, MEMORY = "time", "memory"
@@ -172,7 +173,7 @@ def network_name(card: ModelCard | None) -> str | None:
     if card is None:
         return None
     arch, width = card.arch, (card.spec or {}).get("width_mult")
-    return f"{arch} ×{width:g}" if arch.startswith("mobilenetv2") and isinstance(width, (int, float)) else arch
+    return names_of(arch).short(arch, width) if isinstance(width, (int, float)) else arch
 
 
 def _request(content: dict[str, Any]) -> Request:

@@ -8,7 +8,25 @@ from typing import Annotated, Any
 import typer
 
 from dcd_deploy import commands
-from dcd_deploy.cli.options import AsJson, Ema, InputSize, Quiet, Reference, Samples, Tolerance, chosen_progress
+from dcd_deploy.cli.options import (
+    AsJson,
+    BnEps,
+    Drop,
+    Ema,
+    Gate,
+    InputSize,
+    LastStride,
+    Prefix,
+    Quiet,
+    Reference,
+    ResidualQ,
+    Samples,
+    StemPool,
+    StemStride,
+    Strides,
+    Tolerance,
+    chosen_progress,
+)
 from dcd_deploy.cli.outcome import answer
 
 
@@ -24,6 +42,15 @@ def verify(
     device: Annotated[
         str | None, typer.Option(help="Run it on an emulated ARM core: arm64-emulated[:CORE]. [default: here]")
     ] = None,
+    prefix: Prefix = None,
+    drop: Drop = None,
+    bn_eps: BnEps = None,
+    gate: Gate = None,
+    residual_q: ResidualQ = None,
+    strides: Strides = None,
+    stem_stride: StemStride = None,
+    last_stride: LastStride = None,
+    stem_pool: StemPool = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -38,6 +65,15 @@ def verify(
             samples=samples,
             reference=reference,
             device=device,
+            prefix=prefix,
+            drop=drop or (),
+            bn_eps=bn_eps,
+            gate=gate,
+            residual_q=residual_q,
+            strides=strides,
+            stem_stride=stem_stride,
+            last_stride=last_stride,
+            stem_pool=stem_pool,
             progress=chosen_progress(quiet),
         )
 
@@ -54,12 +90,34 @@ def inspect(
     file: Annotated[Path, typer.Argument(help="Checkpoint or model file.")],
     ema: Ema = False,
     input_size: InputSize = "224",
+    prefix: Prefix = None,
+    drop: Drop = None,
+    bn_eps: BnEps = None,
+    gate: Gate = None,
+    residual_q: ResidualQ = None,
+    strides: Strides = None,
+    stem_stride: StemStride = None,
+    last_stride: LastStride = None,
+    stem_pool: StemPool = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a checkpoint or a model file holds."""
 
     def run() -> Any:
-        return commands.inspect(file, ema=ema, input_size=input_size)
+        return commands.inspect(
+            file,
+            ema=ema,
+            input_size=input_size,
+            prefix=prefix,
+            drop=drop or (),
+            bn_eps=bn_eps,
+            gate=gate,
+            residual_q=residual_q,
+            strides=strides,
+            stem_stride=stem_stride,
+            last_stride=last_stride,
+            stem_pool=stem_pool,
+        )
 
     def show(result: Any) -> None:
         from dcd_deploy.reports.inspecting import show_inspection

@@ -8,12 +8,32 @@ from typing import Annotated, Any
 import typer
 
 from dcd_deploy import commands
-from dcd_deploy.cli.options import AsJson, Ema, InputSize, Quiet, Reference, Samples, Tolerance, chosen_progress
+from dcd_deploy.cli.options import (
+    AsJson,
+    BnEps,
+    Drop,
+    Ema,
+    Gate,
+    InputSize,
+    LastStride,
+    Prefix,
+    Quiet,
+    Reference,
+    ResidualQ,
+    Samples,
+    StemPool,
+    StemStride,
+    Strides,
+    Tolerance,
+    chosen_progress,
+)
 from dcd_deploy.cli.outcome import answer
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint: .pth.tar, .pt, .pth or .safetensors.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Checkpoint: .pth.tar, .pt, .pth, .safetensors, or an index of shards.")
+    ],
     arch: Annotated[str | None, typer.Option(help="Architecture, where the tensors' own is not wanted.")] = None,
     width_mult: Annotated[float | None, typer.Option(help="Width of MobileNetV2, instead of the inferred one.")] = None,
     fc_squeeze: Annotated[
@@ -52,6 +72,15 @@ def export(
     tolerance: Tolerance = None,
     samples: Samples = None,
     reference: Reference = None,
+    prefix: Prefix = None,
+    drop: Drop = None,
+    bn_eps: BnEps = None,
+    gate: Gate = None,
+    residual_q: ResidualQ = None,
+    strides: Strides = None,
+    stem_stride: StemStride = None,
+    last_stride: LastStride = None,
+    stem_pool: StemPool = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -84,6 +113,15 @@ def export(
             tolerance=tolerance,
             samples=samples,
             reference=reference,
+            prefix=prefix,
+            drop=drop or (),
+            bn_eps=bn_eps,
+            gate=gate,
+            residual_q=residual_q,
+            strides=strides,
+            stem_stride=stem_stride,
+            last_stride=last_stride,
+            stem_pool=stem_pool,
             progress=chosen_progress(quiet),
         )
 

@@ -8,7 +8,24 @@ from typing import Annotated, Any
 import typer
 
 from dcd_deploy import commands
-from dcd_deploy.cli.options import AsJson, Ema, InputSize, Quiet, Target, Threads, chosen_progress
+from dcd_deploy.cli.options import (
+    AsJson,
+    BnEps,
+    Drop,
+    Ema,
+    Gate,
+    InputSize,
+    LastStride,
+    Prefix,
+    Quiet,
+    ResidualQ,
+    StemPool,
+    StemStride,
+    Strides,
+    Target,
+    Threads,
+    chosen_progress,
+)
 from dcd_deploy.cli.outcome import answer
 
 
@@ -20,6 +37,15 @@ def tune(
     ema: Ema = False,
     input_size: InputSize = "224",
     threads: Threads = 1,
+    prefix: Prefix = None,
+    drop: Drop = None,
+    bn_eps: BnEps = None,
+    gate: Gate = None,
+    residual_q: ResidualQ = None,
+    strides: Strides = None,
+    stem_stride: StemStride = None,
+    last_stride: LastStride = None,
+    stem_pool: StemPool = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -34,6 +60,15 @@ def tune(
             ema=ema,
             input_size=input_size,
             threads=threads,
+            prefix=prefix,
+            drop=drop or (),
+            bn_eps=bn_eps,
+            gate=gate,
+            residual_q=residual_q,
+            strides=strides,
+            stem_stride=stem_stride,
+            last_stride=last_stride,
+            stem_pool=stem_pool,
             progress=chosen_progress(quiet),
         )
 
@@ -51,12 +86,35 @@ def costs(
     target: Target,
     ema: Ema = False,
     input_size: InputSize = "224",
+    prefix: Prefix = None,
+    drop: Drop = None,
+    bn_eps: BnEps = None,
+    gate: Gate = None,
+    residual_q: ResidualQ = None,
+    strides: Strides = None,
+    stem_stride: StemStride = None,
+    last_stride: LastStride = None,
+    stem_pool: StemPool = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what each form of each layer costs on a target, before anything is exported."""
 
     def run() -> Any:
-        return commands.costs(checkpoint, target=target, ema=ema, input_size=input_size)
+        return commands.costs(
+            checkpoint,
+            target=target,
+            ema=ema,
+            input_size=input_size,
+            prefix=prefix,
+            drop=drop or (),
+            bn_eps=bn_eps,
+            gate=gate,
+            residual_q=residual_q,
+            strides=strides,
+            stem_stride=stem_stride,
+            last_stride=last_stride,
+            stem_pool=stem_pool,
+        )
 
     def show(result: Any) -> None:
         from dcd_deploy.reports.forecasting import show_forecast

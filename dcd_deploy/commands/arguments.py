@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from dcd_deploy.artifacts import LARGEST_SIZE, Preprocessing
 from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError
@@ -24,6 +24,7 @@ from dcd_deploy.values import (
 
 if TYPE_CHECKING:
     from dcd_deploy.devices.emulated.cores import Core
+    from dcd_deploy.models.untold import Untold
 
 StrPath = str | os.PathLike[str]
 
@@ -32,6 +33,37 @@ FORMATS = {
     "tflite": ("torch", "litert_torch", "ai_edge_litert.interpreter"),
 }  # and the packages that each needs
 MOST_RUNS, MOST_ROUNDS, MOST_THREADS = 1_000_000, 100, 1024
+
+
+class UntoldOptions(TypedDict, total=False):
+    """What no tensor of a checkpoint tells (``models.untold.Untold``); what is left out is as published.
+
+    ``strides``, the stem's and each stage's, are numbers or their text, such as "2,1,2,2,1".
+    """
+
+    bn_eps: float | None
+    gate: str | None
+    residual_q: bool | None
+    strides: Counts | None
+    stem_stride: int | None
+    last_stride: int | None
+    stem_pool: bool | None
+
+
+def parse_untold(options: UntoldOptions) -> Untold:
+    """Return what the options say; an unknown one is a TypeError, as with any function."""
+    from dcd_deploy.models.untold import Untold
+
+    return Untold(**{**options, "strides": _parse_strides(options.get("strides"))})  # type: ignore[arg-type]  # typed above
+
+
+def _parse_strides(value: Counts | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    parts = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
+    if not parts or not all(re.fullmatch(r"\d{1,3}", str(part).strip()) for part in parts):
+        raise OptionError(f"expected --strides as whole numbers such as 2,1,2,2,2, found {str(value)[:80]!r}")
+    return tuple(int(part) for part in parts)
 
 
 def parse_formats(to: str | Sequence[str]) -> tuple[str, ...]:

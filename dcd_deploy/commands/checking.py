@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from dcd_deploy.artifacts import LARGEST_SIZE
-from dcd_deploy.commands.arguments import StrPath, emulated_core
+from dcd_deploy.commands.arguments import StrPath, UntoldOptions, emulated_core, parse_untold
 from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.values import (
@@ -36,14 +36,18 @@ def verify(
     samples: StrPath | None = None,
     reference: StrPath | None = None,
     device: str | None = None,
+    prefix: str | None = None,
+    drop: Sequence[str] = (),
     progress: Progress = silent,
+    **untold: Unpack[UntoldOptions],
 ) -> VerificationReport | SelfCheck:
     """Check that a model file computes what was trained, here or on ``device``, an emulated ARM core.
 
     With ``checkpoint``, against its float64 train form, as at the export. Without, against the few reference outputs
     that the file carries, which needs no torch. With ``reference``, an .npz file of what your own network answered
     (``dcd_deploy.record_reference``), against that too, and without a checkpoint against that alone. The ``tolerance``
-    is 5e-5, or the file's own if that is stricter.
+    is 5e-5, or the file's own if that is stricter. ``prefix``, ``drop`` and
+    ``untold`` are as for ``export``; what they leave open is as when the file was made.
 
     Raises:
         VerificationError: it does not.
@@ -73,6 +77,9 @@ def verify(
             tolerance=tolerance,
             samples=None if samples is None else Path(samples),
             recorded=recorded,
+            prefix=prefix,
+            drop=drop,
+            untold=parse_untold(untold),
             stage=f"model file{_on(core)}",
             progress=progress,
         )
@@ -97,7 +104,13 @@ def _on(core: Core | None) -> str:
 
 
 def inspect(
-    file: StrPath, *, ema: bool = False, input_size: Size = 224
+    file: StrPath,
+    *,
+    ema: bool = False,
+    input_size: Size = 224,
+    prefix: str | None = None,
+    drop: Sequence[str] = (),
+    **untold: Unpack[UntoldOptions],
 ) -> CheckpointSummary | OnnxFileSummary | TfliteFileSummary:
     """Say what a checkpoint or a model file holds.
 
@@ -117,7 +130,8 @@ def inspect(
     require("torch")
     from dcd_deploy.models.inspection import inspect_checkpoint
 
-    return inspect_checkpoint(path, *parse_size(input_size), ema=ema)
+    size = parse_size(input_size)
+    return inspect_checkpoint(path, *size, ema=ema, prefix=prefix, drop=drop, untold=parse_untold(untold))
 
 
 def predict(model: StrPath, image: StrPath, *, top: int = 5) -> list[Prediction]:

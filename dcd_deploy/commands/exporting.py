@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from dcd_deploy.artifacts import FLOAT32_TOLERANCE
 from dcd_deploy.commands.arguments import (
     StrPath,
+    UntoldOptions,
     check_label_count,
     checked_name,
     parse_formats,
     parse_labels,
     parse_preprocessing,
+    parse_untold,
 )
 from dcd_deploy.commands.lowering import tuned_lowering
 from dcd_deploy.errors import OptionError
@@ -58,7 +60,10 @@ def export(
     tolerance: float | None = None,
     samples: StrPath | None = None,
     reference: StrPath | None = None,
+    prefix: str | None = None,
+    drop: Sequence[str] = (),
     progress: Progress = silent,
+    **untold: Unpack[UntoldOptions],
 ) -> ExportResult:
     """Turn a trained checkpoint into verified model files ``out``/``name``.onnx or .tflite, each with a JSON sidecar.
 
@@ -70,8 +75,9 @@ def export(
     ``input_size`` is a side or (height, width); ``batch`` a number, or "dynamic" (or None) for any; ``labels`` a file
     with one per line, or the labels themselves; ``mean`` and ``std`` are of RGB values 0..1; ``samples`` a .npy file of
     normalised pictures to verify on; ``reference`` an .npz file of what your own network answered
-    (``dcd_deploy.record_reference``), with which every stage is compared too. The architecture and its settings follow
-    from the tensors where they are not given.
+    (``dcd_deploy.record_reference``), with which every stage is compared too; ``prefix`` stands before the keys that
+    count, and keys that begin with one of ``drop`` do not; ``untold`` is what no tensor tells. The architecture and its
+    settings follow from the tensors where they are not given.
 
     Raises:
         DcdDeployError: with the exit code of its kind (see ``dcd_deploy.errors``); no file is left then.
@@ -82,7 +88,7 @@ def export(
     from dcd_deploy.export.pipeline import ExportConfig, export_checkpoint
     from dcd_deploy.models.checkpoint import read_checkpoint
     from dcd_deploy.lowering.targets import PORTABLE
-    from dcd_deploy.models.fit import fit
+    from dcd_deploy.models.fit import fit_checkpoint
     from dcd_deploy.models.infer import SpecOverrides
 
     preprocessing = parse_preprocessing(input_size, mean, std, resize)
@@ -103,11 +109,11 @@ def export(
         recorded=None if reference is None else Path(reference),
     )
     check_config(build, formats)
-    overrides = SpecOverrides(arch, width_mult, fc_squeeze, num_classes, dropout)
+    overrides = SpecOverrides(arch, width_mult, fc_squeeze, num_classes, dropout, parse_untold(untold))
     texts, name = parse_labels(labels), name if name is None else checked_name(name)
     with progress("read checkpoint"):
-        loaded = read_checkpoint(checkpoint, ema=ema)
-        spec = fit(loaded, overrides)
+        found = fit_checkpoint(read_checkpoint(checkpoint, ema=ema, prefix=prefix, drop=drop), overrides)
+        spec, build = found.spec, replace(build, assumed=found.assumed)
     if tuned is not None:
         tuned.check_network(spec, (preprocessing.height, preprocessing.width))
         build = replace(build, lowering=tuned.layers)
@@ -115,4 +121,4 @@ def export(
         check_label_count(texts, spec.num_classes)
     name = name or spec.file_name(preprocessing.height, preprocessing.width)
     config = ExportConfig(Path(out), name, build, formats, texts, with_baseline)
-    return export_checkpoint(loaded, spec, config, progress)
+    return export_checkpoint(found.checkpoint, spec, config, progress)

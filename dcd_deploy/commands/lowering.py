@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
-from dcd_deploy.commands.arguments import MOST_THREADS, StrPath, require_packages
+from dcd_deploy.commands.arguments import MOST_THREADS, StrPath, UntoldOptions, parse_untold, require_packages
 from dcd_deploy.errors import OptionError
 from dcd_deploy.files import check_no_folder, check_writable
 from dcd_deploy.optional import require
@@ -49,7 +50,10 @@ def tune(
     ema: bool = False,
     input_size: Size = 224,
     threads: int = 1,
+    prefix: str | None = None,
+    drop: Sequence[str] = (),
     progress: Progress = silent,
+    **untold: Unpack[UntoldOptions],
 ) -> TuneResult:
     """Choose the form of each dynamic layer by measuring on the device that will run it, and write that to ``out``.
 
@@ -68,6 +72,7 @@ def tune(
     from dcd_deploy.devices.opening import open_device
     from dcd_deploy.models.checkpoint import read_checkpoint
     from dcd_deploy.models.fit import fit
+    from dcd_deploy.models.infer import SpecOverrides
     from dcd_deploy.tuning.lowering_file import write_lowering
     from dcd_deploy.tuning.runtimes import check_tunable
     from dcd_deploy.tuning.tune import TuneConfig
@@ -81,7 +86,8 @@ def tune(
         check_writable(Path(out).parent)
         check_no_folder([Path(out)])
     with progress("read checkpoint"):
-        spec = fit(read_checkpoint(checkpoint, ema=ema))
+        loaded = read_checkpoint(checkpoint, ema=ema, prefix=prefix, drop=drop)
+        spec = fit(loaded, SpecOverrides(untold=parse_untold(untold)))
     if not spec.dynamic:
         raise OptionError(f"expected a network with dynamic layers to tune, found {spec.describe()}")
     with open_device(parse_device(device), progress=progress) as place:
@@ -92,7 +98,15 @@ def tune(
 
 
 def costs(
-    checkpoint: StrPath, *, target: str, ema: bool = False, input_size: Size = 224, progress: Progress = silent
+    checkpoint: StrPath,
+    *,
+    target: str,
+    ema: bool = False,
+    input_size: Size = 224,
+    prefix: str | None = None,
+    drop: Sequence[str] = (),
+    progress: Progress = silent,
+    **untold: Unpack[UntoldOptions],
 ) -> Forecast:
     """Say what each form of each dynamic layer costs on a target, by its cost model: nothing is exported or measured.
 
@@ -102,6 +116,7 @@ def costs(
     require("torch")
     from dcd_deploy.models.checkpoint import read_checkpoint
     from dcd_deploy.models.fit import fit
+    from dcd_deploy.models.infer import SpecOverrides
     from dcd_deploy.models.sizes import check_input_size
     from dcd_deploy.tuning.forecast import forecast
     from dcd_deploy.tuning.runtimes import check_tunable
@@ -109,7 +124,8 @@ def costs(
     chosen, size = check_tunable(target), parse_size(input_size)
     check_input_size(*size)
     with progress("read checkpoint"):
-        spec = fit(read_checkpoint(checkpoint, ema=ema))
+        loaded = read_checkpoint(checkpoint, ema=ema, prefix=prefix, drop=drop)
+        spec = fit(loaded, SpecOverrides(untold=parse_untold(untold)))
     if not spec.dynamic:
         raise OptionError(f"expected a network with dynamic layers, found {spec.describe()}")
     return forecast(spec, size, chosen)

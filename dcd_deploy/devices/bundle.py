@@ -19,6 +19,7 @@ MODULES = (
     "native_output",
     "artifacts",
     "samples",
+    "network_names",
     "runtimes/__init__",
     "runtimes/session",
     "runtimes/model",

@@ -31,13 +31,14 @@ class Subject:
     spec: NetworkSpec | None = None
     sha256: str = ""
     source: str = ""
+    notes: tuple[str, ...] = ()  # what was done to the checkpoint's keys
 
     @classmethod
     def of(cls, spec: NetworkSpec, checkpoint: Checkpoint | None = None) -> Subject:
         """Return what a checkpoint holds, or the twin of ``spec``."""
         if checkpoint is None:
             return cls(spec.arch, spec)
-        return cls(spec.arch, spec, checkpoint.sha256, checkpoint.path.name)
+        return cls(spec.arch, spec, checkpoint.sha256, checkpoint.path.name, checkpoint.notes)
 
     def twin(self) -> Subject:
         """Return what its static twin is, which has no source."""
@@ -68,6 +69,7 @@ def describe_export(subject: Subject, built: BuiltModel, captured: Captured) -> 
     """Return what the sidecar records besides the description: sizes, multiply-adds, verification, versions."""
     return {
         "checkpoint": subject.source,
+        "checkpoint_notes": subject.notes,
         **built.facts,
         "graph": {"traced": asdict(built.traced), "finished": asdict(built.finished)},
         "macs": _macs(captured, built),

@@ -72,6 +72,7 @@ class ExportResult:
 
     files: tuple[ExportedFile, ...]
     seconds: float
+    checkpoint_notes: tuple[str, ...] = ()  # what was done to its keys
 
     @property
     def artifact(self) -> Artifact:
@@ -138,7 +139,7 @@ def export_network(
         files = [_write(folder, config, subject, captured, *item) for item in built.items()]
         for format, twin in twins.items():
             (folder / config.baseline_path(format).name).write_bytes(twin_content(subject, twin))
-    return ExportResult(tuple(files), time.perf_counter() - start)
+    return ExportResult(tuple(files), time.perf_counter() - start, subject.notes)
 
 
 def check_targets(config: ExportConfig) -> None:

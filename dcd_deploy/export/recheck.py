@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dcd_deploy.artifacts import ModelCard
@@ -10,7 +12,10 @@ from dcd_deploy.export.build import BuildConfig, reference_for, samples_for
 from dcd_deploy.export.recheck_recorded import described_inputs, limit_of
 from dcd_deploy.export.verify import VerificationReport
 from dcd_deploy.models.checkpoint import Checkpoint, read_checkpoint
-from dcd_deploy.models.fit import fit, load_network
+from dcd_deploy.models.fit import fit_checkpoint, load_network
+from dcd_deploy.models.infer import SpecOverrides
+from dcd_deploy.models.spec import NetworkSpec
+from dcd_deploy.models.untold import Untold
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.model import Model
 from dcd_deploy.samples import InputSpec
@@ -24,6 +29,9 @@ def verify_against_checkpoint(
     tolerance: float | None = None,
     samples: Path | None = None,
     recorded: Path | None = None,
+    prefix: str | None = None,
+    drop: Sequence[str] = (),
+    untold: Untold | None = None,
     stage: str = "model file",
     progress: Progress = silent,
 ) -> VerificationReport:
@@ -32,7 +40,7 @@ def verify_against_checkpoint(
     With ``recorded``, what the user's own network answered is compared with both, too.
 
     Without a ``tolerance`` it is the file's own, but never more than ``FLOAT32_TOLERANCE``: the file is what is on
-    trial.
+    trial. What no tensor tells, and ``untold`` leaves open, is as it was when the file was made.
 
     Raises:
         VerificationError: it computes something else; the message begins by saying so if the file was made from
@@ -43,15 +51,21 @@ def verify_against_checkpoint(
     if samples is not None:
         samples_for(config)
     with progress("read checkpoint"):
-        loaded = read_checkpoint(checkpoint, ema=ema)
-        spec = fit(loaded)
+        found = fit_checkpoint(
+            read_checkpoint(checkpoint, ema=ema, prefix=prefix, drop=drop),
+            SpecOverrides(untold=untold or Untold()),
+            made_as=NetworkSpec.from_json(card.spec),
+        )
+        loaded, spec = found.checkpoint, found.spec
         network = load_network(loaded, spec)
     try:
         _check_classes(model, spec.num_classes)
         with progress("reference outputs in float64"):
             checked = reference_for(network, config)
         with progress("verify the model"):
-            return checked.compared(stage, model.session.run_all, config.tolerance, config.batch).report
+            compared = checked.compared(stage, model.session.run_all, config.tolerance, config.batch)
+        report = compared.report
+        return replace(report, assumed=found.assumed, notes=(*report.notes, *loaded.notes))
     except VerificationError as error:
         message = f"{_other_checkpoint(card, loaded)}{error}{_other_copy(loaded, ema=ema)}"
         raise VerificationError(message, error.report) from error

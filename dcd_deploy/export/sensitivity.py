@@ -13,9 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
-from dcd_deploy.dynamic.operator import PHI, SCALE
 from dcd_deploy.export.truth import Outputs, Sensitivity
-from dcd_deploy.models.dynamic import DynamicLayer
 
 SMALLEST_SIZE = 1e-300  # a head that is all zero does not vary
 
@@ -24,42 +22,23 @@ Observe = Callable[[str, Heads], Heads | None]
 Run = Callable[[], Mapping[str, Outputs]]
 
 
-def observed_layers(network: nn.Module) -> dict[str, nn.Module]:
-    """Return the dynamic layers of a network by their paths: canonical ones, or those of a train form."""
-    kinds = (CanonicalLayer, DynamicLayer)
-    return {path: module for path, module in network.named_modules() if isinstance(module, kinds)}
+def observed_layers(network: nn.Module) -> dict[str, CanonicalLayer]:
+    """Return the dynamic layers of a captured network by their paths."""
+    return {path: module for path, module in network.named_modules() if isinstance(module, CanonicalLayer)}
 
 
 @contextmanager
 def observing(network: nn.Module, observe: Observe) -> Iterator[None]:
     """Let ``observe`` see the values of all heads, with the layer's path; it may return others in their place."""
     layers = observed_layers(network)
-    before = {path: getattr(layer, "observe", None) for path, layer in layers.items()}
+    before = {path: layer.observe for path, layer in layers.items()}
     try:
         for path, layer in layers.items():
-            if isinstance(layer, CanonicalLayer):
-                layer.observe = lambda heads, path=path: observe(path, heads)
-            else:
-                layer.attention = _observed(layer, path, observe)  # type: ignore[assignment]  # hides the method
+            layer.observe = lambda heads, path=path: observe(path, heads)
         yield
     finally:
         for path, layer in layers.items():
-            if isinstance(layer, CanonicalLayer):
-                layer.observe = before[path]
-            else:
-                vars(layer).pop("attention", None)
-
-
-def _observed(layer: nn.Module, path: str, observe: Observe) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    attention = type(layer).attention  # type: ignore[attr-defined]
-
-    def observed(pooled: Tensor) -> tuple[Tensor, Tensor]:
-        phi, scale = attention(layer, pooled)
-        heads = {PHI: phi.flatten(1), SCALE: scale}
-        heads = {**heads, **(observe(path, heads) or {})}
-        return heads[PHI].view_as(phi), heads[SCALE]
-
-    return observed
+            layer.observe = before[path]
 
 
 class Variation:

@@ -78,7 +78,7 @@ class VerificationReport:
     """All comparisons of one export or one later check.
 
     ``assumed`` are the lines that say what no tensor tells of the network, and which option sets it; ``notes`` say
-    what was not checked, and why.
+    what was done to the checkpoint's keys, and what was not checked, and why.
     """
 
     inputs: str

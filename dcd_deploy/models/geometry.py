@@ -12,12 +12,16 @@ from dataclasses import dataclass
 CLASSIFIER_LATENT = 32
 CLASSIFIER_SQUEEZE = 32
 RESNET_SQUEEZE = 16
+NORMS = ("bn1", "bn2")
 SMALLEST = 4  # L and S of MobileNetV2, and S of the basic block, never go below this
 
 
 @dataclass(frozen=True)
 class LayerGeometry:
-    """``C`` channels in, ``K`` out, ``L`` latent, ``S`` squeezed; ``pool`` is the side of the pooled map."""
+    """``C`` channels in, ``K`` out, ``L`` latent, ``S`` squeezed; ``pool`` is the side of the pooled map.
+
+    ``biases`` names the parts that have one beyond the published ones; ``norms`` those of bn1 and bn2 that there are.
+    """
 
     C: int
     K: int
@@ -27,6 +31,8 @@ class LayerGeometry:
     kernel: int = 1
     stride: int = 1
     padding: int = 0
+    biases: tuple[str, ...] = ()
+    norms: tuple[str, ...] = NORMS
 
     @property
     def squeezed_from(self) -> int:

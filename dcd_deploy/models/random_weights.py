@@ -43,7 +43,7 @@ def calibrated_network(spec: NetworkSpec, size: int = 64, seed: int = 0) -> nn.M
     network.train()
     with torch.no_grad():
         for _ in range(ROUNDS):
-            network(pictures(size))
+            network(pictures(size, spec.in_channels))
     return network.double().eval()
 
 
@@ -56,11 +56,11 @@ def _damp_blocks(network: nn.Module) -> None:
             norm.get_parameter("weight").mul_(min(1.0, MANY / len(blocks)))
 
 
-def pictures(size: int) -> Tensor:
-    """Return pictures (n, 3, size, size) of coarse to fine patches with noise, each with its own colour."""
-    patches = [F.interpolate(torch.randn(1, 3, grid, grid), size) for grid in PATCHES for _ in range(PICTURES_EACH)]
-    coarse = torch.cat(patches)
-    return coarse + 0.3 * torch.randn_like(coarse) + 0.5 * torch.randn(len(coarse), 3, 1, 1)
+def pictures(size: int, channels: int = 3) -> Tensor:
+    """Return pictures (n, channels, size, size) of coarse to fine patches with noise, each with its own colour."""
+    grids = [grid for grid in PATCHES for _ in range(PICTURES_EACH)]
+    coarse = torch.cat([F.interpolate(torch.randn(1, channels, grid, grid), size) for grid in grids])
+    return coarse + 0.3 * torch.randn_like(coarse) + 0.5 * torch.randn(len(coarse), channels, 1, 1)
 
 
 def save_checkpoint(path: Path, network: nn.Module, arch: str = "") -> Path:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from dcd_deploy.errors import UnknownNameError
-from dcd_deploy.models.mobilenetv2 import MobileNetV2
-from dcd_deploy.models.resnet import DEPTHS, ResNet
-from dcd_deploy.models.spec import DYNAMIC_SUFFIX, NetworkSpec
+from dcd_deploy.models.archs import ARCHS, check_arch
+from dcd_deploy.models.families import family_of
+from dcd_deploy.models.spec import NetworkSpec
 
-STATIC_ARCHS: dict[str, type[MobileNetV2 | ResNet]] = {"mobilenetv2": MobileNetV2} | dict.fromkeys(DEPTHS, ResNet)
-ARCHS = tuple(name + suffix for name in STATIC_ARCHS for suffix in (DYNAMIC_SUFFIX, ""))
+__all__ = ("ARCHS", "build", "check_arch")
 
 
 def build(spec: NetworkSpec) -> nn.Module:
@@ -20,10 +18,8 @@ def build(spec: NetworkSpec) -> nn.Module:
         UnknownNameError: ``spec.arch`` is not one of ``ARCHS``.
     """
     check_arch(spec.arch)
-    return STATIC_ARCHS[spec.twin().arch](spec)
-
-
-def check_arch(arch: str) -> None:
-    """Raise UnknownNameError, with the nearest known name, unless ``arch`` is known."""
-    if arch not in ARCHS:
-        raise UnknownNameError("architecture", arch, ARCHS)
+    network = family_of(spec.arch).build(spec)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.eps = spec.bn_eps
+    return network

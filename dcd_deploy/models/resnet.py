@@ -10,40 +10,56 @@ works.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from torch import Tensor, nn
 
+from dcd_deploy.errors import ModelFileError
 from dcd_deploy.models.dynamic import ResNetDynamicConv
 from dcd_deploy.models.geometry import basic_geometry, bottleneck_geometry
+from dcd_deploy.models.layer_sizes import constants_of, own_geometry, stage_strides
 from dcd_deploy.models.mobilenetv2 import make_classifier
 from dcd_deploy.models.spec import NetworkSpec
 
 STAGE_WIDTHS = (64, 128, 256, 512)
+STEM, STEM_KERNEL = 64, 7
+SMALL_KERNEL = 3  # of stems for small pictures, which keep their size
+STRIDES = (2, 1, 2, 2, 2)  # of the stem and the four stages
+
+MakeConv = Callable[[str, int, int, int, int], nn.Module]  # name, inputs, outputs, kernel, stride
 
 
 class Block(nn.Module):
-    """Convolutions ``convI`` with BatchNorms ``bnI``, ReLU after each, the block's input added before the last."""
+    """Convolutions ``convI`` with BatchNorms ``bnI``, ReLU after each, the block's input added before the last.
+
+    ``outputs`` are those of the convolutions in order.
+    """
 
     expansion: ClassVar[int]
-
-    def __init__(self, inputs: int, width: int, stride: int, *, dynamic: bool) -> None:
-        super().__init__()
-        for i, conv in enumerate(self.make_convs(inputs, width, stride, dynamic=dynamic), start=1):
-            self.add_module(f"conv{i}", conv)
-            self.add_module(f"bn{i}", nn.BatchNorm2d(width * self.expansion if i == self.depth else width))
-        self.relu = nn.ReLU(inplace=True)
-        outputs = width * self.expansion
-        self.downsample: nn.Sequential | None = None
-        if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
     depth: ClassVar[int]
+    kernels: ClassVar[tuple[int, ...]]
+    strided: ClassVar[int]  # the convolution with the stride
 
-    @staticmethod
-    def make_convs(inputs: int, width: int, stride: int, *, dynamic: bool) -> list[nn.Module]:
-        """Return the block's convolutions in order."""
-        raise NotImplementedError
+    def __init__(self, name: str, inputs: int, outputs: tuple[int, ...], stride: int, conv: MakeConv) -> None:
+        super().__init__()
+        channels = inputs
+        for i, (kernel, wide) in enumerate(zip(self.kernels, outputs, strict=True), start=1):
+            step = stride if i == self.strided else 1
+            self.add_module(f"conv{i}", conv(f"{name}.conv{i}", channels, wide, kernel, step))
+            self.add_module(f"bn{i}", nn.BatchNorm2d(wide))
+            channels = wide
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample: nn.Sequential | None = None
+        if stride != 1 or inputs != channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    @classmethod
+    def widths(cls, width: int) -> tuple[int, ...]:
+        """Return the outputs of the block's convolutions in a stage of this width."""
+        return (*(width,) * (cls.depth - 1), width * cls.expansion)
 
     def layers(self) -> list[tuple[nn.Module, nn.Module]]:
         """Return (convolution, BatchNorm) in order."""
@@ -61,32 +77,32 @@ class Block(nn.Module):
 class BasicBlock(Block):
     """Two 3×3 convolutions (ResNet-10, 18 and 34)."""
 
-    expansion, depth = 1, 2
-
-    @staticmethod
-    def make_convs(inputs: int, width: int, stride: int, *, dynamic: bool) -> list[nn.Module]:
-        if dynamic:
-            return [
-                ResNetDynamicConv(basic_geometry(inputs, width, stride)),
-                ResNetDynamicConv(basic_geometry(width, width, 1)),
-            ]
-        return [
-            nn.Conv2d(inputs, width, 3, stride, 1, bias=False),
-            nn.Conv2d(width, width, 3, 1, 1, bias=False),
-        ]
+    expansion, depth, kernels, strided = 1, 2, (3, 3), 1
 
 
 class Bottleneck(Block):
     """1×1 down, 3×3 with the stride, 1×1 up (ResNet-50, 101 and 152)."""
 
-    expansion, depth = 4, 3
+    expansion, depth, kernels, strided = 4, 3, (1, 3, 1), 2
 
-    @staticmethod
-    def make_convs(inputs: int, width: int, stride: int, *, dynamic: bool) -> list[nn.Module]:
-        sizes = ((inputs, width, 1, 1), (width, width, 3, stride), (width, width * 4, 1, 1))
-        if dynamic:
-            return [ResNetDynamicConv(bottleneck_geometry(*size)) for size in sizes]
-        return [nn.Conv2d(c, k, kernel, s, kernel // 2, bias=False) for c, k, kernel, s in sizes]
+
+def plain_conv(name: str, inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
+    """Return the static convolution that a dynamic one replaces."""
+    del name
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+
+
+def dynamic_conv(spec: NetworkSpec, block: type[Block]) -> MakeConv:
+    """Return a maker of dynamic convolutions by the rule of the kind of block, or with the sizes of ``spec``."""
+
+    def make(name: str, inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
+        basic = block is BasicBlock
+        rule = (
+            basic_geometry(inputs, outputs, stride) if basic else bottleneck_geometry(inputs, outputs, kernel, stride)
+        )
+        return ResNetDynamicConv(own_geometry(spec, name, rule), constants_of(spec))
+
+    return make
 
 
 DEPTHS: dict[str, tuple[type[Block], tuple[int, int, int, int]]] = {
@@ -99,23 +115,48 @@ DEPTHS: dict[str, tuple[type[Block], tuple[int, int, int, int]]] = {
 }
 
 
+def convolutions_of(spec: NetworkSpec) -> tuple[int, tuple[tuple[tuple[int, ...], ...], ...]]:
+    """Return the stem's channels, and for every block of every stage the outputs of its convolutions.
+
+    Raises:
+        ModelFileError: the channels of ``spec`` are too few or too many.
+    """
+    block, repeats = DEPTHS[spec.twin().arch]
+    usual = tuple(block.widths(width) for width in STAGE_WIDTHS)
+    if not spec.channels:
+        return STEM, tuple((widths,) * count for widths, count in zip(usual, repeats, strict=True))
+    if len(spec.channels) != 1 + block.depth * sum(repeats):
+        raise ModelFileError(f"expected {1 + block.depth * sum(repeats)} channels of {spec.arch}, found others")
+    stem, *outputs = spec.channels
+    each = iter(zip(*[iter(outputs)] * block.depth, strict=True))
+    return stem, tuple(tuple(next(each) for _ in range(count)) for count in repeats)
+
+
 class ResNet(nn.Module):
-    """The ResNet of ``spec``: (N, 3, H, W) to (N, classes)."""
+    """The ResNet of ``spec``: (N, C, H, W) to (N, classes or features).
+
+    A stem with a small kernel, for small pictures, keeps their size: it has stride 1 and no pool, unless ``spec`` says
+    otherwise.
+    """
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         self.spec = spec
-        block, repeats = DEPTHS[spec.twin().arch]
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        block = DEPTHS[spec.twin().arch][0]
+        inputs, stages = convolutions_of(spec)
+        first, *strides = stage_strides(spec, usual_strides(spec))
+        kernel = spec.stem_kernel or STEM_KERNEL
+        self.conv1 = nn.Conv2d(spec.in_channels, inputs, kernel, first, kernel // 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(inputs)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
-        inputs = 64
-        for i, (width, count) in enumerate(zip(STAGE_WIDTHS, repeats, strict=True), start=1):
-            self.add_module(
-                f"layer{i}", make_stage(block, inputs, width, count, stride=1 if i == 1 else 2, dynamic=spec.dynamic)
-            )
-            inputs = width * block.expansion
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if spec.stem_pool else nn.Identity()
+        conv = dynamic_conv(spec, block) if spec.dynamic else plain_conv
+        for i, (outputs, stride) in enumerate(zip(stages, strides, strict=True), start=1):
+            blocks = []
+            for j, widths in enumerate(outputs):
+                blocks.append(block(f"layer{i}.{j}", inputs, widths, 1 if j else stride, conv))
+                inputs = widths[-1]
+            self.add_module(f"layer{i}", nn.Sequential(*blocks))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.classifier = make_classifier(spec, inputs)
 
@@ -131,7 +172,6 @@ class ResNet(nn.Module):
         return logits
 
 
-def make_stage(block: type[Block], inputs: int, width: int, count: int, *, stride: int, dynamic: bool) -> nn.Sequential:
-    """Return ``count`` blocks, the first with the stride and the change of width."""
-    rest = [block(width * block.expansion, width, 1, dynamic=dynamic) for _ in range(count - 1)]
-    return nn.Sequential(block(inputs, width, stride, dynamic=dynamic), *rest)
+def usual_strides(spec: NetworkSpec) -> tuple[int, ...]:
+    """Return the strides of the stem and the stages where nobody says otherwise."""
+    return (1, *STRIDES[1:]) if spec.stem_kernel == SMALL_KERNEL else STRIDES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from dcd_deploy.errors import OptionError
 from dcd_deploy.models.dynamic import DynamicConv2d, DynamicLayer
+from dcd_deploy.models.mobilenetv2 import MobileNetV2
 from dcd_deploy.models.registry import build
+from dcd_deploy.models.resnet import ResNet
+from dcd_deploy.models.shapes_alone import shapes_alone
 from dcd_deploy.models.spec import NetworkSpec
 
 SMALLEST_INPUT = 32  # five halvings leave one pixel
@@ -53,8 +56,25 @@ def check_input_size(height: int, width: int) -> None:
 
 def layer_sizes(spec: NetworkSpec, height: int, width: int) -> dict[str, MapSize]:
     """Return the sizes at every layer of the network, by its name in the train form."""
+    return sizes_of(skeleton(spec), height, width)
+
+
+def skeleton(spec: NetworkSpec) -> nn.Module:
+    """Return the network without weights, in eval mode."""
     with torch.device("meta"):
-        return module_sizes(build(spec).eval(), torch.empty(1, 3, height, width))
+        return build(spec).eval()
+
+
+def sizes_of(network: nn.Module, height: int, width: int) -> dict[str, MapSize]:
+    """Return the sizes at every layer of a network of the registry that has no weights.
+
+    Its layers are asked for their shapes alone (``shapes_alone``): torch's own computation without data would first
+    load its compiler, which takes longer than all else.
+    """
+    assert isinstance(network, MobileNetV2 | ResNet)
+    images = torch.empty(0, network.spec.in_channels, height, width)
+    with shapes_alone(network):
+        return module_sizes(network, images)
 
 
 def module_sizes(network: nn.Module, images: Tensor) -> dict[str, MapSize]:
@@ -73,9 +93,12 @@ def layer_macs(spec: NetworkSpec, height: int, width: int) -> dict[str, int]:
 
     A Φ product is listed under the name of its layer followed by ``.phi``.
     """
-    with torch.device("meta"):
-        network = build(spec)
-    sizes = layer_sizes(spec, height, width)
+    network = skeleton(spec)
+    return macs_of(network, sizes_of(network, height, width))
+
+
+def macs_of(network: nn.Module, sizes: Mapping[str, MapSize]) -> dict[str, int]:
+    """Return what ``layer_macs`` does for a network and the sizes of its layers."""
     macs = {}
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from dcd_deploy.models.dynamic import DynamicConv2d, DynamicLayer
-from dcd_deploy.models.registry import build
-from dcd_deploy.models.sizes import layer_macs, layer_sizes
+from dcd_deploy.models.sizes import macs_of, sizes_of, skeleton
 from dcd_deploy.models.spec import NetworkSpec
 
 
@@ -48,11 +46,10 @@ class NetworkSummary:
 
 def summarise(spec: NetworkSpec, height: int, width: int) -> NetworkSummary:
     """Count the network of ``spec`` for inputs of height × width, in the order in which it was trained."""
-    with torch.device("meta"):
-        network, twin = build(spec), build(spec.twin())
-    macs = layer_macs(spec, height, width)
+    network, twin = skeleton(spec), skeleton(spec.twin())
+    sizes = sizes_of(network, height, width)
+    macs = macs_of(network, sizes)
     params = _params(network)
-    sizes = layer_sizes(spec, height, width)
     layers = []
     for name, module in network.named_modules():
         if isinstance(module, DynamicLayer):
@@ -66,7 +63,7 @@ def summarise(spec: NetworkSpec, height: int, width: int) -> NetworkSummary:
                     static, inside - static, own, own / params,
                 )
             )  # fmt: skip
-    twin_macs = sum(layer_macs(spec.twin(), height, width).values())
+    twin_macs = sum(macs_of(twin, sizes_of(twin, height, width)).values())
     return NetworkSummary(spec, height, width, tuple(layers), params, sum(macs.values()), _params(twin), twin_macs)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dcd_deploy.benchmarks.counts import COMPARED, CountedModel, CountRatios, CountSection, CountTrial
-from dcd_deploy.benchmarks.published import title
 from dcd_deploy.benchmarks.results import STATIC
+from dcd_deploy.network_names import title
 from dcd_deploy.reports import numbers
 
 TITLES = (

@@ -20,6 +20,8 @@ STAGES = {"onnx": ("ONNX graph", "as traced", "simplified"), "tflite": ("TFLite 
 
 def show_export(screen: Console, result: ExportResult, checkpoint: str) -> None:
     """Print for each file its graph before and after our passes and its verification; then what to type next."""
+    for note in result.checkpoint_notes:
+        line(screen, f"checkpoint: {note}")
     for file in result.files:
         _show_file(screen, file)
     for file in result.files:

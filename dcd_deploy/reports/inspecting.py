@@ -51,7 +51,11 @@ def show_checkpoint(screen: Console, summary: CheckpointSummary) -> None:
     line(screen, f"{summary.path}  {numbers.size(summary.size_bytes)}  sha256 {summary.sha256[:16]}…")
     line(screen, f"weights: {summary.source}, {', '.join(summary.dtypes)}{info}")
     dropout = "with dropout" if spec.dropout else "without dropout"
-    line(screen, f"network: {spec.describe()}, {spec.num_classes} classes, {dropout}; at {size}")
+    outputs = f"{spec.num_classes} features" if spec.head_kind == "none" else f"{spec.num_classes} classes, {dropout}"
+    line(screen, f"network: {spec.describe()}, {outputs}; at {size}")
+    for note in summary.notes:
+        line(screen, f"checkpoint: {note}")
+    line(screen, f"assumed, since no tensor tells: {'; '.join(summary.assumed)}")
     line(screen)
     if network.layers:
         show_table(screen, "", LAYER_COLUMNS, map(_layer_row, network.layers))

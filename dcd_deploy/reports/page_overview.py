@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from dcd_deploy.benchmarks.published import published
 from dcd_deploy.benchmarks.results import MODEL, STATIC, BenchResult, Timing, Trial
 from dcd_deploy.benchmarks.statistics import Ratio
+from dcd_deploy.network_names import published
 from dcd_deploy.reports import numbers, wording
 from dcd_deploy.reports.markup import label, shortened
 from dcd_deploy.reports.plotting import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from statistics import median
 
-from dcd_deploy.benchmarks.published import published
 from dcd_deploy.benchmarks.results import BenchResult, Timing, Trial
+from dcd_deploy.network_names import published
 from dcd_deploy.reports import numbers, wording
 from dcd_deploy.reports.across import across_devices
 from dcd_deploy.reports.counts_wording import counts_basis, counts_headline

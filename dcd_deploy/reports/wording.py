@@ -9,9 +9,9 @@ from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.machine import Machine
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.place import LOCAL
-from dcd_deploy.benchmarks.published import title
 from dcd_deploy.benchmarks.results import MODEL, STATIC, BenchResult, Failure, Timing, Trial
 from dcd_deploy.benchmarks.statistics import Ratio
+from dcd_deploy.network_names import title
 from dcd_deploy.reports import numbers
 from dcd_deploy.reports.counts_wording import counts_headline
 
