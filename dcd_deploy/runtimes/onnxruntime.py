@@ -18,6 +18,7 @@ from dcd_deploy.optional import require
 DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
 ERRORS_ONLY = 3
 X86_ALONE = "com.microsoft.nchwc"  # the domain of operators that onnxruntime has on x86 alone
+OTHER_BLOCKS = "NCHWc block"  # what they say of maps that do not fit the processor's blocks of channels
 
 
 class OnnxRuntimeSession:
@@ -85,7 +86,7 @@ class OnnxRuntimeSession:
         except Exception as error:  # as above
             raise ModelFileError(
                 f"the model cannot run on an input of shape {images.shape} and type {images.dtype} "
-                f"(it takes {self.inputs[0].shape}): {_first_line(error)}"
+                f"(it takes {self.inputs[0].shape}): {_first_line(error)}{_other_processor(str(error))}"
             ) from error
         return outputs[0]
 
@@ -95,6 +96,16 @@ def advice(message: str) -> str:
     if X86_ALONE in message:
         return "the file was made for onnxruntime on x86; export it for this machine, or with --target portable"
     return "fetch or export the file again"
+
+
+def _other_processor(message: str) -> str:
+    """Say what to do about a file with operators in blocks that are not this processor's, if that is the error."""
+    if OTHER_BLOCKS not in message:
+        return ""
+    return (
+        "; the file was made for processors whose blocks have other channels than this one's (16 with AVX-512, 8 "
+        "without); export it anew, or with --target portable"
+    )
 
 
 def _spec(value: Any) -> TensorSpec:
