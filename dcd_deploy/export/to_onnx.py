@@ -20,6 +20,7 @@ from dcd_deploy.artifacts import INPUT, OUTPUT
 from dcd_deploy.errors import ExportError, OptionError
 from dcd_deploy.export.build import DEFAULT_OPSET
 from dcd_deploy.export.deployable import deployable
+from dcd_deploy.export.older_opset import in_older_opset
 
 OPSETS = range(15, 27)
 TRACED_FROM = 18  # the exporter's own oldest; it goes below in silence, where it can
@@ -47,7 +48,7 @@ def to_onnx(
 
     Raises:
         OptionError: the opset is not among ``OPSETS``.
-        ExportError: the exporter refused the network, or gave another opset than was asked for.
+        ExportError: the exporter refused the network, or the opset lacks what it needs.
     """
     check_opset(opset)
     program = _trace(deployable(network), (channels, height, width), batch, max(opset, TRACED_FROM))
@@ -56,7 +57,7 @@ def to_onnx(
     program.optimize()
     tidied = program.model_proto
     if opset < TRACED_FROM:
-        tidied = _lowered(tidied, opset)
+        tidied = in_older_opset(tidied, opset)
     found = next(entry.version for entry in tidied.opset_import if entry.domain == "")
     if found != opset:
         raise ExportError(f"expected a model of opset {opset}, but the exporter gave {found}; choose another --opset")
@@ -70,19 +71,6 @@ def check_opset(opset: int) -> None:
             f"expected an opset in {OPSETS.start}..{OPSETS.stop - 1}, the ones that come out right, found {opset}; "
             "choose another --opset"
         )
-
-
-def _lowered(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """Return the model in an older opset than the exporter writes.
-
-    onnx's converter keeps an attribute of means that older opsets lack, and that says what is so there anyway.
-    """
-    for node in model.graph.node:
-        if node.op_type == "ReduceMean":
-            kept = [attribute for attribute in node.attribute if attribute.name != "noop_with_empty_axes"]
-            del node.attribute[:]
-            node.attribute.extend(kept)
-    return onnx.version_converter.convert_version(model, opset)
 
 
 def _trace(network: nn.Module, shape: tuple[int, int, int], batch: int | None, opset: int) -> torch.onnx.ONNXProgram:
