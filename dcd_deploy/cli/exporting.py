@@ -50,7 +50,11 @@ def export(
     input_size: InputSize = "224",
     batch: Annotated[str, typer.Option(help="Batch size: a number, or 'dynamic' for any.")] = "1",
     target: Annotated[
-        str, typer.Option(help="What to be quick on: portable, onnxruntime-x86, onnxruntime-arm or litert.")
+        str,
+        typer.Option(
+            help="What to be quick on: portable, onnxruntime-x86 (runs on x86-64 alone, with AVX-512, AVX2 or "
+            "neither), onnxruntime-arm or litert."
+        ),
     ] = "portable",
     lowering: Annotated[
         str, typer.Option(help="Order of computation: auto, a form's name (see 'costs'), or a file from 'tune'.")

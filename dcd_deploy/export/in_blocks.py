@@ -5,14 +5,17 @@ same for the dynamic layers of form ``nchwc``, in the runtime's own operators (d
 along what stands between two of them: depthwise layers, activations, sums, pooling, and the first layer, which reads
 the picture. What is left is the optimiser's own.
 
-A block is 8 channels on a machine with AVX2 and 16 with AVX-512. One file serves both: it leaves all ordering of
-weights to the runtime's ReorderInput, which knows the machine. From a map to blocks is
+A block is 16 channels on a processor with AVX-512 and 8 on every other x86-64, be it with AVX2 or without. One file
+serves both: it leaves all ordering of weights to the runtime's ReorderInput, which knows the machine. From a map to
+blocks is
 
     [n][channel][pixel] → [n][channel / B][pixel][channel % B]
 
 and the weights of a 1×1 or depthwise layer are ordered just so, when its outputs are taken for channels and all else
-for pixels. Maps in blocks have channels in multiples of 16, filled up by zeros. Elsewhere than on x86 onnxruntime has
-no such operators, and refuses the file.
+for pixels. Maps in blocks have channels in multiples of 16, filled up by zeros. The runtime itself fills up, and cuts
+off, less than one block of the machine: nothing where a map of 8 or 24 channels meets blocks of 8. Those maps are
+therefore filled up and cut in the plain layout, by a Pad before ReorderInput and a Slice behind ReorderOutput.
+Elsewhere than on x86 onnxruntime has no such operators, and refuses the file.
 """
 
 from __future__ import annotations
@@ -27,11 +30,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from dcd_deploy.export.plain_graph import PlainGraph, Shape
-from dcd_deploy.lowering.channels_first.nchwc import aligned
+from dcd_deploy.export.plain_graph import CHANNELS, PlainGraph, Shape
+from dcd_deploy.lowering.channels_first.nchwc import aligned, same_in_both_blocks
 
 DOMAIN = "com.microsoft.nchwc"
-STANDARD = ("Reshape", "Add")  # what also works on values in blocks
+STANDARD = ("Reshape", "Add", "Pad", "Slice")  # the first two also work on values in blocks
+REORDERED_BY = 4  # ReorderInput takes channels in multiples of it
 
 
 def in_blocks(model: onnx.ModelProto) -> onnx.ModelProto | None:
@@ -204,23 +208,31 @@ class _Writer:
         """Return a value in the plain layout, brought there if it is in blocks alone."""
         if name in self.missing:
             self.missing.discard(name)
-            node_name = self.name(self.graph.makers[name], "ReorderOutput")
-            channels = self.shapes[name][1]
-            node = helper.make_node("ReorderOutput", [self.blocks[name]], [name], node_name, channels=channels)
-            node.domain = DOMAIN
-            self.nodes.append(node)
+            maker, blocks, (n, channels, *size) = self.graph.makers[name], self.blocks[name], self.shapes[name]
+            if same_in_both_blocks(channels):
+                self.add(maker, "ReorderOutput", [blocks], self.shapes[name], output=name, channels=channels)
+            else:
+                wide = (n, aligned(channels), *size)
+                padded = self.add(maker, "ReorderOutput", [blocks], wide, channels=wide[1])
+                bounds = [self.integers(value) for value in ([0], [channels], [CHANNELS])]
+                self.add(maker, "Slice", [padded, *bounds], self.shapes[name], output=name)
         return name
 
     def in_blocks(self, node: onnx.NodeProto, name: str) -> str:
         """Return a value in blocks, brought there for ``node`` if it is not."""
         if name not in self.blocks:
-            self.blocks[name] = self.add(node, "ReorderInput", [name], self.shapes[name])
+            n, channels, *size = self.shapes[name]
+            wide = (n, aligned(channels), *size)
+            plain = name
+            if channels % REORDERED_BY or not same_in_both_blocks(channels):
+                pads = self.integers([0, 0, 0, 0, 0, wide[1] - channels, 0, 0])
+                plain = self.add(node, "Pad", [name, pads], wide)
+            self.blocks[name] = self.add(node, "ReorderInput", [plain], wide)
         return self.blocks[name]
 
     def reshaped(self, node: onnx.NodeProto, name: str, shape: Shape) -> str:
         """Return the same numbers under another shape."""
-        sizes = self.constant("shape." + ".".join(map(str, shape)), np.array(shape, np.int64))
-        return self.add(node, "Reshape", [name, sizes], shape)
+        return self.add(node, "Reshape", [name, self.integers(shape, "shape")], shape)
 
     # Nodes and constants
 
@@ -231,13 +243,22 @@ class _Writer:
         self.nodes.append(made)
         return made
 
-    def add(self, base: onnx.NodeProto, operator: str, inputs: Sequence[str], shape: Shape, **attributes: Any) -> str:
-        """Write a node for the sake of ``base``, and return its output."""
+    def add(
+        self,
+        base: onnx.NodeProto,
+        operator: str,
+        inputs: Sequence[str],
+        shape: Shape,
+        *,
+        output: str = "",
+        **attributes: Any,
+    ) -> str:
+        """Write a node for the sake of ``base``, and return its output, which is named like the node if not given."""
         name = self.name(base, operator)
-        domain = "" if operator in STANDARD else DOMAIN
-        self.nodes.append(helper.make_node(operator, inputs, [name], name, domain=domain, **attributes))
-        self.shapes[name] = shape
-        return name
+        made, domain = output or name, "" if operator in STANDARD else DOMAIN
+        self.nodes.append(helper.make_node(operator, inputs, [made], name, domain=domain, **attributes))
+        self.shapes[made] = shape
+        return made
 
     def name(self, base: onnx.NodeProto, operator: str) -> str:
         """Return a new name, of the layer and the place in it that ``base`` has."""
@@ -247,6 +268,9 @@ class _Writer:
 
     def floats(self, name: str, values: NDArray[np.float32]) -> str:
         return self.constant(f"{name}.blocks", values)
+
+    def integers(self, values: Sequence[int], kind: str = "values") -> str:
+        return self.constant(f"{kind}." + ".".join(map(str, values)), np.array(values, np.int64))
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
         self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)

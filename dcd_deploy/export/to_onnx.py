@@ -25,6 +25,7 @@ from dcd_deploy.artifacts import INPUT, OUTPUT
 from dcd_deploy.errors import ExportError, OptionError
 from dcd_deploy.export.build import DEFAULT_OPSET
 from dcd_deploy.export.deployable import deployable
+from dcd_deploy.export.older_opset import in_older_opset
 from dcd_deploy.samples import InputSpec
 
 OPSETS = range(15, 27)
@@ -65,7 +66,7 @@ def trace_onnx(
 
     Raises:
         OptionError: the opset is not among ``OPSETS``.
-        ExportError: the exporter refused the network, or gave another opset than was asked for.
+        ExportError: the exporter refused the network, or the opset lacks what it needs.
     """
     check_opset(opset)
     program = _trace(deployable(network), inputs, outputs, batch, max(opset, TRACED_FROM))
@@ -74,7 +75,7 @@ def trace_onnx(
     program.optimize()
     tidied = program.model_proto
     if opset < TRACED_FROM:
-        tidied = _lowered(tidied, opset)
+        tidied = in_older_opset(tidied, opset)
     found = next(entry.version for entry in tidied.opset_import if entry.domain == "")
     if found != opset:
         raise ExportError(f"expected a model of opset {opset}, but the exporter gave {found}; choose another --opset")
@@ -88,19 +89,6 @@ def check_opset(opset: int) -> None:
             f"expected an opset in {OPSETS.start}..{OPSETS.stop - 1}, the ones that come out right, found {opset}; "
             "choose another --opset"
         )
-
-
-def _lowered(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """Return the model in an older opset than the exporter writes.
-
-    onnx's converter keeps an attribute of means that older opsets lack, and that says what is so there anyway.
-    """
-    for node in model.graph.node:
-        if node.op_type == "ReduceMean":
-            kept = [attribute for attribute in node.attribute if attribute.name != "noop_with_empty_axes"]
-            del node.attribute[:]
-            node.attribute.extend(kept)
-    return onnx.version_converter.convert_version(model, opset)
 
 
 def _trace(

@@ -16,6 +16,7 @@ from dcd_deploy.runtimes.session import Array, check_count
 DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
 ERRORS_ONLY = 3
 X86_ALONE = "com.microsoft.nchwc"  # the domain of operators that onnxruntime has on x86 alone
+OTHER_BLOCKS = "NCHWc block"  # what they say of maps that do not fit the processor's blocks of channels
 
 
 class OnnxRuntimeSession:
@@ -89,6 +90,7 @@ class OnnxRuntimeSession:
             given = " and ".join(f"shape {values.shape} and type {values.dtype}" for values in inputs)
             raise ModelFileError(
                 f"the model cannot run on an input of {given} (it takes {_shapes(self.inputs)}): {_first_line(error)}"
+                f"{_other_processor(str(error))}"
             ) from error
         return tuple(outputs)
 
@@ -98,6 +100,16 @@ def advice(message: str) -> str:
     if X86_ALONE in message:
         return "the file was made for onnxruntime on x86; export it for this machine, or with --target portable"
     return "fetch or export the file again"
+
+
+def _other_processor(message: str) -> str:
+    """Say what to do about a file with operators in blocks that are not this processor's, if that is the error."""
+    if OTHER_BLOCKS not in message:
+        return ""
+    return (
+        "; the file was made for processors whose blocks have other channels than this one's (16 with AVX-512, 8 "
+        "without); export it anew, or with --target portable"
+    )
 
 
 def _spec(value: Any) -> TensorSpec:

@@ -1,6 +1,7 @@
 """The targets that a network can be lowered for, and the rates that decide for each layer.
 
-    onnxruntime-x86   keeps maps in blocks of channels (its NCHWc layout); everything else pays for leaving them
+    onnxruntime-x86   keeps maps in blocks of channels (its NCHWc layout); everything else pays for leaving them. A file
+                      runs on every x86-64 processor, whose blocks have 16 channels with AVX-512, 8 with AVX2 or neither
     onnxruntime-arm   plain layout; timed with onnxruntime's blocked layout switched off
     litert            TFLite's XNNPACK kernels, channels last
     portable          of each format, what is good on all of its targets and bad on none

@@ -25,12 +25,18 @@ from dcd_deploy.models.deploy.form import Form, FormCost, attention_macs, static
 from dcd_deploy.models.geometry import LayerGeometry
 from dcd_deploy.models.sizes import MapSize
 
-BLOCK = 16  # channels in the largest block; the other, 8, divides it
+BLOCK = 16  # channels in the largest block, that of AVX-512
+SMALL_BLOCK = 8  # that of every other x86-64 processor
 
 
-def aligned(channels: int) -> int:
+def aligned(channels: int, block: int = BLOCK) -> int:
     """Return the number of channels rounded up to whole blocks."""
-    return -(-channels // BLOCK) * BLOCK
+    return -(-channels // block) * block
+
+
+def same_in_both_blocks(channels: int) -> bool:
+    """Whether a map fills up to the same number of channels in blocks of 8 and of 16; one of 8 or 24 does not."""
+    return aligned(channels, SMALL_BLOCK) == aligned(channels)
 
 
 class NchwcForm(Form):

@@ -1,0 +1,159 @@
+"""Every opset that --opset promises, end to end, on the bundled network and on golden MobileNetV2."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from golden_cases import load_module
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
+
+from dcd_deploy import commands
+from dcd_deploy.errors import ExportError
+from dcd_deploy.export import to_onnx as tracing
+from dcd_deploy.export.older_opset import in_older_opset
+from dcd_deploy.export.simplify import simplify
+from dcd_deploy.export.to_onnx import OPSETS, TRACED_FROM, to_onnx
+from dcd_deploy.models.checkpoint import read_checkpoint
+from dcd_deploy.models.deploy.network import to_deploy
+from dcd_deploy.models.deploy.targets import PORTABLE_ONNX
+from dcd_deploy.models.dynamic import DynamicConv2d
+from dcd_deploy.models.fit import fit, load_network
+from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
+
+LIMIT = 5e-5
+
+
+@pytest.fixture(scope="module")
+def traced_once():
+    """Below the exporter's oldest opset the same trace serves, of each network that is traced."""
+    trace, kept = tracing._trace, {}
+
+    def remembered(network, shape, batch, opset):
+        key = (shape, batch, opset)
+        if opset > TRACED_FROM:
+            return trace(network, shape, batch, opset)
+        if key not in kept:
+            kept[key] = trace(network, shape, batch, opset)
+        return kept[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracing, "_trace", remembered)
+        yield
+
+
+@pytest.fixture(scope="module")
+def bundled(digits_checkpoint):
+    """The deploy form of the bundled network, pictures, and what the train form makes of them in float64."""
+    checkpoint = read_checkpoint(digits_checkpoint)
+    network = load_network(checkpoint, fit(checkpoint))
+    images = np.random.default_rng(0).standard_normal((2, 3, 32, 32), np.float32)
+    with torch.inference_mode():
+        wanted = network(torch.from_numpy(images).double()).numpy()
+    return to_deploy(network, 32, 32), images, wanted
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_the_bundled_network(traced_once, bundled, opset):
+    deploy, images, wanted = bundled
+    allowed = LIMIT * np.ptp(wanted)
+    model = simplify(to_onnx(deploy, 32, 32, 1, opset).tidied, images[:1], allowed)
+    onnx.checker.check_model(model, full_check=True)
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", opset)]
+    assert "Split" in {node.op_type for node in model.graph.node}
+    session = OnnxRuntimeSession(model.SerializeToString())
+    assert np.abs(np.concatenate([session.run(image[None]) for image in images]) - wanted).max() <= allowed
+
+
+@pytest.mark.parametrize("target", ["portable", "onnxruntime-x86"])
+def test_the_oldest_from_end_to_end(digits_checkpoint, tmp_path, target):
+    result = commands.export(digits_checkpoint, input_size=32, opset=OPSETS.start, out=tmp_path, target=target)
+    model = onnx.load(result.artifact.path)
+    assert next(entry.version for entry in model.opset_import if entry.domain == "") == OPSETS.start
+    assert result.built.report.passed
+    assert commands.verify(result.artifact.path, checkpoint=digits_checkpoint).passed
+
+
+def test_any_batch_of_the_golden_network(traced_once):
+    """Branch and kernel forms in turns, with a batch that is free."""
+    case, network = load_module("mobilenetv2_dcd_w0.1_10c_64px")
+    layers = [name for name, module in network.named_modules() if isinstance(module, DynamicConv2d)]
+    lowering = {name: ("branch", "kernel")[index % 2] for index, name in enumerate(layers)}
+    deploy = to_deploy(network, 64, 64, lowering, PORTABLE_ONNX.for_batch(None))
+    for opset in range(OPSETS.start, TRACED_FROM):
+        traced = to_onnx(deploy, 64, 64, None, opset)
+        model = simplify(traced.tidied, case.input, LIMIT * np.ptp(case.output))
+        assert model.opset_import[0].version == opset
+        assert {"Split", "MatMul"} <= {node.op_type for node in model.graph.node}
+        assert case.error(OnnxRuntimeSession(model.SerializeToString()).run(case.input)) <= LIMIT
+
+
+def parsed(body: str) -> onnx.ModelProto:
+    return onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> net {body}')
+
+
+X = np.random.default_rng(0).standard_normal((2, 6), np.float32)
+SAME = {
+    "a split in equal parts": "(float[2, 6] x) => (float[2, 3] y) { y, z = Split <axis = 1, num_outputs = 2> (x) }",
+    "a split by sizes": "(float[2, 6] x) => (float[2, 2] y) <int64[2] s = {4, 2}> { z, y = Split <axis = 1> (x, s) }",
+    "means of an axis": "(float[2, 6] x) => (float[2, 1] y) <int64[1] a = {-1}> { y = ReduceMean (x, a) }",
+    "the largest of all": "(float[2, 6] x) => (float y) { y = ReduceMax <keepdims = 0, noop_with_empty_axes = 0> (x) }",
+    "sums, whose axes were an input before": (
+        "(float[2, 6] x) => (float[2, 1] y) <int64[1] a = {1}> { y = ReduceSum <noop_with_empty_axes = 1> (x, a) }"
+    ),
+    "a branch": (
+        "(float[2, 6] x) => (float[2, 1] y) <int64[1] a = {1}, bool c = {1}> {"
+        " y = If (c) <then_branch = t () => (float[2, 1] p) { p = ReduceMean (x, a) },"
+        " else_branch = e () => (float[2, 1] q) { q = ReduceMin (x, a) }> }"
+    ),
+}
+PADDED = (
+    "(float[2, 6] x) => (float[2, 8] y) <int64[2] p = {1, 1}, float v = {0}, int64[1] a = {1}> { y = Pad (x, p, v, a) }"
+)
+BEYOND = {
+    "an operator": (
+        "(float[2, 6] x) => (float[2, 6] y) <float[6] s = {1,1,1,1,1,1}> { y = LayerNormalization (x, s) }",
+        16,
+    ),
+    "computed axes": ("(float[2, 6] x, int64[1] a) => (float[2, 1] y) { y = ReduceMean (x, a) }", 17),
+    "an attribute": ("(float[2, 6] x) => (float[2, 6] y) { y = ReduceMean <noop_with_empty_axes = 1> (x) }", 17),
+    "an input": (PADDED, 17),
+    "a type": ("(bfloat16[2, 6] x, bfloat16[2, 6] z, bool[2, 6] c) => (bfloat16[2, 6] y) { y = Where (c, x, z) }", 15),
+    "parts that are not equal": (
+        "(float[2, 6] x) => (float[2, 4] y) { y, z = Split <axis = 1, num_outputs = 2> (x) }",
+        17,
+    ),
+}
+SAID = {
+    "an operator": "there is no LayerNormalization in it",
+    "computed axes": "its ReduceMean has constant axes alone",
+    "an attribute": "its ReduceMean has no 'noop_with_empty_axes'",
+    "an input": "input size 4",
+    "a type": "bfloat16",
+    "parts that are not equal": "",
+}
+
+
+@pytest.mark.parametrize("opset", range(OPSETS.start, TRACED_FROM))
+@pytest.mark.parametrize("body", SAME.values(), ids=SAME)
+def test_the_same_in_an_older_opset(body, opset):
+    model = parsed(body)
+    older = in_older_opset(model, opset)
+    assert older.opset_import[0].version == opset
+    for run in (ReferenceEvaluator(older).run(None, {"x": X})[0], OnnxRuntimeSession(older.SerializeToString()).run(X)):
+        assert np.allclose(run, ReferenceEvaluator(model).run(None, {"x": X})[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("what", BEYOND)
+def test_what_an_older_opset_lacks_is_refused(what):
+    body, opset = BEYOND[what]
+    with pytest.raises(ExportError, match=rf"in ONNX opset {opset}: .*{SAID[what]}.*; choose --opset 18 or above"):
+        in_older_opset(parsed(body), opset)
+
+
+def test_other_domains_are_left_alone():
+    node = helper.make_node("ReduceMean", ["x"], ["y"], domain="elsewhere", own=1)
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2]) for name in "xy"]
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("elsewhere", 1)]
+    model = helper.make_model(helper.make_graph([node], "g", values[:1], values[1:]), opset_imports=opsets)
+    assert in_older_opset(model, 15).graph.node[0] == node
