@@ -2,6 +2,8 @@
 
     by rows     (K, C/g·taps) for one group, (g, K/g, C/g·taps) for several; inputs channel-major, taps behind
     by columns  the transposes of these
+
+Each backend takes them one way or the other.
 """
 
 from __future__ import annotations

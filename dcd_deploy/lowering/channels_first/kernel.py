@@ -66,8 +66,8 @@ class KernelLowering(Lowering):
             y: Tensor = self.applied(x, weight, None if bias is None else bias.view(-1))
             return y
         patches = every_pixel(x, g, self.size) if self.patches is None else self.patches(x)
-        y = self.applied(patches, kernel, bias, by_sample=True)
-        return y
+        by_sample: Tensor = self.applied(patches, kernel, bias, by_sample=True)
+        return by_sample
 
     def _term_by_term(self, x: Tensor, values: Values, bias: Tensor | None) -> Tensor:
         g, y = self.geometry, None
@@ -85,7 +85,7 @@ class KernelLowering(Lowering):
 
     @classmethod
     def suits(cls, shape: OperatorShape) -> bool:
-        """On a vector the decomposition's branches are cheaper; a mixture's kernel never costs more than its branches."""
+        """On a vector the decomposition's branches are cheaper, but a mixture has no cheaper order."""
         return not shape.geometry.vector or MIXTURE in shape.terms
 
     @classmethod
