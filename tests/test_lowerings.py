@@ -1,8 +1,7 @@
 """Every lowering of every backend computes what the canonical operator means, in float64, for layers of any kind."""
 
-import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lowering_cases import FAMILIES, OnChannelsFirst, Random
 

@@ -65,7 +65,9 @@ def _seeing_more(layer: AnyStage, channels: int, more: int) -> AnyStage:
     if isinstance(layer, Dense):
         return replace(layer, weight=weight)
     added = weight.shape[1] - len(weight)  # the cells of each added channel
-    return replace(layer, weight=_rows(weight, added), bias=None if layer.bias is None else F.pad(layer.bias, (0, added)))
+    return replace(
+        layer, weight=_rows(weight, added), bias=None if layer.bias is None else F.pad(layer.bias, (0, added))
+    )
 
 
 def _giving_more(layer: Dense, more: int) -> Dense:

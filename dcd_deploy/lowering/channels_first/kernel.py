@@ -26,6 +26,7 @@ from dcd_deploy.lowering.channels_first.parts import (
     Patches,
     every_pixel,
     per_sample_conv1x1,
+    total,
 )
 from dcd_deploy.lowering.layers import frozen, linear_of
 from dcd_deploy.lowering.lowering import Cost, Lowering
@@ -70,18 +71,17 @@ class KernelLowering(Lowering):
         return by_sample
 
     def _term_by_term(self, x: Tensor, values: Values, bias: Tensor | None) -> Tensor:
-        g, y = self.geometry, None
-        dynamic = None
-        if self.query is not None:
+        g, summands, dynamic = self.geometry, [], None
+        if self.query is not None and values.phi is not None:
             dynamic = torch.matmul(torch.matmul(self.kernel.project, values.phi), self.query)  # (N, K, C)
         if self.kernel.static is not None:
             static = self.kernel.static.view(g.K, g.C // g.groups, *g.kernel)
-            y = self.applied(x, static, None) * values.heads[SCALE][:, :, None, None]
-        if dynamic is None:
-            assert y is not None
-            return y if bias is None else y + bias.view(-1, g.K, 1, 1)
-        more = per_sample_conv1x1(every_pixel(x, g, self.size), dynamic, bias)
-        return more if y is None else y + more
+            summands.append(self.applied(x, static, None) * values.heads[SCALE][:, :, None, None])
+        if dynamic is not None:
+            summands.append(per_sample_conv1x1(every_pixel(x, g, self.size), dynamic, bias))
+        elif bias is not None:
+            summands.append(bias.view(-1, g.K, 1, 1))
+        return total(summands)
 
     @classmethod
     def suits(cls, shape: OperatorShape) -> bool:
