@@ -100,13 +100,13 @@ class Random:
         if self.pick(True, False):
             gate = self.activation("sigmoid", "hardsigmoid")
             stages.append(Gated(self.tensor(width, width), self.maybe(width), gate))
-        made = {}
-        for name, values in heads.items():
-            if values == width and self.pick(True, False):
-                made[name] = None
-            else:
-                made[name] = Dense(self.tensor(values, width), self.maybe(values), self.activation(*SQUASHING))
-        return Attention(pool, tuple(stages), made, own)
+        return Attention(pool, tuple(stages), {name: self.head(values, width) for name, values in heads.items()}, own)
+
+    def head(self, values: int, width: int) -> Dense | None:
+        """A head of so many values, for stages that give ``width``."""
+        if values == width and self.pick(True, False):
+            return None
+        return Dense(self.tensor(values, width), self.maybe(values), self.activation(*SQUASHING))
 
     def terms(self, family: str, g: ConvGeometry) -> tuple[tuple, dict[str, int]]:
         """The terms, and how many values each head has."""
@@ -124,9 +124,8 @@ class Random:
             kernels = self.pick(1, 4)
             terms.append(Mixture(self.tensor(kernels, *shape), self.maybe(kernels, g.K)))
             heads[KERNELS] = kernels
-            for name, values in ((FILTERS, g.K), (INPUTS, g.C), (TAPS, g.taps)):
-                if self.pick(True, False, False):
-                    heads[name] = values
+            scales = ((FILTERS, g.K), (INPUTS, g.C), (TAPS, g.taps))
+            heads |= {name: values for name, values in scales if self.pick(True, False, False)}
         return tuple(terms), heads
 
     def operator(self, family: str, g: ConvGeometry, source: str) -> DynamicOperator:
