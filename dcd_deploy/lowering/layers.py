@@ -29,7 +29,7 @@ def conv_of(
             dilation,  # type: ignore[arg-type]
             groups,
             bias=bias is not None,
-            padding_mode=padding_mode,  # type: ignore[arg-type]  # as it came from a convolution
+            padding_mode=padding_mode,  # type: ignore[arg-type]
         )
     conv.weight = frozen(weight)
     conv.bias = None if bias is None else frozen(bias)

@@ -1,9 +1,7 @@
 """Kernels as matrices: a product of a matrix and the patches of a map is a convolution.
 
-    by rows     (K, C/g·taps) for one group, (g, K/g, C/g·taps) for several; inputs channel-major, taps behind
-    by columns  the transposes of these
-
-Each backend takes them one way or the other.
+by rows     (K, C/g·taps) for one group, (g, K/g, C/g·taps) for several; inputs channel-major, taps behind
+by columns  the transposes of these
 """
 
 from __future__ import annotations
