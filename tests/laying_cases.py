@@ -63,7 +63,23 @@ UNARY = {
     "logsigmoid": nn.LogSigmoid(),
 }
 # of positive numbers
-FUNCTIONS = ["abs", "cos", "erf", "exp", "floor", "log", "log1p", "neg", "reciprocal", "round", "rsqrt", "sign", "sin", "sqrt", "square"]
+FUNCTIONS = [
+    "abs",
+    "cos",
+    "erf",
+    "exp",
+    "floor",
+    "log",
+    "log1p",
+    "neg",
+    "reciprocal",
+    "round",
+    "rsqrt",
+    "sign",
+    "sin",
+    "sqrt",
+    "square",
+]
 
 MAPS = {
     "conv2d": layer(nn.Conv2d(4, 6, 3, padding=1)),
