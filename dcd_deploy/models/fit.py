@@ -123,6 +123,16 @@ def _advice(checkpoint: Checkpoint, overrides: SpecOverrides, *, send_to_inspect
     return f"; 'dcd-deploy inspect {checkpoint.path}' lists them all" if send_to_inspect else ""
 
 
+def check_values(checkpoint: Checkpoint) -> None:
+    """Refuse weights that are no numbers.
+
+    Raises:
+        WeightValueError: a weight is NaN or infinite, or a variance is negative.
+    """
+    for key, tensor in checkpoint.state_dict.items():
+        _check_values(checkpoint, key, tensor)
+
+
 def _check_values(checkpoint: Checkpoint, key: str, tensor: Tensor) -> None:
     bad = int((~torch.isfinite(tensor)).sum())
     if bad:
