@@ -15,6 +15,9 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from dcd_deploy.models.random_weights import pictures
+from dcd_deploy.samples import InputSpec, generated_inputs
+
 CONDCONV = ("tf_efficientnet_cc_b0_4e", "tf_efficientnet_cc_b0_8e", "tf_efficientnet_cc_b1_8e")
 DESCRIBED = ("nms", "qnms")  # torchvision's operators; (boxes, scores, threshold) → indices
 
@@ -43,7 +46,7 @@ def _declared() -> torch.library.Library:
 
 @functools.cache
 def network(name: str, side: int = 64, classes: int = 10) -> nn.Module:
-    """Return a network of timm in eval mode, float32, whose norms have seen random images of this side.
+    """Return a network of timm in eval mode, float32, whose norms have seen images of this side.
 
     It is made once: copy it before changing it.
     """
@@ -53,7 +56,13 @@ def network(name: str, side: int = 64, classes: int = 10) -> nn.Module:
         for path, part in module.named_modules():
             if path.endswith("routing_fn"):  # as it is initialised, all images would be routed nearly alike
                 part.weight.mul_(8)
-    return calibrated(module, torch.randn(8, 3, side, side))
+    return calibrated(module, images(side))
+
+
+def images(side: int) -> Tensor:
+    """Return images from noise to nearly plain ones: far from what its norms have seen, such a network explodes."""
+    drawn = [generated_inputs((InputSpec("input", (3, side, side)),), None, 8, contrast)[0] for contrast in (1, 0.5)]
+    return torch.cat([torch.randn(4, 3, side, side), pictures(side), *map(torch.from_numpy, drawn)])
 
 
 def calibrated(module: nn.Module, images: Tensor) -> nn.Module:

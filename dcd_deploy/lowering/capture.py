@@ -74,6 +74,8 @@ def capture(network: Network, leaf: Sequence[str] = ()) -> Captured:
     _check_leaves(network.module, leaf)
     operators, refused = dynamic_layers(network, leaf)
     graph = _graph(network, operators, tuple(leaf))
+    if not operators:
+        graph.notes.append("no dynamic layer was recognised in it: it is exported as it is")
     graph.notes += [f"'{path}' is exported as ordinary operators: {why.reason}" for path, why in refused.items()]
     return Captured(graph, operators, refused)
 
