@@ -30,7 +30,7 @@ def _masked(parts: Parts) -> Tensor:
 def _weight_norm(gain: Tensor, direction: Tensor) -> Tensor:
     direction = direction.double()
     other = tuple(range(1, direction.dim())) if gain.dim() == direction.dim() and gain.shape[0] > 1 else None
-    norm = direction.norm() if other is None else direction.norm(dim=other, keepdim=True)
+    norm = torch.linalg.vector_norm(direction, dim=other, keepdim=other is not None)
     return torch.mul(direction, gain.double() / norm)
 
 
