@@ -32,14 +32,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dcd_deploy.commands.modules import deploy_form, export_module
     from dcd_deploy.recording import record_reference
 
-__all__ = ["__version__", "record_reference"]
+__all__ = ["__version__", "deploy_form", "export_module", "record_reference"]
 __version__ = "0.1.0"
+OFFERED = {
+    "deploy_form": "dcd_deploy.commands.modules",
+    "export_module": "dcd_deploy.commands.modules",
+    "record_reference": "dcd_deploy.recording",
+}
 
 
 def __getattr__(name: str) -> object:
     """Load what needs torch when it is asked for."""
-    if name == "record_reference":
-        return import_module("dcd_deploy.recording").record_reference
+    if name in OFFERED:
+        return getattr(import_module(OFFERED[name]), name)
     raise AttributeError(f"module 'dcd_deploy' has no attribute '{name}'")

@@ -14,6 +14,9 @@ Size = str | int | tuple[int, int]
 Batch = str | int | None
 Counts = str | int | Sequence[int]
 Channels = str | Sequence[float] | None
+Shape = str | Sequence[int]
+
+MOST_VALUES = 1 << 28  # of one input: beyond it its float64 maps alone fill a machine
 
 
 def parse_size(value: Size) -> tuple[int, int]:
@@ -25,6 +28,21 @@ def parse_size(value: Size) -> tuple[int, int]:
     if isinstance(value, Sequence) and len(value) == 2 and all(map(_whole, value)):
         return int(value[0]), int(value[1])
     raise OptionError(f"expected --input-size as a side or HEIGHTxWIDTH (224, 192x256), found {_shown(value)}")
+
+
+def parse_shape(value: Shape) -> tuple[int, int, int]:
+    """Return (C, H, W) of ``"3,224,224"`` or ``(3, 224, 224)``."""
+    parts: Sequence[object] = value.split(",") if isinstance(value, str) else value
+    try:
+        texts = [str(part).strip() for part in parts]
+    except TypeError:
+        texts = []
+    if len(texts) != 3 or not all(re.fullmatch(r"[1-9]\d{0,5}", text) for text in texts):
+        raise OptionError(f"expected --input-shape as C,H,W such as 3,224,224, found {_shown(value)}")
+    channels, height, width = map(int, texts)
+    if channels * height * width > MOST_VALUES:
+        raise OptionError(f"expected an --input-shape of at most {MOST_VALUES} values, found {_shown(value)}")
+    return channels, height, width
 
 
 def parse_batch(value: Batch) -> int | None:

@@ -212,6 +212,35 @@ class SqueezedByConvolutions(Decomposed):
         return self.fc_phi(a).view(-1, self.dim, self.dim), self.hs(self.fc_scale(a)).flatten(1)
 
 
+class Squeeze(nn.Module):
+    """The attention of the layer below, as a module of its own."""
+
+    def __init__(self, C, K, L, S):
+        super().__init__()
+        self.fc = nn.Sequential(nn.Linear(C, S, bias=False), SelfWeighing(S, "third", bias=False, held=True))
+        self.fc_phi, self.fc_scale, self.hs = nn.Linear(S, L * L), nn.Linear(S, K), SixthOfThree()
+        self.dim = L
+
+    def forward(self, x):
+        a = self.fc(x.mean((2, 3)))
+        return self.fc_phi(a).view(-1, self.dim, self.dim), self.hs(self.fc_scale(a))
+
+
+class AttentionApart(Decomposed):
+    """The attention is a module inside the layer."""
+
+    def __init__(self, C=6, K=10, L=3, S=5):
+        super().__init__(C, K, L, S)
+        del self.fc, self.fc_phi, self.fc_scale, self.avg_pool, self.hs
+        self.squeeze = Squeeze(C, K, L, S)
+
+    def parts(self):
+        return self.conv, self.q, self.p, None, None
+
+    def attention(self, x):
+        return self.squeeze(x)
+
+
 class FrozenNorm(nn.Module):
     """A BatchNorm of buffers alone, of no class of torch."""
 

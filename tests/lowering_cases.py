@@ -5,7 +5,19 @@ from torch import Tensor, nn
 
 from dcd_deploy.dynamic.attention import Activation, Attention, Dense, Gated
 from dcd_deploy.dynamic.folds import affine, with_norm
-from dcd_deploy.dynamic.operator import PHI, SCALE, ConvGeometry, DynamicOperator, LowRank, RowScaled
+from dcd_deploy.dynamic.operator import (
+    FILTERS,
+    INPUTS,
+    KERNELS,
+    PHI,
+    SCALE,
+    TAPS,
+    ConvGeometry,
+    DynamicOperator,
+    LowRank,
+    Mixture,
+    RowScaled,
+)
 from dcd_deploy.lowering.channels_last.operators import to_channels_first, to_channels_last
 from dcd_deploy.lowering.lowering import Lowering
 from dcd_deploy.models.deploy.fold import weight_of
@@ -52,3 +64,75 @@ class OnChannelsFirst(nn.Module):
         if x.dim() == 2:
             return self.lowering(x[:, None, None], operand).flatten(1)
         return to_channels_first(self.lowering(to_channels_last(x), operand))
+
+
+FAMILIES = ("decomposition", "row scaled", "low rank", "mixture", "all terms")
+SQUASHING = ("sigmoid", "hardsigmoid", "tanh", "softmax", "identity")
+
+
+class Random:
+    """Operators at random; the same for the same seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def tensor(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=self.generator)
+
+    def pick(self, *choices):
+        return choices[int(torch.randint(len(choices), (), generator=self.generator))]
+
+    def maybe(self, *shape: int) -> Tensor | None:
+        return self.pick(self.tensor(*shape), None)
+
+    def activation(self, *names: str) -> Activation:
+        return Activation(self.pick(*names), self.pick(1.0, 2.0, 0.5), self.pick(1.0, 3.0))
+
+    def attention(self, heads: dict[str, int], channels: int, pool, own: bool) -> Attention:
+        """Heads by name and number of values, on a source of so many channels, or values."""
+        width = channels * (pool[0] * pool[1] if pool else 1)
+        stages = []
+        for _ in range(self.pick(0, 1, 1, 2)):
+            squeezed = self.pick(3, 5)
+            activation = self.activation("relu", "identity", "silu", "hardswish", "relu6", "hardsigmoid", "gelu")
+            stages.append(Dense(self.tensor(squeezed, width), self.maybe(squeezed), activation))
+            width = squeezed
+        if self.pick(True, False):
+            gate = self.activation("sigmoid", "hardsigmoid")
+            stages.append(Gated(self.tensor(width, width), self.maybe(width), gate))
+        return Attention(pool, tuple(stages), {name: self.head(values, width) for name, values in heads.items()}, own)
+
+    def head(self, values: int, width: int) -> Dense | None:
+        """A head of so many values, for stages that give ``width``."""
+        if values == width and self.pick(True, False):
+            return None
+        return Dense(self.tensor(values, width), self.maybe(values), self.activation(*SQUASHING))
+
+    def terms(self, family: str, g: ConvGeometry) -> tuple[tuple, dict[str, int]]:
+        """The terms, and how many values each head has."""
+        terms, heads = [], {}
+        shape = (g.K, g.C // g.groups, *g.kernel)
+        if family in ("decomposition", "row scaled", "all terms"):
+            terms.append(RowScaled(self.tensor(*shape), self.maybe(g.K)))
+            heads[SCALE] = g.K
+        if family in ("decomposition", "low rank", "all terms"):
+            latent = self.pick(1, 3)
+            shifts = self.maybe(latent), self.maybe(latent)
+            terms.append(LowRank(self.tensor(g.K, latent), self.tensor(latent, g.C), *shifts))
+            heads[PHI] = latent**2
+        if family in ("mixture", "all terms"):
+            kernels = self.pick(1, 4)
+            terms.append(Mixture(self.tensor(kernels, *shape), self.maybe(kernels, g.K)))
+            heads[KERNELS] = kernels
+            scales = ((FILTERS, g.K), (INPUTS, g.C), (TAPS, g.taps))
+            heads |= {name: values for name, values in scales if self.pick(True, False, False)}
+        return tuple(terms), heads
+
+    def operator(self, family: str, g: ConvGeometry, source: str) -> DynamicOperator:
+        """``source`` is "own", "map" (of 5 channels) or "vector" (of 4 values)."""
+        terms, heads = self.terms(family, g)
+        channels = {"own": g.C, "map": 5, "vector": 4}[source]
+        has_map = source == "map" or (source == "own" and not g.vector)
+        pool = self.pick((1, 1), (1, 1), (2, 2), (3, 3), (1, 2), (3, 2)) if has_map else None
+        attention = self.attention(heads, channels, pool, source == "own")
+        return DynamicOperator(family, g, attention, terms, self.maybe(g.K))

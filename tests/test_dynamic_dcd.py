@@ -2,6 +2,7 @@
 
 import pytest
 from dynamic_layers import (
+    AttentionApart,
     Decomposed,
     DecomposedFromOutside,
     DecomposedLine,
@@ -67,7 +68,7 @@ def test_names(kind, sizes):
     proved(lively(kind(**sizes)), random(2, sizes.get("C", 6), 8, 8))
 
 
-@pytest.mark.parametrize("module", [NormsBesideTheirConvolutions(kernel=3), SqueezedByConvolutions()])
+@pytest.mark.parametrize("module", [NormsBesideTheirConvolutions(kernel=3), SqueezedByConvolutions(), AttentionApart()])
 def test_other_parts(module):
     proved(lively(module), random(2, 6, 9, 11))
 
@@ -123,22 +124,24 @@ def test_attention_to_another_map():
     assert not operator.attention.own
 
 
-@settings(max_examples=25, deadline=None)
+SIZES = {"C": st.integers(1, 9), "K": st.integers(1, 9), "L": st.integers(1, 4), "S": st.integers(1, 6)}
+CONVOLUTION = {"kernel": st.sampled_from([1, 3, (3, 1)]), "stride": st.integers(1, 3), "dilation": st.integers(1, 2)}
+HABITS = {
+    "pool": st.integers(1, 2),
+    "gate": st.sampled_from(["third", "sixth", "hard", "sigmoid"]),
+    "norms": st.sampled_from([(), (1,), (2,), (1, 2)]),
+    **{name: st.booleans() for name in ("plus_query", "held", "bias", "part_bias", "out_norm", "holds_pool", "weigh")},
+}
+
+
+@settings(max_examples=60, deadline=None)
 @given(
-    sizes=st.fixed_dictionaries({"C": st.integers(1, 9), "K": st.integers(1, 9), "L": st.integers(1, 4)}),
-    options=st.fixed_dictionaries(
-        {
-            "S": st.integers(1, 6),
-            "kernel": st.sampled_from([1, 3]),
-            "stride": st.integers(1, 3),
-            "pool": st.integers(1, 2),
-        }
-    ),
+    options=st.fixed_dictionaries(SIZES | CONVOLUTION | HABITS),
     sides=st.tuples(st.integers(1, 14), st.integers(1, 14)),
     seed=st.integers(0, 99),
 )
-def test_sizes(sizes, options, sides, seed):
-    proved(lively(DecomposedOtherwiseNamed(**sizes, **options), seed), random(2, sizes["C"], *sides))
+def test_sizes_and_habits(options, sides, seed):
+    proved(lively(DecomposedOtherwiseNamed(**options), seed), random(2, options["C"], *sides))
 
 
 REFUSED = {
@@ -166,8 +169,24 @@ def test_refusals(name):
     assert reason in refusal.reason
 
 
+class Around(nn.Module):
+    """Holds a dynamic layer, and is none itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.norm = AttentionApart(), nn.BatchNorm2d(10)
+
+
 @pytest.mark.parametrize(
-    "module", [nn.Conv2d(3, 4, 3), nn.Sequential(Decomposed()), nn.MultiheadAttention(8, 2), nn.Linear(3, 4), nn.ReLU()]
+    "module",
+    [
+        nn.Conv2d(3, 4, 3),
+        nn.Sequential(Decomposed()),
+        Around(),
+        nn.MultiheadAttention(8, 2),
+        nn.Linear(3, 4),
+        nn.ReLU(),
+    ],
 )
 def test_others_are_none(module):
     assert candidates(module) is None

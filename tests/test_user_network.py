@@ -92,3 +92,18 @@ def test_weights_are_taken_strictly(file):
         changed = {key: value for key, value in (state | change).items() if value is not None}
         with pytest.raises(NetworkError, match=words):
             load_weights(module, changed, "w.pt")
+
+
+def test_a_script_that_ends_itself_is_refused(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text("import sys\n\ndef net():\n    sys.exit('no data')\n\nif 'never' in sys.argv:\n    sys.exit(2)\n")
+    with pytest.raises(NetworkError, match="SystemExit at line 4: no data"):
+        network_from_file(f"{path}:net")
+    path.write_text("raise SystemExit(2)\n")
+    with pytest.raises(NetworkError, match="cannot be run: SystemExit at line 1: 2"):
+        network_from_file(f"{path}:net")
+
+
+def test_lazy_layers_are_refused():
+    with pytest.raises(NetworkError, match="lazy layers"):
+        load_weights(torch.nn.LazyLinear(3), {}, "own.pt")

@@ -15,6 +15,19 @@ AsJson = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Ema = Annotated[bool, typer.Option("--ema", help="Take the averaged (EMA) copy of the weights.")]
 InputSize = Annotated[str, typer.Option("--input-size", help="Side, or HEIGHTxWIDTH.")]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        help="FILE.py:FACTORY that makes your own network; that Python file is run. The checkpoint is only read.",
+    ),
+]
+NetworkArgs = Annotated[
+    str | None, typer.Option("--network-args", help="JSON object of the factory's keyword arguments.")
+]
+InputShape = Annotated[
+    str | None, typer.Option("--input-shape", help="C,H,W of an input of your own network, such as 1,64,96.")
+]
 Samples = Annotated[
     Path | None, typer.Option("--samples", help=".npy file of normalised pictures (n, 3, H, W) to verify on.")
 ]

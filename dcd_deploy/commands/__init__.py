@@ -20,6 +20,7 @@ from dcd_deploy.commands.checking import inspect, predict, verify
 from dcd_deploy.commands.exporting import export
 from dcd_deploy.commands.lowering import costs, tune
 from dcd_deploy.commands.measuring import bench, compare, sweep
+from dcd_deploy.commands.modules import deploy_form, export_module
 from dcd_deploy.commands.profiling import PROFILE_TABLES, check_table, count_layers, profile
 from dcd_deploy.commands.reaching import devices, setup_emulated
 
@@ -32,9 +33,11 @@ __all__ = [
     "compare",
     "costs",
     "count_layers",
+    "deploy_form",
     "devices",
     "emulated_core",
     "export",
+    "export_module",
     "inspect",
     "predict",
     "profile",

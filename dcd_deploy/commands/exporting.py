@@ -86,8 +86,8 @@ def export(
     from dcd_deploy.export.build import BuildConfig
     from dcd_deploy.export.formats import check_config
     from dcd_deploy.export.pipeline import ExportConfig, export_checkpoint
-    from dcd_deploy.models.checkpoint import read_checkpoint
     from dcd_deploy.lowering.targets import PORTABLE
+    from dcd_deploy.models.checkpoint import read_checkpoint
     from dcd_deploy.models.fit import fit_checkpoint
     from dcd_deploy.models.infer import SpecOverrides
 

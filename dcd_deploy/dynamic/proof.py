@@ -23,7 +23,9 @@ from dcd_deploy.dynamic.subject import Args, Subject
 
 TOLERANCE = 1e-10  # of the range of a sample's output
 BATCHES = ((1.0, 1000.0), (-0.1, -30.0))  # the scale of each sample, and so both signs of what a batch sums up to
-SMALL_SIDE, PERIOD = 3, 4  # the least side in pixels; what "same" padding adds depends on the real side's remainder
+SMALL_SIDE = 4  # pixels at least; what "same" padding adds depends on the real side's remainder by the stride
+BUDGET, LEAST = 10**10, 8  # multiply-adds for the candidates of one layer, and how many are tried at least
+WINDOWS = (nn.AvgPool2d, nn.MaxPool2d)  # pools over a window of a fixed size
 
 
 def prove(module: nn.Module, candidates: Sequence[DynamicOperator], args: Args) -> DynamicOperator | Refusal:
@@ -60,60 +62,76 @@ def _first(module: nn.Module, candidates: Sequence[DynamicOperator], args: Args)
     subject = Subject(module)
     answered = [(args, subject.answer(args))]
     fitting = [one for one in candidates if one.attention.own == (len(args) == 1)]
-    nearest = math.inf
-    for small in (True, False) if _shrinks(args) else (False,):
-        random = _answered(subject, args, small=small)
-        if random:
-            subject.check_steady(*random[0])
-        for one in fitting if random else ():
-            worst = _difference(one, [*random, *answered] if small else [*answered, *random])  # the cheap ones first
+    nearest, tried = math.inf, 0
+    for period in _periods(fitting):
+        random = _answered(subject, args, period)
+        if not random:
+            continue
+        subject.check_steady(*random[0])
+        inputs = [*random, *answered] if period else [*answered, *random]  # the cheap ones first
+        affordable = _affordable(fitting, inputs[0][0])
+        for one in affordable:
+            worst = _difference(one, inputs)
             if worst <= TOLERANCE:
                 subject.check_unchanged()
                 return one
             nearest = min(nearest, worst)
-    raise OutsideError(_reason(len(fitting), nearest))
+        tried = len(affordable)
+        if not any(isinstance(part, WINDOWS) for part in module.modules()):
+            break  # it takes maps of any size, so the small ones have judged
+    raise OutsideError(_reason(tried, nearest))
 
 
-def _reason(candidates: int, nearest: float) -> str:
+def _periods(candidates: Sequence[DynamicOperator]) -> tuple[int, ...]:
+    """Return by what the sides of small maps may differ from the real ones, and 0 for maps of the real size."""
+    return math.lcm(*(side for one in candidates for side in one.geometry.stride)), 0
+
+
+def _affordable(candidates: Sequence[DynamicOperator], args: Args) -> Sequence[DynamicOperator]:
+    """Return the first candidates, as many as may be tried on such arguments."""
     if not candidates:
+        return candidates
+    g, x = candidates[0].geometry, args[0]
+    pixels = math.prod(x.shape[2:])
+    cost = len(x) * g.K * (g.C // g.groups) * g.taps * (pixels + 16)  # by them, and to make a kernel
+    return candidates[: max(LEAST, BUDGET // cost)]
+
+
+def _reason(tried: int, nearest: float) -> str:
+    if not tried:
         return "it holds the parts, but takes another number of tensors than they suggest"
     found = f"differs by {nearest:.1e} of its output's range" if math.isfinite(nearest) else "cannot run on its inputs"
-    readings = "the canonical operator" if candidates == 1 else f"the nearest of {candidates} canonical operators"
+    readings = "the canonical operator" if tried == 1 else f"the nearest of {tried} canonical operators"
     return f"it holds the parts, but computes something else: {readings} {found} (allowed: {TOLERANCE:.0e})"
 
 
-def _answered(subject: Subject, args: Args, *, small: bool) -> list[tuple[Args, Tensor]]:
-    """Return random arguments like ``args`` with the module's answers; none where it does not take small ones."""
+def _answered(subject: Subject, args: Args, period: int) -> list[tuple[Args, Tensor]]:
+    """Return random arguments like ``args`` with the module's answers; none where it does not take small ones.
+
+    Their sides are the real ones, or, with a period, small ones of the same remainder by it.
+    """
     answered = []
     for scales in BATCHES:
         generator = torch.Generator().manual_seed(0)
-        inputs = tuple(_random_like(arg, scales, generator, small=small) for arg in args)
+        inputs = tuple(_random_like(arg, scales, generator, period) for arg in args)
         try:
             answered.append((inputs, subject.answer(inputs)))
         except OutsideError:
-            if not small:
+            if not period:
                 raise
             return []
     return answered
 
 
-def _random_like(arg: Tensor, scales: Sequence[float], generator: torch.Generator, *, small: bool) -> Tensor:
+def _random_like(arg: Tensor, scales: Sequence[float], generator: torch.Generator, period: int) -> Tensor:
     """Return a batch of random maps, or vectors, whose channels have means: poolings see more than noise."""
     shape = [len(scales), *arg.shape[1:]]
-    if small:
-        shape[2:] = [_small(side) for side in shape[2:]]
+    if period:
+        shape[2:] = [min(side, SMALL_SIDE + (side - SMALL_SIDE) % period) for side in shape[2:]]
     noise = torch.randn(shape, generator=generator, dtype=arg.dtype)
     means = torch.randn([*shape[:2], *[1 for _ in shape[2:]]], generator=generator, dtype=arg.dtype)
     scale = torch.tensor(scales, dtype=arg.dtype).view([-1, *[1 for _ in shape[1:]]])
     return scale * (noise + means)
-
-
-def _small(side: int) -> int:
-    return min(side, SMALL_SIDE + (side - SMALL_SIDE) % PERIOD)
-
-
-def _shrinks(args: Args) -> bool:
-    return any(_small(side) < side for arg in args for side in arg.shape[2:])
 
 
 def _difference(operator: DynamicOperator, answered: Sequence[tuple[Args, Tensor]]) -> float:

@@ -43,10 +43,13 @@ from dcd_deploy.lowering.deploy import DeployNetwork, lower
 from dcd_deploy.lowering.network import Network, network_of
 from dcd_deploy.lowering.passes.substitute import AUTO, Choice
 from dcd_deploy.lowering.targets import PORTABLE, target_for
+from dcd_deploy.models.spec import NO_HEAD, NetworkSpec
 from dcd_deploy.progress import Progress
 from dcd_deploy.samples import InputSpec, inputs_from_file
 
 DEFAULT_OPSET = 18
+FEATURES = "features"  # what comes out of a network without a head
+RGB = 3
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,15 @@ def _reference_for(network: nn.Module, config: BuildConfig, canonical: nn.Module
     run = runner(network, config.alone)
     found = compare("float64 network", run, recorded, config.tolerance, None, RECORDED)
     return CheckedReference(reference, report.with_comparisons(*found), recorded, config.tolerance)
+
+
+def for_registry(spec: NetworkSpec, config: BuildConfig) -> BuildConfig:
+    """Return the settings for a network of the registry: its channels, and what its output is called."""
+    alone = FEATURES if spec.head_kind == NO_HEAD else OUTPUT
+    if spec.in_channels == RGB or config.preprocessing is None:
+        return replace(config, alone=alone)
+    sides = (config.preprocessing.height, config.preprocessing.width)
+    return replace(config, alone=alone, preprocessing=None, inputs=(InputSpec(INPUT, (spec.in_channels, *sides)),))
 
 
 def picture_network(module: nn.Module, config: BuildConfig) -> Network:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dcd_deploy.artifacts import Artifact
-from dcd_deploy.export.build import BuildConfig, BuiltModel, picture_network, reference_for
+from dcd_deploy.export.build import BuildConfig, BuiltModel, for_registry, picture_network, reference_for
 from dcd_deploy.export.describe import Subject, describe_export, describe_model
 from dcd_deploy.export.formats import build
 from dcd_deploy.export.threads import threads_by_load
@@ -21,12 +21,6 @@ from dcd_deploy.models.fit import load_network
 from dcd_deploy.models.sizes import check_input_size
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import Progress, silent
-
-PUBLISHED = (
-    "strides as published (--network gives your own module)",
-    "BatchNorm eps 1e-5 (--bn-eps)",
-    'Φ\'s "+ q" and the gate relu6(v + 3) / 3 as published (--network)',
-)  # what no tensor of a checkpoint tells
 
 
 @dataclass(frozen=True)
@@ -99,12 +93,11 @@ def export_checkpoint(
         DcdDeployError: of the stage that refused; nothing is left behind, and nothing that was there is lost.
     """
     start = time.perf_counter()
+    config = replace(config, build=for_registry(spec, config.build))
     check_input_size(*config.build.entries[0].shape[1:])
     check_targets(config)
     with progress("load weights"):
         network = load_network(checkpoint, spec)
-    assumed = config.build.assumed or PUBLISHED
-    config = replace(config, build=replace(config.build, assumed=assumed))
     ready = picture_network(network, config.build)
     return export_network(ready, Subject.of(spec, checkpoint), config, progress, start=start)
 

@@ -54,7 +54,7 @@ def verify_against_checkpoint(
         found = fit_checkpoint(
             read_checkpoint(checkpoint, ema=ema, prefix=prefix, drop=drop),
             SpecOverrides(untold=untold or Untold()),
-            made_as=NetworkSpec.from_json(card.spec),
+            made_as=None if card.spec is None else NetworkSpec.from_json(card.spec),
         )
         loaded, spec = found.checkpoint, found.spec
         network = load_network(loaded, spec)

@@ -120,7 +120,7 @@ def _trace(
 
 
 def _free_batch(network: nn.Module, inputs: int) -> tuple[Any, ...]:
-    """Return dynamic shapes of which the first dimension is free, and one for all, as ``network`` takes its arguments."""
+    """Return dynamic shapes whose first dimension is free, one for all, as ``network`` takes its arguments."""
     free = {0: torch.export.Dim("N")}
     kinds = [parameter.kind for parameter in inspect.signature(network.forward).parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL not in kinds:

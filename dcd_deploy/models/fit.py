@@ -243,6 +243,16 @@ def _advice(
     return "; " + "; ".join(ways)
 
 
+def check_values(checkpoint: Checkpoint) -> None:
+    """Refuse weights that are no numbers.
+
+    Raises:
+        WeightValueError: a weight is NaN or infinite, or a variance is negative.
+    """
+    for key, tensor in checkpoint.state_dict.items():
+        _check_values(checkpoint, key, tensor)
+
+
 def _check_values(checkpoint: Checkpoint, key: str, tensor: Tensor) -> None:
     bad = int((~torch.isfinite(tensor)).sum())
     if bad:

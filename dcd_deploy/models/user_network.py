@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from dcd_deploy.errors import NetworkError
 from dcd_deploy.files import existing_file
@@ -54,6 +55,11 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], source: str) ->
     Raises:
         NetworkError: names or shapes differ; the message has the first of each.
     """
+    if any(is_lazy(tensor) for tensor in module.state_dict().values()):
+        raise NetworkError(
+            f"expected a network that knows its shapes, found lazy layers in {type(module).__name__}; run it once in "
+            "its factory"
+        )
     expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
     found = {key: tuple(tensor.shape) for key, tensor in state.items()}
     missing = [key for key in expected if key not in found and not key.endswith(COUNTER)]
@@ -83,7 +89,7 @@ def _loaded(path: Path) -> ModuleType:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file raises
+    except (Exception, SystemExit) as error:  # whatever the user's file raises; a script may end itself
         raise NetworkError(f"'{path.name}' cannot be run: {_said(error, path)}") from error
     return module
 
@@ -125,11 +131,11 @@ def _called(factory: Any, arguments: dict[str, Any], title: str) -> Any:
         pass  # a callable without a signature says by itself what it takes
     try:
         return factory(**arguments)
-    except Exception as error:  # whatever the user's factory raises
+    except (Exception, SystemExit) as error:  # whatever the user's factory raises
         raise NetworkError(f"'{title}' raised {_said(error, Path(title.partition(':')[0]))}") from error
 
 
-def _said(error: Exception, path: Path) -> str:
+def _said(error: BaseException, path: Path) -> str:
     """Return what an error says and the last line of the user's file that it passed."""
     lines = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).name == path.name

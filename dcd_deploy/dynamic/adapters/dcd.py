@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
-from dcd_deploy.dynamic.adapters.dcd_roles import Roles, roles_of
+from dcd_deploy.dynamic.adapters.dcd_roles import Roles, check_names, roles_of
 from dcd_deploy.dynamic.adapters.dcd_terms import Choice, Mask, Parts, Places, Terms
 from dcd_deploy.dynamic.adapters.parts import (
     activation_of,
@@ -40,20 +40,40 @@ RELU = Activation("relu")
 
 def candidates(module: nn.Module) -> tuple[DynamicOperator, ...] | Refusal | None:
     """Return the operators that the module may be, most likely first; None where it is of another kind."""
-    parts = Parts.of(children_of(module))
-    readings: list[Iterator[DynamicOperator]] = []
-    reason = None
     try:
-        for roles in roles_of(parts.layers):
-            try:
-                readings.append(_of_roles(module, parts, roles))
-            except OutsideError as outside:
-                reason = reason or outside
-        if reason is not None and not readings:
-            raise reason
+        readings = list(_readings(module, Parts.of(children_of(module))))
     except OutsideError as outside:
         return Refusal(FAMILY, str(outside))
     return tuple(itertools.islice(itertools.chain(*readings), MOST)) or None
+
+
+def _readings(module: nn.Module, parts: Parts) -> Iterator[Iterator[DynamicOperator]]:
+    """Yield the candidates for each assignment of roles.
+
+    Raises:
+        OutsideError: every assignment has a part outside the operator; the first of them says which.
+    """
+    assignments = [(parts, roles) for roles in roles_of(parts.layers)]
+    if not assignments:
+        check_names(parts.layers)
+        assignments = [(opened, roles) for opened in _opened(parts) for roles in roles_of(opened.layers)]
+        assignments = [(opened, roles) for opened, roles in assignments if roles.attention_apart]
+    reasons = []
+    for held, roles in assignments:
+        try:
+            yield _of_roles(module, held, roles)
+        except OutsideError as outside:
+            reasons.append(outside)
+    if reasons and len(reasons) == len(assignments):
+        raise reasons[0]
+
+
+def _opened(parts: Parts) -> Iterator[Parts]:
+    """Yield the parts with one child, which may be the attention, replaced by what it holds."""
+    for name, child in parts.children.items():
+        inner = {f"{name}.{key}": part for key, part in children_of(child).items()}
+        if len(inner) > 1 and not isinstance(child, nn.Sequential):
+            yield Parts.of({key: part for key, part in parts.children.items() if key != name} | inner)
 
 
 def _of_roles(module: nn.Module, parts: Parts, roles: Roles) -> Iterator[DynamicOperator]:

@@ -46,22 +46,25 @@ class Roles:
     @property
     def well_named(self) -> int:
         """How many parts have a name that says what they are."""
-        return sum(bool(re.search(pattern, name)) for pattern, name in zip(NAMES.values(), self.all, strict=True))
+        return sum(_called(name, role) for role, name in zip(NAMES, self.all, strict=True))
+
+    @property
+    def attention_apart(self) -> bool:
+        """Whether the convolutions are the module's own children, and both heads in one child."""
+        apart = ["." in name for name in self.all]
+        return apart == [False] * 3 + [True] * 2 and self.phi.partition(".")[0] == self.scale.partition(".")[0]
+
+
+def _called(name: str, role: str) -> bool:
+    return bool(re.search(NAMES[role], name.rpartition(".")[2]))
 
 
 def roles_of(children: Mapping[str, nn.Module]) -> list[Roles]:
-    """Return the best assignments of roles to the children; none where the module is of another kind.
-
-    Raises:
-        OutsideError: the names say that it is of this kind, but the parts have other sizes.
-    """
+    """Return the best assignments of roles to the children; none where their sizes fit none."""
     layers = {name: child for name, child in children.items() if isinstance(child, (nn.Linear, _ConvNd))}
     found = list(_fitting(layers)) if 5 <= len(layers) <= MOST_LAYERS else []
-    if found:
-        best = max(roles.well_named for roles in found)
-        return [roles for roles in found if roles.well_named == best]
-    _check_names(children)
-    return []
+    best = max((roles.well_named for roles in found), default=0)
+    return [roles for roles in found if roles.well_named == best]
 
 
 def _fitting(layers: Mapping[str, nn.Module]) -> Iterator[Roles]:
@@ -82,9 +85,13 @@ def _one_kind(*layers: nn.Module) -> bool:
     return len({isinstance(layer, nn.Linear) for layer in layers}) == 1
 
 
-def _check_names(children: Mapping[str, nn.Module]) -> None:
-    """Raise where parts are called as those of the published layer are."""
-    named = {role: next((n for n in children if re.search(NAMES[role], n)), None) for role in NAMES}
+def check_names(children: Mapping[str, nn.Module]) -> None:
+    """Check that children without roles are not called as the parts of the published layer are.
+
+    Raises:
+        OutsideError: they are, so they are meant as such, but have other sizes or kinds.
+    """
+    named = {role: next((n for n in children if _called(n, role)), None) for role in NAMES}
     phi, scale, query, project = named["phi"], named["scale"], named["query"], named["project"]
     if phi is None or query is None or project is None:
         return

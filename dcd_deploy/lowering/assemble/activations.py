@@ -8,18 +8,21 @@ gain · f(v)                   →  the gain into the weights behind it (``folds
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from dcd_deploy.dynamic.attention import IDENTITY, Dense, Gated
+from dcd_deploy.dynamic.attention import IDENTITY, Dense, Stage
 from dcd_deploy.dynamic.folds import without_gains
 from dcd_deploy.dynamic.operator import PHI, DynamicOperator, LowRank
 
-AnyStage = TypeVar("AnyStage", Dense, Gated)
+AnyStage = TypeVar("AnyStage", bound=Stage)
+
+
+class _Rewrite(Protocol):
+    def __call__(self, layer: AnyStage) -> AnyStage: ...
 
 
 def plain(operator: DynamicOperator) -> DynamicOperator:
@@ -52,7 +55,7 @@ def is_linear(head: Dense | None) -> bool:
     return head is None or head.activation == IDENTITY
 
 
-def _each_layer(operator: DynamicOperator, rewrite: Callable[[AnyStage], AnyStage]) -> DynamicOperator:
+def _each_layer(operator: DynamicOperator, rewrite: _Rewrite) -> DynamicOperator:
     attention = operator.attention
     stages = tuple(rewrite(stage) for stage in attention.stages)
     heads = {name: None if head is None else rewrite(head) for name, head in attention.heads.items()}

@@ -1,8 +1,10 @@
 """A pointwise operator in homogeneous coordinates: (x, 1) Wᵀ, with the bias as the kernel's last column.
 
-RowScaled   λ ⊙ (W0 b0)
-LowRank     P̃ Φ̃ Q̃     Q̃ = (Q t1; 0 1)     Φ̃ = (Φ 0; 0 1)     P̃ = (P  P t2 + bias)
-Mixture     Σ π_m (W_m b_m),     and b_m + bias for b_m where the π add up to 1
+    RowScaled   λ ⊙ (W0 b0)
+    LowRank     P̃ Φ̃ Q̃     Q̃ = (Q t1; 0 1)     Φ̃ = (Φ 0; 0 1)     P̃ = (P  P t2 + bias)
+    Mixture     Σ π_m (W_m b_m),     and b_m + bias for b_m where the π add up to 1
+
+The attention is still to x alone.
 """
 
 from __future__ import annotations

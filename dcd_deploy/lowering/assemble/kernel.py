@@ -42,7 +42,11 @@ class Kernel(nn.Module):
         super().__init__()
         g = self.geometry = operator.geometry
         self.columns = columns
-        row_scaled, low_rank, mixture = (term_of(operator, kind) for kind in (RowScaled, LowRank, Mixture))
+        row_scaled, low_rank, mixture = (
+            term_of(operator, RowScaled),
+            term_of(operator, LowRank),
+            term_of(operator, Mixture),
+        )
         self.static = None
         if row_scaled is not None:
             self.static = frozen(kernel_matrix(row_scaled.weight, g, columns=columns))

@@ -16,7 +16,7 @@ def kernel_matrix(weight: Tensor, g: ConvGeometry, *, columns: bool = False) -> 
     """Return kernels (…, K, C/g, kh, kw) as matrices."""
     matrix = weight.flatten(-3)
     if g.groups > 1:
-        matrix = matrix.unflatten(-2, (g.groups, g.K // g.groups))
+        matrix = matrix.reshape(*matrix.shape[:-2], g.groups, g.K // g.groups, matrix.shape[-1])
     return matrix.mT if columns else matrix
 
 

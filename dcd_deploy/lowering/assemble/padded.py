@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcd_deploy.dynamic.attention import Attention, Dense, Stage
+from dcd_deploy.dynamic.attention import Attention, Dense, Gated
 from dcd_deploy.dynamic.operator import (
     FILTERS,
     INPUTS,
@@ -20,6 +21,9 @@ from dcd_deploy.dynamic.operator import (
     RowScaled,
     Term,
 )
+from dcd_deploy.lowering.assemble.activations import AnyStage
+
+NO_SHARE = -1e9  # before a softmax
 
 
 def padded(operator: DynamicOperator, inputs: int, outputs: int) -> DynamicOperator:
@@ -37,11 +41,14 @@ def padded(operator: DynamicOperator, inputs: int, outputs: int) -> DynamicOpera
 
 
 def _attention(attention: Attention, g: ConvGeometry, more_in: int, more_out: int) -> Attention:
-    stages, heads = list(attention.stages), dict(attention.heads)
-    if attention.own and stages:
-        stages[0] = _seeing_more(stages[0], g.C, more_in)
-    elif attention.own:
-        heads = {name: _seeing_more(_dense(head, g.C), g.C, more_in) for name, head in heads.items()}
+    stages, heads, wider = list(attention.stages), dict(attention.heads), attention.own
+    for i, stage in enumerate(stages):
+        if wider:
+            stages[i] = _seeing_more(stage, g.C, more_in)
+            wider = isinstance(stage, Gated)  # which passes on what it sees
+    if wider:
+        cells = 1 if attention.pool is None else math.prod(attention.pool)
+        heads = {name: _seeing_more(_dense(head, g.C * cells), g.C, more_in) for name, head in heads.items()}
     for name, values, more in ((SCALE, g.K, more_out), (FILTERS, g.K, more_out), (INPUTS, g.C, more_in)):
         if name in heads:
             heads[name] = _giving_more(_dense(heads[name], values), more)
@@ -52,13 +59,23 @@ def _dense(head: Dense | None, values: int) -> Dense:
     return Dense(torch.eye(values, dtype=torch.float64)) if head is None else head
 
 
-def _seeing_more(layer: Stage, channels: int, more: int) -> Stage:
+def _seeing_more(layer: AnyStage, channels: int, more: int) -> AnyStage:
     cells = layer.weight.view(len(layer.weight), channels, -1)
-    return replace(layer, weight=F.pad(cells, (0, 0, 0, more)).flatten(1))
+    weight = F.pad(cells, (0, 0, 0, more)).flatten(1)
+    if isinstance(layer, Dense):
+        return replace(layer, weight=weight)
+    added = weight.shape[1] - len(weight)  # the cells of each added channel
+    return replace(
+        layer, weight=_rows(weight, added), bias=None if layer.bias is None else F.pad(layer.bias, (0, added))
+    )
 
 
 def _giving_more(layer: Dense, more: int) -> Dense:
-    bias = None if layer.bias is None else F.pad(layer.bias, (0, more))
+    bias = layer.bias
+    if layer.activation.name == "softmax" and more:  # of which others must get no share
+        bias = F.pad(layer.weight.new_zeros(len(layer.weight)) if bias is None else bias, (0, more), value=NO_SHARE)
+    elif bias is not None:
+        bias = F.pad(bias, (0, more))
     return replace(layer, weight=_rows(layer.weight, more), bias=bias)
 
 

@@ -85,7 +85,7 @@ class ConvolutionalAttention(Attention):
     def dense(self, layer: Stage, *, first: bool) -> nn.Module:
         """Return a convolution; the first one takes all cells of the pooled map at once."""
         cells = self.pool.pool if first and self.pool is not None and isinstance(layer, Dense) else (1, 1)
-        return conv_of(layer.weight.unflatten(1, (-1, *cells)), layer.bias)
+        return conv_of(layer.weight.reshape(len(layer.weight), -1, *cells), layer.bias)
 
     def row(self, source: Tensor) -> Tensor:
         """Return the pooled map, or its cells as channels where the first stage passes them on."""
@@ -120,7 +120,7 @@ class Pool(nn.Module):
         rows, columns = (windows(cells, side) for cells, side in zip(self.pool, (height, width), strict=True))
         if rows is None or columns is None:
             cells = torch.matmul(x.flatten(2), pooling_matrix(self.pool, height, width, x).t())
-            return cells.unflatten(2, self.pool)
+            return cells.reshape(n, channels, *self.pool)
         kernel, stride = (rows[0], columns[0]), (rows[1], columns[1])
         quarters = self.pool == (2, 2) and kernel == stride  # not overlapping: both sides are even
         if quarters and min(kernel) >= LARGE // 2 and not self.by_windows:

@@ -23,7 +23,7 @@ from dcd_deploy.lowering.assemble.activations import plain
 from dcd_deploy.lowering.assemble.bias import constant_bias
 from dcd_deploy.lowering.assemble.terms import branch_refusal, term_of
 from dcd_deploy.lowering.channels_first.attention import ConvolutionalAttention
-from dcd_deploy.lowering.channels_first.parts import cropped, per_sample_conv1x1, static_conv
+from dcd_deploy.lowering.channels_first.parts import cropped, per_sample_conv1x1, static_conv, total
 from dcd_deploy.lowering.layers import conv_of, frozen
 from dcd_deploy.lowering.lowering import Cost, Lowering
 
@@ -55,15 +55,14 @@ class BlockedLowering(Lowering):
         spread = None
         if self.static is not None:
             spread = F.interpolate(heads[SCALE], scale_factor=self.spread, mode="nearest")
-        dynamic = None
-        if self.query is not None:
-            dynamic = self.project(per_sample_conv1x1(cropped(self.query(x), self.size), phi))
-        if self.static is None:
-            return dynamic
-        scaled: Tensor = self.static(x) * spread
+        summands = []
+        if self.query is not None and self.project is not None and phi is not None:
+            summands.append(self.project(per_sample_conv1x1(cropped(self.query(x), self.size), phi)))
+        if self.static is not None:
+            summands.append(self.static(x) * spread)
         if self.bias is not None:
-            scaled = scaled + self.bias
-        return scaled if dynamic is None else dynamic + scaled
+            summands.append(self.bias)
+        return total(summands)
 
     @classmethod
     def refusal(cls, shape: OperatorShape) -> str | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dcd_deploy.dynamic.operator import SCALE, DynamicOperator, LowRank, Mixture, RowScaled
 from dcd_deploy.dynamic.shape import MapSize, OperatorShape
@@ -21,7 +21,7 @@ from dcd_deploy.lowering.assemble.bias import constant_bias
 from dcd_deploy.lowering.assemble.terms import branch_refusal, term_of
 from dcd_deploy.lowering.channels_first.attention import Attention, Values
 from dcd_deploy.lowering.channels_first.mixture import MixtureBranch
-from dcd_deploy.lowering.channels_first.parts import StaticAndQuery, per_sample_conv1x1
+from dcd_deploy.lowering.channels_first.parts import StaticAndQuery, per_sample_conv1x1, total
 from dcd_deploy.lowering.layers import conv_of, frozen, linear_of
 from dcd_deploy.lowering.lowering import Cost, Lowering
 
@@ -35,23 +35,25 @@ class BranchLowering(Lowering):
         super().__init__(operator, size)
         operator = plain(operator)
         g = self.geometry = operator.geometry
-        static, low_rank, mixture = (term_of(operator, kind) for kind in (RowScaled, LowRank, Mixture))
+        static, low_rank = term_of(operator, RowScaled), term_of(operator, LowRank)
         bias = constant_bias(operator)
         self.attention = Attention(operator, size)
-        self.project = self.mixture = self.bias = None
+        self.project: nn.Module | None = None
+        self.mixture = self.bias = None
         if g.vector:
             self._of_vectors(static, low_rank, bias)
         else:
             self.features = StaticAndQuery(static, low_rank, g, size)
             if low_rank is not None:
                 self.project = conv_of(low_rank.project[:, :, None, None], bias)
-        if mixture is not None:
+        if (mixture := term_of(operator, Mixture)) is not None:
             self.mixture = MixtureBranch(mixture, g)
         if bias is not None and low_rank is None:
             self.bias = frozen(bias if g.vector else bias[:, None, None])
 
     def _of_vectors(self, static: RowScaled | None, low_rank: LowRank | None, bias: Tensor | None) -> None:
-        self.static = self.query = None
+        self.static: nn.Module | None = None
+        self.query: nn.Module | None = None
         if static is not None:
             self.static = linear_of(static.weight.flatten(1), static.bias)
         if low_rank is not None:
@@ -67,18 +69,18 @@ class BranchLowering(Lowering):
         summands = []
         if static is not None:
             summands.append(static * heads[SCALE][:, :, None, None])
-        if q is not None:
+        if q is not None and phi is not None and self.project is not None:
             summands.append(self.project(per_sample_conv1x1(q, phi)))
         return self._sum(summands, x, heads)
 
     def _forward_vector(self, x: Tensor, values: Values) -> Tensor:
         heads, _, phi = values
         summands, mixed = [], None
-        if self.query is not None:
+        if self.query is not None and phi is not None:
             mixed = torch.matmul(phi, self.query(x)[:, :, None]).squeeze(2)
         if self.static is not None:
             summands.append(self.static(x) * heads[SCALE])
-        if mixed is not None:
+        if mixed is not None and self.project is not None:
             summands.append(self.project(mixed))
         return self._sum(summands, x, heads)
 
@@ -87,10 +89,7 @@ class BranchLowering(Lowering):
             summands.append(self.mixture(x, heads))
         if self.bias is not None:
             summands.append(self.bias)
-        y = summands[0]
-        for more in summands[1:]:
-            y = y + more
-        return y
+        return total(summands)
 
     @classmethod
     def refusal(cls, shape: OperatorShape) -> str | None:

@@ -26,6 +26,7 @@ from dcd_deploy.lowering.channels_first.parts import (
     Patches,
     every_pixel,
     per_sample_conv1x1,
+    total,
 )
 from dcd_deploy.lowering.layers import frozen, linear_of
 from dcd_deploy.lowering.lowering import Cost, Lowering
@@ -66,26 +67,25 @@ class KernelLowering(Lowering):
             y: Tensor = self.applied(x, weight, None if bias is None else bias.view(-1))
             return y
         patches = every_pixel(x, g, self.size) if self.patches is None else self.patches(x)
-        y = self.applied(patches, kernel, bias, by_sample=True)
-        return y
+        by_sample: Tensor = self.applied(patches, kernel, bias, by_sample=True)
+        return by_sample
 
     def _term_by_term(self, x: Tensor, values: Values, bias: Tensor | None) -> Tensor:
-        g, y = self.geometry, None
-        dynamic = None
-        if self.query is not None:
+        g, summands, dynamic = self.geometry, [], None
+        if self.query is not None and values.phi is not None:
             dynamic = torch.matmul(torch.matmul(self.kernel.project, values.phi), self.query)  # (N, K, C)
         if self.kernel.static is not None:
             static = self.kernel.static.view(g.K, g.C // g.groups, *g.kernel)
-            y = self.applied(x, static, None) * values.heads[SCALE][:, :, None, None]
-        if dynamic is None:
-            assert y is not None
-            return y if bias is None else y + bias.view(-1, g.K, 1, 1)
-        more = per_sample_conv1x1(every_pixel(x, g, self.size), dynamic, bias)
-        return more if y is None else y + more
+            summands.append(self.applied(x, static, None) * values.heads[SCALE][:, :, None, None])
+        if dynamic is not None:
+            summands.append(per_sample_conv1x1(every_pixel(x, g, self.size), dynamic, bias))
+        elif bias is not None:
+            summands.append(bias.view(-1, g.K, 1, 1))
+        return total(summands)
 
     @classmethod
     def suits(cls, shape: OperatorShape) -> bool:
-        """On a vector the decomposition's branches are cheaper; a mixture's kernel never costs more than its branches."""
+        """On a vector the decomposition's branches are cheaper, but a mixture has no cheaper order."""
         return not shape.geometry.vector or MIXTURE in shape.terms
 
     @classmethod

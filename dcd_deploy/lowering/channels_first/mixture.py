@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dcd_deploy.dynamic.operator import FILTERS, INPUTS, KERNELS, ConvGeometry, Mixture
+from dcd_deploy.lowering.channels_first.parts import total
 from dcd_deploy.lowering.layers import conv_of, linear_of
 
 
@@ -45,12 +46,9 @@ class MixtureBranch(nn.Module):
         if self.joint is not None:
             y = self.joint(x)
             rows = y.reshape(y.shape[0], mix.shape[1], -1)
-            return torch.matmul(mix[:, None, :], rows).reshape(y.shape[0], self.geometry.K, *y.shape[2:])
-        weighed = [conv(x) * mix[:, m, None, None, None] for m, conv in enumerate(self.convs)]
-        y = weighed[0]
-        for more in weighed[1:]:
-            y = y + more
-        return y
+            joint: Tensor = torch.matmul(mix[:, None, :], rows).reshape(y.shape[0], self.geometry.K, *y.shape[2:])
+            return joint
+        return total([conv(x) * mix[:, m, None, None, None] for m, conv in enumerate(self.convs)])
 
     def _over_map(self, values: Tensor) -> Tensor:
         return values if self.geometry.vector else values[:, :, None, None]

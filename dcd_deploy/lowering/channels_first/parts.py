@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -106,8 +109,10 @@ class StaticAndQuery(nn.Module):
         if self.joint is not None:
             static, query = torch.split(self.joint(x), self.outputs, dim=1)
             return static, query
-        static = None if self.static is None else self.static(x)
-        return static, None if self.query is None else cropped(self.query(x), self.size)
+        return self._static(x), None if self.query is None else cropped(self.query(x), self.size)
+
+    def _static(self, x: Tensor) -> Tensor | None:
+        return None if self.static is None else self.static(x)
 
 
 def static_conv(term: RowScaled, g: ConvGeometry) -> nn.Conv2d:
@@ -124,3 +129,8 @@ def cropped(x: Tensor, size: MapSize) -> Tensor:
 
 def _zeros(bias: Tensor | None, weight: Tensor) -> Tensor:
     return weight.new_zeros(len(weight)) if bias is None else bias
+
+
+def total(summands: Sequence[Tensor]) -> Tensor:
+    """Return the sum of one or more."""
+    return functools.reduce(torch.add, summands)

@@ -20,7 +20,7 @@ class ColumnsKernel(Kernel):
     def hold_low_rank(self, query: Tensor, project: Tensor) -> None:
         """Keep Qᵀ (1, 1, C·taps, L), and P as a layer."""
         self.query = frozen(query.t()[None, None])
-        self.project = dense(project)
+        self.project_rows = dense(project)
 
     def hold_bank(self, bank: Tensor) -> None:
         """Keep the bank as a layer."""
@@ -29,7 +29,7 @@ class ColumnsKernel(Kernel):
     def low_rank(self, phi: Tensor, *, one: bool) -> Tensor:
         """Return (Qᵀ Φᵀ) Pᵀ."""
         del one
-        product: Tensor = self.project(batch_matmul(self.query, phi))
+        product: Tensor = self.project_rows(batch_matmul(self.query, phi))
         return product
 
     def with_low_rank(self, kernel: Tensor | None, low_rank: Tensor, *, one: bool) -> Tensor:

@@ -84,4 +84,4 @@ class Attention(nn.Module):
 def _layer(layer: Stage, pool: tuple[int, int] | None) -> nn.Module:
     if pool is None:
         return dense(layer.weight, layer.bias)
-    return conv(layer.weight.unflatten(1, (-1, *pool)), layer.bias)
+    return conv(layer.weight.reshape(len(layer.weight), -1, *pool), layer.bias)

@@ -47,7 +47,7 @@ class KernelLowering(Lowering):
             self.applied: nn.Module = Applied() if at_once else AppliedToPatches(g)
             return
         if (row_scaled := term_of(operator, RowScaled)) is not None:
-            self.static = static_conv(row_scaled, g)
+            self.static = static_conv(replace(row_scaled, bias=None), g)
         if (low_rank := term_of(operator, LowRank)) is not None:
             one_tap = ConvGeometry(g.C, g.K)
             self.kernel = ColumnsKernel(replace(operator, geometry=one_tap, terms=(low_rank,)))

@@ -11,9 +11,10 @@ from dcd_deploy.lowering.channels_last.operators import batch_matmul
 
 
 class AppliedToPatches(nn.Module):
-    """Convolve a map (N, H, W, C) by computed kernels (N, g, C/g·taps, K/g): what the static twin does by constant ones.
+    """Convolve a map (N, H, W, C) by computed kernels (N, g, C/g·taps, K/g).
 
-    It is a module so that its place in the network tells it from the operators that compute the kernel.
+    The static twin does so by constant ones. It is a module so that its place in the network tells it from the
+    operators that compute the kernel.
     """
 
     def __init__(self, g: ConvGeometry) -> None:

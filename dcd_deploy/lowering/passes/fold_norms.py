@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.folds import affine, with_norm
-from dcd_deploy.lowering.graph import NetworkGraph
+from dcd_deploy.lowering.graph import ORIGIN, NetworkGraph
 from dcd_deploy.lowering.layers import frozen
 from dcd_deploy.lowering.passes.contract import Pass, PassResult, Refusal
 
@@ -74,6 +74,7 @@ def _fold(graph: NetworkGraph, node: fx.Node, norm: nn.Module) -> None:
     layer = graph.submodule(before)
     folded = folded_layer(layer, *affine(norm))  # type: ignore[arg-type]  # checked by ``_why_not``
     if _shared(graph, before):
+        before.meta.setdefault(ORIGIN, str(before.target))
         before.target = graph.add_module(f"{before.target}_folded", folded)
     else:
         graph.replace_module(before, folded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +14,7 @@ from dcd_deploy.dynamic.folds import without_gains
 from dcd_deploy.dynamic.shape import MapSize, OperatorShape, shape_of
 from dcd_deploy.errors import OptionError
 from dcd_deploy.lowering.annotate import is_activation
-from dcd_deploy.lowering.graph import NetworkGraph, shape
+from dcd_deploy.lowering.graph import ORIGIN, NetworkGraph, shape
 from dcd_deploy.lowering.lowering import Lowering
 from dcd_deploy.lowering.passes.contract import Pass, PassResult, Refusal
 from dcd_deploy.lowering.target import Target
@@ -38,12 +39,16 @@ class LayerSite:
 
 
 def sites(graph: NetworkGraph) -> Iterator[tuple[fx.Node, LayerSite]]:
-    """Yield the calls of the graph's dynamic layers, in their order."""
+    """Yield the calls of the graph's dynamic layers, in their order; the second call of a layer is "path#2"."""
+    calls: Counter[str] = Counter()
     for node in list(graph.nodes):
         layer = graph.submodule(node)
         if isinstance(layer, CanonicalLayer):
+            path = str(node.meta.get(ORIGIN, node.target))
+            calls[path] += 1
+            path = path if calls[path] == 1 else f"{path}#{calls[path]}"
             size = MapSize(*_plane(node.args[0]), *_plane(node))
-            yield node, LayerSite(str(node.target), shape_of(layer.operator), size, _activation(graph, node))
+            yield node, LayerSite(path, shape_of(layer.operator), size, _activation(graph, node))
 
 
 def _plane(node: object) -> tuple[int, int]:
@@ -72,7 +77,6 @@ class Substitute(Pass):
 
     def apply(self, graph: NetworkGraph) -> PassResult:
         result = PassResult()
-        calls: dict[str, int] = {}
         for node, site in sites(graph):
             layer = graph.submodule(node)
             assert isinstance(layer, CanonicalLayer)
@@ -81,7 +85,6 @@ class Substitute(Pass):
             if refused:
                 result.refusals.append(Refusal(site.path, refused))
             made = kind(without_gains(layer.operator), site.size)
-            calls[site.path] = calls.get(site.path, 0) + 1
             node.target = graph.add_module(f"{site.path}_lowered", made)
             self.rows[site.path] = kind.name
             result.changed += 1

@@ -1,0 +1,133 @@
+"""A module that is already in the hands of the caller: to verified files, or to a module for other exporters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dcd_deploy.artifacts import FLOAT32_TOLERANCE, Preprocessing
+from dcd_deploy.commands.arguments import StrPath, checked_name, parse_formats, parse_labels, parse_preprocessing
+from dcd_deploy.errors import OptionError
+from dcd_deploy.optional import require
+from dcd_deploy.progress import Progress, silent
+from dcd_deploy.values import Batch, Channels, parse_batch, parse_tolerance
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from dcd_deploy.export.pipeline import ExportResult
+    from dcd_deploy.lowering.network import Network
+    from dcd_deploy.samples import InputSpec
+
+
+def export_module(
+    module: nn.Module,
+    example: Tensor | Sequence[Tensor],
+    *,
+    to: str | Sequence[str] = "onnx",
+    out: StrPath = ".",
+    name: str = "model",
+    batch: Batch = 1,
+    target: str = "portable",
+    lowering: str = "auto",
+    opset: int = 18,
+    layout: str = "nhwc",
+    labels: StrPath | Sequence[str] | None = None,
+    mean: Channels = None,
+    std: Channels = None,
+    resize: int | None = None,
+    with_baseline: bool = False,
+    tolerance: float | None = None,
+    samples: StrPath | None = None,
+    reference: StrPath | None = None,
+    leaf: Sequence[str] = (),
+    progress: Progress = silent,
+) -> ExportResult:
+    """Turn any module with dynamic layers into verified files ``out``/``name``.onnx or .tflite, as ``export`` does.
+
+    ``example`` is a tensor (1, C, H, W), or a tuple of tensors, one for each argument of ``forward``; files take inputs
+    of its size. The eval form of the module is exported, in float32, and the module itself is left as it is. Outputs
+    may be a tensor, or a tuple, list or dict of tensors; they are called after the dict's keys, else "output", or
+    "output_0" and on. ``mean``, ``std`` and ``resize`` say how a picture becomes the input, if it is one of three
+    channels. Submodules at the paths of ``leaf`` are kept whole. The other words are those of ``export``.
+    ``result.built.lowering`` has a row for each dynamic layer that was recognised, ``result.built.notes`` says which
+    were not, and why.
+
+    Raises:
+        CaptureError: the module does not run on the example, or its forward cannot be followed.
+        DcdDeployError: with the exit code of its kind (see ``dcd_deploy.errors``); no file is left then.
+    """
+    formats = parse_formats(to)
+    from dcd_deploy.export.build import BuildConfig
+    from dcd_deploy.export.describe import Subject
+    from dcd_deploy.export.formats import check_config
+    from dcd_deploy.export.pipeline import ExportConfig, export_network
+    from dcd_deploy.lowering.network import network_of
+
+    network = network_of(module, example)
+    build = BuildConfig(
+        preprocessing=_preprocessing(network, mean, std, resize),
+        inputs=entries_of(network),
+        batch=parse_batch(batch),
+        lowering=lowering,
+        target=target,
+        opset=opset,
+        layout=layout,
+        tolerance=FLOAT32_TOLERANCE if tolerance is None else parse_tolerance(tolerance),
+        samples=None if samples is None else Path(samples),
+        recorded=None if reference is None else Path(reference),
+        alone=network.alone,
+    )
+    check_config(build, formats)
+    config = ExportConfig(Path(out), checked_name(name), build, formats, parse_labels(labels), with_baseline)
+    return export_network(network, Subject(type(module).__name__), config, progress, leaf=leaf)
+
+
+def deploy_form(
+    module: nn.Module,
+    example: Tensor | Sequence[Tensor],
+    target: str = "portable",
+    *,
+    lowering: str = "auto",
+    leaf: Sequence[str] = (),
+) -> nn.Module:
+    """Return the deploy form of a module for somebody else's exporter: ordinary operators of torch, channels first.
+
+    It takes what the module takes, at the size of ``example``, and gives its output, or a tuple of several, in
+    float32; it was proved equal to the module in float64. No norm and no dropout is left in it that could be folded,
+    and dynamic layers are spelled in the order of computation that ``target`` runs best.
+
+    Raises:
+        CaptureError: the module does not run on the example, or its forward cannot be followed.
+        VerificationError: the deploy form computes something else than the module.
+    """
+    require("torch")
+    from dcd_deploy.export.deployable import deployable
+    from dcd_deploy.export.proved import proved_deploy
+    from dcd_deploy.lowering.network import network_of
+
+    return deployable(proved_deploy(network_of(module, example), target, lowering, leaf).module)
+
+
+def entries_of(network: Network) -> tuple[InputSpec, ...]:
+    """Return the inputs of a network: their names, shapes of a sample, and the size of the example's numbers."""
+    from dcd_deploy.samples import InputSpec
+
+    return tuple(
+        InputSpec(name, tuple(int(side) for side in one.shape[1:]), float(one.double().std(correction=0)) or 1.0)
+        for name, one in zip(network.inputs, network.examples, strict=True)
+    )
+
+
+def _preprocessing(network: Network, mean: Channels, std: Channels, resize: int | None) -> Preprocessing | None:
+    """Return how a picture becomes the input; None where nobody said."""
+    if mean is None and std is None and resize is None:
+        return None
+    _, *shape = network.examples[0].shape
+    if len(shape) != 3 or shape[0] != 3:
+        raise OptionError(
+            f"expected --mean, --std and --resize with a picture of three channels, found an input {tuple(shape)}; "
+            "leave them out"
+        )
+    return parse_preprocessing((int(shape[1]), int(shape[2])), mean, std, resize)
