@@ -45,8 +45,8 @@ def values_of(module, *inputs):
 def error(found, wanted):
     """Return the largest difference, over the range of what is wanted."""
     worst = 0.0
-    for one, other in zip(found, wanted, strict=True):
-        one, other = (np.asarray(v, dtype=np.float64) for v in (one, other))
+    for pair in zip(found, wanted, strict=True):
+        one, other = (np.asarray(values, dtype=np.float64) for values in pair)
         assert one.shape == other.shape
         worst = max(worst, np.abs(one - other).max() / max(np.ptp(other), 1e-3))
     return worst

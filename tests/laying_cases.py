@@ -63,23 +63,8 @@ UNARY = {
     "logsigmoid": nn.LogSigmoid(),
 }
 # of positive numbers
-FUNCTIONS = [
-    "abs",
-    "cos",
-    "erf",
-    "exp",
-    "floor",
-    "log",
-    "log1p",
-    "neg",
-    "reciprocal",
-    "round",
-    "rsqrt",
-    "sign",
-    "sin",
-    "sqrt",
-    "square",
-]
+FUNCTIONS = ("abs", "cos", "erf", "exp", "floor", "log", "log1p", "neg", "reciprocal", "round", "rsqrt", "sign")
+FUNCTIONS += ("sin", "sqrt", "square")
 
 MAPS = {
     "conv2d": layer(nn.Conv2d(4, 6, 3, padding=1)),
@@ -137,6 +122,12 @@ MAPS = {
     "interpolate of corners": layer(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)),
     "interpolate like another": of(lambda m, x: F.interpolate(F.max_pool2d(x, 2), x.shape[2:], mode="bilinear")),
     "interpolate nearest-exact": of(lambda m, x: F.interpolate(x, (5, 14), mode="nearest-exact")),
+    "interpolate bicubic": of(lambda m, x: F.interpolate(x, (18, 10), mode="bicubic")),
+    "interpolate by a factor": of(lambda m, x: F.interpolate(x, scale_factor=1.4, mode="bilinear")),
+    "interpolate nearest by a factor": of(lambda m, x: F.interpolate(x, scale_factor=1.4)),
+    "interpolate one side": of(lambda m, x: F.interpolate(x, (9, 4), mode="bilinear", antialias=True)),
+    "interpolate area": of(lambda m, x: F.interpolate(x, (4, 3), mode="area")),
+    "upsample_bicubic2d": of(lambda m, x: aten.upsample_bicubic2d.vec(x, [6, 14], True, None)),
     "upsample_nearest2d": of(lambda m, x: aten.upsample_nearest2d.vec(x, [18, 14], None)),
     "_upsample_nearest_exact2d": of(lambda m, x: aten._upsample_nearest_exact2d.vec(x, [18, 14], None)),
     "upsample_bilinear2d": of(lambda m, x: aten.upsample_bilinear2d.vec(x, None, False, [2.0, 3.0])),
@@ -160,6 +151,9 @@ ELEMENTWISE = {
     "clamp_max": of(lambda m, x: x.clamp_max(0.1)),
     "add": of(lambda m, x: x + x.sigmoid()),
     "add scaled": of(lambda m, x: torch.add(x, x.relu(), alpha=0.5)),
+    "sub scaled": of(lambda m, x: torch.sub(x, x.relu(), alpha=2)),
+    "add scaled, plain": of(lambda m, x: torch.add(x.flatten(1), x.flatten(1).relu(), alpha=2)),
+    "add scaled to a parameter": of(lambda m, x: torch.add(m.s, x, alpha=2), s=parameter(4, 1, 1)),
     "add in place": of(lambda m, x: F.relu(x, inplace=True).add_(1.0)),
     "mul": of(lambda m, x: x * m.s, s=parameter(1, 4, 1, 1)),
     "mul by three axes": of(lambda m, x: m.s * x, s=parameter(4, 1, 1)),
@@ -204,6 +198,9 @@ AXES = {
     "mean in two steps": Of(lambda m, x: m.fc(x.mean(3).mean(2)), fc=nn.Linear(4, 5)),
     "mean of channels": of(lambda m, x: x.mean(1, keepdim=True)),
     "mean of all": of(lambda m, x: x * x.mean()),
+    "mean of samples": of(lambda m, x: x.mean((1, 2, 3))),
+    "mean of channels alone": of(lambda m, x: x.mean(dim=1) + x.amax(1)),
+    "mean of everything": of(lambda m, x: x / x.abs().mean()),
     "mean of rows": of(lambda m, x: x.mean(2)),
     "sum": of(lambda m, x: x.sum(1, keepdim=True)),
     "sum of pixels": of(lambda m, x: x.sum((2, 3))),
@@ -221,6 +218,7 @@ AXES = {
     "split_with_sizes": of(lambda m, x: aten.split_with_sizes.default(x, [1, 3], 1)[1]),
     "getitem": of(lambda m, x: x[:, 1:3]),
     "getitem every second": of(lambda m, x: torch.cat([x[:, :, 0:8:2, ::2], x[:, :, 1::2, ::2]], 1)),
+    "getitem of a row": of(lambda m, x: x[:, :, 3]),
     "getitem of one": of(lambda m, x: x[:, 0] + x[:, 1]),
     "getitem to a map": of(lambda m, x: x * x.mean((2, 3)).sigmoid()[:, :, None, None]),
     "flatten": Of(lambda m, x: m.fc(F.adaptive_avg_pool2d(x, 1).flatten(1)), fc=nn.Linear(4, 5)),
@@ -240,6 +238,7 @@ AXES = {
     "transpose": of(lambda m, x: x.flatten(2).transpose(1, 2)),
     "matmul": of(lambda m, x: (x.flatten(2) @ x.flatten(2).transpose(1, 2)).softmax(-1)),
     "size": of(lambda m, x: x.reshape(x.size(0), x.size(1), x.size(2) * x.size(-1))),
+    "sym_size": of(lambda m, x: x.reshape(aten.sym_size.int(x, 0), aten.sym_size.int(x, 1), 63)),
     "getattr": of(lambda m, x: x.reshape(x.shape[0], x.shape[1], x.shape[2] * x.shape[3])),
     "getattr of a row": of(lambda m, x: x.mean((2, 3)).reshape(x.mean((2, 3)).shape[1], -1)),
     "expand": of(lambda m, x: x * x.mean((2, 3), keepdim=True).expand(-1, -1, 9, 7)),
@@ -249,8 +248,6 @@ AXES = {
     "layer_norm": layer(nn.LayerNorm((4, 9, 7))),
     "instance_norm": layer(nn.InstanceNorm2d(4, affine=True)),
     "max_pool2d dilated": layer(nn.MaxPool2d(2, 1, dilation=2)),
-    "interpolate bicubic": of(lambda m, x: F.interpolate(x, (18, 10), mode="bicubic")),
-    "interpolate by a factor": of(lambda m, x: F.interpolate(x, scale_factor=1.4, mode="bilinear")),
 }
 
 CASES = {**MAPS, **ELEMENTWISE, **AXES}

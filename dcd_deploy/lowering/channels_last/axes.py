@@ -13,7 +13,7 @@ from dcd_deploy.lowering.channels_last.parts import GlobalPool
 from dcd_deploy.lowering.channels_last.site import Laid, Site
 from dcd_deploy.lowering.graph import is_getitem, op_name
 
-ROWS_AND_COLUMNS = {2, 3}
+CHANNELS, ROWS_AND_COLUMNS = 1, {2, 3}
 CUTTING = ("chunks", "split_size_or_sections", "split_sizes")
 COMBINING = ("add", "mul", "sub", "div")
 
@@ -29,20 +29,35 @@ def softmax(site: Site) -> Laid | None:
 
 def reduce(site: Site) -> Laid | str | None:
     """Return the mean, sum or extreme along axes; that of all pixels of a map is a row."""
-    if (whole := _mean_in_two_steps(site)) is not None:
+    if (whole := _mean_in_two_steps(site) or _of_everything(site)) is not None:
         return whole
     layout, keep = site.lies(site.operand), bool(site.settings.get("keepdim", False))
     if layout is Layout.PLAIN:
         return None
     axes = _reduced_axes(site, RANKS[layout])
-    pixels = layout is Layout.LAST and axes == ROWS_AND_COLUMNS
-    if not axes or not (keep or pixels):
+    result = layout if keep else _left(layout, axes)
+    if not axes or (result is layout and not keep):
         return "it leaves fewer axes"
-    operand, result = site.take(site.operand, layout), layout if keep else Layout.ROW
-    if pixels and site.name == "mean":
+    operand, function = site.take(site.operand, layout), getattr(torch, site.name)
+    if layout is Layout.LAST and axes == ROWS_AND_COLUMNS and site.name == "mean":
         return site.put(GlobalPool(), result, operand)
-    function = getattr(torch, site.name)
-    return site.call(function, result, operand, sorted(axis_in(layout, axis) for axis in axes), keepdim=True)
+    last = sorted(axis_in(layout, axis) for axis in axes)
+    return site.call(function, result, operand, last, keepdim=keep or result is not Layout.PLAIN)
+
+
+def _left(layout: Layout, axes: set[int]) -> Layout:
+    """Return the layout of what is left of a map without these axes; its own where it would have to be turned."""
+    if layout is Layout.LAST and axes == ROWS_AND_COLUMNS:
+        return Layout.ROW
+    return Layout.PLAIN if layout is Layout.LAST and CHANNELS in axes else layout
+
+
+def _of_everything(site: Site) -> Laid | None:
+    """Return the mean or sum of all values, whose order does not matter."""
+    if site.settings or site.rank(site.operand) < 0:
+        return None
+    operand = site.take(site.operand, site.lies(site.operand))
+    return site.call(getattr(torch, site.name), Layout.PLAIN, operand)
 
 
 def _reduced_axes(site: Site, rank: int) -> set[int]:
@@ -108,10 +123,12 @@ def getitem(site: Site) -> Laid | str | None:
     if (reshaped := reshape(site)) is not None and not isinstance(reshaped, str):
         return reshaped
     entries = index if isinstance(index, tuple) else (index,)
-    if layout is not Layout.LAST or not all(isinstance(entry, slice) for entry in entries):
-        return "it takes single rows, columns or channels"
-    operand = site.take(site.operand, layout)
-    return site.call(operator.getitem, layout, operand, permuted(layout, entries))
+    one = len(entries) > CHANNELS and isinstance(entries[CHANNELS], int)
+    others = [entry for axis, entry in enumerate(entries) if axis != CHANNELS or not one]
+    if layout is not Layout.LAST or not all(isinstance(entry, slice) for entry in others):
+        return "it takes single rows or columns"
+    operand, left = site.take(site.operand, layout), Layout.PLAIN if one else layout
+    return site.call(operator.getitem, left, operand, permuted(layout, entries))
 
 
 def reshape(site: Site) -> Laid | str | None:

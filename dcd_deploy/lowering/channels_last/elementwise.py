@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import fx
+from torch import Tensor, fx
 
 from dcd_deploy.lowering.channels_last.layout import Layout
 from dcd_deploy.lowering.channels_last.site import Laid, Site, is_constant
@@ -77,6 +77,25 @@ def _in_layout(site: Site, operands: list[fx.Node], layout: Layout, rank: int) -
 def _single(site: Site, value: fx.Node) -> bool:
     """Whether a value is one number, at any batch size."""
     return site.shape_of(value) in ((), (1,))
+
+
+def scaled(site: Site) -> Laid | str | None:
+    """Return a sum or difference; the converter knows none with a factor (``alpha``), which is a product before it."""
+    factor, other = site.settings.get("alpha", 1), site.settings.get("other")
+    if factor == 1 or not isinstance(other, fx.Node) or site.shape_of(other) is None:
+        return elementwise(site)
+    laid = elementwise(site)
+    if isinstance(laid, str):
+        return laid
+    layout = Layout.PLAIN if laid is None else laid.layout
+    operands = [site.take(value, layout) for value in (site.operand, other)] if laid is None else laid.node.args[:2]
+    sign = -1 if site.name == "sub" else 1
+    return site.call(plus_times, layout, *operands, sign * factor)
+
+
+def plus_times(x: Tensor, other: Tensor, factor: float) -> Tensor:
+    """Return x + factor · other."""
+    return x + other * factor
 
 
 def nothing(site: Site) -> Laid:

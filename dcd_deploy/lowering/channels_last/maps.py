@@ -18,12 +18,21 @@ from dcd_deploy.lowering.channels_last.layers import (
 )
 from dcd_deploy.lowering.channels_last.layout import Layout
 from dcd_deploy.lowering.channels_last.parts import Conv, dense
-from dcd_deploy.lowering.channels_last.pooling import AdaptivePool, AveragePool, MaxPool, Windows
+from dcd_deploy.lowering.channels_last.pooling import AveragePool, MaxPool, Windows
+from dcd_deploy.lowering.channels_last.separable import Separable, averaging, interpolating
 from dcd_deploy.lowering.channels_last.site import Laid, Site
 from dcd_deploy.lowering.layers import conv_of
 
 NOT_A_MAP = "its operand is no map (N, C, H, W)"
 COMPUTED = "its weights are computed"
+# the modes of torch's exported operators, and those that TFLite has
+MODES = {
+    "upsample_nearest2d": "nearest",
+    "_upsample_nearest_exact2d": "nearest-exact",
+    "upsample_bilinear2d": "bilinear",
+    "upsample_bicubic2d": "bicubic",
+}
+RESIZED = ("nearest", "nearest-exact", "bilinear")
 
 
 def _map(site: Site) -> bool:
@@ -157,11 +166,17 @@ def avg_pool2d(site: Site) -> Laid | str:
 
 
 def adaptive_avg_pool2d(site: Site) -> Laid | str:
-    """Return the averages of so many parts of a map."""
-    if not _map(site):
+    """Return the averages of so many parts of a map, which may overlap."""
+    size = site.shape_of(site.operand)
+    if size is None or len(size) != 4:
         return NOT_A_MAP
-    made = AdaptivePool((site.shape[2], site.shape[3]))
-    return site.put(made, Layout.LAST, site.take(site.operand, Layout.LAST))
+    x, sides = site.take(site.operand, Layout.LAST), list(zip(size[2:], site.shape[2:], strict=True))
+    if all(s == o for s, o in sides):
+        return site.same(x, Layout.LAST)
+    if all(s % o == 0 for s, o in sides):
+        kernel = (size[2] // site.shape[2], size[3] // site.shape[3])
+        return site.put(AveragePool(Windows(kernel, kernel)), Layout.LAST, x)
+    return site.put(Separable(*(averaging(s, o) for s, o in sides)), Layout.LAST, x)
 
 
 def adaptive_max_pool2d(site: Site) -> Laid | str:
@@ -178,29 +193,29 @@ def adaptive_max_pool2d(site: Site) -> Laid | str:
 
 
 def interpolate(site: Site) -> Laid | str:
-    """Return a resized map."""
+    """Return a resized map: by TFLite's own operator where it has the mode, else by a matrix for each axis."""
     size = site.shape_of(site.operand)
     if size is None or len(size) != 4:
         return NOT_A_MAP
-    mode = {"upsample_bilinear2d": "bilinear", "_upsample_nearest_exact2d": "nearest-exact"}.get(
-        site.name, site.settings.get("mode", "nearest")
-    )
-    if mode not in ("nearest", "nearest-exact", "bilinear") or site.settings.get("antialias"):
-        return f"'{mode}'{' with anti-aliasing' if site.settings.get('antialias') else ''} is no mode of TFLite"
-    aligned = bool(site.settings.get("align_corners"))
-    if not aligned and not _by_sizes(site, size):
-        return "its factor is not that of the sizes"
-    made = Resize((site.shape[2], site.shape[3]), mode, align_corners=aligned)
-    return site.put(made, Layout.LAST, site.take(site.operand, Layout.LAST))
+    mode = MODES.get(site.name, site.settings.get("mode", "nearest"))
+    aligned, smoothed = bool(site.settings.get("align_corners")), bool(site.settings.get("antialias"))
+    x, outputs = site.take(site.operand, Layout.LAST), (site.shape[2], site.shape[3])
+    factors = _factors(site, size)
+    if mode in RESIZED and not smoothed and (aligned or factors is None):
+        return site.put(Resize(outputs, mode, align_corners=aligned), Layout.LAST, x)
+    settings: dict[str, Any] = {"mode": mode, "align_corners": aligned or None, "antialias": smoothed}
+    sides = zip(size[2:], outputs, factors or (None, None), strict=True)
+    return site.put(Separable(*(interpolating(*side, **settings) for side in sides)), Layout.LAST, x)
 
 
-def _by_sizes(site: Site, size: tuple[int, ...]) -> bool:
-    """Whether positions follow from the sizes alone: torch takes a factor that it is given as it is."""
+def _factors(site: Site, size: tuple[int, ...]) -> tuple[float, ...] | None:
+    """Return the factors that torch is given, where it takes them as they are and they are not those of the sizes."""
     factor: Any = site.settings.get("scale_factor")
     if factor is None or site.settings.get("recompute_scale_factor"):
-        return True
+        return None
     factors = (factor, factor) if isinstance(factor, int | float) else tuple(factor)
-    return all(s * f == o for s, f, o in zip(size[2:], factors, site.shape[2:], strict=True))
+    exact = all(s * f == o for s, f, o in zip(size[2:], factors, site.shape[2:], strict=True))
+    return None if exact else factors
 
 
 def pixel_shuffle(site: Site) -> Laid | str:

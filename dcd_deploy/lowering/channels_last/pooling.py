@@ -101,36 +101,3 @@ def _counted(windows: Windows, side: int, size: int, *, inside: bool) -> list[in
     first, last = (0, size) if inside else (-padding, size + padding)
     starts = [i * stride - padding for i in range(count)]
     return [min(start + kernel, last) - max(start, first) for start in starts]
-
-
-class AdaptivePool(nn.Module):
-    """The averages of ``outputs`` parts (rows, columns) of a map, which may overlap, as torch divides it."""
-
-    def __init__(self, outputs: tuple[int | None, int | None]) -> None:
-        super().__init__()
-        self.outputs = outputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        size = (int(x.shape[1]), int(x.shape[2]))
-        outputs = tuple(s if o is None else o for s, o in zip(size, self.outputs, strict=True))
-        if outputs == size:
-            return x
-        if outputs == (1, 1):
-            return operators.average_pool_2d(x, size, size)
-        if all(s % o == 0 for s, o in zip(size, outputs, strict=True)):
-            kernel = (size[0] // outputs[0], size[1] // outputs[1])
-            return operators.average_pool_2d(x, kernel, kernel)
-        n, channels = x.shape[0], int(x.shape[3])
-        rows = _parts(size[0], outputs[0], x).view(1, 1, outputs[0], size[0])
-        x = operators.batch_matmul(rows, x.reshape(n, 1, size[0], size[1] * channels))
-        columns = _parts(size[1], outputs[1], x).view(1, 1, outputs[1], size[1])
-        return operators.batch_matmul(columns, x.reshape(n, outputs[0], size[1], channels))
-
-
-def _parts(size: int, outputs: int, x: Tensor) -> Tensor:
-    """Return the matrix (outputs, size) that averages each part."""
-    rows = []
-    for i in range(outputs):
-        first, last = i * size // outputs, -(-(i + 1) * size // outputs)
-        rows.append([1 / (last - first) if first <= j < last else 0.0 for j in range(size)])
-    return torch.tensor(rows, dtype=x.dtype)

@@ -28,6 +28,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "upsample_nearest2d": ("size", "scale_factor"),
     "_upsample_nearest_exact2d": ("size", "scale_factor"),
     "upsample_bilinear2d": ("size", "align_corners", "scale_factor"),
+    "upsample_bicubic2d": ("size", "align_corners", "scale_factor"),
     "pixel_shuffle": ("upscale_factor",),
     "pixel_unshuffle": ("downscale_factor",),
     "pad": ("pad", "mode", "value"),
@@ -48,13 +49,14 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "split": ("split_size_or_sections", "dim"),
     "split_with_sizes": ("split_sizes", "dim"),
     "size": ("dim",),
+    "sym_size": ("dim",),
     "transpose": ("dim0", "dim1"),
     "clamp": ("min", "max"),
     "clip": ("min", "max"),
     "clamp_min": ("min",),
     "hardtanh": ("min_val", "max_val", "inplace"),
-    "add": ("other",),
-    "mul": ("other",),
+    "add": ("other", "alpha"),
+    "sub": ("other", "alpha"),
 }
 
 # module → the function that it calls; its settings are its attributes of the parameters' names

@@ -2,7 +2,8 @@
 
 Every value has the layout in which it arose. Where it is read in another one, a conversion is put behind it, once for
 each value and layout. A conversion that moves numbers in memory is noted as a cost, of the node that could not be laid
-out: the one that reads the value as torch has it, or the one that gave it so.
+out: the one that reads the value as torch has it, or the one that gave it so. Those of the network's own inputs and
+outputs are none: they say in which layout its user has them.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class LaidGraph:
         logical = self.shapes[value]
         assert logical is not None
         copy_meta(value, made, shape=shape_in(layout, logical))
-        if moves(logical) and value.op != "placeholder":
+        if moves(logical) and value.op != "placeholder" and reader.op != "output":
             before = native is not Layout.PLAIN
             size = math.prod(logical) * FLOAT_BYTES
             cause, where = (reader, "before") if before else (value, "after")

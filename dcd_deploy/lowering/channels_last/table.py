@@ -31,6 +31,7 @@ TABLE: dict[str, Entry] = {
     "upsample_nearest2d": maps.interpolate,
     "_upsample_nearest_exact2d": maps.interpolate,
     "upsample_bilinear2d": maps.interpolate,
+    "upsample_bicubic2d": maps.interpolate,
     "pixel_shuffle": maps.pixel_shuffle,
     "pixel_unshuffle": maps.pixel_unshuffle,
     "pad": maps.pad,
@@ -58,10 +59,13 @@ TABLE: dict[str, Entry] = {
     "unsqueeze": axes.reshape,
     "permute": axes.permute,
     "size": axes.size,
+    "sym_size": axes.size,
     "getattr": axes.attribute,
     "expand": axes.expand,
     "expand_as": axes.expand,
     **elementwise.ENTRIES,
+    "add": elementwise.scaled,
+    "sub": elementwise.scaled,
 }
 
 

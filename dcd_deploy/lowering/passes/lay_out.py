@@ -41,19 +41,15 @@ class LayOut(Pass):
     def apply(self, graph: NetworkGraph) -> PassResult:
         laid = LaidGraph(graph, positive=positive_values(graph))
         laid.shapes = {node: shape(node) for node in graph.nodes}
-        nodes = list(graph.nodes)
+        *nodes, output = graph.nodes
         for node in nodes:
-            if node.op in CALLS:
-                laid.settle(node, _lay(laid, node))
-            elif node.op != "output":
-                laid.settle(node, Laid(node, Layout.PLAIN))
-        output = nodes[-1]
+            laid.settle(node, _lay(laid, node) if node.op in CALLS else Laid(node, Layout.PLAIN))
         values: Any = output.args[0]
         output.args = (tuple(self._output(laid, value, output) for value in values),)
+        costs = {one.node: _cost(laid, one) for one in laid.conversions}
         graph.module.graph.eliminate_dead_code()
-        left = set(graph.nodes)
-        changed = sum(node not in left for node in nodes)
-        return PassResult(changed, _costs(laid, left))
+        changed = sum(laid.native[node] is not Layout.PLAIN for node in nodes)
+        return PassResult(changed, [costs[node] for node in graph.nodes if node in costs])
 
     def ensures(self, graph: NetworkGraph) -> str | None:
         lacking = next((node for node in graph.nodes if node.op != "output" and SHAPE not in node.meta), None)
@@ -76,20 +72,11 @@ def _lay(laid: LaidGraph, node: fx.Node) -> Laid:
         return found
     if found is not None:
         laid.reasons[node] = found
-    node.args = fx.map_arg(node.args, lambda value: laid.take(value, Layout.PLAIN, node))
-    node.kwargs = fx.map_arg(node.kwargs, lambda value: laid.take(value, Layout.PLAIN, node))
-    return Laid(node, Layout.PLAIN)
-
-
-def _costs(laid: LaidGraph, left: set[fx.Node]) -> list[Refusal]:
-    """Return the transpositions that are left in the graph, by what causes them."""
-    return [_cost(laid, one) for one in laid.conversions if one.node in left]
+    return site.again(Layout.PLAIN, lambda value: site.take(value, Layout.PLAIN))
 
 
 def _cost(laid: LaidGraph, conversion: Conversion) -> Refusal:
     cause = conversion.cause
-    if cause.op == "output":
-        return Refusal(cause.name, f"an output is given as torch has it: {conversion.size:,} bytes are transposed")
     site = Site(laid, cause)
     reason = laid.reasons.get(cause, "it works on values as torch has them")
     return Refusal(
