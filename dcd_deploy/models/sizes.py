@@ -54,7 +54,11 @@ def check_input_size(height: int, width: int) -> None:
 def layer_sizes(spec: NetworkSpec, height: int, width: int) -> dict[str, MapSize]:
     """Return the sizes at every layer of the network, by its name in the train form."""
     with torch.device("meta"):
-        return module_sizes(build(spec).eval(), torch.empty(1, 3, height, width))
+        network = build(spec).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.forward = _unchanged  # type: ignore[assignment,method-assign]  # no size changes, and torch takes a second for it
+    return module_sizes(network, torch.empty(1, 3, height, width, device="meta"))
 
 
 def module_sizes(network: nn.Module, images: Tensor) -> dict[str, MapSize]:
@@ -94,6 +98,10 @@ def _recorder(sizes: dict[str, MapSize], name: str) -> Callable[[nn.Module, tupl
         sizes[name] = MapSize(*_plane(inputs[0]), *_plane(output))
 
     return record
+
+
+def _unchanged(x: Tensor) -> Tensor:
+    return x
 
 
 def _plane(tensor: Tensor) -> tuple[int, int]:
