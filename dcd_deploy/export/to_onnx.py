@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
-import operator
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,11 +18,11 @@ from typing import Any
 import onnx
 import torch
 from torch import nn
-from torch._ops import OpOverload
 
 from dcd_deploy.artifacts import INPUT, OUTPUT
 from dcd_deploy.errors import ExportError, OptionError
 from dcd_deploy.export.build import DEFAULT_OPSET
+from dcd_deploy.export.decomposed import decomposed_where_needed
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.older_opset import in_older_opset
 from dcd_deploy.samples import InputSpec
@@ -97,7 +96,7 @@ def _trace(
     examples = tuple(torch.zeros(batch or 2, *each.shape) for each in inputs)
     free = _free_batch(network, len(inputs)) if batch is None else None
     try:
-        with _quiet(), torch.no_grad(), decomposed_where_needed():
+        with _quiet(), torch.no_grad(), decomposed_where_needed(composites=True):
             program = torch.onnx.export(
                 network,
                 examples,
@@ -120,46 +119,13 @@ def _trace(
 
 
 def _free_batch(network: nn.Module, inputs: int) -> tuple[Any, ...]:
-    """Return dynamic shapes whose first dimension is free, one for all, as ``network`` takes its arguments."""
+    """Return dynamic shapes with the first dimension free, and one for all, as ``network`` takes its arguments."""
     free = {0: torch.export.Dim("N")}
     kinds = [parameter.kind for parameter in inspect.signature(network.forward).parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL not in kinds:
         return (free,) * inputs
     named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
     return (*(free,) * named, (free,) * (inputs - named))
-
-
-@contextlib.contextmanager
-def decomposed_where_needed() -> Iterator[None]:
-    """Spare the exporter to trace a graph once more whose operators it takes as they are: a third of its time.
-
-    It decomposes by a table, which has no operator that it can translate; a graph with none of the table, and none that
-    writes into its inputs, is decomposed already.
-    """
-    decompose = torch.export.ExportedProgram.run_decompositions
-
-    def run(
-        program: torch.export.ExportedProgram, decomp_table: Any = None, **settings: Any
-    ) -> torch.export.ExportedProgram:
-        if isinstance(decomp_table, dict) and _decomposed(program, decomp_table):
-            return program
-        decomposed: torch.export.ExportedProgram = decompose(program, decomp_table, **settings)
-        return decomposed
-
-    torch.export.ExportedProgram.run_decompositions = run  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        torch.export.ExportedProgram.run_decompositions = decompose  # type: ignore[method-assign]
-
-
-def _decomposed(program: torch.export.ExportedProgram, table: dict[Any, Any]) -> bool:
-    """Whether every operator of a program is one that no table decomposes."""
-    targets = {node.target for node in program.graph.nodes if node.op == "call_function"} - {operator.getitem}
-    return all(
-        isinstance(target, OpOverload) and target not in table and not target._schema.is_mutable  # noqa: SLF001
-        for target in targets
-    )
 
 
 @contextlib.contextmanager

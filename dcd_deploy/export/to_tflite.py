@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dcd_deploy.artifacts import INPUT, NHWC, OUTPUT, file_shape
 from dcd_deploy.errors import ExportError
+from dcd_deploy.export.decomposed import decomposed_where_needed
 from dcd_deploy.export.tflite_operators import OUTPUT_SHAPE, WRITTEN, Operand
 from dcd_deploy.lowering.channels_last.operators import to_channels_first, to_channels_last
 from dcd_deploy.native_output import captured_native_output
@@ -69,7 +70,8 @@ def convert_tflite(
         converter = require("litert_torch")
         _register_operators()
         try:
-            model = converter.convert(network, examples)
+            with decomposed_where_needed(composites=False):
+                model = converter.convert(network, examples)
             content: bytes = model.model_content()
         except Exception as error:  # the converter raises whatever its layers raise
             raise ExportError(_refusal(error, remarks())) from error
