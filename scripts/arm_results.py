@@ -19,12 +19,14 @@ from typing import Any
 from pages import ROOT, options_of
 
 from dcd_deploy import commands
+from dcd_deploy.artifacts import FLOAT32_TOLERANCE
 from dcd_deploy.benchmarks.counts import Counts
 from dcd_deploy.devices.emulated.cores import CORES
 from dcd_deploy.devices.emulated.counting import assumptions, count_models
 from dcd_deploy.devices.emulated.programs import qemu_version
 from dcd_deploy.devices.emulated.root import wheel_versions
 from dcd_deploy.files import sha256, write_whole
+from dcd_deploy.models.deploy.targets import PORTABLE
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.models.registry import ARCHS
 from dcd_deploy.models.spec import NetworkSpec
@@ -42,14 +44,13 @@ CHECKED = ("cortex-a53", "cortex-a76", "i8mm")
 COUNTED = ("cortex-a76", "cortex-a53", "i8mm")
 SUFFIXES = {".onnx": "onnxruntime", ".tflite": "litert"}
 FIRST_COUNTED = ("mobilenetv2_dcd_x1.0", "mobilenetv2_dcd_x0.5", "resnet18_dcd")
-LIMIT = 1e-4
 Json = dict[str, Any]
 Step = tuple[str, Callable[[Progress], None]]
 
 TOP = """# The networks on ARM cores, emulated
 
-Made by `python scripts/arm_results.py --out FOLDER`, with QEMU {qemu} and the aarch64 wheels of {versions}. Random
-weights. What the figures mean, and what they do not, stands in `docs/devices.md`.
+Made by `python scripts/arm_results.py --out FOLDER`, with QEMU {qemu} and the aarch64 wheels of {versions}. Files of
+`--target {target}`, random weights. What the figures mean, and what they do not, stands in `docs/devices.md`.
 
 ## Do the files compute the right thing there?
 
@@ -155,6 +156,7 @@ class Work:
                 out=models,
                 name=network.name,
                 input_size=network.side,
+                target=PORTABLE,
                 with_baseline=network.spec.dynamic,
                 progress=progress,
             )
@@ -164,7 +166,9 @@ class Work:
     def _verifier(self, network: Network, suffix: str, core: str) -> Callable[[Progress], None]:
         def run(progress: Progress) -> None:
             model = self.model(network, suffix)
-            check = commands.verify(model, tolerance=LIMIT, device=f"arm64-emulated:{core}", progress=progress)
+            check = commands.verify(
+                model, tolerance=FLOAT32_TOLERANCE, device=f"arm64-emulated:{core}", progress=progress
+            )
             assert isinstance(check, SelfCheck)
             self._keep("error", network, suffix, core, {"relative": check.relative, "samples": check.samples})
 
@@ -195,7 +199,7 @@ def document(work: Work) -> str:
     """Return the page, with a dash for what was not done."""
     versions = ", ".join(f"{name} {version}" for name, version in wheel_versions().items())
     lines = [
-        TOP.format(qemu=qemu_version(), versions=versions, limit=LIMIT),
+        TOP.format(qemu=qemu_version(), versions=versions, target=PORTABLE, limit=FLOAT32_TOLERANCE),
         f"| network | input | runtime | {' | '.join(CHECKED)} |",
         f"|---|--:|---|{'--:|' * len(CHECKED)}",
         *(_errors(work, network, suffix) for network in work.networks for suffix in SUFFIXES),

@@ -11,6 +11,7 @@ from dcd_deploy.errors import (
     DeviceError,
     DeviceIdentityError,
     DeviceRefusedError,
+    ModelFileError,
     OptionError,
 )
 
@@ -34,9 +35,9 @@ def test_a_board_that_cannot_be_reached(board, onnx_file, name, error, message):
 
 def test_an_error_of_the_worker_keeps_its_kind(board, tmp_path, onnx_file):
     (tmp_path / "noise.onnx").write_bytes(b"noise")
-    with pytest.raises(Exception, match="on ssh://board: expected an ONNX model") as caught:
+    with pytest.raises(ModelFileError, match="on ssh://board: expected an ONNX model") as caught:
         commands.bench(tmp_path / "noise.onnx", device=board.name, baseline="none", **FAST)
-    assert caught.value.exit_code == 12
+    assert type(caught.value) is ModelFileError
     with pytest.raises(OptionError, match="expected --cpus among"):
         commands.bench(onnx_file, device=board.name, cpus=4000, **FAST)
 

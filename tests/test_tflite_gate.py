@@ -8,6 +8,7 @@ from golden_cases import load_module
 from torch import nn
 
 from dcd_deploy import commands
+from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.tflite_file import TfliteModel
 from dcd_deploy.export.to_tflite import to_tflite
@@ -122,7 +123,8 @@ def test_a_fault_in_the_conversion_stops_the_export(monkeypatch, tmp_path, small
         return model.to_bytes()
 
     monkeypatch.setattr(build_tflite, "finish", wrongly)
-    with pytest.raises(Exception, match="TFLite, plain kernels, inputs one by one: expected outputs within 5.0e-05"):
+    words = "TFLite, plain kernels, inputs one by one: expected outputs within 5.0e-05"
+    with pytest.raises(VerificationError, match=words):
         commands.export(small_checkpoint, to="tflite", input_size=32, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

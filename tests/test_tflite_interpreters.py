@@ -57,7 +57,7 @@ def test_it_runs_unchanged_under_tflite_runtime(digits_tflite, held_out, tmp_pat
     assert answer["passed"]
     assert answer["relative"] <= FLOAT32
     assert answer["classes"] == open_model(digits_tflite.artifact.path).run(images).argmax(1).tolist()
-    assert answer["labels"] == digits.LABELS if isinstance(digits.LABELS, list) else list(digits.LABELS)
+    assert answer["labels"] == list(digits.LABELS)
     assert answer["loaded"] == [], "open_model needs numpy and one interpreter alone"
 
 

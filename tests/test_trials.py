@@ -17,7 +17,15 @@ from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.place import Here
 from dcd_deploy.benchmarks.process import ask
 from dcd_deploy.benchmarks.worker import MEMORY, TIME, Request
-from dcd_deploy.errors import BenchError, ExportError, InputFileError, ModelFileError, OptionError, UnknownNameError
+from dcd_deploy.errors import (
+    BenchError,
+    CheckpointError,
+    ExportError,
+    InputFileError,
+    ModelFileError,
+    OptionError,
+    UnknownNameError,
+)
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.models.spec import NetworkSpec
 
@@ -219,7 +227,7 @@ def test_what_cannot_be_measured(onnx_file, options, error, message):
 
 def test_a_model_that_no_runtime_opens(tmp_path):
     (tmp_path / "model.pb").write_bytes(b"?")
-    with pytest.raises(Exception, match="checkpoint"):
+    with pytest.raises(CheckpointError, match="expected a checkpoint at .*model.pb"):
         commands.bench(tmp_path / "model.pb")
     with pytest.raises(InputFileError, match="there is no such file"):
         commands.bench(tmp_path / "missing.onnx")

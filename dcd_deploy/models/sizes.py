@@ -119,9 +119,5 @@ def _recorder(sizes: dict[str, MapSize], name: str) -> Callable[[nn.Module, tupl
     return record
 
 
-def _unchanged(x: Tensor) -> Tensor:
-    return x
-
-
 def _plane(tensor: Tensor) -> tuple[int, int]:
     return (tensor.shape[2], tensor.shape[3]) if tensor.dim() == 4 else (1, 1)

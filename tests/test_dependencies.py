@@ -1,0 +1,107 @@
+"""Every package that the code imports is declared in pyproject.toml, where those who need it install it."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dcd_deploy.optional import EXTRA_OF
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+OWN = {"dcd_deploy", *(path.stem for folder in ("scripts", "examples/digits") for path in (ROOT / folder).glob("*.py"))}
+BY_REQUIRE = {"require", "check_installed", "import_module"}  # of dcd_deploy.optional, and importlib's
+DISTRIBUTION = {"PIL": "pillow", "sklearn": "scikit-learn"}  # where the name is another than the module's
+
+
+def distribution(module: str) -> str:
+    """Return the normalised name of what is to be installed for a module."""
+    package = module.partition(".")[0]
+    return re.sub(r"[-_.]+", "-", DISTRIBUTION.get(package, package)).lower()
+
+
+def declared(*extras: str) -> set[str]:
+    """Return what the base install and those extras bring, by name."""
+    wanted = [*PROJECT["dependencies"], *(line for e in extras for line in PROJECT["optional-dependencies"][e])]
+    return {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower().replace("_", "-") for line in wanted}
+
+
+def imported(text: str) -> Iterator[str]:
+    """Yield all foreign modules that the code imports, at its head or later, by a statement or by name."""
+    for node in ast.walk(ast.parse(text)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module]
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            names = [node.args[0].value] if called in BY_REQUIRE else []
+        yield from (name for name in names if name.partition(".")[0] not in {*sys.stdlib_module_names, *OWN})
+
+
+def undeclared(folder: str, *extras: str) -> list[str]:
+    known = declared(*extras)
+    return [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for name in imported(path.read_text(encoding="utf-8"))
+        if distribution(name) not in known
+    ]
+
+
+FOR_USERS = tuple(name for name in PROJECT["optional-dependencies"] if name not in ("examples", "dev"))
+
+
+def test_what_the_package_imports():
+    assert undeclared("dcd_deploy", *FOR_USERS) == []
+
+
+@pytest.mark.parametrize(("folder", "more"), [("examples", "examples"), ("scripts", "dev")])
+def test_what_is_around_it(folder, more):
+    assert undeclared(folder, *FOR_USERS, more) == []
+
+
+@pytest.mark.parametrize(("module", "extra"), EXTRA_OF.items())
+def test_an_error_names_the_extra_that_brings_the_module(module, extra):
+    assert distribution(module) in declared(*([extra] if extra else []))
+
+
+def test_the_command_line_needs_the_base_alone():
+    """What reports and the command line import at their heads is there without any extra."""
+    for folder in ("reports", "cli", "commands"):
+        for path in (ROOT / "dcd_deploy" / folder).glob("*.py"):
+            head = ast.Module(
+                [
+                    n
+                    for n in ast.parse(path.read_text(encoding="utf-8")).body
+                    if isinstance(n, ast.Import | ast.ImportFrom)
+                ],
+                [],
+            )
+            assert {distribution(name) for name in imported(ast.unparse(head))} <= declared(), path
+
+
+def test_what_reading_a_tflite_file_imports():
+    for name in ("tflite_file", "tflite_metadata"):
+        found = set(map(distribution, imported((ROOT / "dcd_deploy" / "export" / f"{name}.py").read_text("utf-8"))))
+        assert "flatbuffers" in found
+        assert found <= declared("tflite")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import nobody_declared_me",
+        "def f():\n    from nobody_declared_me.part import x",
+        "require('nobody_declared_me.part')",
+    ],
+)
+def test_what_is_not_declared_is_seen(text):
+    (found,) = imported(text)
+    assert distribution(found) == "nobody-declared-me"
+    assert distribution(found) not in declared(*PROJECT["optional-dependencies"])
