@@ -8,7 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from dcd_deploy import commands
-from dcd_deploy.cli.options import AsJson, Ema, InputSize, Quiet, Target, Threads, chosen_progress
+from dcd_deploy.cli.options import (
+    AsJson,
+    Ema,
+    InputShape,
+    InputSize,
+    Network,
+    NetworkArgs,
+    Quiet,
+    Target,
+    Threads,
+    chosen_progress,
+)
 from dcd_deploy.cli.outcome import answer
 
 
@@ -19,6 +30,9 @@ def tune(
     device: Annotated[str, typer.Option(help="Where to measure: local, ssh://[user@]host, …")] = "local",
     ema: Ema = False,
     input_size: InputSize = "224",
+    network: Network = None,
+    network_args: NetworkArgs = None,
+    input_shape: InputShape = None,
     threads: Threads = 1,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -33,6 +47,9 @@ def tune(
             device=device,
             ema=ema,
             input_size=input_size,
+            network=network,
+            network_args=network_args,
+            input_shape=input_shape,
             threads=threads,
             progress=chosen_progress(quiet),
         )
@@ -41,7 +58,8 @@ def tune(
         from dcd_deploy.reports.terminal import console
         from dcd_deploy.reports.tuning import show_tuning
 
-        show_tuning(console(), result, str(checkpoint), None if out is None else str(out))
+        written = None if out is None else str(out)
+        show_tuning(console(), result, str(checkpoint), written, network, network_args)
 
     answer(run, show, as_json=as_json, quiet=quiet)
 
@@ -51,12 +69,23 @@ def costs(
     target: Target,
     ema: Ema = False,
     input_size: InputSize = "224",
+    network: Network = None,
+    network_args: NetworkArgs = None,
+    input_shape: InputShape = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what each form of each layer costs on a target, before anything is exported."""
 
     def run() -> Any:
-        return commands.costs(checkpoint, target=target, ema=ema, input_size=input_size)
+        return commands.costs(
+            checkpoint,
+            target=target,
+            ema=ema,
+            input_size=input_size,
+            network=network,
+            network_args=network_args,
+            input_shape=input_shape,
+        )
 
     def show(result: Any) -> None:
         from dcd_deploy.reports.forecasting import show_forecast

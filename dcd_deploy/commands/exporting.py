@@ -109,7 +109,7 @@ def export(
         loaded = read_checkpoint(checkpoint, ema=ema)
         spec = fit(loaded, overrides)
     if tuned is not None:
-        tuned.check_network(spec, (preprocessing.height, preprocessing.width))
+        tuned.check_network(spec.describe(), ((3, preprocessing.height, preprocessing.width),))
         build = replace(build, lowering=tuned.layers)
     if texts:
         check_label_count(texts, spec.num_classes)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dcd_deploy.commands.arguments import MOST_THREADS, StrPath, require_packages
+from dcd_deploy.commands.networks import USUAL_SIZE, TrainedNetwork, trained_network
 from dcd_deploy.errors import OptionError
 from dcd_deploy.files import check_no_folder, check_writable
 from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
-from dcd_deploy.values import (
-    Size,
-    parse_count,
-    parse_size,
-)
+from dcd_deploy.values import Shape, Size, parse_count
 
 if TYPE_CHECKING:
     from dcd_deploy.tuning.forecast import Forecast
     from dcd_deploy.tuning.lowering_file import TunedLowering
+    from dcd_deploy.tuning.subject import Subject
     from dcd_deploy.tuning.tune import TuneResult
 
 SUFFIX = ".json"  # tells a lowering file from the name of a form
@@ -47,7 +48,10 @@ def tune(
     out: StrPath | None = None,
     device: str = "local",
     ema: bool = False,
-    input_size: Size = 224,
+    input_size: Size = USUAL_SIZE,
+    network: str | None = None,
+    network_args: str | Mapping[str, Any] | None = None,
+    input_shape: Shape | None = None,
     threads: int = 1,
     progress: Progress = silent,
 ) -> TuneResult:
@@ -56,60 +60,95 @@ def tune(
     ``target`` is one runtime ("onnxruntime-x86", "onnxruntime-arm", "litert"). Layers of one shape are measured once,
     all forms in turns; another form than the target's rule would take is chosen only where the interval says that it
     is quicker. What is measured is kept in the user's cache, and not measured again. ``export`` takes the file as its
-    ``lowering``.
+    ``lowering``. ``network`` ("FILE.py:FACTORY"), ``network_args`` and ``input_shape`` are of a network of your own
+    (``commands.networks.trained_network``).
 
     Raises:
         OptionError: the target is no single runtime, the network is not dynamic, or ``out`` does not end in .json.
         MissingDependencyError: its runtime is not on the device.
+        NetworkError: the user's file makes no network, or the weights are not those of it.
+        CaptureError: the network does not run on inputs of that shape, or its forward cannot be followed.
         DeviceError: the device cannot be used.
     """
     require("torch")
     from dcd_deploy.devices.names import parse_device
     from dcd_deploy.devices.opening import open_device
-    from dcd_deploy.models.checkpoint import read_checkpoint
-    from dcd_deploy.models.fit import fit
     from dcd_deploy.tuning.lowering_file import write_lowering
     from dcd_deploy.tuning.runtimes import check_tunable
     from dcd_deploy.tuning.tune import TuneConfig
     from dcd_deploy.tuning.tune import tune as tune_network
 
-    config = TuneConfig(check_tunable(target), parse_size(input_size), parse_count("--threads", threads, MOST_THREADS))
+    config = TuneConfig(check_tunable(target), parse_count("--threads", threads, MOST_THREADS))
     require_packages(config.target.format)
     if out is not None:
         if Path(out).suffix != SUFFIX:
             raise OptionError(f"expected a lowering file to write that ends in {SUFFIX}, found '{out}'; check --out")
         check_writable(Path(out).parent)
         check_no_folder([Path(out)])
-    with progress("read checkpoint"):
-        spec = fit(read_checkpoint(checkpoint, ema=ema))
-    if not spec.dynamic:
-        raise OptionError(f"expected a network with dynamic layers to tune, found {spec.describe()}")
+    found = trained_network(
+        checkpoint,
+        network=network,
+        network_args=network_args,
+        input_shape=input_shape,
+        input_size=input_size,
+        ema=ema,
+        progress=progress,
+    )
+    subject = _subject(found, progress)
     with open_device(parse_device(device), progress=progress) as place:
-        result = tune_network(spec, config, place, progress)
+        result = tune_network(subject, config, place, progress)
     if out is not None:
         write_lowering(Path(out), result.lowering)
     return result
 
 
 def costs(
-    checkpoint: StrPath, *, target: str, ema: bool = False, input_size: Size = 224, progress: Progress = silent
+    checkpoint: StrPath,
+    *,
+    target: str,
+    ema: bool = False,
+    input_size: Size = USUAL_SIZE,
+    network: str | None = None,
+    network_args: str | Mapping[str, Any] | None = None,
+    input_shape: Shape | None = None,
+    progress: Progress = silent,
 ) -> Forecast:
     """Say what each form of each dynamic layer costs on a target, by its cost model: nothing is exported or measured.
 
+    ``network`` ("FILE.py:FACTORY"), ``network_args`` and ``input_shape`` are of a network of your own
+    (``commands.networks.trained_network``).
+
     Raises:
         OptionError: the target is no single runtime, or the network is not dynamic.
+        NetworkError: the user's file makes no network, or the weights are not those of it.
+        CaptureError: the network does not run on inputs of that shape, or its forward cannot be followed.
     """
     require("torch")
-    from dcd_deploy.models.checkpoint import read_checkpoint
-    from dcd_deploy.models.fit import fit
-    from dcd_deploy.models.sizes import check_input_size
     from dcd_deploy.tuning.forecast import forecast
     from dcd_deploy.tuning.runtimes import check_tunable
 
-    chosen, size = check_tunable(target), parse_size(input_size)
-    check_input_size(*size)
-    with progress("read checkpoint"):
-        spec = fit(read_checkpoint(checkpoint, ema=ema))
-    if not spec.dynamic:
-        raise OptionError(f"expected a network with dynamic layers, found {spec.describe()}")
-    return forecast(spec, size, chosen)
+    chosen = check_tunable(target)
+    found = trained_network(
+        checkpoint,
+        network=network,
+        network_args=network_args,
+        input_shape=input_shape,
+        input_size=input_size,
+        ema=ema,
+        progress=progress,
+    )
+    return forecast(_subject(found, progress), chosen)
+
+
+def _subject(found: TrainedNetwork, progress: Progress) -> Subject:
+    """Return the network with its dynamic layers.
+
+    Raises:
+        OptionError: it has none.
+    """
+    from dcd_deploy.tuning.subject import subject_of
+
+    with progress("find and prove the dynamic layers"), redirect_stdout(sys.stderr):  # a user's forward may print
+        subject = subject_of(found.network, found.title)
+    subject.check_dynamic()
+    return subject

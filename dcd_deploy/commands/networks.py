@@ -68,6 +68,7 @@ def trained_network(
         DcdDeployError: the checkpoint cannot be read, or is of no known network.
     """
     require("torch")
+    from dcd_deploy.export.threads import threads_by_load
     from dcd_deploy.lowering.network import network_of
 
     with progress("read checkpoint"), redirect_stdout(sys.stderr):
@@ -75,7 +76,8 @@ def trained_network(
             found = _known(checkpoint, network_args, input_shape, input_size, ema=ema, overrides=overrides)
         else:
             found = _users(checkpoint, network, network_args, input_shape, input_size, ema=ema, overrides=overrides)
-        ready = network_of(found.module, found.example)
+        with threads_by_load():
+            ready = network_of(found.module, found.example)
     if found.spec is not None:
         ready = replace(ready, outputs=(OUTPUT,))
     return TrainedNetwork(ready, found.title, found.checkpoint, found.spec)
