@@ -16,6 +16,7 @@ from dcd_deploy.errors import ModelFileError
 
 METADATA_KEY = "dcd_deploy"
 INPUT, OUTPUT = "input", "logits"  # what the files of classifiers call their tensors
+FEATURES = "features"  # what comes out of one of them without a head
 SCHEMA, FIRST_SCHEMA = 2, 1
 LARGEST_SIZE, MOST_AXES, MOST_TENSORS = 1 << 20, 8, 256
 NHWC, NCHW = LAYOUTS = ("nhwc", "nchw")

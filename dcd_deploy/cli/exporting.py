@@ -8,46 +8,26 @@ from typing import Annotated, Any
 import typer
 
 from dcd_deploy import commands
+from dcd_deploy.cli.network_options import with_network_options
 from dcd_deploy.cli.options import (
     AsJson,
-    BnEps,
-    Drop,
-    Ema,
-    Gate,
-    InputSize,
-    LastStride,
-    Prefix,
     Quiet,
     Reference,
-    ResidualQ,
     Samples,
-    StemPool,
-    StemStride,
-    Strides,
     Tolerance,
     chosen_progress,
 )
 from dcd_deploy.cli.outcome import answer
 
 
+@with_network_options
 def export(
     checkpoint: Annotated[
         Path, typer.Argument(help="Checkpoint: .pth.tar, .pt, .pth, .safetensors, or an index of shards.")
     ],
-    arch: Annotated[str | None, typer.Option(help="Architecture, where the tensors' own is not wanted.")] = None,
-    width_mult: Annotated[float | None, typer.Option(help="Width of MobileNetV2, instead of the inferred one.")] = None,
-    fc_squeeze: Annotated[
-        int | None, typer.Option(help="Squeeze of MobileNetV2-DCD, instead of the inferred one.")
-    ] = None,
-    num_classes: Annotated[int | None, typer.Option(help="Number of classes, instead of the inferred one.")] = None,
-    dropout: Annotated[
-        float | None, typer.Option(help="Dropout the network was trained with (0: none), instead of the inferred one.")
-    ] = None,
-    ema: Ema = False,
     to: Annotated[str, typer.Option(help=f"Formats, separated by commas: {', '.join(commands.FORMATS)}.")] = "onnx",
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path(),
     name: Annotated[str | None, typer.Option(help="Name of the files. [default: network and input size]")] = None,
-    input_size: InputSize = "224",
     batch: Annotated[str, typer.Option(help="Batch size: a number, or 'dynamic' for any.")] = "1",
     target: Annotated[
         str,
@@ -76,33 +56,18 @@ def export(
     tolerance: Tolerance = None,
     samples: Samples = None,
     reference: Reference = None,
-    prefix: Prefix = None,
-    drop: Drop = None,
-    bn_eps: BnEps = None,
-    gate: Gate = None,
-    residual_q: ResidualQ = None,
-    strides: Strides = None,
-    stem_stride: StemStride = None,
-    last_stride: LastStride = None,
-    stem_pool: StemPool = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    **network: Any,
 ) -> None:
     """Turn a trained checkpoint into a verified model file."""
 
     def run() -> Any:
         return commands.export(
             checkpoint,
-            arch=arch,
-            width_mult=width_mult,
-            fc_squeeze=fc_squeeze,
-            num_classes=num_classes,
-            dropout=dropout,
-            ema=ema,
             to=to,
             out=out,
             name=name,
-            input_size=input_size,
             batch=batch,
             target=target,
             lowering=lowering,
@@ -117,16 +82,8 @@ def export(
             tolerance=tolerance,
             samples=samples,
             reference=reference,
-            prefix=prefix,
-            drop=drop or (),
-            bn_eps=bn_eps,
-            gate=gate,
-            residual_q=residual_q,
-            strides=strides,
-            stem_stride=stem_stride,
-            last_stride=last_stride,
-            stem_pool=stem_pool,
             progress=chosen_progress(quiet),
+            **network,
         )
 
     def show(result: Any) -> None:

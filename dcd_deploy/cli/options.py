@@ -15,19 +15,6 @@ AsJson = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Ema = Annotated[bool, typer.Option("--ema", help="Take the averaged (EMA) copy of the weights.")]
 InputSize = Annotated[str, typer.Option("--input-size", help="Side, or HEIGHTxWIDTH.")]
-Network = Annotated[
-    str | None,
-    typer.Option(
-        "--network",
-        help="FILE.py:FACTORY that makes your own network; that Python file is run. The checkpoint is only read.",
-    ),
-]
-NetworkArgs = Annotated[
-    str | None, typer.Option("--network-args", help="JSON object of the factory's keyword arguments.")
-]
-InputShape = Annotated[
-    str | None, typer.Option("--input-shape", help="C,H,W of an input of your own network, such as 1,64,96.")
-]
 Samples = Annotated[
     Path | None, typer.Option("--samples", help=".npy file of normalised pictures (n, 3, H, W) to verify on.")
 ]
@@ -37,30 +24,6 @@ Reference = Annotated[
 ]
 Tolerance = Annotated[
     float | None, typer.Option("--tolerance", help="Largest error, relative to the outputs' range. [default: 5e-5]")
-]
-Prefix = Annotated[
-    str | None, typer.Option("--prefix", help="Take only the checkpoint's keys behind this. [default: found by itself]")
-]
-Drop = Annotated[
-    list[str] | None,
-    typer.Option("--drop", help="Leave out keys that begin so, such as aux.; may be given several times."),
-]
-BnEps = Annotated[float | None, typer.Option("--bn-eps", help="eps of the BatchNorms, which no tensor tells. [1e-5]")]
-Gate = Annotated[
-    str | None, typer.Option("--gate", help="Gate of the dynamic layers: relu6/3, relu6/6 or sigmoid. [relu6/3]")
-]
-ResidualQ = Annotated[
-    bool | None, typer.Option("--residual-q/--no-residual-q", help="Whether the dynamic layers add q. [they do]")
-]
-Strides = Annotated[
-    str | None, typer.Option("--strides", help="Strides of the stem and of each stage, such as 2,1,2,2,2.")
-]
-StemStride = Annotated[int | None, typer.Option("--stem-stride", help="Stride of the stem. [2]")]
-LastStride = Annotated[
-    int | None, typer.Option("--last-stride", help="Stride of the last stage that halves its map. [2]")
-]
-StemPool = Annotated[
-    bool | None, typer.Option("--stem-pool/--no-stem-pool", help="Whether a ResNet's stem pools. [if its kernel is 7]")
 ]
 Target = Annotated[str, typer.Option("--target", help="Runtime: onnxruntime-x86, onnxruntime-arm or litert.")]
 Threads = Annotated[int, typer.Option("--threads", help="Threads of the runtime.")]

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from dcd_deploy.artifacts import LARGEST_SIZE
-from dcd_deploy.commands.arguments import StrPath, UntoldOptions, emulated_core, parse_untold
+from dcd_deploy.commands.arguments import StrPath, emulated_core
+from dcd_deploy.commands.networks import (
+    USUAL_SIZE,
+    NetworkOptions,
+    check_options,
+    overrides_of,
+    read_weights,
+    trained_network,
+)
+from dcd_deploy.errors import OptionError
 from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.values import (
-    Size,
     parse_count,
     parse_size,
     parse_tolerance,
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
     from dcd_deploy.export.tflite_summary import TfliteFileSummary
     from dcd_deploy.export.verify import VerificationReport
     from dcd_deploy.models.inspection import CheckpointSummary
+    from dcd_deploy.models.spec import NetworkSpec
     from dcd_deploy.runtimes import Model, Prediction, SelfCheck
 
 
@@ -31,23 +40,20 @@ def verify(
     artifact: StrPath,
     *,
     checkpoint: StrPath | None = None,
-    ema: bool = False,
     tolerance: float | None = None,
     samples: StrPath | None = None,
     reference: StrPath | None = None,
     device: str | None = None,
-    prefix: str | None = None,
-    drop: Sequence[str] = (),
     progress: Progress = silent,
-    **untold: Unpack[UntoldOptions],
+    **network: Unpack[NetworkOptions],
 ) -> VerificationReport | SelfCheck:
     """Check that a model file computes what was trained, here or on ``device``, an emulated ARM core.
 
     With ``checkpoint``, against its float64 train form, as at the export. Without, against the few reference outputs
     that the file carries, which needs no torch. With ``reference``, an .npz file of what your own network answered
     (``dcd_deploy.record_reference``), against that too, and without a checkpoint against that alone. The ``tolerance``
-    is 5e-5, or the file's own if that is stricter. ``prefix``, ``drop`` and
-    ``untold`` are as for ``export``; what they leave open is as when the file was made.
+    is 5e-5, or the file's own if that is stricter. ``network`` says
+    which network the checkpoint holds (``commands.networks``); what it leaves open is as when the file was made.
 
     Raises:
         VerificationError: it does not.
@@ -68,21 +74,48 @@ def verify(
             with progress(f"self-check{_on(core)}"):
                 return self_check(model).checked(tolerance)
         require("torch")
-        from dcd_deploy.export.recheck import verify_against_checkpoint
+        from dcd_deploy.export.pipeline import capture_network
+        from dcd_deploy.export.recheck import verify_against_network
 
-        return verify_against_checkpoint(
+        found = trained_network(checkpoint, made_as=_made_as(model), progress=progress, **_as_in_file(model, network))
+        return verify_against_network(
             model,
-            Path(checkpoint),
-            ema=ema,
+            capture_network(found.network, (), progress),
+            found.checkpoint,
+            assumed=found.assumed,
+            ema=network.get("ema", False),
             tolerance=tolerance,
             samples=None if samples is None else Path(samples),
             recorded=recorded,
-            prefix=prefix,
-            drop=drop,
-            untold=parse_untold(untold),
             stage=f"model file{_on(core)}",
             progress=progress,
         )
+
+
+def _made_as(model: Model) -> NetworkSpec | None:
+    """Return the network of the registry that a file says it is; None of a user's own."""
+    from dcd_deploy.models.spec import NetworkSpec
+
+    spec = model.described().spec
+    return None if spec is None else NetworkSpec.from_json(spec)
+
+
+def _as_in_file(model: Model, network: NetworkOptions) -> NetworkOptions:
+    """Return the options, with the size of the file's input where they do not say it.
+
+    Raises:
+        OptionError: the file is of a user's own module, and no option says which makes it.
+    """
+    card = model.described()
+    sides = [size for size in card.input.torch_shape[1:] if size is not None]
+    if network.get("network") is not None:
+        return {"input_shape": tuple(sides), **network}
+    if card.spec is None:
+        raise OptionError(
+            f"expected --network FILE.py:FACTORY with a file of your own module {card.arch}, found none; it makes the "
+            "network that the checkpoint's weights are for"
+        )
+    return {"input_size": (sides[1], sides[2]), **network}
 
 
 @contextmanager
@@ -104,15 +137,9 @@ def _on(core: Core | None) -> str:
 
 
 def inspect(
-    file: StrPath,
-    *,
-    ema: bool = False,
-    input_size: Size = 224,
-    prefix: str | None = None,
-    drop: Sequence[str] = (),
-    **untold: Unpack[UntoldOptions],
+    file: StrPath, *, progress: Progress = silent, **network: Unpack[NetworkOptions]
 ) -> CheckpointSummary | OnnxFileSummary | TfliteFileSummary:
-    """Say what a checkpoint or a model file holds.
+    """Say what a checkpoint or a model file holds; ``network`` says which network (``commands.networks``).
 
     Raises:
         CheckpointMismatchError: a checkpoint of no known network; the error carries the exact lists of keys.
@@ -128,10 +155,24 @@ def inspect(
 
         return summarise_onnx(path)
     require("torch")
+    if network.get("network") is not None:
+        return _inspect_own(path, progress, network)
     from dcd_deploy.models.inspection import inspect_checkpoint
 
-    size = parse_size(input_size)
-    return inspect_checkpoint(path, *size, ema=ema, prefix=prefix, drop=drop, untold=parse_untold(untold))
+    check_options(network)
+    size = parse_size(network.get("input_size", USUAL_SIZE))
+    return inspect_checkpoint(read_weights(path, network), *size, overrides_of(network))
+
+
+def _inspect_own(path: Path, progress: Progress, network: NetworkOptions) -> CheckpointSummary:
+    """Count a user's own network, which has to be captured for it."""
+    from dcd_deploy.export.pipeline import capture_network
+    from dcd_deploy.export.summary import summarise_captured
+    from dcd_deploy.models.inspection import described
+
+    found = trained_network(path, progress=progress, **network)
+    captured = capture_network(found.network, (), progress)
+    return described(found.checkpoint, summarise_captured(captured, found.title))
 
 
 def predict(model: StrPath, image: StrPath, *, top: int = 5) -> list[Prediction]:

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from dcd_deploy.artifacts import FLOAT32_TOLERANCE
+from dcd_deploy.artifacts import FLOAT32_TOLERANCE, Preprocessing
 from dcd_deploy.commands.arguments import (
     StrPath,
-    UntoldOptions,
     check_label_count,
     checked_name,
     parse_formats,
     parse_labels,
     parse_preprocessing,
-    parse_untold,
 )
-from dcd_deploy.commands.lowering import tuned_lowering
+from dcd_deploy.commands.lowering import check_tuned, tuned_lowering
+from dcd_deploy.commands.modules import entries_of
+from dcd_deploy.commands.networks import USUAL_SIZE, NetworkOptions, check_options, trained_network
 from dcd_deploy.errors import OptionError
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.values import (
     Batch,
     Channels,
-    Size,
     parse_batch,
+    parse_shape,
     parse_tolerance,
 )
 
@@ -36,16 +37,9 @@ if TYPE_CHECKING:
 def export(
     checkpoint: StrPath,
     *,
-    arch: str | None = None,
-    width_mult: float | None = None,
-    fc_squeeze: int | None = None,
-    num_classes: int | None = None,
-    dropout: float | None = None,
-    ema: bool = False,
     to: str | Sequence[str] = "onnx",
     out: StrPath = ".",
     name: str | None = None,
-    input_size: Size = 224,
     batch: Batch = 1,
     target: str = "portable",
     lowering: str | StrPath = "auto",
@@ -60,45 +54,43 @@ def export(
     tolerance: float | None = None,
     samples: StrPath | None = None,
     reference: StrPath | None = None,
-    prefix: str | None = None,
-    drop: Sequence[str] = (),
+    leaf: Sequence[str] = (),
     progress: Progress = silent,
-    **untold: Unpack[UntoldOptions],
+    **network: Unpack[NetworkOptions],
 ) -> ExportResult:
     """Turn a trained checkpoint into verified model files ``out``/``name``.onnx or .tflite, each with a JSON sidecar.
 
-    ``to`` is "onnx", "tflite" or both ("onnx,tflite"); ``opset`` counts for the first, ``layout`` of the input, "nhwc"
-    or "nchw", for the second.
-    ``target`` names what the order of computation is chosen for (``lowering.targets``); ``lowering`` is "auto",
-    the form of all layers, or a file that ``tune`` wrote for its own target; ``foreign_lowering`` says that it may be
+    ``network`` says which network the checkpoint holds (``commands.networks.NetworkOptions``): one that is known by its
+    tensors, at an ``input_size``, or that of a user's own Python file, ``network="FILE.py:FACTORY"``, at an
+    ``input_shape``.
+    ``to`` is "onnx", "tflite" or both ("onnx,tflite"); ``opset`` counts for the first, ``layout`` of the maps that go
+    in and out, "nhwc" or "nchw", for the second.
+    ``target`` names what the order of computation is chosen for (``lowering.targets``); ``lowering`` is "auto", the
+    lowering of all layers, or a file that ``tune`` wrote for its own target; ``foreign_lowering`` says that it may be
     from another machine or version of the runtime.
-    ``input_size`` is a side or (height, width); ``batch`` a number, or "dynamic" (or None) for any; ``labels`` a file
-    with one per line, or the labels themselves; ``mean`` and ``std`` are of RGB values 0..1; ``samples`` a .npy file of
-    normalised pictures to verify on; ``reference`` an .npz file of what your own network answered
-    (``dcd_deploy.record_reference``), with which every stage is compared too; ``prefix`` stands before the keys that
-    count, and keys that begin with one of ``drop`` do not; ``untold`` is what no tensor tells. The architecture and its
-    settings follow from the tensors where they are not given.
+    ``batch`` is a number, or "dynamic" (or None) for any; ``labels`` a file with one per line, or the labels
+    themselves; ``mean`` and ``std`` are of RGB values 0..1; ``samples`` a .npy file of normalised pictures to verify
+    on; ``reference`` an .npz file of what your own network answered (``dcd_deploy.record_reference``), with which every
+    stage is compared too. Submodules at the paths of ``leaf`` are kept whole.
 
     Raises:
         DcdDeployError: with the exit code of its kind (see ``dcd_deploy.errors``); no file is left then.
     """
     formats = parse_formats(to)
     from dcd_deploy.export.build import BuildConfig
-    from dcd_deploy.export.formats import check_config
-    from dcd_deploy.export.pipeline import ExportConfig, export_checkpoint
+    from dcd_deploy.export.describe import Subject
+    from dcd_deploy.export.formats import check_config, check_samples
+    from dcd_deploy.export.pipeline import ExportConfig, capture_network, check_targets, export_network
     from dcd_deploy.lowering.targets import PORTABLE
-    from dcd_deploy.models.checkpoint import read_checkpoint
-    from dcd_deploy.models.fit import fit_checkpoint
-    from dcd_deploy.models.infer import SpecOverrides
 
-    preprocessing = parse_preprocessing(input_size, mean, std, resize)
+    check_options(network)
     tuned = tuned_lowering(lowering, foreign=foreign_lowering)
     if tuned is not None and target not in (PORTABLE, tuned.target):
         raise OptionError(
             f"expected --target {tuned.target}, for which '{lowering}' was tuned, found {target}; leave --target out"
         )
     build = BuildConfig(
-        preprocessing=preprocessing,
+        preprocessing=_early_preprocessing(network, mean, std, resize),
         batch=parse_batch(batch),
         lowering="auto" if tuned else str(lowering),
         target=tuned.target if tuned else target,
@@ -109,16 +101,52 @@ def export(
         recorded=None if reference is None else Path(reference),
     )
     check_config(build, formats)
-    overrides = SpecOverrides(arch, width_mult, fc_squeeze, num_classes, dropout, parse_untold(untold))
     texts, name = parse_labels(labels), name if name is None else checked_name(name)
-    with progress("read checkpoint"):
-        found = fit_checkpoint(read_checkpoint(checkpoint, ema=ema, prefix=prefix, drop=drop), overrides)
-        spec, build = found.spec, replace(build, assumed=found.assumed)
+    config = ExportConfig(Path(out), name or "", build, formats, texts, with_baseline)
+    if name is not None:
+        check_targets(config)
+    start = time.perf_counter()
+    found = trained_network(checkpoint, progress=progress, **network)
+    captured = capture_network(found.network, leaf, progress)
     if tuned is not None:
-        tuned.check_network(spec, (preprocessing.height, preprocessing.width))
+        check_tuned(tuned, found.title, captured)
         build = replace(build, lowering=tuned.layers)
     if texts:
-        check_label_count(texts, spec.num_classes)
-    name = name or spec.file_name(preprocessing.height, preprocessing.width)
-    config = ExportConfig(Path(out), name, build, formats, texts, with_baseline)
-    return export_checkpoint(found.checkpoint, spec, config, progress)
+        check_label_count(texts, found.classes)
+    build = replace(
+        build,
+        preprocessing=build.preprocessing if _is_picture(found.network.examples[0].shape) else None,
+        inputs=entries_of(found.network),
+        alone=found.network.alone,
+        assumed=found.assumed,
+    )
+    check_samples(build)
+    config = replace(config, name=name or found.file_name, build=build)
+    subject = Subject(
+        found.arch, found.spec, found.checkpoint.sha256, found.checkpoint.path.name, found.checkpoint.notes
+    )
+    return export_network(captured, subject, config, progress, start=start)
+
+
+def _early_preprocessing(
+    network: NetworkOptions, mean: Channels, std: Channels, resize: int | None
+) -> Preprocessing | None:
+    """Return how a picture becomes the input, as far as the options tell; None where nobody said of a user's own."""
+    if network.get("network") is None:
+        return parse_preprocessing(network.get("input_size", USUAL_SIZE), mean, std, resize)
+    if mean is None and std is None and resize is None:
+        return None
+    shape = network.get("input_shape")
+    assert shape is not None
+    sides = parse_shape(shape)
+    if not _is_picture((1, *sides)):
+        raise OptionError(
+            f"expected --mean, --std and --resize with a picture of three channels, found --input-shape {shape}; leave "
+            "them out"
+        )
+    return parse_preprocessing((sides[1], sides[2]), mean, std, resize)
+
+
+def _is_picture(shape: Sequence[int]) -> bool:
+    """Whether a batch of this shape is one of pictures in colour."""
+    return len(shape) == 4 and shape[1] == 3

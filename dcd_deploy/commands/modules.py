@@ -62,7 +62,7 @@ def export_module(
     from dcd_deploy.export.build import BuildConfig
     from dcd_deploy.export.describe import Subject
     from dcd_deploy.export.formats import check_config
-    from dcd_deploy.export.pipeline import ExportConfig, export_network
+    from dcd_deploy.export.pipeline import ExportConfig, capture_network, export_network
     from dcd_deploy.lowering.network import network_of
 
     network = network_of(module, example)
@@ -81,7 +81,8 @@ def export_module(
     )
     check_config(build, formats)
     config = ExportConfig(Path(out), checked_name(name), build, formats, parse_labels(labels), with_baseline)
-    return export_network(network, Subject(type(module).__name__), config, progress, leaf=leaf)
+    captured = capture_network(network, leaf, progress)
+    return export_network(captured, Subject(type(module).__name__), config, progress)
 
 
 def deploy_form(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Unpack
 
-from dcd_deploy.artifacts import OUTPUT
-from dcd_deploy.commands.arguments import StrPath
+from dcd_deploy.artifacts import FEATURES, OUTPUT
+from dcd_deploy.commands.arguments import StrPath, UntoldOptions, parse_untold
 from dcd_deploy.errors import OptionError
 from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
@@ -23,6 +23,30 @@ if TYPE_CHECKING:
     from dcd_deploy.models.trained import TrainedModule
 
 USUAL_SIZE: Size = 224
+RECOGNISED = ("arch", "width_mult", "fc_squeeze", "num_classes", "dropout")  # settings of a known network
+
+
+class NetworkOptions(UntoldOptions, total=False):
+    """Which network a checkpoint holds, and how its weights are found in the file; all may be left out.
+
+    ``network`` is "FILE.py:FACTORY", a user's own file, which is run; ``network_args`` (a JSON object) are the
+    factory's, ``input_shape``, (C, H, W) or "C,H,W", its input. ``input_size``, a side or (height, width), and the
+    other settings belong to a network that is known by its tensors. ``prefix`` stands before the keys that count, keys
+    that begin with one of ``drop`` do not; ``ema`` takes the averaged copy.
+    """
+
+    ema: bool
+    prefix: str | None
+    drop: Sequence[str]
+    network: str | None
+    network_args: str | Mapping[str, Any] | None
+    input_shape: Shape | None
+    input_size: Size
+    arch: str | None
+    width_mult: float | None
+    fc_squeeze: int | None
+    num_classes: int | None
+    dropout: float | None
 
 
 @dataclass(frozen=True)
@@ -30,12 +54,32 @@ class TrainedNetwork:
     """A network in float64 with the weights of a checkpoint, and an example of its input.
 
     ``title`` is ``spec.describe()`` of a known network, and of the user's own, which has no ``spec``, its class's name.
+    ``assumed`` says what no tensor tells of a known network, and which option sets it.
     """
 
     network: Network
     title: str
     checkpoint: Checkpoint
     spec: NetworkSpec | None
+    assumed: tuple[str, ...] = ()
+
+    @property
+    def arch(self) -> str:
+        """The architecture, or the class of the user's own module."""
+        return self.title if self.spec is None else self.spec.arch
+
+    @property
+    def file_name(self) -> str:
+        """The usual name of its files."""
+        if self.spec is not None:
+            return self.spec.file_name(*self.size)
+        sides = "x".join(str(side) for side in self.network.examples[0].shape[2:])
+        return f"{self.title.lower()}_{sides}" if sides else self.title.lower()
+
+    @property
+    def classes(self) -> int:
+        """How many values its first output has for each sample."""
+        return int(self.network.run(*self.network.examples)[0].shape[1])
 
     @property
     def size(self) -> tuple[int, int]:
@@ -47,19 +91,15 @@ class TrainedNetwork:
 def trained_network(
     checkpoint: StrPath,
     *,
-    network: str | None = None,
-    network_args: str | Mapping[str, Any] | None = None,
-    input_shape: Shape | None = None,
-    input_size: Size = USUAL_SIZE,
-    ema: bool = False,
-    overrides: SpecOverrides | None = None,
+    made_as: NetworkSpec | None = None,
     progress: Progress = silent,
+    **options: Unpack[NetworkOptions],
 ) -> TrainedNetwork:
     """Return the network of a checkpoint, or that which ``network``, "FILE.py:FACTORY", makes, with its weights.
 
     The user's file is run; what it prints goes to standard error. The checkpoint is never run, and must hold the
-    weights of that network and no others. ``input_shape``, (C, H, W) or "C,H,W", belongs to ``network``;
-    ``input_size`` and ``overrides`` to a network that is known by its tensors.
+    weights of that network and no others. What no tensor tells of a known network is as in ``made_as``, that of a file
+    that was exported, where no option says otherwise.
 
     Raises:
         OptionError: an option is given that belongs to the other kind, or ``input_shape`` is missing.
@@ -69,52 +109,80 @@ def trained_network(
     """
     require("torch")
     from dcd_deploy.lowering.network import network_of
+    from dcd_deploy.models.spec import NO_HEAD
 
+    make = _known if options.get("network") is None else _users
     with progress("read checkpoint"), redirect_stdout(sys.stderr):
-        if network is None:
-            found = _known(checkpoint, network_args, input_shape, input_size, ema=ema, overrides=overrides)
-        else:
-            found = _users(checkpoint, network, network_args, input_shape, input_size, ema=ema, overrides=overrides)
-        ready = network_of(found.module, found.example)
-    if found.spec is not None:
-        ready = replace(ready, outputs=(OUTPUT,))
-    return TrainedNetwork(ready, found.title, found.checkpoint, found.spec)
+        found = make(checkpoint, options, made_as)
+        alone = "output"
+        if found.spec is not None:
+            alone = FEATURES if found.spec.head_kind == NO_HEAD else OUTPUT
+        ready = network_of(found.module, found.example, alone)
+    return TrainedNetwork(ready, found.title, found.checkpoint, found.spec, found.assumed)
 
 
-def _known(
-    checkpoint: StrPath,
-    network_args: str | Mapping[str, Any] | None,
-    input_shape: Shape | None,
-    input_size: Size,
-    *,
-    ema: bool,
-    overrides: SpecOverrides | None,
-) -> TrainedModule:
-    for option, value in (("--network-args", network_args), ("--input-shape", input_shape)):
-        if value is not None:
-            raise OptionError(f"expected {option} together with --network FILE.py:FACTORY, found it alone")
+def check_options(options: NetworkOptions) -> None:
+    """Refuse, before any work, settings that belong to another kind of network, or that no network has.
+
+    Raises:
+        OptionError, UnknownNameError: as ``trained_network``.
+    """
+    overrides = overrides_of(options)
+    size = parse_size(options.get("input_size", USUAL_SIZE))
+    if options.get("network") is None:
+        from dcd_deploy.models.sizes import check_input_size
+
+        for option in ("network_args", "input_shape"):
+            if options.get(option) is not None:
+                name = f"--{option.replace('_', '-')}"
+                raise OptionError(f"expected {name} together with --network FILE.py:FACTORY, found it alone")
+        check_input_size(*size)
+        return
+    from dcd_deploy.models.infer import SpecOverrides
+
+    if (shape := options.get("input_shape")) is None:
+        raise OptionError("expected --input-shape C,H,W together with --network, such as 3,224,224; found none")
+    parse_shape(shape)
+    if size != parse_size(USUAL_SIZE):
+        raise OptionError(f"expected --input-shape alone with --network, found --input-size {size} too")
+    if overrides != SpecOverrides():
+        raise OptionError(
+            "expected no settings of known networks (--arch, --gate, …) with --network; use --network-args"
+        )
+
+
+def overrides_of(options: NetworkOptions) -> SpecOverrides:
+    """Return what the options say of a known network."""
+    from dcd_deploy.models.infer import SpecOverrides
+
+    untold = {key: options[key] for key in UntoldOptions.__annotations__ if key in options}  # type: ignore[literal-required]  # its own keys
+    settings = {key: options.get(key) for key in RECOGNISED}
+    return SpecOverrides(**settings, untold=parse_untold(untold))  # type: ignore[arg-type]  # typed above
+
+
+def _known(checkpoint: StrPath, options: NetworkOptions, made_as: NetworkSpec | None) -> TrainedModule:
     from dcd_deploy.models.trained import known_network
 
-    return known_network(checkpoint, parse_size(input_size), ema=ema, overrides=overrides)
+    check_options(options)
+    size = parse_size(options.get("input_size", USUAL_SIZE))
+    return known_network(read_weights(checkpoint, options), size, overrides_of(options), made_as)
 
 
-def _users(
-    checkpoint: StrPath,
-    network: str,
-    network_args: str | Mapping[str, Any] | None,
-    input_shape: Shape | None,
-    input_size: Size,
-    *,
-    ema: bool,
-    overrides: SpecOverrides | None,
-) -> TrainedModule:
-    from dcd_deploy.models.infer import SpecOverrides
+def _users(checkpoint: StrPath, options: NetworkOptions, made_as: NetworkSpec | None) -> TrainedModule:
     from dcd_deploy.models.trained import users_network
 
-    if input_shape is None:
-        raise OptionError("expected --input-shape C,H,W together with --network, such as 3,224,224; found none")
-    if parse_size(input_size) != parse_size(USUAL_SIZE):
-        raise OptionError(f"expected --input-shape alone with --network, found --input-size {input_size} too")
-    if overrides is not None and overrides != SpecOverrides():
-        raise OptionError("expected no settings of known networks (--arch, …) with --network; use --network-args")
-    return users_network(checkpoint, network, network_args, parse_shape(input_shape), ema=ema)
+    del made_as
+    check_options(options)
+    network, shape = options["network"], options["input_shape"]
+    assert network is not None
+    assert shape is not None
+    return users_network(read_weights(checkpoint, options), network, options.get("network_args"), parse_shape(shape))
+
+
+def read_weights(checkpoint: StrPath, options: NetworkOptions) -> Checkpoint:
+    """Return the weights of a checkpoint as the options find them in it."""
+    from dcd_deploy.models.checkpoint import read_checkpoint
+
+    return read_checkpoint(
+        checkpoint, ema=options.get("ema", False), prefix=options.get("prefix"), drop=options.get("drop", ())
+    )

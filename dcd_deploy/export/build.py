@@ -157,22 +157,21 @@ class CheckedReference:
         return replace(self, report=report)
 
 
-def reference_for(network: nn.Module, config: BuildConfig, canonical: nn.Module | None = None) -> CheckedReference:
+def reference_for(captured: Captured, config: BuildConfig) -> CheckedReference:
     """Return the float64 reference on the inputs that ``config`` names, and a report without comparisons.
 
-    What the user's own network answered is compared with ``network`` at once. ``canonical`` is the network whose
-    dynamic layers are canonical, where ``network`` has none that can be observed.
+    What the user's own network answered is compared with the float64 network at once.
 
     Raises:
         VerificationError: the reference is worth nothing, or the user's network answered something else.
         InputFileError: the recorded answers cannot be read, or are of another model.
     """
     with threads_by_load():
-        return _reference_for(network, config, canonical)
+        return _reference_for(captured, config)
 
 
-def _reference_for(network: nn.Module, config: BuildConfig, canonical: nn.Module | None) -> CheckedReference:
-    entries = config.entries
+def _reference_for(captured: Captured, config: BuildConfig) -> CheckedReference:
+    entries, network, canonical = config.entries, captured.network.module, captured.as_module()
     if config.samples is None:
         reference = generated_reference(
             network, config.preprocessing, config.tolerance, entries, config.alone, canonical

@@ -19,7 +19,6 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
 
     Raises:
         OptionError, UnknownNameError: a setting is not one that these formats have.
-        InputFileError: the samples are missing, or are no such pictures.
     """
     if config.preprocessing is not None:
         check_input_size(config.preprocessing.height, config.preprocessing.width)
@@ -35,6 +34,14 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
         from dcd_deploy.export.build_tflite import check_tflite_options
 
         check_tflite_options(config)
+
+
+def check_samples(config: BuildConfig) -> None:
+    """Refuse, before any work, verification inputs that are none.
+
+    Raises:
+        InputFileError: the samples are missing, or are no such pictures.
+    """
     if config.samples is not None:
         samples_for(config)
 

@@ -87,7 +87,7 @@ class ExportResult:
 def export_checkpoint(
     checkpoint: Checkpoint, spec: NetworkSpec, config: ExportConfig, progress: Progress = silent
 ) -> ExportResult:
-    """Export the network that ``checkpoint`` holds.
+    """Export the network of the registry that ``checkpoint`` holds.
 
     Raises:
         DcdDeployError: of the stage that refused; nothing is left behind, and nothing that was there is lost.
@@ -97,33 +97,38 @@ def export_checkpoint(
     check_input_size(*config.build.entries[0].shape[1:])
     check_targets(config)
     with progress("load weights"):
-        network = load_network(checkpoint, spec)
-    ready = picture_network(network, config.build)
-    return export_network(ready, Subject.of(spec, checkpoint), config, progress, start=start)
+        network = picture_network(load_network(checkpoint, spec), config.build)
+    captured = capture_network(network, (), progress)
+    return export_network(captured, Subject.of(spec, checkpoint), config, progress, start=start)
+
+
+def capture_network(network: Network, leaf: Sequence[str] = (), progress: Progress = silent) -> Captured:
+    """Capture a network; submodules at the paths of ``leaf`` are kept whole.
+
+    Raises:
+        CaptureError: its forward cannot be followed.
+    """
+    with progress("find and prove the dynamic layers"), threads_by_load():
+        return capture(network, leaf)
 
 
 def export_network(
-    network: Network,
+    captured: Captured,
     subject: Subject,
     config: ExportConfig,
     progress: Progress = silent,
     *,
-    leaf: Sequence[str] = (),
     start: float | None = None,
 ) -> ExportResult:
-    """Export a network, whatever it is, and say that it is ``subject``.
-
-    Submodules at the paths of ``leaf`` are kept whole; the seconds count from ``start``.
+    """Export a captured network, whatever it is, and say that it is ``subject``; the seconds count from ``start``.
 
     Raises:
         DcdDeployError: as ``export_checkpoint`` does.
     """
     start = time.perf_counter() if start is None else start
     check_targets(config)
-    with progress("capture the network"), threads_by_load():
-        captured = capture(network, leaf)
     with progress("reference outputs in float64"):
-        checked = reference_for(network.module, config.build, captured.as_module())
+        checked = reference_for(captured, config.build)
     built = {format: build(format, captured, config.build, checked, progress) for format in config.formats}
     twins: dict[str, BuiltModel] = {}
     if config.with_baseline:

@@ -11,36 +11,30 @@ from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.build import BuildConfig, reference_for, samples_for
 from dcd_deploy.export.recheck_recorded import described_inputs, limit_of
 from dcd_deploy.export.verify import VerificationReport
-from dcd_deploy.models.checkpoint import Checkpoint, read_checkpoint
-from dcd_deploy.models.fit import fit_checkpoint, load_network
-from dcd_deploy.models.infer import SpecOverrides
-from dcd_deploy.models.spec import NetworkSpec
-from dcd_deploy.models.untold import Untold
+from dcd_deploy.lowering.capture import Captured
+from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.model import Model
 from dcd_deploy.samples import InputSpec
 
 
-def verify_against_checkpoint(
+def verify_against_network(
     model: Model,
-    checkpoint: Path,
+    captured: Captured,
+    checkpoint: Checkpoint,
     *,
+    assumed: tuple[str, ...] = (),
     ema: bool = False,
     tolerance: float | None = None,
     samples: Path | None = None,
     recorded: Path | None = None,
-    prefix: str | None = None,
-    drop: Sequence[str] = (),
-    untold: Untold | None = None,
     stage: str = "model file",
     progress: Progress = silent,
 ) -> VerificationReport:
-    """Compare an opened model with the network that the checkpoint file holds; ``stage`` is what reports call it.
+    """Compare an opened model with the network that it is to be; ``stage`` is what reports call it.
 
-    With ``recorded``, what the user's own network answered is compared with both, too.
-
-    Without a ``tolerance`` it is the file's own, but never more than ``FLOAT32_TOLERANCE``: the file is what is on
-    trial. What no tensor tells, and ``untold`` leaves open, is as it was when the file was made.
+    With ``recorded``, what the user's own network answered is compared with both, too. Without a ``tolerance`` it is
+    the file's own, but never more than ``FLOAT32_TOLERANCE``: the file is what is on trial.
 
     Raises:
         VerificationError: it computes something else; the message begins by saying so if the file was made from
@@ -50,24 +44,16 @@ def verify_against_checkpoint(
     config = _config(card, tolerance, samples, recorded)
     if samples is not None:
         samples_for(config)
-    with progress("read checkpoint"):
-        found = fit_checkpoint(
-            read_checkpoint(checkpoint, ema=ema, prefix=prefix, drop=drop),
-            SpecOverrides(untold=untold or Untold()),
-            made_as=None if card.spec is None else NetworkSpec.from_json(card.spec),
-        )
-        loaded, spec = found.checkpoint, found.spec
-        network = load_network(loaded, spec)
     try:
-        _check_classes(model, spec.num_classes)
+        _check_outputs(card, captured)
         with progress("reference outputs in float64"):
-            checked = reference_for(network, config)
+            checked = reference_for(captured, config)
         with progress("verify the model"):
             compared = checked.compared(stage, model.session.run_all, config.tolerance, config.batch)
         report = compared.report
-        return replace(report, assumed=found.assumed, notes=(*report.notes, *loaded.notes))
+        return replace(report, assumed=assumed, notes=(*report.notes, *checkpoint.notes))
     except VerificationError as error:
-        message = f"{_other_checkpoint(card, loaded)}{error}{_other_copy(loaded, ema=ema)}"
+        message = f"{_other_checkpoint(card, checkpoint)}{error}{_other_copy(checkpoint, ema=ema)}"
         raise VerificationError(message, error.report) from error
 
 
@@ -84,11 +70,19 @@ def _config(card: ModelCard, tolerance: float | None, samples: Path | None, reco
     )
 
 
-def _check_classes(model: Model, classes: int) -> None:
-    shape = model.session.outputs[0].shape
-    found = shape[1] if len(shape) == 2 else shape
-    if found not in (None, classes):
-        raise VerificationError(f"the checkpoint has {classes} classes, the model {found}; give the one it was made of")
+def _check_outputs(card: ModelCard, captured: Captured) -> None:
+    """Raise VerificationError where the network and the model have other outputs, by number or shape."""
+    wanted = [tuple(one.shape[1:]) for one in captured.network.run(*captured.network.examples)]
+    found = [tuple(output.torch_shape[1:]) for output in card.outputs]
+    if wanted != found:
+        raise VerificationError(
+            f"the network has outputs {_shapes(wanted)}, the model {_shapes(found)}; give the checkpoint that it was "
+            "made of"
+        )
+
+
+def _shapes(shapes: Sequence[tuple[int | None, ...]]) -> str:
+    return " and ".join(f"({', '.join(map(str, shape))})" for shape in shapes)
 
 
 def _other_checkpoint(card: ModelCard, checkpoint: Checkpoint) -> str:

@@ -39,7 +39,7 @@ def build_twins(
         return progress(f"static twin: {stage}")
 
     config = replace(config, samples=None, recorded=None, assumed=(), lowering=AUTO)
-    checked = reference_for(captured.as_module(), config)
+    checked = reference_for(captured, config)
     return {format: build(format, captured, config, checked, twin_progress) for format in formats}
 
 

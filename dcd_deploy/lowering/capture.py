@@ -40,11 +40,12 @@ Candidates = tuple[DynamicOperator, ...] | Refusal
 
 @dataclass(frozen=True)
 class Captured:
-    """The graph, the dynamic layers that were proved, and those that are left as ordinary operators, with the reason.
+    """The graph of a network, its dynamic layers that were proved, and those that are left as ordinary operators.
 
     The graph's dynamic layers are ``CanonicalLayer`` modules, so that it runs as it is.
     """
 
+    network: Network
     graph: NetworkGraph
     operators: dict[str, DynamicOperator]
     refused: dict[str, Refusal]
@@ -77,7 +78,7 @@ def capture(network: Network, leaf: Sequence[str] = ()) -> Captured:
     if not operators:
         graph.notes.append("no dynamic layer was recognised in it: it is exported as it is")
     graph.notes += [f"'{path}' is exported as ordinary operators: {why.reason}" for path, why in refused.items()]
-    return Captured(graph, operators, refused)
+    return Captured(network, graph, operators, refused)
 
 
 def _graph(network: Network, operators: dict[str, DynamicOperator], leaf: tuple[str, ...]) -> NetworkGraph:

@@ -91,6 +91,19 @@ def parameters(graph: NetworkGraph) -> Iterator[tuple[str, int]]:
             yield path, own
 
 
+def twin_parameters(graph: NetworkGraph) -> int:
+    """Return the numbers of the static twin, in which what only the attention needs is gone.
+
+    The convolutions in the places of dynamic layers count their kernels alone, as ``parameters`` counts terms alone.
+    """
+    paths = {str(node.target) for node in _without_operands(graph) if node.op == "call_module"}
+    layers = graph.layers()
+    total = sum(count for path, count in parameters(graph) if path in paths and path not in layers)
+    for path, layer in layers.items():
+        total += shape_of(layer.operator).kernel_size if path in paths else 0
+    return total
+
+
 def operator_parameters(sizes: OperatorShape, layer: CanonicalLayer) -> int:
     """Return the numbers that a dynamic layer's terms and attention consist of, without its norms."""
     tensors = (value for term in layer.operator.terms for value in vars(term).values() if isinstance(value, Tensor))

@@ -7,6 +7,7 @@ attention needed goes with it. It is there to be timed beside the dynamic networ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.folds import static_twin as mean_kernel
 from dcd_deploy.dynamic.operator import DynamicOperator
-from dcd_deploy.lowering.capture import Captured
+from dcd_deploy.lowering.capture import Captured, NamedGraph
 from dcd_deploy.lowering.copying import copied
 from dcd_deploy.lowering.layers import conv_of, linear_of
 from dcd_deploy.lowering.places import STATIC, Place
@@ -59,7 +60,8 @@ def static_twin(captured: Captured, means: Means) -> Captured:
             node.args = node.args[:1]
             node.meta["place"] = Place(path, STATIC)
     graph.recompiled()
-    return Captured(graph, {}, captured.refused)
+    network = replace(captured.network, module=NamedGraph(graph))
+    return Captured(network, graph, {}, captured.refused)
 
 
 def static_layer(operator: DynamicOperator, means: dict[str, Tensor]) -> nn.Module:

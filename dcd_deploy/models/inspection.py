@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcd_deploy.models.checkpoint import read_checkpoint
+from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.models.fit import fit_checkpoint
 from dcd_deploy.models.infer import SpecOverrides
-from dcd_deploy.models.sizes import check_input_size
 from dcd_deploy.models.summary import NetworkSummary, summarise
-from dcd_deploy.models.untold import Untold
 
 
 @dataclass(frozen=True)
@@ -31,20 +28,15 @@ class CheckpointSummary:
 
 
 def inspect_checkpoint(
-    path: Path,
-    height: int,
-    width: int,
-    *,
-    ema: bool = False,
-    prefix: str | None = None,
-    drop: Sequence[str] = (),
-    untold: Untold | None = None,
+    checkpoint: Checkpoint, height: int, width: int, overrides: SpecOverrides | None = None
 ) -> CheckpointSummary:
-    """Read a checkpoint and count its network for inputs of height × width."""
-    check_input_size(height, width)
-    read = read_checkpoint(path, ema=ema, prefix=prefix, drop=drop)
-    found = fit_checkpoint(read, SpecOverrides(untold=untold or Untold()), send_to_inspect=False)
-    checkpoint = found.checkpoint
+    """Say which network a checkpoint holds, and count it for inputs of height × width."""
+    found = fit_checkpoint(checkpoint, overrides, send_to_inspect=False)
+    return described(found.checkpoint, summarise(found.spec, height, width), found.assumed)
+
+
+def described(checkpoint: Checkpoint, network: NetworkSummary, assumed: tuple[str, ...] = ()) -> CheckpointSummary:
+    """Return the description of a checkpoint whose network has been counted."""
     dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.state_dict.values())
     return CheckpointSummary(
         path=checkpoint.path,
@@ -53,7 +45,7 @@ def inspect_checkpoint(
         source=checkpoint.source,
         info=checkpoint.info,
         dtypes=dict(dtypes),
-        network=summarise(found.spec, height, width),
+        network=network,
         notes=checkpoint.notes,
-        assumed=found.assumed,
+        assumed=assumed,
     )

@@ -28,13 +28,20 @@ class LayerSummary:
     macs_branch: int
     params: int
     params_share: float  # of all parameters of the network, 0..1
+    family: str = "dcd"
+    kernels: int = 0  # M, of a mixture of kernels
+    kernel_width: int | None = None  # where it is not the height
 
 
 @dataclass(frozen=True)
 class NetworkSummary:
-    """A network at one input size, its dynamic layers, and its totals beside the static twin's."""
+    """A network at one input size, its dynamic layers, and its totals beside the static twin's.
 
-    spec: NetworkSpec
+    ``title`` is ``spec.describe()``, or of a user's own network, which has no ``spec``, its class's name.
+    """
+
+    spec: NetworkSpec | None
+    title: str
     height: int
     width: int
     layers: tuple[LayerSummary, ...]
@@ -64,7 +71,9 @@ def summarise(spec: NetworkSpec, height: int, width: int) -> NetworkSummary:
                 )
             )  # fmt: skip
     twin_macs = sum(macs_of(twin, sizes_of(twin, height, width)).values())
-    return NetworkSummary(spec, height, width, tuple(layers), params, sum(macs.values()), _params(twin), twin_macs)
+    return NetworkSummary(
+        spec, spec.describe(), height, width, tuple(layers), params, sum(macs.values()), _params(twin), twin_macs
+    )
 
 
 def _params(module: nn.Module) -> int:

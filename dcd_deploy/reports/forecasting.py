@@ -8,14 +8,14 @@ from rich.console import Console
 
 from dcd_deploy.reports.terminal import line, show_table
 from dcd_deploy.tuning.forecast import Forecast, FormForecast, ShapeForecast
+from dcd_deploy.tuning.subject import sizes_text
 
 COLUMNS = ("layer", "layers", "form", "", "µs more", "MACs", "computed", "maps", "layout", "weights", "nodes")
 
 
 def show_forecast(screen: Console, forecast: Forecast) -> None:
     """Print a row for each form of each shape of layer, and the sum of those taken."""
-    height, width = forecast.input
-    title = f"{forecast.network} at {height}×{width} on {forecast.target}, by its cost model"
+    title = f"{forecast.network} at {sizes_text(forecast.inputs)} on {forecast.target}, by its cost model"
     show_table(screen, title, COLUMNS, (row for shape in forecast.shapes for row in _rows(shape)), left=4)
     line(
         screen, "µs: more than the static layer, warm; maps, layout and weights: kB moved beyond one pass over the maps"

@@ -46,16 +46,15 @@ def show_inspection(screen: Console, summary: CheckpointSummary | OnnxFileSummar
 def show_checkpoint(screen: Console, summary: CheckpointSummary) -> None:
     """Print what a checkpoint holds, a row for each dynamic layer, and totals beside the static twin."""
     network = summary.network
-    spec, size = network.spec, f"{network.height}×{network.width}"
+    size = f"{network.height}×{network.width}"
     info = "".join(f", {key} {value}" for key, value in summary.info.items())
     line(screen, f"{summary.path}  {numbers.size(summary.size_bytes)}  sha256 {summary.sha256[:16]}…")
     line(screen, f"weights: {summary.source}, {', '.join(summary.dtypes)}{info}")
-    dropout = "with dropout" if spec.dropout else "without dropout"
-    outputs = f"{spec.num_classes} features" if spec.head_kind == "none" else f"{spec.num_classes} classes, {dropout}"
-    line(screen, f"network: {spec.describe()}, {outputs}; at {size}")
+    line(screen, f"network: {network.title}{_outputs(network)}; at {size}")
     for note in summary.notes:
         line(screen, f"checkpoint: {note}")
-    line(screen, f"assumed, since no tensor tells: {'; '.join(summary.assumed)}")
+    if summary.assumed:
+        line(screen, f"assumed, since no tensor tells: {'; '.join(summary.assumed)}")
     line(screen)
     if network.layers:
         show_table(screen, "", LAYER_COLUMNS, map(_layer_row, network.layers))
@@ -101,11 +100,22 @@ def _show_card(screen: Console, summary: OnnxFileSummary | TfliteFileSummary) ->
         line(screen, f"{key}: {text[:200]}")
 
 
+def _outputs(network: NetworkSummary) -> str:
+    """Say what comes out of a known network; a user knows that of their own."""
+    spec = network.spec
+    if spec is None:
+        return ""
+    if spec.head_kind == "none":
+        return f", {spec.num_classes} features"
+    return f", {spec.num_classes} classes, {'with' if spec.dropout else 'without'} dropout"
+
+
 def _layer_row(layer: LayerSummary) -> tuple[str, ...]:
     stride = f" s{layer.stride}" if layer.stride > 1 else ""
+    bank = f"{layer.kernels} of " if layer.kernels else ""
     return (
         layer.name,
-        f"{layer.kernel}×{layer.kernel}{stride}",
+        f"{bank}{layer.kernel}×{layer.kernel_width or layer.kernel}{stride}",
         f"{layer.height}×{layer.width}",
         *(str(value) for value in (layer.C, layer.K, layer.L, layer.S)),
         numbers.count(layer.macs_static),
@@ -119,7 +129,7 @@ def _layer_row(layer: LayerSummary) -> tuple[str, ...]:
 def _total_rows(network: NetworkSummary) -> list[tuple[str, ...]]:
     more = numbers.percent(network.macs / network.twin_macs - 1)
     return [
-        (network.spec.describe(), numbers.count(network.params), numbers.count(network.macs), f"+{more}"),
+        (network.title, numbers.count(network.params), numbers.count(network.macs), f"+{more}"),
         ("static twin", numbers.count(network.twin_params), numbers.count(network.twin_macs), ""),
     ]
 

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import shlex
+
 from rich.console import Console
 
 from dcd_deploy.reports.terminal import line, show_table
 from dcd_deploy.reports.wording import environment_line
 from dcd_deploy.tuning.choice import QUICKER, UNDECIDED
 from dcd_deploy.tuning.layer_model import STATIC
+from dcd_deploy.tuning.lowering_file import TunedLowering
 from dcd_deploy.tuning.tune import TunedShape, TuneResult
 
 MARKS = {QUICKER: "measured", UNDECIDED: "rule (too noisy to tell)"}
 
 
-def show_tuning(screen: Console, result: TuneResult, checkpoint: str, out: str | None) -> None:
-    """Print the time of each form of each shape, what was chosen and why, and what to do with it."""
+def show_tuning(
+    screen: Console,
+    result: TuneResult,
+    checkpoint: str,
+    out: str | None,
+    network: str | None = None,
+    network_args: str | None = None,
+) -> None:
+    """Print the time of each form of each shape, what was chosen and why, and what to do with it.
+
+    ``network`` and ``network_args`` are the options that the user's own network was given by.
+    """
     lowering = result.lowering
     forms = list(dict.fromkeys(form for shape in result.shapes for form in shape.median_us if form != STATIC))
     columns = ("layer", "layers", "static µs", *forms, "taken", "because of", "over the rule's form")
@@ -31,9 +44,17 @@ def show_tuning(screen: Console, result: TuneResult, checkpoint: str, out: str |
         )
     line(screen, environment_line(result.environment))
     if out is not None:
-        size = "x".join(map(str, lowering.input))
-        options = f"--to {lowering.format} --input-size {size} --lowering {out}"
-        line(screen, f"wrote {out}; next: dcd-deploy export {checkpoint} {options}")
+        words = ["dcd-deploy", "export", checkpoint, "--to", lowering.format]
+        words += [*_network_words(lowering, network, network_args), "--lowering", out]
+        line(screen, f"wrote {out}; next: {shlex.join(words)}")
+
+
+def _network_words(lowering: TunedLowering, network: str | None, network_args: str | None) -> list[str]:
+    (_, *sides), *_ = lowering.inputs
+    if network is None:
+        return ["--input-size", "x".join(map(str, sides))]
+    arguments = ["--network-args", network_args] if network_args else []
+    return ["--network", network, *arguments, "--input-shape", ",".join(map(str, lowering.inputs[0]))]
 
 
 def _row(shape: TunedShape, forms: list[str]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Which form each dynamic layer gets, decided by measuring on the device that will run it.
 
+subject        the network: its name, its inputs, its captured graph
 layer_case     the layers of a network in groups of one shape
 layer_model    one such layer in one form, with what stands around it, as a model file
 layer_times    the forms of one shape measured in turns, cached

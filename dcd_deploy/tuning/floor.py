@@ -10,16 +10,14 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from dcd_deploy.models.deploy.form import static_macs
-from dcd_deploy.models.deploy.target import Target
-from dcd_deploy.models.registry import build
-from dcd_deploy.models.sizes import layer_macs
-from dcd_deploy.models.spec import NetworkSpec
-from dcd_deploy.tuning.layer_case import cases_of
+from dcd_deploy.dynamic.shape import macs_as_trained
+from dcd_deploy.lowering.capture import Captured
+from dcd_deploy.lowering.counts import layer_macs, parameters, twin_macs, twin_parameters
+from dcd_deploy.lowering.passes.substitute import sites
+from dcd_deploy.lowering.prepared import prepared
+from dcd_deploy.lowering.target import Target
 
-CLASSIFIER = "classifier"
 READS = 20
 
 
@@ -42,20 +40,20 @@ class Floor:
         return self.ms / self.static_ms
 
 
-def floor(spec: NetworkSpec, size: tuple[int, int], target: Target, static_ms: float, bytes_per_ms: float) -> Floor:
+def floor(captured: Captured, target: Target, static_ms: float, bytes_per_ms: float) -> Floor:
     """Return the floor of a dynamic network whose twin takes ``static_ms``."""
-    twin = sum(layer_macs(spec.twin(), *size).values())
-    more_bytes = 4 * (_parameters(spec) - _parameters(spec.twin()))
-    return Floor(static_ms, static_ms * more_macs(spec, size, target) / twin, more_bytes / bytes_per_ms)
+    twin = twin_macs(captured.graph)
+    more_bytes = 4 * (sum(count for _, count in parameters(captured.graph)) - twin_parameters(captured.graph))
+    return Floor(static_ms, static_ms * more_macs(captured, target) / twin, more_bytes / bytes_per_ms)
 
 
-def more_macs(spec: NetworkSpec, size: tuple[int, int], target: Target) -> int:
+def more_macs(captured: Captured, target: Target) -> int:
     """Return the multiply-adds beyond the twin's, each layer in the form with the fewest."""
-    found = _classifier_macs(spec, size) - _classifier_macs(spec.twin(), size)
-    for case, layers in cases_of(spec, *size).items():
-        costs = target.costs(case.geometry, case.size, activated=case.activated)
-        least = min(cost.macs for cost in costs.values())
-        found += len(layers) * (least - static_macs(case.geometry, case.size))
+    graph = prepared(captured)
+    found = sum(layer_macs(graph).values()) - twin_macs(graph)
+    for _, site in sites(graph):
+        costs = target.costs(site.shape, site.size, activated=site.activated)
+        found += min(cost.macs for cost in costs.values()) - macs_as_trained(site.shape, site.size.outputs)
     return found
 
 
@@ -68,12 +66,3 @@ def streaming_pace(size_bytes: int) -> float:
         np.maximum.reduce(block)
         times.append(time.perf_counter() - start)
     return block.nbytes / (min(times) * 1e3)
-
-
-def _classifier_macs(spec: NetworkSpec, size: tuple[int, int]) -> int:
-    return sum(macs for name, macs in layer_macs(spec, *size).items() if name.startswith(CLASSIFIER))
-
-
-def _parameters(spec: NetworkSpec) -> int:
-    with torch.device("meta"):
-        return sum(tensor.numel() for tensor in build(spec).parameters())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dcd_deploy.models.deploy.form import FormCost, static_cost
-from dcd_deploy.models.deploy.target import Target
-from dcd_deploy.models.spec import NetworkSpec
-from dcd_deploy.tuning.layer_case import LayerCase, cases_of
+from dcd_deploy.lowering.lowering import Cost
+from dcd_deploy.lowering.target import Target
+from dcd_deploy.tuning.layer_case import LayerCase, LayerGroup
+from dcd_deploy.tuning.subject import Shapes, Subject
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class FormForecast:
     """What one form counts, and how many microseconds more than the static layer that is by the target's rates."""
 
     form: str
-    cost: FormCost
+    cost: Cost
     extra_us: float
 
 
@@ -31,26 +31,29 @@ class ShapeForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """A network on a target; ``extra_us`` sums over its layers, each in the form taken."""
+    """A network on a target, for inputs of these shapes (without the batch).
+
+    ``extra_us`` sums over the calls of its layers, each in the form taken.
+    """
 
     target: str
     network: str
-    input: tuple[int, int]
+    inputs: Shapes
     shapes: tuple[ShapeForecast, ...]
     extra_us: float
 
 
-def forecast(spec: NetworkSpec, size: tuple[int, int], target: Target) -> Forecast:
+def forecast(subject: Subject, target: Target) -> Forecast:
     """Return what the dynamic convolutions of a network cost on a target of one kind of machine."""
-    shapes = tuple(_shape(case, tuple(layers), target) for case, layers in cases_of(spec, *size).items())
+    shapes = tuple(_shape(group, target) for group in subject.groups)
     extra = sum(len(s.layers) * next(f.extra_us for f in s.forms if f.form == s.taken) for s in shapes)
-    return Forecast(target.name, spec.describe(), size, shapes, extra)
+    return Forecast(target.name, subject.title, subject.inputs, shapes, extra)
 
 
-def _shape(case: LayerCase, layers: tuple[str, ...], target: Target) -> ShapeForecast:
+def _shape(group: LayerGroup, target: Target) -> ShapeForecast:
     (rates,) = target.rates
-    static = rates.microseconds(static_cost(case.geometry, case.size))
-    costs = target.costs(case.geometry, case.size, activated=case.activated)
+    case = group.case
+    static = case.static_us(rates)
+    costs = case.costs(target)
     forms = tuple(FormForecast(name, cost, rates.microseconds(cost) - static) for name, cost in costs.items())
-    taken = target.choose(case.geometry, case.size, activated=case.activated)
-    return ShapeForecast(case, layers, forms, taken)
+    return ShapeForecast(case, group.layers, forms, case.rule(target))

@@ -13,7 +13,7 @@ from typing import Any
 from dcd_deploy import __version__
 from dcd_deploy.benchmarks.measure import Samples
 from dcd_deploy.files import write_whole
-from dcd_deploy.models.deploy.target import Target
+from dcd_deploy.lowering.target import Target
 from dcd_deploy.tuning.layer_case import LayerCase
 from dcd_deploy.tuning.layer_times import LayerTimes
 
@@ -57,7 +57,7 @@ def kept_or_measured(
 
 
 def _key(case: LayerCase, target: Target, where: Measured) -> str:
-    forms = sorted(target.costs(case.geometry, case.size, activated=case.activated))
+    forms = sorted(case.costs(target))
     content = [__version__, asdict(case), target.format, forms, asdict(where)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import torch
-from torch import nn
+from torch import fx, nn
 
-from dcd_deploy.models.dynamic import DynamicConv2d
-from dcd_deploy.models.geometry import LayerGeometry
-from dcd_deploy.models.mobilenetv2 import InvertedResidual
-from dcd_deploy.models.registry import build
-from dcd_deploy.models.resnet import Block
-from dcd_deploy.models.sizes import MapSize, layer_sizes
-from dcd_deploy.models.spec import NetworkSpec
+from dcd_deploy.dynamic.canonical import CanonicalLayer
+from dcd_deploy.dynamic.operator import DynamicOperator
+from dcd_deploy.dynamic.shape import MapSize, OperatorShape
+from dcd_deploy.lowering.capture import Captured
+from dcd_deploy.lowering.graph import NetworkGraph, op_name, shape
+from dcd_deploy.lowering.lowering import Cost, Rates, static_cost
+from dcd_deploy.lowering.passes.substitute import sites
+from dcd_deploy.lowering.prepared import prepared
+from dcd_deploy.lowering.target import Target
 
-NONE, RELU, RELU6 = ACTIVATIONS = ("none", "relu", "relu6")
+NONE = "none"
 
 
 @dataclass(frozen=True)
 class LayerCase:
-    """One shape of layer, at one map size; ``activation`` is one of ``ACTIVATIONS``."""
+    """One shape of layer, at one map size.
 
-    geometry: LayerGeometry
+    ``activation`` is what follows, in torch's words, or "none"; ``follows_sum`` says whether it reads a sum, or an
+    input or layer without an activation. ``operand`` is the shape, without the batch, of what its attention reads where
+    that is not its input.
+    """
+
+    shape: OperatorShape
     size: MapSize
     activation: str
+    follows_sum: bool = False
+    operand: tuple[int, ...] = ()
 
     @property
     def activated(self) -> bool:
@@ -32,41 +40,74 @@ class LayerCase:
         return self.activation != NONE
 
     @property
-    def follows_sum(self) -> bool:
-        """Whether the layer's input is a block's output, and not an activated layer's."""
-        return self.activation == RELU6  # MobileNetV2's widening layers
-
-    @property
     def title(self) -> str:
-        """Name it for people: "24→144 on 56×56", "3×3 64→128 on 56×56 by 2"."""
-        g, size = self.geometry, self.size
-        kernel = f"{g.kernel}×{g.kernel} " if g.kernel > 1 else ""
-        stride = f" by {g.stride}" if g.stride > 1 else ""
-        return f"{kernel}{g.C}→{g.K} on {size.in_height}×{size.in_width}{stride}"
+        """Name it for people: "24→144 on 56×56", "3×3 64→128 on 56×56 by 2", "24→144 on 56×56, 4 kernels"."""
+        g, size = self.shape.geometry, self.size
+        kernel = f"{g.kernel[0]}×{g.kernel[1]} " if g.taps > 1 else ""
+        groups = "" if g.groups == 1 else " depthwise" if g.depthwise else f" in {g.groups} groups"
+        stride = "" if g.stride == (1, 1) else f" by {_sides(g.stride)}"
+        dilation = "" if g.dilation == (1, 1) else f", dilated by {_sides(g.dilation)}"
+        terms = f", {self.shape.kernels} kernels" if self.shape.kernels else ""
+        return f"{kernel}{g.C}→{g.K}{groups} on {size.in_height}×{size.in_width}{stride}{dilation}{terms}"
+
+    def costs(self, target: Target) -> dict[str, Cost]:
+        """Return what it costs in each form that the target's rule chooses from."""
+        return target.costs(self.shape, self.size, activated=self.activated)
+
+    def rule(self, target: Target) -> str:
+        """Return the form that the target's rule takes."""
+        return target.choose(self.shape, self.size, activated=self.activated)
+
+    def static_us(self, rates: Rates) -> float:
+        """Return what rates tell of the static layer, in microseconds."""
+        return rates.microseconds(static_cost(self.shape, self.size))
 
 
-def cases_of(spec: NetworkSpec, height: int, width: int) -> dict[LayerCase, list[str]]:
-    """Return the shapes of a network's dynamic convolutions, each with the names of its layers, in their order."""
-    sizes = layer_sizes(spec, height, width)
-    with torch.device("meta"):
-        network = build(spec)
-    activations = _activations(network)
-    cases: dict[LayerCase, list[str]] = {}
-    for name, module in network.named_modules():
-        if isinstance(module, DynamicConv2d):
-            case = LayerCase(module.geometry, sizes[name], activations.get(name, NONE))
-            cases.setdefault(case, []).append(name)
-    return cases
+@dataclass(frozen=True)
+class LayerGroup:
+    """The calls of one shape: the paths of their layers, and the operator of the first."""
+
+    case: LayerCase
+    layers: tuple[str, ...]
+    operator: DynamicOperator
 
 
-def _activations(network: nn.Module) -> dict[str, str]:
-    """Return what follows each dynamic convolution: of a block's last one nothing, since a sum does."""
-    names = {module: name for name, module in network.named_modules()}
-    found: dict[str, str] = {}
-    for block in network.modules():
-        if isinstance(block, InvertedResidual):
-            found |= {names[layer]: RELU6 for layer in list(block.conv)[:-2] if isinstance(layer, DynamicConv2d)}
-        elif isinstance(block, Block):
-            *first, _ = block.layers()
-            found |= {names[conv]: RELU for conv, _ in first if isinstance(conv, DynamicConv2d)}
-    return found
+def groups_of(captured: Captured) -> tuple[LayerGroup, ...]:
+    """Return the shapes of a network's dynamic convolutions, each with its layers, in their order.
+
+    Layers of vectors, which are no convolutions, are left to the target's rule.
+    """
+    graph = prepared(captured)
+    found: dict[LayerCase, LayerGroup] = {}
+    for node, site in sites(graph):
+        if site.shape.geometry.vector:
+            continue
+        case = LayerCase(site.shape, site.size, site.activation, _follows_sum(graph, node), _operand(node))
+        layer = graph.submodule(node)
+        assert isinstance(layer, CanonicalLayer)
+        group = found.get(case, LayerGroup(case, (), layer.operator))
+        found[case] = replace(group, layers=(*group.layers, site.path))
+    return tuple(found.values())
+
+
+def layers_of(groups: tuple[LayerGroup, ...]) -> tuple[str, ...]:
+    """Return the paths of the layers, each once: one that is called twice may be of two groups."""
+    return tuple(dict.fromkeys(path for group in groups for path in group.layers))
+
+
+def _follows_sum(graph: NetworkGraph, node: fx.Node) -> bool:
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    if source.op == "placeholder" or isinstance(graph.submodule(source), CanonicalLayer | nn.Conv2d):
+        return True
+    return source.op in ("call_function", "call_method") and op_name(source) == "add"
+
+
+def _operand(node: fx.Node) -> tuple[int, ...]:
+    source = node.args[1] if len(node.args) > 1 else None
+    found = shape(source) if isinstance(source, fx.Node) else None
+    return found[1:] if found else ()
+
+
+def _sides(pair: tuple[int, int]) -> str:
+    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}×{pair[1]}"

@@ -1,11 +1,12 @@
 """One layer in one form as a model file, with the neighbours that decide in which layout its maps come and go.
 
-    widening layer of MobileNetV2     sum (here: the input) → layer → ReLU6 → depthwise
-    any other, with an activation     depthwise → layer → activation → depthwise
-    without                           depthwise → layer
+    reads a sum (here: the input)     layer → its activation → depthwise
+    any other, with an activation     depthwise → layer → its activation → depthwise
+    without                           (depthwise →) layer
 
-Depthwise layers are cheap, and are what real neighbours have in common: constant weights. The weights are random;
-latency does not depend on them.
+Depthwise layers are cheap, and are what real neighbours have in common: constant weights. Theirs are random, on which
+latency does not depend; the layer's own are those of the network. What its attention reads, where that is not its
+input, is a second input.
 """
 
 from __future__ import annotations
@@ -14,53 +15,96 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, fx, nn
 
+from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.in_blocks import in_blocks
 from dcd_deploy.export.simplify import simplify
-from dcd_deploy.export.to_onnx import to_onnx
-from dcd_deploy.export.to_tflite import to_tflite
-from dcd_deploy.models.deploy.network import lower_sequence
-from dcd_deploy.models.deploy.target import Target
-from dcd_deploy.models.dynamic import ResNetDynamicConv
-from dcd_deploy.tuning.layer_case import NONE, RELU6, LayerCase
+from dcd_deploy.export.to_onnx import trace_onnx
+from dcd_deploy.export.to_tflite import convert_tflite
+from dcd_deploy.lowering.annotate import ACTIVATIONS, annotate_places
+from dcd_deploy.lowering.capture import Captured, NamedGraph
+from dcd_deploy.lowering.deploy import lower
+from dcd_deploy.lowering.graph import NetworkGraph
+from dcd_deploy.lowering.layers import conv_of
+from dcd_deploy.lowering.network import Network
+from dcd_deploy.lowering.shapes import annotate_shapes
+from dcd_deploy.lowering.static_twin import mean_heads, static_twin
+from dcd_deploy.lowering.target import Target
+from dcd_deploy.samples import InputSpec
+from dcd_deploy.tuning.layer_case import LayerGroup
 
 STATIC = "static"  # in place of a form: the layer of the static twin
+LAYER = "layer"
+INPUT, OPERAND, OUTPUT = "input", "operand", "output"
 SEED = 0
 RELAXED = 1e30  # nobody relies on what it computes
 
 
-def write_layer_model(case: LayerCase, form: str, target: Target, path: Path) -> None:
-    """Write the layer in ``form``, or as the static twin has it (STATIC), to ``path``.
+def write_layer_model(group: LayerGroup, form: str, target: Target, path: Path) -> None:
+    """Write the group's layer in ``form``, or as the static twin has it (STATIC), to ``path``.
 
     Raises:
         ExportError: the converter refused it.
     """
-    g, size = case.geometry, case.size
-    lowering = "auto" if form == STATIC else form
-    layers = _layers(case, dynamic=form != STATIC)
-    network = lower_sequence(layers, g.C, size.in_height, size.in_width, lowering, target)
-    shape = (size.in_height, size.in_width)
+    captured, examples = among_neighbours(group)
+    if form == STATIC:
+        captured, examples = static_twin(captured, mean_heads(captured, [examples])), examples[:1]
+        network = lower(captured, target).module
+    else:
+        network = lower(captured, target, {LAYER: form}).module
+    names = (INPUT, OPERAND)[: len(examples)]
+    inputs = [InputSpec(name, tuple(one.shape[1:])) for name, one in zip(names, examples, strict=True)]
     if target.format == "tflite":
-        path.write_bytes(to_tflite(deployable(network), *shape, channels=g.C))
+        path.write_bytes(convert_tflite(deployable(network), inputs, (OUTPUT,)))
         return
-    images = np.random.default_rng(SEED).standard_normal((1, g.C, *shape), np.float32)
-    model = simplify(to_onnx(network, *shape, channels=g.C).tidied, images, RELAXED)
+    traced = trace_onnx(network, inputs, (OUTPUT,)).tidied
+    model = simplify(traced, [one.numpy().astype(np.float32) for one in examples], RELAXED)
     path.write_bytes((in_blocks(model) or model).SerializeToString())
 
 
-def _layers(case: LayerCase, *, dynamic: bool) -> nn.Sequential:
-    g = case.geometry
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        layer = ResNetDynamicConv(g) if dynamic else nn.Conv2d(g.C, g.K, g.kernel, g.stride, g.padding, bias=False)
-        layers = [] if case.follows_sum else _depthwise(g.C)
-        layers += [layer, nn.BatchNorm2d(g.K)]
-        if case.activation != NONE:
-            layers += [nn.ReLU6() if case.activation == RELU6 else nn.ReLU(), *_depthwise(g.K)]
-    return nn.Sequential(*layers).eval()
+def among_neighbours(group: LayerGroup) -> tuple[Captured, tuple[Tensor, ...]]:
+    """Return the layer with its neighbours as a captured network, and examples of its inputs."""
+    case, g = group.case, group.case.shape.geometry
+    random = torch.Generator().manual_seed(SEED)
+    shapes = ((g.C, case.size.in_height, case.size.in_width), *([case.operand] if case.operand else []))
+    examples = tuple(torch.randn(1, *one, generator=random, dtype=torch.float64) for one in shapes)
+    before = [_depthwise(g.C, random), nn.ReLU6()] if not case.follows_sum else []
+    after = [_activation(case.activation), _depthwise(g.K, random), nn.ReLU6()] if case.activated else []
+    graph = _graph(before, CanonicalLayer(group.operator), after, len(examples))
+    annotate_shapes(graph.module, *examples)
+    annotate_places(graph)
+    network = Network(NamedGraph(graph), examples, graph.inputs, graph.outputs)
+    return Captured(network, graph, {LAYER: group.operator}, {}), examples
 
 
-def _depthwise(channels: int) -> list[nn.Module]:
-    return [nn.Conv2d(channels, channels, 3, 1, 1, groups=channels, bias=False), nn.BatchNorm2d(channels), nn.ReLU6()]
+def _graph(before: list[nn.Module], layer: CanonicalLayer, after: list[nn.Module], inputs: int) -> NetworkGraph:
+    """Return the graph of modules in a row, of which the layer may read a second input."""
+    root, graph = nn.Module(), fx.Graph()
+    first, *others = (graph.placeholder(name) for name in (INPUT, OPERAND)[:inputs])
+    node = first
+    named = {f"before_{i}": one for i, one in enumerate(before)} | {LAYER: layer}
+    named |= {f"after_{i}": one for i, one in enumerate(after)}
+    for name, module in named.items():
+        root.add_module(name, module)
+        node = graph.call_module(name, (node, *(others if module is layer else ())))
+    graph.output((node,))
+    return NetworkGraph(fx.GraphModule(root, graph).eval(), (INPUT, OPERAND)[:inputs], (OUTPUT,))
+
+
+def _depthwise(channels: int, random: torch.Generator) -> nn.Conv2d:
+    weight = torch.randn(channels, 1, 3, 3, generator=random, dtype=torch.float64) / 3
+    bias = torch.randn(channels, generator=random, dtype=torch.float64) / 3
+    return conv_of(weight, bias, 1, 1, channels)
+
+
+def _activation(name: str) -> nn.Module:
+    """Return the activation of that name, in torch's words; of one with settings the usual ones, ReLU6 for a clamp."""
+    plain = name.replace("_", "")
+    kinds = {kind.lower(): kind for kind in nn.modules.activation.__all__}
+    if plain in ("clamp", "clip", "hardtanh") or plain not in kinds:
+        assert name in ACTIVATIONS or plain in kinds, name
+        return nn.ReLU6()
+    kind: type[nn.Module] = getattr(nn, kinds[plain])
+    return kind().double()

@@ -12,9 +12,9 @@ import numpy as np
 from dcd_deploy.benchmarks.measure import MeasureConfig, Samples
 from dcd_deploy.benchmarks.statistics import CONFIDENCE, Ratio, latency, ratio
 from dcd_deploy.benchmarks.worker import TIME, Answer, Request
-from dcd_deploy.models.deploy.target import Target
+from dcd_deploy.lowering.target import Target
 from dcd_deploy.progress import Progress, silent
-from dcd_deploy.tuning.layer_case import LayerCase
+from dcd_deploy.tuning.layer_case import LayerGroup
 from dcd_deploy.tuning.layer_model import STATIC, write_layer_model
 
 QUICK = MeasureConfig(warmup_seconds=0.05, min_runs=80, min_seconds=1.5, rounds=4)
@@ -60,7 +60,7 @@ def _medians(samples: Samples) -> Samples:
 
 
 def time_forms(
-    case: LayerCase,
+    group: LayerGroup,
     target: Target,
     runtime: str,
     ask: Ask,
@@ -68,16 +68,16 @@ def time_forms(
     threads: int = 1,
     progress: Progress = silent,
 ) -> LayerTimes:
-    """Measure every form that suits the layer, and the static layer.
+    """Measure every form that suits the group's layer, and the static layer.
 
     Raises:
         DcdDeployError: the converter refused one, or the process that measures failed.
     """
-    forms = [*target.costs(case.geometry, case.size, activated=case.activated), STATIC]
+    forms = [*group.case.costs(target), STATIC]
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
         models = {form: str(Path(folder) / f"{form}.{target.format}") for form in forms}
         with progress("make the forms"):
             for form, path in models.items():
-                write_layer_model(case, form, target, Path(path))
+                write_layer_model(group, form, target, Path(path))
         answer = ask(Request(TIME, models, runtime, threads, None, None, config), TIME_LIMIT)
     return LayerTimes(answer.samples, answer.version)

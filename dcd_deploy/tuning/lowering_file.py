@@ -1,16 +1,19 @@
 """A tuned lowering as a small file: the form of each dynamic layer of one network, and where that was measured.
 
-    {"kind": "dcd-deploy lowering", "schema": 1, "target": "litert", "format": "tflite",
-     "network": "mobilenetv2_dcd ×1, fc_squeeze 16", "input": [224, 224], "runtime": "litert",
-     "runtime_version": "2.3.0", "device": "local", "cpu": "… avx2", "threads": 1,
+    {"kind": "dcd-deploy lowering", "schema": 2, "target": "litert", "format": "tflite",
+     "network": "mobilenetv2_dcd ×1, fc_squeeze 16", "inputs": [[3, 224, 224]],
+     "runtime": "litert", "runtime_version": "2.3.0", "device": "local", "cpu": "… avx2", "threads": 1,
      "layers": {"features.2.conv.0": "kernel", …}}
 
-It is untrusted input: names are checked against what there is, and nothing in it is a path or is run.
+The network is a known one's description, or the name of a user's own class; a layer is its path in the network. Files
+of schema 1 have the "input" of a picture, [height, width]. It is untrusted input: names are checked against what there
+is, and nothing in it is a path or is run.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +21,13 @@ from typing import Any
 from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.errors import LoweringFileError
 from dcd_deploy.files import existing_file, write_whole
-from dcd_deploy.models.deploy.network import check_lowering
-from dcd_deploy.models.deploy.targets import target_for
-from dcd_deploy.models.spec import NetworkSpec
-from dcd_deploy.tuning.layer_case import cases_of
+from dcd_deploy.lowering.deploy import check_choice
+from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.tuning.runtimes import RUNTIMES
+from dcd_deploy.tuning.subject import Shapes, sizes_text
 
-KIND, SCHEMA = "dcd-deploy lowering", 1
+KIND, SCHEMA, FIRST_SCHEMA = "dcd-deploy lowering", 2, 1
+MOST_INPUTS, MOST_SIDES, LARGEST_SIDE = 64, 8, 1 << 20
 LARGEST_BYTES = 1_000_000
 TEXTS = ("target", "format", "network", "runtime", "runtime_version", "device", "cpu")
 LONGEST_TEXT = 200
@@ -36,8 +39,8 @@ class TunedLowering:
 
     target: str
     format: str
-    network: str  # as ``NetworkSpec.describe`` has it
-    input: tuple[int, int]
+    network: str
+    inputs: Shapes  # without the batch
     runtime: str
     runtime_version: str
     device: str
@@ -45,19 +48,21 @@ class TunedLowering:
     threads: int
     layers: dict[str, str]
 
-    def check_network(self, spec: NetworkSpec, size: tuple[int, int]) -> None:
-        """Raise LoweringFileError unless this was tuned for the network of ``spec`` at that input size."""
-        wanted, found = (spec.describe(), size), (self.network, self.input)
+    def check_network(self, title: str, inputs: Sequence[Sequence[int]]) -> None:
+        """Raise LoweringFileError unless this was tuned for the network of that title and inputs of these shapes."""
+        wanted, found = (title, tuple(map(tuple, inputs))), (self.network, self.inputs)
         if wanted != found:
             raise LoweringFileError(
                 f"expected a lowering for {_title(*wanted)}, found one for {_title(*found)}; run 'dcd-deploy tune' on "
                 "this checkpoint"
             )
-        layers = {name for names in cases_of(spec, *size).values() for name in names}
-        if amiss := sorted(layers ^ set(self.layers)):
+
+    def check_layers(self, layers: Iterable[str]) -> None:
+        """Raise LoweringFileError unless this has a form for each of these layers, and for no others."""
+        if amiss := sorted((known := set(layers)) ^ set(self.layers)):
             raise LoweringFileError(
-                f"expected a form for each of the {len(layers)} dynamic layers of {spec.describe()}, found "
-                f"'{amiss[0]}' {'missing' if amiss[0] in layers else 'too'}; run 'dcd-deploy tune' on this checkpoint"
+                f"expected a form for each of the {len(known)} dynamic layers of {self.network}, found "
+                f"'{amiss[0]}' {'missing' if amiss[0] in known else 'too'}; run 'dcd-deploy tune' on this checkpoint"
             )
 
     def check_place(self, version: str | None, cpu: str) -> None:
@@ -105,7 +110,7 @@ def read_lowering(path: Path) -> TunedLowering:
             f"expected a lowering that 'dcd-deploy tune' wrote at '{path}', found another file ({reason}); tune again"
         ) from error
     target = target_for(lowering.target, lowering.format)
-    check_lowering(lowering.layers, target)
+    check_choice(lowering.layers, target)
     if lowering.runtime not in RUNTIMES.get(target.name, ()):
         raise LoweringFileError(
             f"expected a runtime of {target.name} in the lowering '{path}', found '{lowering.runtime}'; tune again"
@@ -116,12 +121,22 @@ def read_lowering(path: Path) -> TunedLowering:
 def _parsed(content: Any) -> TunedLowering:
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise ValueError(f"it is not of kind '{KIND}'")
-    if content.get("schema") != SCHEMA:
-        raise ValueError(f"schema {content.get('schema')!r:.40}, this version reads {SCHEMA}")
+    if (schema := content.get("schema")) not in (FIRST_SCHEMA, SCHEMA):
+        raise ValueError(f"schema {schema!r:.40}, this version reads {FIRST_SCHEMA} to {SCHEMA}")
     texts = {key: _text(content[key]) for key in TEXTS}
-    height, width = (int(side) for side in content["input"])
+    inputs = _inputs(content["inputs"] if schema == SCHEMA else [(3, *content["input"])])
     layers = {_text(name): _text(form) for name, form in dict(content["layers"]).items()}
-    return TunedLowering(**texts, threads=int(content["threads"]), input=(height, width), layers=layers)
+    return TunedLowering(**texts, threads=int(content["threads"]), inputs=inputs, layers=layers)
+
+
+def _inputs(value: Any) -> Shapes:
+    shapes = tuple(tuple(int(side) for side in one) for one in value)
+    sides = [side for one in shapes for side in one]
+    if not 1 <= len(shapes) <= MOST_INPUTS or not all(1 <= side <= LARGEST_SIDE for side in sides):
+        raise ValueError(f"expected shapes of inputs, found {value!r:.40}")
+    if not all(1 <= len(one) <= MOST_SIDES for one in shapes):
+        raise ValueError(f"expected shapes of inputs, found {value!r:.40}")
+    return shapes
 
 
 def _text(value: Any) -> str:
@@ -130,5 +145,5 @@ def _text(value: Any) -> str:
     return value
 
 
-def _title(network: str, size: tuple[int, int]) -> str:
-    return f"{network} at {size[0]}×{size[1]}"
+def _title(network: str, inputs: Shapes) -> str:
+    return f"{network} at {sizes_text(inputs)}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.errors import MissingDependencyError, OptionError
-from dcd_deploy.models.deploy.target import Target
-from dcd_deploy.models.deploy.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
+from dcd_deploy.lowering.target import Target
+from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
 
 ONNXRUNTIME, ONNXRUNTIME_PLAIN, LITERT_RUNTIME = "onnxruntime", "onnxruntime-plain", "litert"
 PACKAGES = {

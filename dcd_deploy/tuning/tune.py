@@ -16,15 +16,15 @@ from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.place import Place
 from dcd_deploy.benchmarks.worker import Answer, Request
-from dcd_deploy.models.deploy.target import Target
-from dcd_deploy.models.spec import NetworkSpec
+from dcd_deploy.lowering.target import Target
 from dcd_deploy.progress import Progress
 from dcd_deploy.tuning.choice import UNDECIDED, Choice, choose, decided
 from dcd_deploy.tuning.layer_cache import Measured, default_folder, kept_or_measured
-from dcd_deploy.tuning.layer_case import LayerCase, cases_of
+from dcd_deploy.tuning.layer_case import LayerCase, LayerGroup
 from dcd_deploy.tuning.layer_times import QUICK, LayerTimes, time_forms
 from dcd_deploy.tuning.lowering_file import TunedLowering
 from dcd_deploy.tuning.runtimes import installed_version, processor, runtime_of
+from dcd_deploy.tuning.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,6 @@ class TuneConfig:
     """What to tune for; ``cache`` keeps what was measured."""
 
     target: Target
-    size: tuple[int, int]
     threads: int = 1
     measure: MeasureConfig = QUICK
     cache: Path = field(default_factory=default_folder)
@@ -63,7 +62,7 @@ class TuneResult:
         return sum(shape.choice.reason == UNDECIDED for shape in self.shapes)
 
 
-def tune(spec: NetworkSpec, config: TuneConfig, place: Place, progress: Progress) -> TuneResult:
+def tune(subject: Subject, config: TuneConfig, place: Place, progress: Progress) -> TuneResult:
     """Measure every shape of the network's dynamic convolutions at ``place`` and choose.
 
     Raises:
@@ -74,30 +73,27 @@ def tune(spec: NetworkSpec, config: TuneConfig, place: Place, progress: Progress
     runtime = runtime_of(config.target, environment)
     version = installed_version(runtime, environment, place.name)
     where = Measured(place.name, processor(environment), runtime, version, config.threads)
-    cases = cases_of(spec, *config.size)
     shapes = []
-    for number, (case, layers) in enumerate(cases.items(), 1):
-        stage = f"[{number}/{len(cases)}] {case.title}"
-        measure = _measurer(case, config, runtime, place, _prefixed(progress, stage))
-        shapes.append(_shape(case, tuple(layers), config, where, measure))
-    return TuneResult(_lowering(spec, config, where, shapes), tuple(shapes), config.threads, environment)
+    for number, group in enumerate(groups := subject.groups, 1):
+        stage = f"[{number}/{len(groups)}] {group.case.title}"
+        measure = _measurer(group, config, runtime, place, _prefixed(progress, stage))
+        shapes.append(_shape(group, config, where, measure))
+    return TuneResult(_lowering(subject, config, where, shapes), tuple(shapes), config.threads, environment)
 
 
-def _shape(
-    case: LayerCase, layers: tuple[str, ...], config: TuneConfig, where: Measured, measure: Callable[[], LayerTimes]
-) -> TunedShape:
-    decide = partial(choose, rule=config.target.choose(case.geometry, case.size, activated=case.activated))
+def _shape(group: LayerGroup, config: TuneConfig, where: Measured, measure: Callable[[], LayerTimes]) -> TunedShape:
+    decide = partial(choose, rule=group.case.rule(config.target))
 
     def serves(kept: LayerTimes) -> bool:
         return decided(decide(kept))  # what noise has spoilt is measured anew
 
-    times = kept_or_measured(config.cache, case, config.target, where, measure, serves)
+    times = kept_or_measured(config.cache, group.case, config.target, where, measure, serves)
     medians = {form: times.median_ms(form) * 1e3 for form in times.samples}
-    return TunedShape(case, layers, medians, decide(times))
+    return TunedShape(group.case, group.layers, medians, decide(times))
 
 
 def _measurer(
-    case: LayerCase, config: TuneConfig, runtime: str, place: Place, progress: Progress
+    group: LayerGroup, config: TuneConfig, runtime: str, place: Place, progress: Progress
 ) -> Callable[[], LayerTimes]:
     def ask(request: Request, time_limit: float) -> Answer:
         place.prepare([Path(path) for path in request.models.values()], runtime, progress)
@@ -105,7 +101,7 @@ def _measurer(
             return place.ask(request, time_limit)
 
     def measure() -> LayerTimes:
-        return time_forms(case, config.target, runtime, ask, config.measure, config.threads, progress)
+        return time_forms(group, config.target, runtime, ask, config.measure, config.threads, progress)
 
     return measure
 
@@ -117,16 +113,18 @@ def _prefixed(progress: Progress, prefix: str) -> Progress:
     return stage
 
 
-def _lowering(spec: NetworkSpec, config: TuneConfig, where: Measured, shapes: list[TunedShape]) -> TunedLowering:
+def _lowering(subject: Subject, config: TuneConfig, where: Measured, shapes: list[TunedShape]) -> TunedLowering:
+    """Return what was chosen, by layer; one that is called at several sizes gets what its largest map does best in."""
+    by_size = sorted(shapes, key=lambda shape: shape.case.size.outputs)
     return TunedLowering(
         target=config.target.name,
         format=config.target.format,
-        network=spec.describe(),
-        input=config.size,
+        network=subject.title,
+        inputs=subject.inputs,
         runtime=where.runtime,
         runtime_version=where.runtime_version,
         device=where.device,
         cpu=where.cpu,
         threads=where.threads,
-        layers={name: shape.choice.form for shape in shapes for name in shape.layers},
+        layers={name: shape.choice.form for shape in by_size for name in shape.layers},
     )

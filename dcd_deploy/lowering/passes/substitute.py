@@ -14,7 +14,7 @@ from dcd_deploy.dynamic.folds import without_gains
 from dcd_deploy.dynamic.shape import MapSize, OperatorShape, shape_of
 from dcd_deploy.errors import OptionError
 from dcd_deploy.lowering.annotate import is_activation
-from dcd_deploy.lowering.graph import ORIGIN, NetworkGraph, shape
+from dcd_deploy.lowering.graph import ORIGIN, NetworkGraph, op_name, shape
 from dcd_deploy.lowering.lowering import Lowering
 from dcd_deploy.lowering.passes.contract import Pass, PassResult, Refusal
 from dcd_deploy.lowering.target import Target
@@ -62,7 +62,7 @@ def _activation(graph: NetworkGraph, node: fx.Node) -> str:
     reader = next(iter(node.users), None)
     if reader is None or len(node.users) > 1 or not is_activation(reader, module := graph.submodule(reader)):
         return "none"
-    return type(module).__name__.lower() if module is not None else str(reader.name)
+    return type(module).__name__.lower() if module is not None else op_name(reader)
 
 
 class Substitute(Pass):
