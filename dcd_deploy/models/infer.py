@@ -134,7 +134,7 @@ def _classifier(shapes: Shapes) -> tuple[int, str, int]:
     """Return the classifier's index in its Sequential, its kind and its classes (1000 where nothing tells)."""
     for index in (1, 0):
         for name, kind in (("cls.weight", DYNAMIC), ("weight", LINEAR)):
-            if len(shape := shapes.get(f"classifier.{index}.{name}", ())) == 2:
+            if len(shape := shapes.get(f"classifier.{index}.{name}", ())) == 2 and shape[0]:
                 return index, kind, shape[0]
     return 0, NO_HEAD, 1000
 
@@ -146,7 +146,7 @@ def _outputs(shapes: Shapes, *keys: str) -> int | None:
 
 def _inputs(shapes: Shapes, stem: str) -> int:
     shape = shapes.get(stem, ())
-    return shape[1] if len(shape) == 4 else 3
+    return shape[1] if len(shape) == 4 and shape[1] else 3
 
 
 def _mobilenet_channels(shapes: Shapes) -> tuple[int, ...]:
@@ -157,7 +157,7 @@ def _mobilenet_channels(shapes: Shapes) -> tuple[int, ...]:
         keys = ([f"features.{i}.conv.{place}{part}.weight" for part in (".conv", "")] for place in (0, 6))
         found += [_outputs(shapes, *pair) for pair in keys]
     found.append(mobilenet_features(shapes))
-    return () if None in found else tuple(number for number in found if number)
+    return () if None in found or 0 in found else tuple(number for number in found if number)
 
 
 def _exact_width(channels: tuple[int, ...]) -> float | None:
@@ -228,4 +228,4 @@ def _resnet_channels(spec: NetworkSpec, shapes: Shapes) -> tuple[int, ...]:
         for j, outputs in enumerate(blocks):
             usual += outputs
             found += [_outputs(shapes, f"layer{i}.{j}.bn{n}.weight") for n in range(1, len(outputs) + 1)]
-    return () if None in found or found == usual else tuple(number for number in found if number)
+    return () if None in found or 0 in found or found == usual else tuple(number for number in found if number)

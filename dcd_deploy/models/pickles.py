@@ -12,6 +12,7 @@ Nothing is imported by a name that a file says, and nothing is called. What torc
 from __future__ import annotations
 
 import pickletools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -88,12 +89,14 @@ def read_with_storages(stream: Stream) -> tuple[Any, dict[str, Storage]]:
     """
     machine = _Machine()
     try:
-        for count, (instruction, argument, _) in enumerate(pickletools.genops(stream)):  # type: ignore[arg-type]  # a stream serves
-            if count > MOST_INSTRUCTIONS:
-                break
-            if instruction.name == "STOP":
-                return machine.stack.pop(), machine.storages
-            machine.follow(instruction.name, argument)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python remarks on texts with odd escapes
+            for count, (instruction, argument, _) in enumerate(pickletools.genops(stream)):  # type: ignore[arg-type]  # a stream serves
+                if count > MOST_INSTRUCTIONS:
+                    break
+                if instruction.name == "STOP":
+                    return machine.stack.pop(), machine.storages
+                machine.follow(instruction.name, argument)
     except PickleError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError) as error:

@@ -173,7 +173,7 @@ class _Renaming:
 
     def _might_take_part(self, shape: tuple[int, ...], names: dict[str, str]) -> bool:
         """Whether a tensor has the size of the input's channels, the features or the answer."""
-        answers = {self.shapes[key][0] for key, name in names.items() if name.endswith(ANSWERS)}
+        answers = {size for key, name in names.items() if name.endswith(ANSWERS) for size in self.shapes[key][:1]}
         ends = {self.features, *answers}
         stem = self.shapes.get(self.prefix + self.family.anchors[0], ())
         sizes = [size for size in shape if size > 1]

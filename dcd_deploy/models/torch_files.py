@@ -94,8 +94,15 @@ def tensor(stored: StoredTensor, run: Run) -> Tensor:
     """Read a tensor's numbers.
 
     Raises:
-        DamagedError: it claims more than its storage holds.
+        DamagedError: it claims more than its storage holds, or sizes that no tensor has.
     """
+    try:
+        return _tensor(stored, run)
+    except (RuntimeError, OverflowError) as error:
+        raise DamagedError(f"claims shape {stored.shape}, which no tensor has") from error
+
+
+def _tensor(stored: StoredTensor, run: Run) -> Tensor:
     dtype = dtype_of(stored)
     if dtype is None:
         raise DamagedError(f"numbers of type {stored.dtype or stored.storage.kind}")

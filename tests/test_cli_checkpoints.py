@@ -1,0 +1,80 @@
+"""The options of checkpoints on the command line, and what the reports say of them."""
+
+import json
+
+import pytest
+import torch
+from command_line import QUICK, dcd_deploy, refused
+from held import MOBILE, network_of
+
+from dcd_deploy import commands
+from dcd_deploy.errors import VerificationError
+
+
+@pytest.fixture(scope="module")
+def state():
+    return {key: value.float() for key, value in network_of(MOBILE).state_dict().items()}
+
+
+@pytest.fixture
+def lightning(tmp_path, state):
+    path = tmp_path / "last.ckpt"
+    content = {"state_dict": {f"model.{key}": value for key, value in state.items()}, "hyper_parameters": {"lr": 0.1}}
+    torch.save(content, path)
+    return path
+
+
+def test_inspect_says_what_was_done_and_assumed(lightning):
+    done = dcd_deploy("inspect", lightning, *QUICK, "--stem-stride", "1")
+    assert done.returncode == 0, done.stderr
+    assert f"checkpoint: prefix 'model.' taken from {len(state_of(lightning)) - 14} keys" in done.stdout
+    assert "assumed, since no tensor tells: BatchNorm eps 1e-05 (--bn-eps); gate relu6(v + 3) / 3" in done.stdout
+    assert "strides of the stages 1,2,2,2,1,2,1 (--last-stride, --strides)" in done.stdout
+    shown = json.loads(dcd_deploy("inspect", lightning, *QUICK, "--json", "--bn-eps", "1e-3").stdout)
+    assert shown["notes"][0].startswith("prefix 'model.'")
+    assert shown["network"]["spec"]["bn_eps"] == 1e-3
+    assert not any("eps" in line for line in shown["assumed"])
+
+
+def state_of(path):
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def test_prefix_and_drop(tmp_path, state):
+    path = tmp_path / "net.pth"
+    torch.save({f"left.{key}": value for key, value in state.items()} | {"left.more": torch.ones(1)}, path)
+    refused(dcd_deploy("inspect", path, *QUICK), 5, "1 unexpected: more", "--drop more", "--network FILE.py:")
+    done = dcd_deploy("inspect", path, *QUICK, "--prefix", "left", "--drop", "more")
+    assert done.returncode == 0, done.stderr
+    assert "checkpoint: taken: the " in done.stdout
+    assert "checkpoint: dropped as asked: 1 keys that begin with 'more'" in done.stdout
+    refused(dcd_deploy("costs", path, "--target", "litert", "--prefix", "right"), 8, "'left.' (")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "code", "words"),
+    [
+        ("--bn-eps", "-1", 8, "expected --bn-eps as a number"),
+        ("--gate", "relu", 7, "unknown gate 'relu'"),
+        ("--strides", "1,x", 8, "expected --strides as whole numbers"),
+        ("--strides", "1,2", 8, "expected --strides of 8 numbers"),
+        ("--last-stride", "0", 8, "expected --last-stride as a whole number"),
+    ],
+)
+def test_options_that_no_network_has(lightning, option, value, code, words):
+    refused(dcd_deploy("inspect", lightning, *QUICK, option, value), code, words)
+
+
+def test_what_a_file_was_made_with_is_verified_with(tmp_path, lightning):
+    """The gate compares with the network that was asked for, then and later."""
+    result = commands.export(lightning, out=tmp_path, name="net", input_size=32, bn_eps=1e-3)
+    assert result.checkpoint_notes[0].startswith("prefix 'model.'")
+    assert not any("eps" in line for line in result.built.report.assumed)
+    path = result.artifact.path
+    assert json.loads(path.with_name("net.onnx.json").read_text())["spec"]["bn_eps"] == 1e-3
+    report = commands.verify(path, checkpoint=lightning)
+    assert report.passed
+    assert "BatchNorm eps 0.001 (--bn-eps)" in report.assumed
+    assert report.notes[0].startswith("prefix 'model.'")
+    with pytest.raises(VerificationError):
+        commands.verify(path, checkpoint=lightning, bn_eps=1e-5)
