@@ -114,7 +114,8 @@ class Pool(nn.Module):
         self.pool, self.by_windows = pool, by_windows
 
     def forward(self, x: Tensor) -> Tensor:
-        n, channels, height, width = x.shape
+        n, channels = x.shape[:2]
+        height, width = (int(side) for side in x.shape[2:])  # of a known size; constants in torch.jit's trace too
         if self.pool == (1, 1) and self.whole_by_means and not self.by_windows:
             return x.mean((2, 3))
         rows, columns = (windows(cells, side) for cells, side in zip(self.pool, (height, width), strict=True))
