@@ -86,7 +86,7 @@ def _tensor_place(name: str, places: Places) -> Place | None:
 
 
 def _module_path(path: str) -> str:
-    """Return net_features_2.attention of ``package.NamedNetwork/package.Branch_net_features_2/…Attention_attention;1``."""
+    """Return net_x.attention of ``package.NamedNetwork/package.Branch_net_x/package.Attention_attention;1``."""
     classes = path.partition(";")[0].split("/")[1:]
     return ".".join(part.rpartition(".")[2].partition("_")[2] for part in classes)
 
