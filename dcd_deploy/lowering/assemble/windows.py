@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from dcd_deploy.dynamic.attention import Attention, Dense, Gated
+from dcd_deploy.dynamic.operator import DynamicOperator
+from dcd_deploy.dynamic.shape import MapSize
 
 
 def cell(i: int, cells: int, side: int) -> tuple[int, int]:
@@ -43,6 +45,14 @@ def pooling_matrix(pool: tuple[int, int], height: int, width: int, example: Tens
             matrix[i, first:behind] = 1 / (behind - first)
         sides.append(matrix)
     return torch.kron(*sides)
+
+
+def without_copies(operator: DynamicOperator, size: MapSize) -> DynamicOperator:
+    """Return the operator with ``distinct_cells``, so that all that reads the pooled values agrees on their number."""
+    attention = operator.attention
+    if attention.pool is None or not attention.own or operator.geometry.vector:
+        return operator
+    return replace(operator, attention=distinct_cells(attention, size.in_height, size.in_width))
 
 
 def distinct_cells(attention: Attention, height: int, width: int) -> Attention:

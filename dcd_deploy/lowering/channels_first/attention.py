@@ -12,7 +12,7 @@ from dcd_deploy.dynamic.attention import Activation, Dense, Gated, Stage
 from dcd_deploy.dynamic.operator import PHI, DynamicOperator, LowRank
 from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.lowering.assemble.attention import in_order, stage_names
-from dcd_deploy.lowering.assemble.windows import distinct_cells, pooling_matrix, windows
+from dcd_deploy.lowering.assemble.windows import pooling_matrix, windows, without_copies
 from dcd_deploy.lowering.layers import conv_of, linear_of
 
 LARGE = 28  # from this side on, two means over rows and columns are quicker than one pooling by windows
@@ -35,9 +35,7 @@ class Attention(nn.Module):
 
     def __init__(self, operator: DynamicOperator, size: MapSize, *, by_windows: bool = False) -> None:
         super().__init__()
-        attention, low_rank = operator.attention, operator.term(LowRank)
-        if attention.pool is not None and attention.own and not operator.geometry.vector:
-            attention = distinct_cells(attention, size.in_height, size.in_width)
+        attention, low_rank = without_copies(operator, size).attention, operator.term(LowRank)
         self.latent = low_rank.latent if isinstance(low_rank, LowRank) else 0
         self.pool = None if attention.pool is None else Pool(attention.pool, by_windows=by_windows)
         stages, heads = list(stage_names(attention.stages)), in_order(attention.heads)

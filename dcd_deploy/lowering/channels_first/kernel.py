@@ -20,6 +20,7 @@ from dcd_deploy.lowering.assemble.activations import plain
 from dcd_deploy.lowering.assemble.bias import Bias
 from dcd_deploy.lowering.assemble.kernel import Kernel
 from dcd_deploy.lowering.assemble.terms import separable, term_of
+from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.channels_first.attention import Attention, Values
 from dcd_deploy.lowering.channels_first.parts import (
     Applied,
@@ -39,7 +40,7 @@ class KernelLowering(Lowering):
 
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
         super().__init__(operator, size)
-        operator = plain(operator)
+        operator = without_copies(plain(operator), size)
         g = self.geometry = operator.geometry
         self.size = size
         self.attention = Attention(operator, size)

@@ -25,6 +25,7 @@ from dcd_deploy.lowering.assemble.activations import phi_by_columns, plain
 from dcd_deploy.lowering.assemble.bias import Bias
 from dcd_deploy.lowering.assemble.kernel import Kernel
 from dcd_deploy.lowering.assemble.padded import padded
+from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.channels_first.attention import Attention
 from dcd_deploy.lowering.channels_first.kernel import KernelLowering
 from dcd_deploy.lowering.layers import linear_of
@@ -59,7 +60,7 @@ class NchwcLowering(Lowering):
         if not self.suits(shape_of(operator)):
             self.plain = KernelLowering(operator, size)
             return
-        wide = padded(plain(operator), aligned(g.C), aligned(g.K))
+        wide = padded(without_copies(plain(operator), size), aligned(g.C), aligned(g.K))
         if wide.bias is None:  # which the convolution in blocks always has
             wide = replace(wide, bias=torch.zeros(aligned(g.K), dtype=torch.float64))
         turned = phi_by_columns(wide)

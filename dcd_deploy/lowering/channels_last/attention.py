@@ -13,7 +13,7 @@ from dcd_deploy.dynamic.attention import Dense, Gated, Stage
 from dcd_deploy.dynamic.operator import PHI, DynamicOperator, LowRank
 from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.lowering.assemble.attention import in_order, stage_names
-from dcd_deploy.lowering.assemble.windows import distinct_cells, pooling_matrix, windows
+from dcd_deploy.lowering.assemble.windows import pooling_matrix, windows, without_copies
 from dcd_deploy.lowering.channels_last.operators import average_pool_2d, batch_matmul
 from dcd_deploy.lowering.channels_last.parts import conv, dense
 
@@ -34,9 +34,7 @@ class Attention(nn.Module):
 
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
         super().__init__()
-        attention, low_rank = operator.attention, operator.term(LowRank)
-        if attention.pool is not None and attention.own and not operator.geometry.vector:
-            attention = distinct_cells(attention, size.in_height, size.in_width)
+        attention, low_rank = without_copies(operator, size).attention, operator.term(LowRank)
         self.latent = low_rank.latent if isinstance(low_rank, LowRank) else 0
         self.pool = attention.pool
         square = self.pool is not None and self.pool[0] == self.pool[1]

@@ -19,6 +19,7 @@ from dcd_deploy.lowering.assemble import costs
 from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
 from dcd_deploy.lowering.assemble.bias import Bias
 from dcd_deploy.lowering.assemble.terms import separable, term_of
+from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.channels_last.assembled import ColumnsKernel
 from dcd_deploy.lowering.channels_last.attention import Attention
 from dcd_deploy.lowering.channels_last.convolutions import every_pixel, static_conv
@@ -35,7 +36,7 @@ class KernelLowering(Lowering):
 
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
         super().__init__(operator, size)
-        by_rows = with_relu6(operator)
+        by_rows = without_copies(with_relu6(operator), size)
         operator = phi_by_columns(by_rows)
         g = operator.geometry
         self.attention = Attention(operator, size)
