@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from dcd_deploy.export.tflite_operators import WRITTEN
-from dcd_deploy.export.to_tflite import NCHW, to_tflite
+from dcd_deploy.export.to_tflite import convert_tflite
 from dcd_deploy.lowering.channels_last import operators
 from dcd_deploy.lowering.channels_last.reference import IMPLEMENTATIONS, same_padding
 from dcd_deploy.runtimes.litert import LiteRtSession
+from dcd_deploy.samples import InputSpec
 
 FLOAT32 = 5e-5
 MAP = (2, 9, 7, 4)
@@ -83,8 +84,8 @@ def test_tflite_computes_the_same(name):
     single = Single(name).eval()
     example = single.example
     wanted = single(example).numpy()
-    n, a, b, c = example.shape
-    content = to_tflite(single, b, c, n, NCHW, a)
+    n, *shape = example.shape
+    content = convert_tflite(single, (InputSpec("input", tuple(shape)),), ("output",), n, "nchw")
     for xnnpack in (False, True):
         interpreter = LiteRtSession(content, 1, xnnpack=xnnpack).interpreter
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], example.numpy())

@@ -150,6 +150,19 @@ def test_one_module_serves_for_all_calls_of_a_layer():
     assert convolutions == ["conv_conv", "layer_conv", "layer_conv"]
 
 
+def test_a_layer_that_is_called_as_ours_would_be_is_not_taken_for_it():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.stem_conv = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+            self.x_last = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x):
+            return self.stem(self.x_last(self.stem_conv(self.stem(x))))
+
+    check_exact(Net(), example())
+
+
 def test_shapes_are_required():
     graph = graph_of(nn.Conv2d(3, 4, 1), example().double())
     for node in graph.nodes:

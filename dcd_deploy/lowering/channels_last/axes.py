@@ -122,13 +122,45 @@ def getitem(site: Site) -> Laid | str | None:
         return site.again(layout, lambda value: site.take(value, layout))
     if (reshaped := reshape(site)) is not None and not isinstance(reshaped, str):
         return reshaped
-    entries = index if isinstance(index, tuple) else (index,)
+    entries = _without_ellipsis(index if isinstance(index, tuple) else (index,), RANKS[layout])
     one = len(entries) > CHANNELS and isinstance(entries[CHANNELS], int)
     others = [entry for axis, entry in enumerate(entries) if axis != CHANNELS or not one]
     if layout is not Layout.LAST or not all(isinstance(entry, slice) for entry in others):
         return "it takes single rows or columns"
     operand, left = site.take(site.operand, layout), Layout.PLAIN if one else layout
     return site.call(operator.getitem, left, operand, permuted(layout, entries))
+
+
+def _without_ellipsis(entries: tuple[Any, ...], rank: int) -> tuple[Any, ...]:
+    """Return the entries of an index with "all" for each axis that "..." stands for."""
+    where = next((i for i, entry in enumerate(entries) if entry is Ellipsis), None)
+    if where is None:
+        return entries
+    filled = (slice(None),) * (rank - len(entries) + 1)
+    return (*entries[:where], *filled, *entries[where + 1 :])
+
+
+def cut(site: Site) -> Laid | str | None:
+    """Return a part along one axis, as torch.export writes it."""
+    layout, dim = site.lies(site.operand), site.settings.get("dim", 0)
+    if layout is Layout.PLAIN:
+        return None
+    if not isinstance(dim, int):
+        return "its sizes are computed"
+    bounds = slice(*(site.settings.get(key) for key in ("start", "end", "step")))
+    index = [slice(None)] * 4
+    index[axis_in(layout, dim)] = bounds
+    return site.call(operator.getitem, layout, site.take(site.operand, layout), tuple(index))
+
+
+def select(site: Site) -> Laid | str | None:
+    """Return one channel of a map, as torch.export writes it."""
+    layout, dim, index = site.lies(site.operand), site.settings.get("dim", 0), site.settings.get("index")
+    if layout is Layout.PLAIN:
+        return None
+    if layout is not Layout.LAST or not isinstance(dim, int) or dim % RANKS[layout] != CHANNELS:
+        return "it takes single rows or columns"
+    return site.call(torch.select, Layout.PLAIN, site.take(site.operand, layout), axis_in(layout, dim), index)
 
 
 def reshape(site: Site) -> Laid | str | None:

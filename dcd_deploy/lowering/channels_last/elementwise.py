@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, fx
 
 from dcd_deploy.lowering.channels_last.layout import Layout
-from dcd_deploy.lowering.channels_last.site import Laid, Site, is_constant
+from dcd_deploy.lowering.channels_last.site import Laid, Site, first_operand, is_constant
 
 UNARY = [
     "abs",
@@ -82,8 +82,9 @@ def _single(site: Site, value: fx.Node) -> bool:
 def scaled(site: Site) -> Laid | str | None:
     """Return a sum or difference; the converter knows none with a factor (``alpha``), which is a product before it."""
     factor, other = site.settings.get("alpha", 1), site.settings.get("other")
-    if factor == 1 or not isinstance(other, fx.Node) or site.shape_of(other) is None:
+    if factor == 1 or first_operand(site.node) is None or site.shape_of(other) is None:
         return elementwise(site)
+    assert isinstance(other, fx.Node)
     laid = elementwise(site)
     if isinstance(laid, str):
         return laid

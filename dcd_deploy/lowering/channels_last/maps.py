@@ -197,6 +197,8 @@ def interpolate(site: Site) -> Laid | str:
     size = site.shape_of(site.operand)
     if size is None or len(size) != 4:
         return NOT_A_MAP
+    if getattr(site.node.target, "_overloadname", "vec") != "vec":
+        return "it is called as torch does inside"
     mode = MODES.get(site.name, site.settings.get("mode", "nearest"))
     aligned, smoothed = bool(site.settings.get("align_corners")), bool(site.settings.get("antialias"))
     x, outputs = site.take(site.operand, Layout.LAST), (site.shape[2], site.shape[3])

@@ -48,6 +48,8 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "chunk": ("chunks", "dim"),
     "split": ("split_size_or_sections", "dim"),
     "split_with_sizes": ("split_sizes", "dim"),
+    "slice": ("dim", "start", "end", "step"),
+    "select": ("dim", "index"),
     "size": ("dim",),
     "sym_size": ("dim",),
     "transpose": ("dim0", "dim1"),
@@ -58,6 +60,8 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "add": ("other", "alpha"),
     "sub": ("other", "alpha"),
 }
+
+ALIASES = {"axis": "dim", "keepdims": "keepdim"}  # NumPy's words, which torch takes too
 
 # module → the function that it calls; its settings are its attributes of the parameters' names
 MODULES: dict[type[nn.Module], str] = {
@@ -80,6 +84,7 @@ MODULES: dict[type[nn.Module], str] = {
     nn.CircularPad2d: "pad",
     nn.PReLU: "prelu",
     nn.Softmax: "softmax",
+    nn.Softmax2d: "softmax",
     nn.LogSoftmax: "log_softmax",
     nn.Flatten: "flatten",
     nn.Unflatten: "unflatten",
@@ -106,6 +111,7 @@ MODULES: dict[type[nn.Module], str] = {
 # what a module of a class has beyond its attributes
 FURTHER: dict[type[nn.Module], Callable[[Any], Settings]] = {
     nn.Conv2d: lambda m: {"padding_mode": m.padding_mode},
+    nn.Softmax2d: lambda m: {"dim": -3},  # noqa: ARG005
     nn.ConstantPad2d: lambda m: {"pad": m.padding, "mode": "constant", "value": m.value},
     nn.ReflectionPad2d: lambda m: {"pad": m.padding, "mode": "reflect"},
     nn.ReplicationPad2d: lambda m: {"pad": m.padding, "mode": "replicate"},
@@ -126,8 +132,9 @@ def name_and_settings(node: fx.Node, module: nn.Module | None) -> tuple[str, Set
                 settings |= further(module)
         return name, settings
     name = op_name(node)
-    given = dict(zip(PARAMETERS.get(name, ()), node.args[1:], strict=False))
-    return name, {**given, **node.kwargs}
+    given = dict(zip(PARAMETERS.get(name, ()), node.args[1:] if node.args else (), strict=False))
+    named = {ALIASES.get(key, key): value for key, value in node.kwargs.items() if key != "input"}
+    return name, {**given, **named}
 
 
 def module_kind(module: nn.Module) -> type[nn.Module] | None:

@@ -57,6 +57,7 @@ class LaidGraph:
     conversions: list[Conversion] = field(default_factory=list)
     reasons: dict[fx.Node, str] = field(default_factory=dict)
     positive: frozenset[fx.Node] = frozenset()  # nodes whose values are nowhere negative
+    shared: dict[tuple[str, str], str] = field(default_factory=dict)  # what serves for all calls of a layer, by kind
 
     def settle(self, node: fx.Node, laid: Laid) -> None:
         """Note the value that stands for ``node``."""
@@ -124,6 +125,12 @@ def path_of(node: fx.Node) -> str:
     return str(node.target) if node.op == "call_module" else node.name
 
 
+def first_operand(node: fx.Node) -> fx.Node | None:
+    """Return the value that an operator is called with first, by position or by name; None where it is no value."""
+    operand = node.args[0] if node.args else node.kwargs.get("input")
+    return operand if isinstance(operand, fx.Node) else None
+
+
 class Site:
     """One node that is to be laid out: what it does, to which values, and how what stands for it is put in."""
 
@@ -134,9 +141,9 @@ class Site:
 
     @property
     def operand(self) -> fx.Node:
-        """The first argument."""
-        operand = self.node.args[0]
-        assert isinstance(operand, fx.Node)
+        """The first argument, without which nothing is laid out."""
+        operand = first_operand(self.node)
+        assert operand is not None
         return operand
 
     @property
@@ -193,8 +200,11 @@ class Site:
     def put(self, module: nn.Module, layout: Layout, *operands: fx.Node, shared: str | None = None) -> Laid:
         """Call a module in the node's place; one of the same layer and ``shared`` kind serves for all of its calls."""
         path = path_of(self.node)
-        if shared is None or (known := _known(self.laid.graph, f"{path}_{shared}")) is None:
+        known = self.laid.shared.get((path, shared or ""))
+        if known is None:
             known = self.laid.graph.add_module(f"{path}_{shared or 'laid'}", module)
+        if shared is not None:
+            self.laid.shared[path, shared] = known
         with self.laid.graph.module.graph.inserting_before(self.node):
             made = self.laid.graph.module.graph.call_module(known, operands)
         return self._noted(made, layout)
@@ -232,11 +242,3 @@ class Site:
         """The layer of the trained network that the node belongs to."""
         found = place(self.node)
         return found.layer if found else path_of(self.node)
-
-
-def _known(graph: NetworkGraph, path: str) -> str | None:
-    try:
-        graph.module.get_submodule(path)
-    except AttributeError:
-        return None
-    return path

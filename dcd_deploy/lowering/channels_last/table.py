@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from dcd_deploy.lowering.channels_last import axes, elementwise, maps
 from dcd_deploy.lowering.channels_last.layout import RANKS, Layout
-from dcd_deploy.lowering.channels_last.site import Laid, Site
+from dcd_deploy.lowering.channels_last.site import Laid, Site, first_operand
 from dcd_deploy.lowering.lowering import Lowering
 
 Entry = Callable[[Site], Laid | str | None]
@@ -51,6 +51,8 @@ TABLE: dict[str, Entry] = {
     "split": axes.parts,
     "split_with_sizes": axes.parts,
     "getitem": axes.getitem,
+    "slice": axes.cut,
+    "select": axes.select,
     "flatten": axes.reshape,
     "view": axes.reshape,
     "reshape": axes.reshape,
@@ -67,6 +69,8 @@ TABLE: dict[str, Entry] = {
     "add": elementwise.scaled,
     "sub": elementwise.scaled,
 }
+# Of these the first argument may be a list, or a number.
+ANY_FIRST = frozenset({"cat", "concat", "concatenate", *elementwise.BINARY})
 
 
 def lowered(site: Site) -> Laid:
@@ -82,4 +86,7 @@ def _layout(site: Site, value: object) -> Layout:
 
 def entry_for(site: Site) -> Entry | None:
     """Return the entry of a node's operator, if there is one."""
-    return lowered if isinstance(site.module, Lowering) else TABLE.get(site.name)
+    if isinstance(site.module, Lowering):
+        return lowered
+    entry = TABLE.get(site.name)
+    return entry if site.name in ANY_FIRST or first_operand(site.node) is not None else None
