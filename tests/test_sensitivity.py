@@ -1,4 +1,4 @@
-"""Any head of any canonical layer is observed; one that does not matter is refused. And torch's threads are kept calm."""
+"""Any head of any canonical layer is observed; one that does not matter is refused. torch's threads are kept calm."""
 
 import os
 
