@@ -183,6 +183,19 @@ HOSTILE_CARDS = {
     "infinite mean": setting("preprocessing", "mean", value=[float("inf"), 0, 0]),
     "other shapes": setting("inputs", 0, "shape", value=[1, 3, 224, 224]),
     "ragged reference": setting("reference", "outputs", "logits", "values", value=[[1.0], [1.0, 2.0]]),
+    "two tensors of one name": lambda card: card["inputs"].append(card["inputs"][0]),
+    "no inputs": setting("inputs", value=[]),
+    "another layout": setting("inputs", 0, "layout", value="nhwc"),
+    "no such layout": setting("inputs", 0, "layout", value="chwn"),
+    "a layout of a vector": setting("outputs", 0, "layout", value="nchw"),
+    "many dimensions": setting("outputs", 0, "shape", value=[1] * 9),
+    "preprocessing for another size": setting("preprocessing", "height", value=31),
+    "reference of another output": lambda card: card["reference"]["outputs"].update(other=1),
+    "reference of no outputs": setting("reference", "outputs", value={}),
+    "immense step": setting("reference", "outputs", "logits", "step", value=1 << 40),
+    "another shape of reference": setting("reference", "outputs", "logits", "shape", value=[11]),
+    "negative scales": setting("reference", "scales", value=[-1]),
+    "text for assumed": setting("assumed", value=[1]),
     "text in reference": setting("reference", "outputs", "logits", "range", value="1"),
     "no tolerance": setting("reference", "tolerance", value=0),
     "any error tolerated": setting("reference", "tolerance", value=1),
@@ -214,6 +227,35 @@ def test_no_description_crashes_the_reader(content):
 def test_description_survives_the_round_trip(digits_export):
     card = digits_export.artifact.card
     assert ModelCard.from_json(card.to_json()) == card
+
+
+def as_first_schema(card):
+    """What earlier versions wrote of the same file."""
+    reference = card["reference"]
+    (carried,) = reference["outputs"].values()
+    old = {key: value for key, value in card.items() if key not in ("inputs", "outputs", "assumed")}
+    old["schema"] = 1
+    for name, (tensor,) in (("input", card["inputs"]), ("output", card["outputs"])):
+        old[name] = {key: tensor[key] for key in ("name", "shape", "dtype")}
+    old["reference"] = {
+        "contrast": reference["contrast"],
+        "logits": carried["values"],
+        "range": carried["range"],
+        "tolerance": reference["tolerance"],
+    }
+    return json.dumps(old)
+
+
+def test_files_of_the_first_schema_are_read(tmp_path, digits_export, pictures):
+    path = rewritten(tmp_path, digits_export.artifact.path, as_first_schema)
+    model = open_model(path)
+    new = digits_export.artifact.card
+    assert (model.card.inputs, model.card.outputs, model.card.spec) == (new.inputs, new.outputs, new.spec)
+    assert self_check(model).passed
+    assert model.predict(pictures[0])[0].label in new.labels
+    ragged = lambda card: as_first_schema(card).replace('"logits": [[', '"logits": [1, [')  # noqa: E731
+    with pytest.raises(ModelFileError, match="not a table"):
+        open_model(rewritten(tmp_path, digits_export.artifact.path, ragged))
 
 
 def test_files_that_are_no_models(tmp_path, digits_export):

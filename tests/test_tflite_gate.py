@@ -116,8 +116,8 @@ def test_a_fault_in_the_conversion_stops_the_export(monkeypatch, tmp_path, small
 
     honest = build_tflite.finish
 
-    def wrongly(content, places):
-        model = TfliteModel.from_bytes(honest(content, places))
+    def wrongly(content, *names):
+        model = TfliteModel.from_bytes(honest(content, *names))
         buffer, values = weight(model, convolutions(content, "phi")[0])
         store(buffer, 1.01 * values)
         return model.to_bytes()

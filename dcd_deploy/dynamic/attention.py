@@ -44,6 +44,11 @@ class Activation:
 IDENTITY = Activation()
 
 
+def _linear(a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return W a + b in the precision of a."""
+    return F.linear(a, weight.to(a), None if bias is None else bias.to(a))
+
+
 @dataclass(frozen=True)
 class Dense:
     """a ↦ f(W a + b); W (outputs, inputs), b (outputs) or None."""
@@ -53,7 +58,7 @@ class Dense:
     activation: Activation = IDENTITY
 
     def __call__(self, a: Tensor) -> Tensor:
-        return self.activation(F.linear(a, self.weight, self.bias))
+        return self.activation(_linear(a, self.weight, self.bias))
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Gated:
     activation: Activation
 
     def __call__(self, a: Tensor) -> Tensor:
-        return a * self.activation(F.linear(a, self.weight, self.bias))
+        return a * self.activation(_linear(a, self.weight, self.bias))
 
 
 Stage = Dense | Gated

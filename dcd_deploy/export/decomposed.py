@@ -1,8 +1,8 @@
 """Exported graphs that are traced once, where a converter would trace them three times.
 
 Both converters decompose operators by a table, which retraces the whole graph with tensors that have no data: most of
-their time. A graph with none of the table's operators, and none that writes into its inputs, is decomposed already. Some
-operators that the deploy forms have, which litert-torch would decompose, are written as what they become, in place:
+their time. A graph with none of the table's operators, and none that writes into its inputs, is decomposed already.
+Some operators of the deploy forms, which litert-torch would decompose, are written as what they become, in place:
 
     relu6(x)             hardtanh(x, 0, 6)          reshape(x, s), flatten(x)    view(x, shape)
     pad(x, p, value)     constant_pad_nd(x, p, value)

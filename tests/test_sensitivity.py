@@ -1,0 +1,113 @@
+"""Any head of any canonical layer is observed; one that does not matter is refused. torch's threads are kept calm."""
+
+import os
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dcd_deploy.dynamic.attention import Activation, Attention, Dense
+from dcd_deploy.dynamic.canonical import CanonicalLayer
+from dcd_deploy.dynamic.operator import ConvGeometry, DynamicOperator, Mixture
+from dcd_deploy.errors import VerificationError
+from dcd_deploy.export import threads
+from dcd_deploy.export.reference import generated_reference
+from dcd_deploy.export.verify import new_report
+from dcd_deploy.samples import InputSpec
+
+INPUT = (InputSpec("input", (4, 9, 7)),)
+
+
+def random(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def layer(filters: float = 1.0) -> CanonicalLayer:
+    """A mixture of three kernels whose filters are scaled by a second head, which moves by ``filters``."""
+    heads = {
+        "kernels": Dense(random(3, 5), random(3), Activation("softmax")),
+        "filters": Dense(filters * random(6, 5), random(6), Activation("sigmoid")),
+    }
+    attention = Attention((1, 1), (Dense(random(5, 4), random(5), Activation("relu")),), heads)
+    return CanonicalLayer(
+        DynamicOperator(
+            "mixture", ConvGeometry(4, 6, (3, 3), padding=(1, 1)), attention, (Mixture(random(3, 6, 4, 3, 3)),)
+        )
+    )
+
+
+class Network(nn.Module):
+    def __init__(self, filters: float = 1.0) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.stem, self.dynamic = nn.Conv2d(4, 4, 1).double(), layer(filters)
+
+    def forward(self, x):
+        return self.dynamic(self.stem(x)).mean((2, 3))
+
+
+def test_heads_are_observed_by_their_names():
+    network = Network().eval()
+    reference = generated_reference(network, None, 5e-5, INPUT)
+    found = reference.sensitivity
+    assert found.variation.keys() == found.frozen.keys() == {"kernels", "filters"}
+    assert all(layers.keys() == {"dynamic"} for layers in found.variation.values())
+    assert min(found.frozen.values()) > 1e-3
+    assert network.dynamic.observe is None, "as it was"
+    assert new_report(reference, "inputs").passed is False
+    apart = generated_reference(network, None, 5e-5, INPUT, canonical=Network().eval())
+    assert apart.sensitivity == found
+
+
+def test_a_head_that_stays_as_it_is_is_refused_by_its_name():
+    reference = generated_reference(Network(filters=0.0).eval(), None, 5e-5, INPUT)
+    assert max(reference.sensitivity.variation["filters"].values()) == 0
+    with pytest.raises(VerificationError, match="do not exercise α of filters: freezing it moves"):
+        new_report(reference, "inputs")
+
+
+def test_without_dynamic_layers_it_is_said():
+    reference = generated_reference(nn.Conv2d(4, 2, 1).double(), None, 5e-5, INPUT)
+    assert reference.sensitivity is None
+    assert "no dynamic layer" in new_report(reference, "inputs").notes[0]
+
+
+@pytest.fixture
+def spinning(monkeypatch):
+    """A process whose threads spin, with four of them."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield monkeypatch
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("free", "used"), [(0, 1), (1, 1), (3, 3), (64, 4)])
+def test_as_many_threads_as_free_cores(spinning, free, used):
+    spinning.setattr(threads, "free_cores", lambda: free)
+    with threads.threads_by_load():
+        assert torch.get_num_threads() == used
+        spinning.setattr(threads, "free_cores", lambda: 2)
+        with threads.threads_by_load():
+            assert torch.get_num_threads() == used
+    assert torch.get_num_threads() == 4
+    with pytest.raises(KeyError), threads.threads_by_load():
+        raise KeyError
+    assert torch.get_num_threads() == 4
+
+
+def test_threads_that_do_not_spin_are_left_alone(spinning):
+    spinning.setenv("OMP_WAIT_POLICY", "passive")
+    spinning.setattr(threads, "free_cores", lambda: 0)
+    with threads.threads_by_load():
+        assert torch.get_num_threads() == 4
+
+
+def test_free_cores(monkeypatch):
+    assert 0 <= threads.free_cores() <= (os.cpu_count() or 1)
+    looks = iter([{0: 100, 1: 100}, {0: 105, 1: 101}])
+    monkeypatch.setattr(threads, "_idle_ticks", lambda: next(looks))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    assert threads.free_cores() == 1
+    monkeypatch.setattr(threads, "_idle_ticks", dict)
+    assert threads.free_cores() == 1, "where nothing tells"
