@@ -121,9 +121,9 @@ UNUSED |= {("channels_first nchwc", 3, n): [f"plain.{UNUSED['channels_first kern
 
 
 DUMMY = """
-from dcd_deploy.models.deploy.channels_first.half import HalfForm
+from dcd_deploy.models.deploy.channels_first.branch import BranchForm
 
-class Dummy(HalfForm):
+class Dummy(BranchForm):
     name = "dummy"
     only_for = {only_for}
 """
@@ -189,7 +189,7 @@ def test_a_target_is_of_one_format():
 
 
 def test_a_form_for_each_layer(small_network):
-    forms = to_deploy(small_network, 32, 32, "half").lowering
+    forms = to_deploy(small_network, 32, 32, "branch").lowering
     layers = [name for name in forms if not name.startswith("classifier")]
     mixed = {name: ("blocked", "kernel", "branch")[i % 3] for i, name in enumerate(layers)}
     deploy = to_deploy(small_network, 32, 32, mixed)
@@ -199,19 +199,11 @@ def test_a_form_for_each_layer(small_network):
         wanted = small_network(x)
         assert (deploy(x) - wanted).abs().max() <= 1e-9 * (wanted.max() - wanted.min())
     with pytest.raises(OptionError, match=f"a form for layer '{layers[0]}'"):
-        to_deploy(small_network, 32, 32, dict.fromkeys(layers[1:], "half"))
+        to_deploy(small_network, 32, 32, dict.fromkeys(layers[1:], "branch"))
     with pytest.raises(OptionError, match="found 'features.99' too"):
-        to_deploy(small_network, 32, 32, mixed | {"features.99": "half"})
-    with pytest.raises(UnknownNameError, match="did you mean 'half'"):
-        to_deploy(small_network, 32, 32, mixed | {layers[0]: "halb"})
-
-
-def test_a_hard_sigmoid_in_place_of_relu6_is_undone_by_the_next_layer(small_network):
-    """And only where a static layer follows."""
-    deploy = to_deploy(small_network, 32, 32, "blocked")
-    sixths = [name for name, module in deploy.named_modules() if isinstance(module, nn.Hardsigmoid)]
-    expanding = [name for name, module in small_network.named_modules() if getattr(module, "QUERY", "") == "conv_q"]
-    assert len(sixths) == len(expanding) / 2
+        to_deploy(small_network, 32, 32, mixed | {"features.99": "branch"})
+    with pytest.raises(UnknownNameError, match="did you mean 'branch'"):
+        to_deploy(small_network, 32, 32, mixed | {layers[0]: "brunch"})
 
 
 def test_multiply_adds_of_the_forms():
@@ -221,7 +213,6 @@ def test_multiply_adds_of_the_forms():
     static, query, phi, project = 96 * 16 * 100, 8 * 16 * 100, 64 * 100, 96 * 8 * 100
     assert costs["branch"].macs == attention + static + query + phi + project
     assert costs["blocked"].macs == costs["branch"].macs
-    assert costs["half"].macs == attention + static + query + 96 * 64 + project
     assert costs["kernel"].macs == attention + 4 * 96 + 96 * 64 + 96 * 8 * 16 + static
 
 

@@ -71,7 +71,7 @@ def test_twin_has_the_same_channels(arch):
 )
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 32)])
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.name} {target.format}")
-@pytest.mark.parametrize("lowering", ["auto", "branch", "half", "kernel"])
+@pytest.mark.parametrize("lowering", ["auto", "branch", "kernel"])
 def test_deploy_form_at_odd_sizes(spec, size, lowering, target):
     network = calibrated_network(spec)
     images = torch.randn(3, 3, *size, dtype=torch.float64)

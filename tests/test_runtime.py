@@ -107,7 +107,7 @@ def test_the_file_knows_itself(digits_export, digits_checkpoint):
     assert card.preprocessing == Preprocessing(32, 32, 32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     assert card.input.shape == (1, 3, 32, 32)
     assert card.checkpoint_sha256 == sha256(digits_checkpoint)
-    assert set(card.lowering.values()) <= {"branch", "half", "kernel", "blocked"}
+    assert set(card.lowering.values()) <= {"branch", "kernel"}
     assert len(card.lowering) == 33
     sidecar = json.loads(digits_export.artifact.sidecar_path.read_text())
     wanted = {

@@ -51,7 +51,7 @@ def times(**factors: float | tuple[float, ...]) -> LayerTimes:
 
 
 def test_another_form_is_taken_where_it_is_surely_quicker():
-    choice = choose(times(static=1.0, kernel=2.0, branch=1.5, half=1.6), "kernel")
+    choice = choose(times(static=1.0, kernel=2.0, branch=1.5, blocked=1.6), "kernel")
     assert (choice.form, choice.reason) == ("branch", QUICKER)
     assert choice.gain == pytest.approx(0.25)
 
@@ -195,7 +195,7 @@ def test_export_takes_what_tune_wrote(tmp_path, small_checkpoint, monkeypatch):
     file = tmp_path / "tuned.json"
     result = commands.tune(small_checkpoint, target="onnxruntime-x86", out=file, input_size=32)
     assert read_lowering(file) == result.lowering
-    forms = dict.fromkeys(result.lowering.layers, "half")
+    forms = dict.fromkeys(result.lowering.layers, "branch")
     write_lowering(file, replace(result.lowering, layers=forms))
     exported = commands.export(small_checkpoint, lowering=file, input_size=32, out=tmp_path / "out")
     assert {name: exported.artifact.card.lowering[name] for name in forms} == forms
@@ -222,7 +222,7 @@ LOWERING = TunedLowering(
     "local",
     "cpu",
     1,
-    {name: "half" for names in cases_of(NETWORK, 224, 224).values() for name in names},
+    {name: "branch" for names in cases_of(NETWORK, 224, 224).values() for name in names},
 )
 
 
@@ -239,7 +239,7 @@ def test_a_lowering_of_another_network_runtime_or_machine_is_refused():
             LOWERING.check_network(other, size)
     for layers, wrong in (
         ({}, "'features.10.conv.0' missing"),
-        (LOWERING.layers | {"features.99": "half"}, "'features.99' too"),
+        (LOWERING.layers | {"features.99": "branch"}, "'features.99' too"),
     ):
         with pytest.raises(LoweringFileError, match=f"each of the 32 dynamic layers.*{wrong}.*tune"):
             replace(LOWERING, layers=layers).check_network(NETWORK, (224, 224))
@@ -267,7 +267,7 @@ def test_a_lowering_of_another_network_runtime_or_machine_is_refused():
         {"threads": "many"},
         {"cpu": "a\x1b[31mred"},
         {"network": "x" * 10_000},
-        {"layers": {"x" * 10_000: "half"}},
+        {"layers": {"x" * 10_000: "branch"}},
         {"runtime": "onnxruntime"},
         {"runtime": "tvm"},
         {"target": "portable"},

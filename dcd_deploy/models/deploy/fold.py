@@ -16,7 +16,7 @@ These are identities (arXiv 2103.08756, section 3, with the BatchNorms of the pu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -59,10 +59,10 @@ def affine(norm: BatchNorm) -> tuple[Tensor, Tensor]:
     return scale, norm.bias.detach() - scale * norm.running_mean
 
 
-def fold_static(conv: nn.Conv2d, norm: BatchNorm, gain: float = 1.0) -> nn.Conv2d:
-    """Return ``conv`` with the BatchNorm behind it folded in, for an input that is to be multiplied by ``gain``."""
+def fold_static(conv: nn.Conv2d, norm: BatchNorm) -> nn.Conv2d:
+    """Return ``conv`` with the BatchNorm behind it folded in."""
     scale, shift = affine(norm)
-    return conv_of(conv.weight * (gain * scale[:, None, None, None]), shift, conv.stride, conv.padding, conv.groups)
+    return conv_of(conv.weight * scale[:, None, None, None], shift, conv.stride, conv.padding, conv.groups)
 
 
 def fold_dynamic(layer: DynamicLayer, norm: BatchNorm | None = None) -> FoldedLayer:
@@ -90,11 +90,6 @@ def fold_dynamic(layer: DynamicLayer, norm: BatchNorm | None = None) -> FoldedLa
         shift=project @ torch.einsum("ijs,j->is", phi, t1),
         shift_bias=project @ (t1 + t2) + t,
     )
-
-
-def shifted(folded: FoldedLayer, by: float) -> FoldedLayer:
-    """Return the layer with ``by`` added to its output."""
-    return replace(folded, bias=folded.bias + by, shift_bias=folded.shift_bias + by)
 
 
 def pooled_squeeze(folded: FoldedLayer, height: int, width: int) -> tuple[Tensor, tuple[int, int], tuple[int, int]]:

@@ -76,8 +76,6 @@ class Form(nn.Module):
     name: ClassVar[str]
     # The targets whose rule may take the form, by name; None: all that its spelling is for.
     only_for: ClassVar[tuple[str, ...] | None] = None
-    # Whether an activation behind the form should be spelled relu6(v) / 6 = hardsigmoid(v - 3); see ``network``.
-    as_hardsigmoid: ClassVar[bool] = False
     everywhere: ClassVar[bool] = True  # or those targets alone can run it, even where it is asked for by name
     free_batch: ClassVar[bool] = True  # or only at batch sizes that are known in advance
 

@@ -3,12 +3,7 @@
     train form   conv ─ BN ─ act                  deploy form   unit = act(conv')
     dynamic      DynamicConv2d ─ BN ─ act                       unit = act(form)
 
-Where a form wants its ReLU6 as a hard sigmoid, and a static layer follows,
-
-    conv'(relu6(y)) = (6 conv')(hardsigmoid(y - 3))
-
-the -3 goes into the form's bias, and the 6 into the weights of the layer behind. Works alike for a dynamic network and
-for its static twin.
+Works alike for a dynamic network and for its static twin.
 """
 
 from __future__ import annotations
@@ -21,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dcd_deploy.errors import OptionError, UnknownNameError
-from dcd_deploy.models.deploy.fold import BatchNorm, fold_dynamic, fold_static, shifted
+from dcd_deploy.models.deploy.fold import BatchNorm, fold_dynamic, fold_static
 from dcd_deploy.models.deploy.places import DYNAMIC, INPUT, POOL, RESIDUAL, STATIC, Place
 from dcd_deploy.models.deploy.target import Target
 from dcd_deploy.models.deploy.targets import PORTABLE_ONNX
@@ -32,7 +27,6 @@ from dcd_deploy.models.sizes import MapSize, layer_sizes, module_sizes
 
 AUTO = "auto"
 Lowering = str | Mapping[str, str]  # "auto", the form of all layers, or of each layer by its name in the train form
-RELU6_AS_HARDSIGMOID = 6.0  # relu6(y) over hardsigmoid(y - 3)
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
@@ -161,25 +155,15 @@ class _Lowering:
         self.chosen: dict[str, str] = {}
         self.origins: dict[nn.Module, Place] = {}
 
-    def unit(
-        self,
-        conv: nn.Module,
-        norm: nn.Module,
-        activation: nn.Module | None = None,
-        *,
-        gain: float = 1.0,
-    ) -> DeployUnit:
-        """Return one unit; a static layer's input is to be multiplied by ``gain``."""
+    def unit(self, conv: nn.Module, norm: nn.Module, activation: nn.Module | None = None) -> DeployUnit:
+        """Return one unit."""
         assert isinstance(norm, BatchNorm)
         name, spelling = self.names[conv], self.target.spelling
         if not isinstance(conv, DynamicConv2d):
             assert isinstance(conv, nn.Conv2d)
-            layer = spelling.layer(fold_static(conv, norm, gain))
+            layer = spelling.layer(fold_static(conv, norm))
             return self.placed(DeployUnit(layer, activation), Place(name, STATIC))
-        assert gain == 1.0
         folded = fold_dynamic(conv, norm)
-        if isinstance(activation, nn.Hardsigmoid):
-            folded = shifted(folded, -3.0)
         form = spelling.forms[self.form_of(conv, activated=activation is not None)]
         self.chosen[name] = form.name
         return self.placed(DeployUnit(form(folded, self.sizes[name]), activation), Place(name, DYNAMIC))
@@ -193,13 +177,8 @@ class _Lowering:
         return self.placed(made, Place(name, STATIC))
 
     def sequence(self, layers: nn.Sequential) -> list[DeployUnit]:
-        """Return the units of a sequence; a ReLU6 becomes a hard sigmoid where its form wants that and it can be."""
-        units, gain, triples = [], 1.0, _triples(layers)
-        for (conv, norm, activation), after in zip(triples, [*triples[1:], None], strict=True):
-            sixth = after is not None and isinstance(activation, nn.ReLU6) and self._wants_hardsigmoid(conv, after[0])
-            units.append(self.unit(conv, norm, nn.Hardsigmoid() if sixth else activation, gain=gain))
-            gain = RELU6_AS_HARDSIGMOID if sixth else 1.0
-        return units
+        """Return the units of a sequence."""
+        return [self.unit(*triple) for triple in _triples(layers)]
 
     def block(self, units: list[DeployUnit], shortcut: nn.Module, activation: nn.Module | None = None) -> DeployBlock:
         made = DeployBlock(units, shortcut, activation)
@@ -225,11 +204,6 @@ class _Lowering:
         """Raise OptionError if forms were named for layers that are not there."""
         if isinstance(self.lowering, Mapping) and (unused := set(self.lowering) - set(self.chosen)):
             raise OptionError(f"expected forms for the layers of this network alone, found {_some(unused)} too")
-
-    def _wants_hardsigmoid(self, conv: nn.Module, after: nn.Module) -> bool:
-        if not isinstance(conv, DynamicConv2d) or isinstance(after, DynamicConv2d):
-            return False
-        return self.target.spelling.forms[self.form_of(conv, activated=True)].as_hardsigmoid
 
 
 def _some(names: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ onnxruntime on x86 keeps maps in blocks of channels between convolutions with co
 costs half as much. Every other operator costs a pass to leave the blocks and a pass to come back. Within them it has
 convolutions with a hard sigmoid, products and sums of equal shapes, and nearest neighbours; so the attention is made
 of 1×1 convolutions, λ' is spread over the map before it is multiplied, the sum is part of the convolution by P', and
-the latent map alone leaves the blocks, to meet Φ'. A ReLU behind the sum is fused too, a ReLU6 only as a hard sigmoid.
+the latent map alone leaves the blocks, to meet Φ'. A ReLU behind the sum is fused too, a ReLU6 is not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ class BlockedForm(Form):
 
     name: ClassVar[str] = "blocked"
     only_for: ClassVar[tuple[str, ...] | None] = ("onnxruntime-x86",)  # elsewhere its spread of λ' is a pass too many
-    as_hardsigmoid: ClassVar[bool] = True
 
     def __init__(self, folded: FoldedLayer, size: MapSize) -> None:
         super().__init__(folded, size)
