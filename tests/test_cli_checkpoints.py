@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from command_line import QUICK, dcd_deploy, refused
+from conftest import DIGITS_OPTIONS
 from held import MOBILE, network_of
 
 from dcd_deploy import commands
@@ -24,20 +25,16 @@ def lightning(tmp_path, state):
     return path
 
 
-def test_inspect_says_what_was_done_and_assumed(lightning):
+def test_inspect_says_what_was_done_and_assumed(lightning, state):
     done = dcd_deploy("inspect", lightning, *QUICK, "--stem-stride", "1")
     assert done.returncode == 0, done.stderr
-    assert f"checkpoint: prefix 'model.' taken from {len(state_of(lightning)) - 14} keys" in done.stdout
+    assert f"checkpoint: prefix 'model.' taken from {len(state)} keys" in done.stdout
     assert "assumed, since no tensor tells: BatchNorm eps 1e-05 (--bn-eps); gate relu6(v + 3) / 3" in done.stdout
     assert "strides of the stages 1,2,2,2,1,2,1 (--last-stride, --strides)" in done.stdout
     shown = json.loads(dcd_deploy("inspect", lightning, *QUICK, "--json", "--bn-eps", "1e-3").stdout)
     assert shown["notes"][0].startswith("prefix 'model.'")
     assert shown["network"]["spec"]["bn_eps"] == 1e-3
     assert not any("eps" in line for line in shown["assumed"])
-
-
-def state_of(path):
-    return torch.load(path, weights_only=True)["state_dict"]
 
 
 def test_prefix_and_drop(tmp_path, state):
@@ -65,16 +62,21 @@ def test_options_that_no_network_has(lightning, option, value, code, words):
     refused(dcd_deploy("inspect", lightning, *QUICK, option, value), code, words)
 
 
-def test_what_a_file_was_made_with_is_verified_with(tmp_path, lightning):
+def test_what_a_file_was_made_with_is_verified_with(tmp_path, digits_checkpoint):
     """The gate compares with the network that was asked for, then and later."""
-    result = commands.export(lightning, out=tmp_path, name="net", input_size=32, bn_eps=1e-3)
-    assert result.checkpoint_notes[0].startswith("prefix 'model.'")
+    held = tmp_path / "last.ckpt"
+    state = torch.load(digits_checkpoint, weights_only=True)["state_dict"]
+    torch.save({"state_dict": {f"model.{key.removeprefix('module.')}": value for key, value in state.items()}}, held)
+    result = commands.export(held, out=tmp_path, name="net", bn_eps=1e-3, **DIGITS_OPTIONS)
+    assert result.checkpoint_notes == (f"prefix 'model.' taken from {len(state)} keys",)
     assert not any("eps" in line for line in result.built.report.assumed)
     path = result.artifact.path
-    assert json.loads(path.with_name("net.onnx.json").read_text())["spec"]["bn_eps"] == 1e-3
-    report = commands.verify(path, checkpoint=lightning)
+    sidecar = json.loads(path.with_name("net.onnx.json").read_text())
+    assert sidecar["spec"]["bn_eps"] == 1e-3
+    assert tuple(sidecar["checkpoint_notes"]) == result.checkpoint_notes
+    report = commands.verify(path, checkpoint=held)
     assert report.passed
     assert "BatchNorm eps 0.001 (--bn-eps)" in report.assumed
-    assert report.notes[0].startswith("prefix 'model.'")
+    assert report.notes == result.checkpoint_notes
     with pytest.raises(VerificationError):
-        commands.verify(path, checkpoint=lightning, bn_eps=1e-5)
+        commands.verify(path, checkpoint=held, bn_eps=1e-5)

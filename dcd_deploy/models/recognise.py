@@ -83,14 +83,15 @@ class _Renaming:
     def renamed(self) -> Checkpoint:
         """Return the checkpoint under the network's own names."""
         names = {key: self._part(key.removeprefix(self.prefix)) for key in self.backbone}
-        if self.prefix:
-            self.notes.append(f"prefix '{self.prefix}' taken from {len(self.backbone)} keys")
         names |= self._head_names()
         for group, keys in self._others(names).items():
             if self._is_apart(group, keys, names):
                 self.notes.append(f"left out: '{cut(group)}' ({len(keys)} tensors), which the network does not use")
             else:
                 names |= {key: key.removeprefix(self.prefix) for key in keys}
+        if self.prefix:
+            taken = sum(key.startswith(self.prefix) for key in names)
+            self.notes.insert(0, f"prefix '{self.prefix}' taken from {taken} keys")
         state = renamed(
             self.checkpoint.path,
             {key: value for key, value in self.checkpoint.state_dict.items() if key in names},
