@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL
+from dynamic_layers import lively
+from torch import nn
+from tuning_subjects import registry_subject, subject_with
 
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.measure import MeasureConfig, Samples
@@ -20,22 +23,32 @@ from dcd_deploy.errors import (
     OptionError,
     UnknownNameError,
 )
-from dcd_deploy.models.deploy.network import lower_sequence
-from dcd_deploy.models.deploy.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, TARGETS
+from dcd_deploy.lowering.deploy import lower
+from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, TARGETS
+from dcd_deploy.models.dynamic import MobileNetDynamicConv
 from dcd_deploy.models.geometry import mobilenet_geometry
-from dcd_deploy.models.sizes import MapSize
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import silent
-from dcd_deploy.tuning import layer_model
 from dcd_deploy.tuning.choice import QUICKER, RULE, UNDECIDED, choose, decided
 from dcd_deploy.tuning.layer_cache import Measured, kept_or_measured
-from dcd_deploy.tuning.layer_case import RELU, RELU6, LayerCase, cases_of
+from dcd_deploy.tuning.layer_case import layers_of
+from dcd_deploy.tuning.layer_model import LAYER, among_neighbours
 from dcd_deploy.tuning.layer_times import LayerTimes, time_forms
 from dcd_deploy.tuning.lowering_file import TunedLowering, read_lowering, write_lowering
 from dcd_deploy.tuning.runtimes import check_tunable, processor, runtime_of
 from dcd_deploy.tuning.tune import TuneConfig, TunedShape, TuneResult, tune
 
-CASE = LayerCase(mobilenet_geometry(8, 24, 8), MapSize(8, 8, 8, 8), RELU6)
+
+def widening(activation=nn.ReLU6):
+    """A layer 8→24 on 8×8, behind a convolution, with an activation behind it."""
+    behind = [activation()] if activation else []
+    torch.manual_seed(0)
+    first = lively(MobileNetDynamicConv(mobilenet_geometry(8, 24, 8)))
+    return subject_with(nn.Sequential(nn.Conv2d(3, 8, 1), first, nn.BatchNorm2d(24), *behind), 3, 8, 8)
+
+
+(GROUP,) = widening().groups
+CASE = GROUP.case
 FEW = MeasureConfig(runs=3, dropped=1, warmup_runs=1, warmup_seconds=0.0, min_runs=8, min_seconds=0.0, rounds=2)
 TINY = NetworkSpec("mobilenetv2_dcd", 10, 0.1, 8)
 
@@ -121,37 +134,46 @@ def test_what_is_kept_says_the_same_as_what_was_measured():
 
 
 def test_layers_of_one_shape_are_one_case():
-    cases = cases_of(NetworkSpec("mobilenetv2_dcd"), 224, 224)
-    assert [name for names in cases.values() for name in names if name.startswith("classifier")] == []
-    assert sum(map(len, cases.values())) == 32
-    widening = next(case for case, names in cases.items() if "features.3.conv.0" in names)
-    assert (widening.title, widening.activation) == ("24→144 on 56×56", RELU6)
-    assert cases[widening] == ["features.3.conv.0", "features.4.conv.0"]
-    narrowing = next(case for case, names in cases.items() if "features.3.conv.6" in names)
+    groups = registry_subject(NetworkSpec("mobilenetv2_dcd"), 224).groups
+    layers = [name for group in groups for name in group.layers]
+    assert [name for name in layers if name.startswith("classifier")] == []
+    assert len(layers) == len(set(layers)) == 32
+    assert layers_of(groups) == tuple(layers)
+    widening = next(group for group in groups if "features.3.conv.0" in group.layers)
+    assert (widening.case.title, widening.case.activation, widening.case.follows_sum) == (
+        "24→144 on 56×56",
+        "relu6",
+        True,
+    )
+    assert widening.layers == ("features.3.conv.0", "features.4.conv.0")
+    assert (widening.operator.geometry.C, widening.operator.geometry.K) == (24, 144)
+    narrowing = next(group.case for group in groups if "features.3.conv.6" in group.layers)
     assert not narrowing.activated
-    resnet = cases_of(NetworkSpec("resnet18_dcd"), 224, 224)
-    assert {case.activation for case in resnet} == {RELU, "none"}
-    assert sum(map(len, resnet.values())) == 16
+    assert not narrowing.follows_sum
+    resnet = registry_subject(NetworkSpec("resnet18_dcd"), 224).groups
+    assert {group.case.activation for group in resnet} == {"relu", "none"}
+    assert {group.case.follows_sum for group in resnet} == {False}
+    assert sum(len(group.layers) for group in resnet) == 16
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.name} {target.format}")
 def test_a_layer_among_neighbours_computes_what_it_did(target):
     """Where a form takes a ReLU6 in as a hard sigmoid, the neighbour's weights undo it."""
-    for case in (CASE, replace(CASE, activation="none"), replace(CASE, activation=RELU)):
-        layers = layer_model._layers(case, dynamic=True).double()
-        x = torch.randn(2, 8, 8, 8, dtype=torch.float64)
+    for activation in (nn.ReLU6, None, nn.ReLU, nn.SiLU):
+        (group,) = widening(activation).groups
+        captured, (x,) = among_neighbours(group)
+        x = torch.cat([x, torch.randn_like(x)])
         with torch.inference_mode():
-            wanted = layers(x)
-            for form in target.forms:
-                found = lower_sequence(layers, 8, 8, 8, form, target)(x)
-                found = found if target.format == "onnx" else found.permute(0, 3, 1, 2)
+            (wanted,) = captured.graph.module(x)
+            for form in group.case.costs(target):
+                found = lower(captured, target, {LAYER: form}).module(x)
                 assert (found - wanted).abs().max() <= 1e-9 * wanted.abs().max()
 
 
 @pytest.mark.parametrize(("target", "runtime"), [(ONNXRUNTIME_X86, "onnxruntime"), (LITERT, "litert")])
 def test_forms_are_measured_beside_the_static_layer(target, runtime):
-    found = time_forms(CASE, target, runtime, ask, FEW)
-    assert set(found.samples) == {*target.costs(CASE.geometry, CASE.size, activated=True), "static"}
+    found = time_forms(GROUP, target, runtime, ask, FEW)
+    assert set(found.samples) == {*CASE.costs(target), "static"}
     assert len({len(samples.blocks_ms) for samples in found.samples.values()}) == 1
     assert found.over("kernel").median > 0
     assert found.median_ms("static") > 0
@@ -171,31 +193,33 @@ class Counted(Here):
 
 
 def test_an_interrupted_run_goes_on_where_it_ended(tmp_path, monkeypatch):
-    config = TuneConfig(ONNXRUNTIME_X86, (32, 32), measure=FEW, cache=tmp_path / "cache")
-    cases = dict(list(cases_of(TINY, 32, 32).items())[:3])
-    monkeypatch.setattr("dcd_deploy.tuning.tune.cases_of", lambda *_: cases)  # the others would only take time
+    config = TuneConfig(ONNXRUNTIME_X86, measure=FEW, cache=tmp_path / "cache")
+    tiny = registry_subject(TINY, 32, most=3)  # the other groups would only take time
     monkeypatch.setattr("dcd_deploy.tuning.tune.decided", lambda _: True)  # so few runs leave most of it open
     with pytest.raises(BenchError):
-        tune(TINY, config, first := Counted(2), silent)
-    result = tune(TINY, config, second := Counted(), silent)
-    assert first.asked + second.asked == len(cases)
-    again = tune(TINY, config, third := Counted(), silent)
+        tune(tiny, config, first := Counted(2), silent)
+    result = tune(tiny, config, second := Counted(), silent)
+    assert first.asked + second.asked == 3
+    again = tune(tiny, config, third := Counted(), silent)
     assert (third.asked, again.lowering) == (0, result.lowering)
-    assert set(result.lowering.layers) == {name for names in cases.values() for name in names}
+    assert set(result.lowering.layers) == set(layers_of(tiny.groups))
+    assert result.lowering.inputs == ((3, 32, 32),)
     damaged = next((tmp_path / "cache").iterdir())
     damaged.write_text('{"samples": {"kernel": 3}}')
-    tune(TINY, config, fourth := Counted(), silent)
+    tune(tiny, config, fourth := Counted(), silent)
     assert fourth.asked == 1
 
 
 def test_export_takes_what_tune_wrote(tmp_path, small_checkpoint, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("dcd_deploy.tuning.tune.decided", lambda _: True)  # so few runs leave most of it open
-    tune(SMALL, TuneConfig(ONNXRUNTIME_X86, (32, 32), measure=FEW), LocalDevice(), silent)  # kept in the cache
+    small = registry_subject(SMALL, 32)
+    tune(small, TuneConfig(ONNXRUNTIME_X86, measure=FEW), LocalDevice(), silent)  # kept in the cache
     file = tmp_path / "tuned.json"
     result = commands.tune(small_checkpoint, target="onnxruntime-x86", out=file, input_size=32)
     assert read_lowering(file) == result.lowering
     forms = dict.fromkeys(result.lowering.layers, "branch")
+    assert set(forms.values()) != set(result.lowering.layers.values()), "the rule would have said the same"
     write_lowering(file, replace(result.lowering, layers=forms))
     exported = commands.export(small_checkpoint, lowering=file, input_size=32, out=tmp_path / "out")
     assert {name: exported.artifact.card.lowering[name] for name in forms} == forms
@@ -212,37 +236,43 @@ def test_processors_of_one_name_differ_in_their_features():
 
 
 NETWORK = NetworkSpec("mobilenetv2_dcd")
+PICTURE = ((3, 224, 224),)
+LAYERS = tuple(f"features.{i}.conv.{j}" for i in range(2, 18) for j in (0, 6))
 LOWERING = TunedLowering(
     "litert",
     "tflite",
     NETWORK.describe(),
-    (224, 224),
+    PICTURE,
     "litert",
     "2.3.0",
     "local",
     "cpu",
     1,
-    {name: "branch" for names in cases_of(NETWORK, 224, 224).values() for name in names},
+    dict.fromkeys(LAYERS, "branch"),
 )
 
 
 def test_a_lowering_of_another_network_runtime_or_machine_is_refused():
-    LOWERING.check_network(NETWORK, (224, 224))
-    LOWERING.check_network(replace(NETWORK, num_classes=10), (224, 224))  # the classifier is not tuned
-    for other, size in (
-        (replace(NETWORK, width_mult=0.5), (224, 224)),
-        (replace(NETWORK, fc_squeeze=8), (224, 224)),
-        (NETWORK, (192, 224)),
-        (NETWORK.twin(), (224, 224)),
+    LOWERING.check_network(NETWORK.describe(), PICTURE)
+    LOWERING.check_network(NETWORK.describe(), [[3, 224, 224]])
+    LOWERING.check_network(replace(NETWORK, num_classes=10).describe(), PICTURE)  # the classifier is not tuned
+    for other, inputs in (
+        (replace(NETWORK, width_mult=0.5).describe(), PICTURE),
+        (replace(NETWORK, fc_squeeze=8).describe(), PICTURE),
+        (NETWORK.describe(), ((3, 192, 224),)),
+        (NETWORK.describe(), ((1, 224, 224),)),
+        (NETWORK.describe(), (*PICTURE, (4,))),
+        (NETWORK.twin().describe(), PICTURE),
     ):
         with pytest.raises(LoweringFileError, match="expected a lowering for mobilenetv2.* found one for"):
-            LOWERING.check_network(other, size)
+            LOWERING.check_network(other, inputs)
+    LOWERING.check_layers(LAYERS)
     for layers, wrong in (
         ({}, "'features.10.conv.0' missing"),
         (LOWERING.layers | {"features.99": "branch"}, "'features.99' too"),
     ):
         with pytest.raises(LoweringFileError, match=f"each of the 32 dynamic layers.*{wrong}.*tune"):
-            replace(LOWERING, layers=layers).check_network(NETWORK, (224, 224))
+            replace(LOWERING, layers=layers).check_layers(LAYERS)
     LOWERING.check_place("2.3.0", "cpu")
     LOWERING.check_place(None, "cpu")
     with pytest.raises(LoweringFileError, match=r"tuned for litert 2\.4\.0, found one for 2\.3\.0"):
@@ -256,13 +286,20 @@ def test_a_lowering_of_another_network_runtime_or_machine_is_refused():
     "change",
     [
         {"kind": "dcd-deploy bench"},
-        {"schema": 2},
+        {"schema": 3},
+        {"schema": 1},
+        {"inputs": []},
+        {"inputs": [[]]},
+        {"inputs": [[3, 0, 224]]},
+        {"inputs": [[3, 1 << 30, 224]]},
+        {"inputs": [[3, float("inf"), 224]]},
+        {"inputs": [[3, float("nan"), 224]]},
+        {"inputs": [[3] * 100]},
+        {"inputs": [[3]] * 1000},
+        {"inputs": 3},
         {"layers": {"features.2": 3}},
         {"layers": ["features.2"]},
         {"schema": "x" * 10_000},
-        {"input": [224]},
-        {"input": [float("inf"), 224]},
-        {"input": [float("nan"), 224]},
         {"threads": float("inf")},
         {"threads": "many"},
         {"cpu": "a\x1b[31mred"},
@@ -281,6 +318,19 @@ def test_damaged_lowering_files(tmp_path, change):
     with pytest.raises(LoweringFileError, match="tune again") as raised:
         read_lowering(file)
     assert len(str(raised.value)) < 500
+
+
+def test_files_of_the_first_schema_are_read(tmp_path):
+    file = tmp_path / "tuned.json"
+    write_lowering(file, LOWERING)
+    content = json.loads(file.read_text()) | {"schema": 1, "input": [224, 224]}
+    del content["inputs"]
+    file.write_text(json.dumps(content))
+    assert read_lowering(file) == LOWERING
+    for wrong in ([224], [224, 224, 3, 3, 3, 3, 3, 3], [0, 224], [float("inf"), 224], "224"):
+        file.write_text(json.dumps(content | {"input": wrong}))
+        with pytest.raises(LoweringFileError, match="tune again"):
+            read_lowering(file)
 
 
 def test_unknown_names_in_a_lowering_file(tmp_path):
@@ -311,9 +361,9 @@ def test_a_target_whose_runtime_is_not_there(tmp_path):
         def environment(self):
             return replace(super().environment(), packages={"numpy": "2.0"})
 
-    config = TuneConfig(LITERT, (32, 32), measure=FEW, cache=tmp_path)
+    config = TuneConfig(LITERT, measure=FEW, cache=tmp_path)
     with pytest.raises(MissingDependencyError, match="ai-edge-litert or tflite-runtime on 'local'"):
-        tune(TINY, config, Bare(), silent)
+        tune(widening(), config, Bare(), silent)
 
 
 def test_a_static_network_has_nothing_to_tune(tmp_path):
@@ -346,7 +396,7 @@ def test_what_forms_cost_is_told_before_an_export(small_checkpoint):
     told = commands.costs(small_checkpoint, target="onnxruntime-x86", input_size=64)
     assert sum(len(shape.layers) for shape in told.shapes) == 8
     for shape in told.shapes:
-        assert {form.form for form in shape.forms} == set(ONNXRUNTIME_X86.forms) - {"nchwc"}  # these layers are 3×3
+        assert {form.form for form in shape.forms} == {"blocked", "branch", "kernel"}  # these layers are 3×3
         assert min(shape.forms, key=lambda form: form.extra_us).form == shape.taken
     taken = [form.extra_us * len(s.layers) for s in told.shapes for form in s.forms if form.form == s.taken]
     assert told.extra_us == pytest.approx(sum(taken))

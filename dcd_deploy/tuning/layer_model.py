@@ -50,7 +50,7 @@ def write_layer_model(group: LayerGroup, form: str, target: Target, path: Path) 
     """
     captured, examples = among_neighbours(group)
     if form == STATIC:
-        captured, examples = static_twin(captured, mean_heads(captured, [examples])), examples[:1]
+        captured, examples = _static(captured, examples), examples[:1]
         network = lower(captured, target).module
     else:
         network = lower(captured, target, {LAYER: form}).module
@@ -77,6 +77,16 @@ def among_neighbours(group: LayerGroup) -> tuple[Captured, tuple[Tensor, ...]]:
     annotate_places(graph)
     network = Network(NamedGraph(graph), examples, graph.inputs, graph.outputs)
     return Captured(network, graph, {LAYER: group.operator}, {}), examples
+
+
+def _static(captured: Captured, examples: tuple[Tensor, ...]) -> Captured:
+    """Return the static twin, which reads the first input alone."""
+    twin = static_twin(captured, mean_heads(captured, [examples]))
+    for node in list(twin.graph.nodes):
+        if node.op == "placeholder" and not node.users:
+            twin.graph.module.graph.erase_node(node)
+    twin.graph.recompiled().inputs = (INPUT,)
+    return twin
 
 
 def _graph(before: list[nn.Module], layer: CanonicalLayer, after: list[nn.Module], inputs: int) -> NetworkGraph:

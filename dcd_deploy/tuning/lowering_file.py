@@ -124,9 +124,14 @@ def _parsed(content: Any) -> TunedLowering:
     if (schema := content.get("schema")) not in (FIRST_SCHEMA, SCHEMA):
         raise ValueError(f"schema {schema!r:.40}, this version reads {FIRST_SCHEMA} to {SCHEMA}")
     texts = {key: _text(content[key]) for key in TEXTS}
-    inputs = _inputs(content["inputs"] if schema == SCHEMA else [(3, *content["input"])])
+    inputs = _inputs(content["inputs"]) if schema == SCHEMA else _picture(content["input"])
     layers = {_text(name): _text(form) for name, form in dict(content["layers"]).items()}
     return TunedLowering(**texts, threads=int(content["threads"]), inputs=inputs, layers=layers)
+
+
+def _picture(value: Any) -> Shapes:
+    height, width = (int(side) for side in value)
+    return _inputs([(3, height, width)])
 
 
 def _inputs(value: Any) -> Shapes:

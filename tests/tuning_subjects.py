@@ -1,0 +1,28 @@
+"""Networks as tuning takes them."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import nn
+
+from dcd_deploy.lowering.network import network_of
+from dcd_deploy.models.registry import build
+from dcd_deploy.models.spec import NetworkSpec
+from dcd_deploy.tuning.subject import Subject, subject_of
+
+
+def subject_with(module: nn.Module, *shape: int, title: str = "network") -> Subject:
+    """Capture a module for an input of that shape."""
+    torch.manual_seed(0)
+    return subject_of(network_of(module.eval(), torch.randn(1, *shape)), title)
+
+
+@functools.cache
+def registry_subject(spec: NetworkSpec, side: int, most: int | None = None) -> Subject:
+    """Return a known network with random weights, of whose groups at most so many count."""
+    torch.manual_seed(0)
+    subject = subject_with(build(spec), 3, side, side, title=spec.describe())
+    subject.__dict__["groups"] = subject.groups[:most]
+    return subject
