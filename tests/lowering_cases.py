@@ -20,10 +20,14 @@ from dcd_deploy.dynamic.operator import (
 )
 from dcd_deploy.lowering.channels_last.operators import to_channels_first, to_channels_last
 from dcd_deploy.lowering.lowering import Lowering
-from dcd_deploy.models.deploy.fold import weight_of
 from dcd_deploy.models.dynamic import DynamicLayer, DynamicLinear
 
 GATE = Activation("hardsigmoid", 2.0)
+
+
+def weight_of(module: nn.Module, inside: str) -> Tensor:
+    """The weight of the module called ``inside`` within a module."""
+    return module.get_submodule(inside).get_parameter("weight").detach()
 
 
 def published(layer: DynamicLayer, norm: nn.Module | None = None) -> DynamicOperator:

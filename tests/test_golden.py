@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from forms import FORMS, SPELLINGS
+from deployed import LOWERINGS, captured, deployed, lowered, sized
 from golden_cases import LAYERS, NETWORKS, load_case, load_module
+from lowering_cases import published
 from torch import nn
 
+from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.to_onnx import to_onnx
-from dcd_deploy.models.deploy.fold import fold_dynamic
-from dcd_deploy.models.deploy.network import to_deploy
-from dcd_deploy.models.deploy.targets import LITERT, ONNXRUNTIME_X86, PORTABLE_ONNX, TARGETS
+from dcd_deploy.lowering.deploy import lower
+from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_X86, PORTABLE_ONNX, TARGETS
 from dcd_deploy.models.dynamic import DynamicLinear
-from dcd_deploy.models.sizes import MapSize
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 
 FLOAT64, FLOAT32 = 1e-9, 5e-5
@@ -38,38 +38,51 @@ def test_a_perturbed_weight_shows(name):
     assert case.error(run(module, case.input)) > FLOAT64
 
 
-@pytest.mark.parametrize("form", FORMS)
+def size_of(case) -> MapSize:
+    return sized(torch.from_numpy(case.input), torch.from_numpy(case.output))
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS)
 @pytest.mark.parametrize("name", [name for name in LAYERS if not name.startswith("dycls")])
-def test_layer_forms(name, form):
+def test_lowerings_of_layers(name, lowering):
     case, layer = load_module(name)
-    size = MapSize(*case.input.shape[2:], *case.output.shape[2:])
-    deploy = FORMS[form](fold_dynamic(layer), size)
+    deploy = lowered(published(layer), lowering, size_of(case))
     assert case.error(run(deploy, case.input)) <= FLOAT64
     alone = np.concatenate([run(deploy, image[None]) for image in case.input])
     assert case.error(alone) <= FLOAT64
 
 
-def test_classifier_form():
+def test_lowerings_of_the_classifier():
     case, layer = load_module("dycls_320_10")
     assert isinstance(layer, DynamicLinear)
-    folded = fold_dynamic(layer)
-    assert case.error(run(SPELLINGS["channels_first"].dynamic_classifier(folded), case.input)) <= FLOAT64
-    features = case.input[:, None, None]  # (N, 1, 1, C)
-    assert case.error(run(SPELLINGS["channels_last"].dynamic_classifier(folded), features)) <= FLOAT64
+    tried = []
+    for lowering in LOWERINGS:
+        deploy = lowered(published(layer), lowering, size_of(case))
+        if deploy is None:
+            continue
+        tried.append(lowering)
+        assert case.error(run(deploy, case.input)) <= FLOAT64
+        assert case.error(np.concatenate([run(deploy, row[None]) for row in case.input])) <= FLOAT64
+    assert {"channels_first branch", "channels_last branch"} <= set(tried)
 
 
-LOWERINGS = [(target, "auto") for target in TARGETS]
-LOWERINGS += [(target, form) for target in (ONNXRUNTIME_X86, LITERT) for form in target.spelling.forms]
+CHOICES = [(target, "auto") for target in TARGETS]
+CHOICES += [(target, lowering) for target in (ONNXRUNTIME_X86, LITERT) for lowering in target.backend.lowerings]
 
 
-@pytest.mark.parametrize(
-    ("target", "lowering"), LOWERINGS, ids=[f"{t.name} {t.format} {lowering}" for t, lowering in LOWERINGS]
-)
-@pytest.mark.parametrize("name", NETWORKS)
-def test_deploy_form(name, target, lowering):
-    case, network = load_module(name)
-    deploy = to_deploy(network, *case.input.shape[2:], lowering, target)
+@pytest.fixture(scope="module", params=NETWORKS)
+def network_case(request):
+    case, network = load_module(request.param)
+    return case, captured(network, *case.input.shape[2:])
+
+
+@pytest.mark.parametrize(("target", "choice"), CHOICES, ids=[f"{t.name} {t.format} {choice}" for t, choice in CHOICES])
+def test_deploy_form(network_case, target, choice):
+    case, network = network_case
+    deploy = lower(network, target, choice).module
     assert case.error(run(deploy, case.input)) <= FLOAT64
+    alone = np.concatenate([run(deploy, image[None]) for image in case.input])
+    assert case.error(alone) <= FLOAT64
     assert not any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in deploy.modules())
 
 
@@ -77,7 +90,7 @@ def test_deploy_form(name, target, lowering):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_onnx(name, target):
     case, network = load_module(name)
-    traced = to_onnx(to_deploy(network, *case.input.shape[2:], target=target), *case.input.shape[2:])
+    traced = to_onnx(deployed(network, *case.input.shape[2:], target=target).module, *case.input.shape[2:])
     simplified = simplify(traced.tidied, case.input[:1], FLOAT32 * float(np.ptp(case.output)))
     for model in (traced.raw, simplified):
         session = OnnxRuntimeSession(model.SerializeToString())

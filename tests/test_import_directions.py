@@ -21,7 +21,7 @@ ALLOWED = {
     "samples": {"errors", "files", "artifacts"},
     "dynamic": {"errors"},
     "network_names": set(),
-    "models": {"errors", "optional", "files", "network_names", "dynamic", "lowering"},  # until the old deploy form goes
+    "models": {"errors", "optional", "files", "network_names"},
     "lowering": {"errors", "dynamic"},
     "runtimes": {"errors", "optional", "files", "native_output", "artifacts", "samples"},
 }

@@ -1,4 +1,4 @@
-"""Layers of form nchwc in onnxruntime's own blocks: the same results, on machines of either block, and nothing lost."""
+"""Layers lowered as nchwc in onnxruntime's own blocks: the same results, on machines of either block, nothing lost."""
 
 import subprocess
 import sys
@@ -8,10 +8,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from deployed import captured, deployed
+from lowering_cases import published
 from onnx import helper, numpy_helper
 from torch import nn
 
 from dcd_deploy.artifacts import Preprocessing
+from dcd_deploy.dynamic.folds import without_gains
+from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.errors import ModelFileError, OptionError, VerificationError
 from dcd_deploy.export import build_onnx as build_onnx_module
 from dcd_deploy.export.build import BuildConfig, reference_for
@@ -22,14 +26,11 @@ from dcd_deploy.export.naming import name_onnx, onnx_scopes
 from dcd_deploy.export.plain_graph import PlainGraph
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.to_onnx import to_onnx
-from dcd_deploy.models.deploy.channels_first.nchwc import NchwcForm
-from dcd_deploy.models.deploy.fold import fold_dynamic
-from dcd_deploy.models.deploy.network import to_deploy
-from dcd_deploy.models.deploy.targets import ONNXRUNTIME_X86, PORTABLE_ONNX
+from dcd_deploy.lowering.channels_first.nchwc import NchwcLowering
+from dcd_deploy.lowering.targets import ONNXRUNTIME_X86, PORTABLE_ONNX
 from dcd_deploy.models.dynamic import ResNetDynamicConv
 from dcd_deploy.models.geometry import LayerGeometry
 from dcd_deploy.models.random_weights import calibrated_network
-from dcd_deploy.models.sizes import MapSize
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 
@@ -49,8 +50,8 @@ def images(batch: int, channels: int = 3, side: int = SIDE):
 
 
 def plain_model(network, batch: int) -> onnx.ModelProto:
-    deploy = to_deploy(network, SIDE, SIDE, "nchwc", ONNXRUNTIME_X86)
-    traced = to_onnx(deploy, SIDE, SIDE, batch)
+    deploy = deployed(network, SIDE, SIDE, "nchwc", ONNXRUNTIME_X86)
+    traced = to_onnx(deploy.module, SIDE, SIDE, batch)
     return name_onnx(simplify(traced.tidied, images(batch), 1.0), onnx_scopes(traced.tidied), deploy.places)
 
 
@@ -90,7 +91,7 @@ def test_all_between_two_dynamic_layers_stays_in_blocks(models):
 
 
 def test_a_model_without_such_layers_stays(network):
-    deploy = to_deploy(network, SIDE, SIDE, "kernel", ONNXRUNTIME_X86)
+    deploy = deployed(network, SIDE, SIDE, "kernel", ONNXRUNTIME_X86).module
     assert in_blocks(simplify(to_onnx(deploy, SIDE, SIDE).tidied, images(1), 1.0)) is None
 
 
@@ -133,10 +134,11 @@ class TwoAddedUp(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         layers = [ResNetDynamicConv(LayerGeometry(16, 32, 4, 4)).double().eval() for _ in range(3)]
-        self.forms = nn.ModuleList(NchwcForm(fold_dynamic(layer), MapSize(8, 8, 8, 8)) for layer in layers)
+        operators = [without_gains(published(layer)) for layer in layers]
+        self.layers = nn.ModuleList(NchwcLowering(operator, MapSize(8, 8, 8, 8)) for operator in operators)
 
     def forward(self, x):
-        first, second, third = (form(x) for form in self.forms)
+        first, second, third = (layer(x) for layer in self.layers)
         return torch.relu(first + second) + third + second
 
 
@@ -185,26 +187,29 @@ def test_the_gate_sees_a_pass_that_goes_wrong(network, monkeypatch):
         return moved
 
     config = BuildConfig(Preprocessing.for_size(SIDE, SIDE), lowering="nchwc", target="onnxruntime-x86")
+    ready = captured(network, SIDE, SIDE)
     checked = reference_for(network, config)
-    built = build_onnx(network, config, checked)
+    built = build_onnx(ready, config, checked)
     assert [c.stage for c in built.report.comparisons][-1] == "ONNX in blocks"
     monkeypatch.setattr(build_onnx_module, "in_blocks", without_activations)
     with pytest.raises(VerificationError, match="ONNX in blocks"):
-        build_onnx(network, config, checked)
+        build_onnx(ready, config, checked)
 
 
-def test_where_the_form_cannot_serve():
+def test_where_the_lowering_cannot_serve():
     settings = Preprocessing.for_size(SIDE, SIDE)
     for other in (
         BuildConfig(settings, lowering="nchwc"),
         BuildConfig(settings, lowering={"features.1.conv.0": "nchwc"}),
         BuildConfig(settings, lowering="nchwc", target="onnxruntime-x86", batch=None),
     ):
-        with pytest.raises(OptionError, match="--target onnxruntime-x86, and a --batch number, for the form 'nchwc'"):
+        with pytest.raises(
+            OptionError, match="--target onnxruntime-x86, and a --batch number, for the lowering 'nchwc'"
+        ):
             check_config(other, ["onnx"])
-    assert "nchwc" in ONNXRUNTIME_X86.forms
-    assert "nchwc" not in ONNXRUNTIME_X86.for_batch(None).forms
-    assert "nchwc" not in PORTABLE_ONNX.forms
+    assert "nchwc" in ONNXRUNTIME_X86.lowerings
+    assert "nchwc" not in ONNXRUNTIME_X86.for_batch(None).lowerings
+    assert "nchwc" not in PORTABLE_ONNX.lowerings
 
 
 def test_a_machine_without_blocks_says_what_to_do(models):

@@ -1,33 +1,15 @@
 """Every lowering of every backend computes what the canonical operator means, in float64, for layers of any kind."""
 
 import torch
+from deployed import LOWERINGS, lowered, sized
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lowering_cases import FAMILIES, OnChannelsFirst, Random
+from lowering_cases import FAMILIES, Random
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
-from dcd_deploy.dynamic.folds import without_gains
 from dcd_deploy.dynamic.operator import ConvGeometry
-from dcd_deploy.dynamic.shape import MapSize, shape_of
-from dcd_deploy.lowering.channels_first import CHANNELS_FIRST
-from dcd_deploy.lowering.channels_last import CHANNELS_LAST
 
 EXACT = 1e-12
-BACKENDS = {backend.name: backend for backend in (CHANNELS_FIRST, CHANNELS_LAST)}
-LOWERINGS = [(backend, name) for backend in BACKENDS for name in BACKENDS[backend].lowerings]
-
-
-def sized(x, y) -> MapSize:
-    return MapSize(1, 1, 1, 1) if x.dim() == 2 else MapSize(*x.shape[2:], *y.shape[2:])
-
-
-def lowered(operator, backend: str, name: str, size: MapSize):
-    """The lowering on maps (N, C, H, W); None where it refuses."""
-    lowering = BACKENDS[backend].lowerings[name]
-    if lowering.refusal(shape_of(operator)) is not None:
-        return None
-    made = lowering(without_gains(operator), size)
-    return OnChannelsFirst(made) if backend == "channels_last" else made
 
 
 @st.composite
@@ -75,10 +57,10 @@ def test_every_lowering_equals_the_canonical_operator(case):
     operator, x, operand = case
     with torch.inference_mode():
         wanted = CanonicalLayer(operator)(x, operand)
-        for backend, name in LOWERINGS:
-            made = lowered(operator, backend, name, sized(x, wanted))
+        for name in LOWERINGS:
+            made = lowered(operator, name, sized(x, wanted))
             if made is None:
                 continue
             y = made(x, operand)
-            assert y.shape == wanted.shape, (backend, name)
-            assert (y - wanted).abs().max() <= EXACT * max(1.0, wanted.abs().max()), (backend, name)
+            assert y.shape == wanted.shape, name
+            assert (y - wanted).abs().max() <= EXACT * max(1.0, wanted.abs().max()), name

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from deployed import captured
 
 from dcd_deploy.errors import OptionError, UnknownNameError
-from dcd_deploy.models.deploy.network import to_deploy
-from dcd_deploy.models.deploy.targets import TARGETS
+from dcd_deploy.lowering.deploy import lower
+from dcd_deploy.lowering.targets import TARGETS
 from dcd_deploy.models.dynamic import DynamicLayer
 from dcd_deploy.models.geometry import mobilenet_geometry
 from dcd_deploy.models.mobilenetv2 import channel_plan
@@ -66,18 +67,28 @@ def test_twin_has_the_same_channels(arch):
     assert not any(isinstance(module, DynamicLayer) for module in twin.modules())
 
 
-@pytest.mark.parametrize(
-    "spec", [NetworkSpec("mobilenetv2_dcd", 6, 0.1, 8), NetworkSpec("resnet10_dcd", 6), NetworkSpec("resnet50_dcd", 6)]
+SPECS = [NetworkSpec("mobilenetv2_dcd", 6, 0.1, 8), NetworkSpec("resnet10_dcd", 6), NetworkSpec("resnet50_dcd", 6)]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(spec, size) for spec in SPECS for size in ((32, 32), (33, 47), (64, 32))],
+    ids=lambda param: f"{param[0].arch} {param[1][0]}x{param[1][1]}",
 )
-@pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 32)])
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.name} {target.format}")
-@pytest.mark.parametrize("lowering", ["auto", "branch", "kernel"])
-def test_deploy_form_at_odd_sizes(spec, size, lowering, target):
+def odd(request):
+    spec, size = request.param
     network = calibrated_network(spec)
     images = torch.randn(3, 3, *size, dtype=torch.float64)
-    deploy = to_deploy(network, *size, lowering, target)
     with torch.inference_mode():
-        wanted = network(images)
+        return captured(network, *size), images, network(images)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.name} {target.format}")
+@pytest.mark.parametrize("lowering", ["auto", "branch", "kernel"])
+def test_deploy_form_at_odd_sizes(odd, lowering, target):
+    network, images, wanted = odd
+    deploy = lower(network, target, lowering).module
+    with torch.inference_mode():
         alone = torch.cat([deploy(image[None]) for image in images])
         for found in (deploy(images), alone):
             assert (found - wanted).abs().max() <= 1e-9 * (wanted.max() - wanted.min())

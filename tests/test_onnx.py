@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 import pytest
+from deployed import deployed
 
 from dcd_deploy import commands
 from dcd_deploy.commands.arguments import parse_preprocessing
@@ -10,14 +11,13 @@ from dcd_deploy.errors import OptionError, VerificationError
 from dcd_deploy.export.graph import graph_macs, graph_stats
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.to_onnx import deployable, to_onnx
-from dcd_deploy.models.deploy.channels_first import CHANNELS_FIRST
-from dcd_deploy.models.deploy.network import to_deploy
+from dcd_deploy.lowering.channels_first import CHANNELS_FIRST
 from dcd_deploy.runtimes import open_model
 from dcd_deploy.samples import verification_inputs
 
 
 @pytest.fixture(
-    scope="module", params=["auto", *(name for name, form in CHANNELS_FIRST.forms.items() if form.free_batch)]
+    scope="module", params=["auto", *(name for name, kind in CHANNELS_FIRST.lowerings.items() if kind.free_batch)]
 )
 def any_batch(request, small_checkpoint, tmp_path_factory):
     out = tmp_path_factory.mktemp(request.param)
@@ -101,8 +101,7 @@ def test_multiply_adds_of_a_graph():
 
 
 def test_the_simplifiers_own_check_can_fail(monkeypatch, small_network):
-    deploy = to_deploy(small_network, 32, 32)
-    traced = to_onnx(deploy, 32, 32)
+    traced = to_onnx(deployed(small_network, 32, 32).module, 32, 32)
     image = verification_inputs(parse_preprocessing(32, None, None, None), 1)
     monkeypatch.setattr("onnxsim.simplify", lambda model, **_: (model, False))
     with pytest.raises(VerificationError, match="onnxsim changed the model"):
@@ -115,6 +114,6 @@ def test_denormal_weights_become_zero(small_network):
     network = copy.deepcopy(small_network)
     weight = network.get_parameter("conv1.weight")
     weight.data[0, 0, 0, 0] = 1e-41
-    single = deployable(to_deploy(network, 32, 32))
+    single = deployable(deployed(network, 32, 32).module)
     smallest = min(float(p.abs()[p != 0].min()) for p in single.parameters() if (p != 0).any())
     assert smallest >= np.finfo(np.float32).tiny

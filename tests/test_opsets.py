@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from deployed import captured, deployed
 from golden_cases import load_module
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
@@ -14,9 +15,9 @@ from dcd_deploy.export import to_onnx as tracing
 from dcd_deploy.export.older_opset import in_older_opset
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.to_onnx import OPSETS, TRACED_FROM, to_onnx
+from dcd_deploy.lowering.deploy import lower
+from dcd_deploy.lowering.targets import PORTABLE_ONNX
 from dcd_deploy.models.checkpoint import read_checkpoint
-from dcd_deploy.models.deploy.network import to_deploy
-from dcd_deploy.models.deploy.targets import PORTABLE_ONNX
 from dcd_deploy.models.dynamic import DynamicConv2d
 from dcd_deploy.models.fit import fit, load_network
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
@@ -29,12 +30,12 @@ def traced_once():
     """Below the exporter's oldest opset the same trace serves, of each network that is traced."""
     trace, kept = tracing._trace, {}
 
-    def remembered(network, shape, batch, opset):
-        key = (shape, batch, opset)
+    def remembered(network, inputs, outputs, batch, opset):
+        key = (tuple(inputs), batch, opset)
         if opset > TRACED_FROM:
-            return trace(network, shape, batch, opset)
+            return trace(network, inputs, outputs, batch, opset)
         if key not in kept:
-            kept[key] = trace(network, shape, batch, opset)
+            kept[key] = trace(network, inputs, outputs, batch, opset)
         return kept[key]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -50,7 +51,7 @@ def bundled(digits_checkpoint):
     images = np.random.default_rng(0).standard_normal((2, 3, 32, 32), np.float32)
     with torch.inference_mode():
         wanted = network(torch.from_numpy(images).double()).numpy()
-    return to_deploy(network, 32, 32), images, wanted
+    return deployed(network, 32, 32).module, images, wanted
 
 
 @pytest.mark.parametrize("opset", OPSETS)
@@ -75,11 +76,11 @@ def test_the_oldest_from_end_to_end(digits_checkpoint, tmp_path, target):
 
 
 def test_any_batch_of_the_golden_network(traced_once):
-    """Branch and kernel forms in turns, with a batch that is free."""
+    """Branches and kernels in turns, with a batch that is free."""
     case, network = load_module("mobilenetv2_dcd_w0.1_10c_64px")
     layers = [name for name, module in network.named_modules() if isinstance(module, DynamicConv2d)]
     lowering = {name: ("branch", "kernel")[index % 2] for index, name in enumerate(layers)}
-    deploy = to_deploy(network, 64, 64, lowering, PORTABLE_ONNX.for_batch(None))
+    deploy = lower(captured(network, 64, 64), PORTABLE_ONNX.for_batch(None), lowering).module
     for opset in range(OPSETS.start, TRACED_FROM):
         traced = to_onnx(deploy, 64, 64, None, opset)
         model = simplify(traced.tidied, case.input, LIMIT * np.ptp(case.output))

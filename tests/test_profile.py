@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from command_line import dcd_deploy, refused
+from deployed import deployed
 
 from dcd_deploy import commands
 from dcd_deploy.benchmarks import profile_onnxruntime
@@ -29,9 +30,8 @@ from dcd_deploy.errors import (
 )
 from dcd_deploy.export.naming import name_onnx
 from dcd_deploy.export.tflite_file import TfliteModel, read_tflite_nodes
-from dcd_deploy.models.deploy.network import to_deploy
-from dcd_deploy.models.deploy.places import Place, find_place
-from dcd_deploy.models.deploy.targets import LITERT, ONNXRUNTIME_X86
+from dcd_deploy.lowering.places import Place, find_place
+from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_X86
 from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.runtimes import litert_profiler
@@ -128,12 +128,12 @@ def test_what_a_tool_made_takes_the_place_of_its_reader():
 def test_every_module_of_a_deploy_form_has_a_place(arch, target):
     network = build(NetworkSpec(arch, 10, *((0.1, 8, 0.1) if arch.startswith("mobile") else ()))).eval()
     layers = dict(network.named_modules())
-    deploy = to_deploy(network, 32, 32, target=target)
-    for path, module in deploy.named_modules():
+    deploy = deployed(network, 32, 32, target=target)
+    for path, module in deploy.module.named_modules():
         if not any(module.children()) and path:
             place = find_place(path, deploy.places)
             assert place is not None, path
-            assert place.layer in layers or place.layer in ("input", "pool"), path
+            assert place.layer in layers or place.layer == "input", path
     assert find_place("", deploy.places) is None
 
 

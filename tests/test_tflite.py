@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
+from deployed import deployed
 from golden_cases import load_module
 
 from dcd_deploy import commands
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.tflite_file import tflite_stats
 from dcd_deploy.export.to_tflite import to_tflite
-from dcd_deploy.models.deploy.channels_last import CHANNELS_LAST
-from dcd_deploy.models.deploy.network import to_deploy
-from dcd_deploy.models.deploy.targets import PORTABLE_TFLITE
+from dcd_deploy.lowering.channels_last import CHANNELS_LAST
+from dcd_deploy.lowering.targets import PORTABLE_TFLITE
 from dcd_deploy.runtimes import litert, open_model, self_check
 from dcd_deploy.runtimes.delegation import delegation
 from dcd_deploy.runtimes.litert import LiteRtSession
@@ -86,7 +86,7 @@ def digits_train_form():
 def test_golden_networks(name):
     case, network = load_module(name)
     size = case.input.shape[2:]
-    content = to_tflite(deployable(to_deploy(network, *size, target=PORTABLE_TFLITE)), *size)
+    content = to_tflite(deployable(deployed(network, *size, target=PORTABLE_TFLITE).module), *size)
     assert tflite_stats(content).nodes <= 480
     for xnnpack in (False, True):
         session = LiteRtSession(content, xnnpack=xnnpack)
@@ -96,8 +96,8 @@ def test_golden_networks(name):
     assert found.whole, found.left_out
 
 
-@pytest.mark.parametrize("lowering", CHANNELS_LAST.forms)
-def test_batches_and_forms(small_checkpoint, tmp_path, lowering):
+@pytest.mark.parametrize("lowering", CHANNELS_LAST.lowerings)
+def test_batches_and_lowerings(small_checkpoint, tmp_path, lowering):
     """Per-sample kernels at a fixed batch: each row of a batch is what the picture gives alone."""
     result = commands.export(
         small_checkpoint, to="tflite", input_size=(40, 32), batch=3, lowering=lowering, out=tmp_path

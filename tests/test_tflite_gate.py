@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from forms import OnChannelsLast
+from deployed import OnChannelsLast, deployed
 from golden_cases import load_module
 from torch import nn
 
@@ -12,9 +12,8 @@ from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.tflite_file import TfliteModel
 from dcd_deploy.export.to_tflite import to_tflite
-from dcd_deploy.models.deploy.channels_last.parts import Conv
-from dcd_deploy.models.deploy.network import to_deploy
-from dcd_deploy.models.deploy.targets import PORTABLE_TFLITE
+from dcd_deploy.lowering.channels_last.parts import Conv
+from dcd_deploy.lowering.targets import PORTABLE_TFLITE
 from dcd_deploy.runtimes.litert import LiteRtSession
 
 FLOAT32 = 5e-5
@@ -25,7 +24,7 @@ def converted():
     """A network in which every weight matters, as a TFLite model, with the golden outputs."""
     case, network = load_module("mobilenetv2_dcd_w0.1_10c_64px")
     size = case.input.shape[2:]
-    return case, to_tflite(deployable(to_deploy(network, *size, target=PORTABLE_TFLITE)), *size)
+    return case, to_tflite(deployable(deployed(network, *size, target=PORTABLE_TFLITE).module), *size)
 
 
 def outputs_with(content: bytes, change, images) -> np.ndarray:

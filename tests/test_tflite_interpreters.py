@@ -7,7 +7,7 @@ from pathlib import Path
 import digits
 import numpy as np
 import torch
-from forms import OnChannelsLast
+from deployed import OnChannelsLast
 from torch import nn
 
 from dcd_deploy import commands

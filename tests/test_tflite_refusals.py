@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from forms import OnChannelsLast
+from deployed import OnChannelsLast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -19,7 +19,7 @@ from dcd_deploy.errors import (
 )
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.to_tflite import to_tflite
-from dcd_deploy.models.deploy.channels_last.parts import Conv
+from dcd_deploy.lowering.channels_last.parts import Conv
 from dcd_deploy.runtimes import litert, open_model
 from dcd_deploy.runtimes.flatbuffer import read_texts
 

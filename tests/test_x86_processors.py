@@ -13,18 +13,19 @@ import pytest
 import torch
 from blocks import run_in_blocks_of
 from command_line import dcd_deploy
+from lowering_cases import published
 from onnx import helper
 from torch import nn
 
 from dcd_deploy import commands
+from dcd_deploy.dynamic.folds import without_gains
+from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.export.in_blocks import DOMAIN, in_blocks
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.to_onnx import to_onnx
-from dcd_deploy.models.deploy.channels_first.nchwc import NchwcForm, same_in_both_blocks
-from dcd_deploy.models.deploy.fold import fold_dynamic
+from dcd_deploy.lowering.channels_first.nchwc import NchwcLowering, same_in_both_blocks
 from dcd_deploy.models.dynamic import ResNetDynamicConv
 from dcd_deploy.models.geometry import LayerGeometry
-from dcd_deploy.models.sizes import MapSize
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 
 LIMIT = 5e-5
@@ -44,8 +45,8 @@ RUN = (
 class AnyChannels(nn.Module):
     """Maps of ``channels`` go into blocks and out of them in every way that there is; (N, 3, H, W) to (N, C, H/2, W/2).
 
-    From the picture; by a layer of form ``nchwc``; from a static layer to a depthwise one; to a static layer and a sum
-    that read the plain layout; to the output.
+    From the picture; by a layer lowered as ``nchwc``; from a static layer to a depthwise one; to a static layer and a
+    sum that read the plain layout; to the output.
     """
 
     def __init__(self, channels: int) -> None:
@@ -56,7 +57,7 @@ class AnyChannels(nn.Module):
         self.depthwise = nn.ModuleList(nn.Conv2d(c, c, 3, 1, 1, groups=c) for _ in range(3))
         self.static = nn.ModuleList(nn.Conv2d(c, c, 1) for _ in range(2))
         layers = [ResNetDynamicConv(LayerGeometry(c, c, 4, 4)).double().eval() for _ in range(2)]
-        self.dynamic = nn.ModuleList(NchwcForm(fold_dynamic(layer), size) for layer in layers)
+        self.dynamic = nn.ModuleList(NchwcLowering(without_gains(published(layer)), size) for layer in layers)
 
     def forward(self, x):
         x = self.depthwise[0](torch.relu(self.first(x)))

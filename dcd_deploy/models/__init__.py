@@ -1,9 +1,8 @@
-"""Networks in train form, what is known of them, and their deploy form.
+"""Networks in train form, and what is known of them.
 
 geometry, dynamic           the dynamic layers: sizes and train form
 mobilenetv2, resnet         the networks, dynamic and static, under upstream key names
 spec, registry              what a network is; networks by name
 checkpoint, infer, fit      a file → its tensors → which network they are → the network
 sizes, summary, inspection  maps, multiply-adds and parameters
-deploy                      the exact folds and the orders of computation
 """

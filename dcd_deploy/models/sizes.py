@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -20,24 +20,8 @@ SMALLEST_INPUT = 32  # five halvings leave one pixel
 LARGEST_INPUT = 4096  # beyond it the float64 reference alone takes tens of gigabytes
 
 
-@dataclass(frozen=True)
-class MapSize:
-    """Height and width of a layer's input and output (1×1 for vectors)."""
-
-    in_height: int
-    in_width: int
-    out_height: int
-    out_width: int
-
-    @property
-    def inputs(self) -> int:
-        """Pixels in."""
-        return self.in_height * self.in_width
-
-    @property
-    def outputs(self) -> int:
-        """Pixels out."""
-        return self.out_height * self.out_width
+Plane = tuple[int, int]  # height and width of a map; 1×1 of a vector
+Planes = dict[str, tuple[Plane, Plane]]  # of a layer's input and output, by its name in the train form
 
 
 def check_input_size(height: int, width: int) -> None:
@@ -54,18 +38,13 @@ def check_input_size(height: int, width: int) -> None:
         )
 
 
-def layer_sizes(spec: NetworkSpec, height: int, width: int) -> dict[str, MapSize]:
-    """Return the sizes at every layer of the network, by its name in the train form."""
-    return sizes_of(skeleton(spec), height, width)
-
-
 def skeleton(spec: NetworkSpec) -> nn.Module:
     """Return the network without weights, in eval mode."""
     with torch.device("meta"):
         return build(spec).eval()
 
 
-def sizes_of(network: nn.Module, height: int, width: int) -> dict[str, MapSize]:
+def sizes_of(network: nn.Module, height: int, width: int) -> Planes:
     """Return the sizes at every layer of a network of the registry that has no weights.
 
     Its layers are asked for their shapes alone (``shapes_alone``): torch's own computation without data would first
@@ -77,9 +56,9 @@ def sizes_of(network: nn.Module, height: int, width: int) -> dict[str, MapSize]:
         return module_sizes(network, images)
 
 
-def module_sizes(network: nn.Module, images: Tensor) -> dict[str, MapSize]:
+def module_sizes(network: nn.Module, images: Tensor) -> Planes:
     """Return the sizes at every module of a network that is run on ``images``, by its name."""
-    sizes: dict[str, MapSize] = {}
+    sizes: Planes = {}
     hooks = [module.register_forward_hook(_recorder(sizes, name)) for name, module in network.named_modules()]
     with torch.no_grad():
         network(images)
@@ -88,36 +67,30 @@ def module_sizes(network: nn.Module, images: Tensor) -> dict[str, MapSize]:
     return sizes
 
 
-def layer_macs(spec: NetworkSpec, height: int, width: int) -> dict[str, int]:
+def macs_of(network: nn.Module, sizes: Planes) -> dict[str, int]:
     """Return the multiply-adds of every convolution, linear layer and Φ product, in the order of the train form.
 
     A Φ product is listed under the name of its layer followed by ``.phi``.
     """
-    network = skeleton(spec)
-    return macs_of(network, sizes_of(network, height, width))
-
-
-def macs_of(network: nn.Module, sizes: Mapping[str, MapSize]) -> dict[str, int]:
-    """Return what ``layer_macs`` does for a network and the sizes of its layers."""
     macs = {}
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
-            macs[name] = module.weight.numel() * sizes[name].outputs
+            macs[name] = module.weight.numel() * math.prod(sizes[name][1])
         elif isinstance(module, nn.Linear):
             macs[name] = module.weight.numel()
         elif isinstance(module, DynamicLayer):
-            pixels = sizes[name].outputs if isinstance(module, DynamicConv2d) else 1
+            pixels = math.prod(sizes[name][1]) if isinstance(module, DynamicConv2d) else 1
             macs[f"{name}.phi"] = module.geometry.L**2 * pixels
     return macs
 
 
-def _recorder(sizes: dict[str, MapSize], name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+def _recorder(sizes: Planes, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         del module
-        sizes[name] = MapSize(*_plane(inputs[0]), *_plane(output))
+        sizes[name] = (_plane(inputs[0]), _plane(output))
 
     return record
 
 
-def _plane(tensor: Tensor) -> tuple[int, int]:
+def _plane(tensor: Tensor) -> Plane:
     return (tensor.shape[2], tensor.shape[3]) if tensor.dim() == 4 else (1, 1)

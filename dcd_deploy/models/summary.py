@@ -60,13 +60,13 @@ def summarise(spec: NetworkSpec, height: int, width: int) -> NetworkSummary:
     layers = []
     for name, module in network.named_modules():
         if isinstance(module, DynamicLayer):
-            g, size = module.geometry, sizes[name]
+            g, ((height_in, width_in), _) = module.geometry, sizes[name]
             static_name = f"{name}.{'conv' if isinstance(module, DynamicConv2d) else 'cls'}"
             inside = sum(count for layer, count in macs.items() if layer.startswith(f"{name}."))
             static, own = macs[static_name], _params(module)
             layers.append(
                 LayerSummary(
-                    name, g.C, g.K, g.L, g.S, g.kernel, g.stride, size.in_height, size.in_width,
+                    name, g.C, g.K, g.L, g.S, g.kernel, g.stride, height_in, width_in,
                     static, inside - static, own, own / params,
                 )
             )  # fmt: skip

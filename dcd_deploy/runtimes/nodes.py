@@ -5,7 +5,7 @@ In files of this package the outputs of nodes are named after their origin:
     features.3.conv.0/attention.squeeze/gemm      layer of the trained network / what within it / operator
     features.3.conv.0/dynamic/reshape_2           the second of its kind there
 
-What is within a layer is a submodule of the form that it was exported in, or "dynamic" for what the form does itself,
+What is within a layer is a submodule of its lowering, or "dynamic" for what the lowering does itself,
 "static" for a layer that is not dynamic, "activation", or "residual" for the sum at the end of a block. From that, not
 from the kind of operator, follows which part of the network a node is:
 

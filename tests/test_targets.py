@@ -1,0 +1,113 @@
+"""Targets, and the model of what each lowering costs: which one a layer gets, and that a lowering is one file."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+from deployed import published_shape
+
+from dcd_deploy.dynamic.shape import MapSize
+from dcd_deploy.errors import OptionError, UnknownNameError
+from dcd_deploy.lowering import channels_first
+from dcd_deploy.lowering.lowering import Rates, lowerings_in, static_cost
+from dcd_deploy.lowering.target import Target
+from dcd_deploy.lowering.targets import (
+    ONNXRUNTIME_X86,
+    PLAIN,
+    PORTABLE_ONNX,
+    TARGETS,
+    X86,
+    target_for,
+)
+from dcd_deploy.models.geometry import LayerGeometry, basic_geometry, bottleneck_geometry, mobilenet_geometry
+
+DUMMY = """
+from dcd_deploy.lowering.channels_first.branch import BranchLowering
+
+class Dummy(BranchLowering):
+    name = "dummy"
+    only_for = {only_for}
+"""
+
+
+@pytest.mark.parametrize("only_for", [None, ("onnxruntime-arm",)])
+def test_a_lowering_is_one_file(tmp_path, monkeypatch, only_for):
+    """What lies in the folder of a backend is found, and serves the targets that it is for."""
+    (tmp_path / "dummy.py").write_text(DUMMY.format(only_for=only_for))
+    monkeypatch.setattr(channels_first, "__path__", [*channels_first.__path__, str(tmp_path)])
+    backend = replace(channels_first.CHANNELS_FIRST, lowerings=lowerings_in(channels_first))
+    del sys.modules[f"{channels_first.__name__}.dummy"], channels_first.dummy
+    assert set(backend.lowerings) == {*channels_first.CHANNELS_FIRST.lowerings, "dummy"}
+    shape = published_shape(mobilenet_geometry(24, 144, 16))
+    for name, rates in (("onnxruntime-x86", X86), ("onnxruntime-arm", PLAIN)):
+        target = Target.serving(name, "onnx", backend, rates)
+        assert ("dummy" in target.lowerings) == (only_for is None or name in only_for)
+        costs = target.costs(shape, MapSize(56, 56, 56, 56), activated=True)
+        assert set(costs) == set(target.lowerings)
+
+
+def test_lowerings_are_for_targets_that_there_are():
+    for target in TARGETS:
+        for lowering in target.backend.lowerings.values():
+            assert set(lowering.only_for or ()) <= {t.name for t in TARGETS if t.backend is target.backend}
+        assert {"branch", "kernel"} <= set(target.lowerings)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.name} {target.format}")
+def test_auto_takes_what_was_measured_to_be_fast(target):
+    """One kernel for each sample where it is small against the map, and not where it is large."""
+    wide_map, small_map = MapSize(56, 56, 56, 56), MapSize(7, 7, 7, 7)
+    narrow, wide = published_shape(mobilenet_geometry(24, 144, 16)), published_shape(basic_geometry(512, 512, 1))
+    kernels = ("kernel", "nchwc", "homogeneous")
+    assert target.choose(narrow, wide_map, activated=True) in kernels
+    assert target.choose(wide, small_map, activated=True) not in kernels
+
+
+def test_portable_is_bad_nowhere():
+    """Of two machines that disagree it takes what loses least on the one where it loses most."""
+    one, other = (Rates(0, *rates, 0, 0, 0) for rates in ((1, 0), (0, 1)))  # computed weights alone, passes alone
+    both = replace(PORTABLE_ONNX, rates=(one, other))
+    shape, size = published_shape(mobilenet_geometry(160, 960, 16)), MapSize(14, 14, 14, 14)
+    costs = both.costs(shape, size, activated=True)
+
+    def worst(lowering):
+        return max(
+            rates.microseconds(costs[lowering]) / min(map(rates.microseconds, costs.values())) for rates in both.rates
+        )
+
+    assert worst(both.choose(shape, size, activated=True)) == min(map(worst, costs))
+    assert len({replace(both, rates=(rates,)).choose(shape, size, activated=True) for rates in both.rates}) == 2
+
+
+def test_a_target_is_of_one_format():
+    with pytest.raises(OptionError, match="--target litert with --to tflite, found --to onnx"):
+        target_for("litert", "onnx")
+    with pytest.raises(UnknownNameError, match="did you mean 'litert'"):
+        target_for("litrt", "tflite")
+
+
+def test_multiply_adds_of_the_lowerings():
+    """By hand, for C = 16, K = 96, L = 8, S = 4, pooled to 2×2, on 10×10 pixels."""
+    shape = published_shape(LayerGeometry(16, 96, 8, 4, 2))
+    costs = ONNXRUNTIME_X86.costs(shape, MapSize(10, 10, 10, 10), activated=True)
+    attention = 64 * 4 + 4 * 4 + 4 * (64 + 96)
+    static, query, phi, project = 96 * 16 * 100, 8 * 16 * 100, 64 * 100, 96 * 8 * 100
+    assert costs["branch"].macs == attention + static + query + phi + project
+    assert costs["blocked"].macs == costs["branch"].macs
+    assert costs["kernel"].macs == attention + 4 * 96 + 96 * 64 + 96 * 8 * 16 + static
+
+
+def test_no_lowering_counts_less_than_its_static_layer():
+    """But for multiply-adds that the kernel order moves from constant to computed weights."""
+    for geometry in (
+        mobilenet_geometry(24, 144, 16),
+        basic_geometry(64, 128, 2),
+        bottleneck_geometry(256, 64, 1, 1),
+    ):
+        shape, size = published_shape(geometry), MapSize(28, 28, 28 // geometry.stride, 28 // geometry.stride)
+        static = static_cost(shape, size)
+        for target in TARGETS:
+            for cost in target.costs(shape, size, activated=True).values():
+                assert cost.macs > static.macs
+                assert cost.bytes_moved > static.bytes_moved
+                assert cost.nodes > static.nodes
