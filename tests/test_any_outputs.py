@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from dcd_deploy.artifacts import NHWC, ModelCard, TensorSpec
-from dcd_deploy.errors import ExportError, ModelFileError, OptionError, VerificationError
-from dcd_deploy.export import build as build_module
-from dcd_deploy.export.build import BuildConfig, LoweredNetwork, reference_for
+from dcd_deploy.errors import CaptureError, ExportError, ModelFileError, OptionError, VerificationError
+from dcd_deploy.export.build import BuildConfig, reference_for
 from dcd_deploy.export.describe import Subject
 from dcd_deploy.export.pipeline import ExportConfig, export_network
-from dcd_deploy.export.reference import generated_reference, make_reference, named_outputs, run_torch, runner
+from dcd_deploy.export.reference import generated_reference, make_reference, run_torch, runner
 from dcd_deploy.export.verify import compare
+from dcd_deploy.lowering.network import network_of
+from dcd_deploy.lowering.outputs import flat
 from dcd_deploy.runtimes import open_model, self_check
 from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
@@ -44,37 +45,21 @@ class Segmenter(nn.Module):
         }
 
 
-class AsTuple(nn.Module):
-    """A deploy form: the outputs in the order of their names."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, *inputs):
-        return tuple(named_outputs(self.network(*inputs)).values())
-
-
 @pytest.fixture(scope="module")
 def segmenter() -> nn.Module:
     return Segmenter().double().eval()
 
 
-@pytest.fixture
-def as_it_is(monkeypatch):
-    """Networks that are lowered to themselves."""
-    lower = lambda network, config, format: LoweredNetwork(AsTuple(network), {}, {}, ("as it is",))  # noqa: E731
-    monkeypatch.setattr(build_module, "lower", lower)
-
-
 def exported(network, folder, format, **settings):
     settings = {"inputs": INPUTS, "alone": "output", **settings}
     config = ExportConfig(folder, "net", BuildConfig(None, **settings), (format,))
-    return export_network(network, Subject(type(network).__name__), config)
+    examples = tuple(torch.zeros(1, *each.shape) for each in config.build.entries)
+    ready = network_of(network, examples, config.build.alone)
+    return export_network(ready, Subject(type(network).__name__), config)
 
 
 @pytest.mark.parametrize(("format", "batch"), [("onnx", 1), ("onnx", None), ("onnx", 3), ("tflite", 1), ("tflite", 2)])
-def test_several_inputs_and_outputs(segmenter, as_it_is, tmp_path, format, batch):
+def test_several_inputs_and_outputs(segmenter, tmp_path, format, batch):
     result = exported(segmenter, tmp_path, format, batch=batch)
     report = result.built.report
     assert report.passed
@@ -101,18 +86,18 @@ def test_several_inputs_and_outputs(segmenter, as_it_is, tmp_path, format, batch
     with pytest.raises(OptionError, match="expected a classifier"):
         model.predict(np.zeros((4, 4, 3), np.uint8))
     sidecar = json.loads(result.artifact.sidecar_path.read_text())
-    assert sidecar["notes"] == ["as it is"]
+    assert sidecar["notes"] == list(result.built.notes)
     assert sidecar["macs"].keys() == {"this_file"}
 
 
-def test_channels_first_on_request(segmenter, as_it_is, tmp_path):
+def test_channels_first_on_request(segmenter, tmp_path):
     model = open_model(exported(segmenter, tmp_path, "tflite", layout="nchw").artifact.path)
     assert [t.shape for t in model.session.inputs] == [(1, 5, 13, 9), (1, 7)]
     assert model.session.outputs[0].shape == (1, 2, 13, 9)
     assert self_check(model).passed
 
 
-def test_a_map_of_three_rows_is_not_taken_for_a_picture(as_it_is, tmp_path):
+def test_a_map_of_three_rows_is_not_taken_for_a_picture(tmp_path):
     """(N, 5, 4, 3), channels first: its last size is 3, and no channel count."""
     network = nn.Sequential(nn.Conv2d(5, 2, 1)).double().eval()
     inputs = (InputSpec("input", (5, 4, 3)),)
@@ -170,12 +155,15 @@ X = np.zeros((4, 3, 8, 8), np.float32) + np.arange(4, dtype=np.float32)[:, None,
     [
         (lambda x: x.mean(0), VerificationError, "with an entry for each of 4 inputs"),
         (lambda x: x.mean(), VerificationError, r"found shape \(\)"),
-        (lambda x: x.argmax(1), ExportError, "expected output 'logits' of the network as a tensor of floating point"),
-        (lambda x: (x, (x, x)), ExportError, "expected output 'output_1' .* found tuple"),
-        (lambda x: {"a": x, "b": None}, ExportError, "expected output 'b' .* found NoneType"),
-        (lambda x: {0: x}, ExportError, "expected outputs with names, found the key 0"),
-        (lambda x: "logits", ExportError, "found str"),
-        (lambda x: [], ExportError, "found one that returns none"),
+        (lambda x: x.argmax(1), CaptureError, "expected output 'logits' of the network as a tensor of floating point"),
+        (lambda x: (x, (x, x.argmax(1))), CaptureError, "expected output 'output_1_1' .* found torch.int64"),
+        (lambda x: {"a": x, "b": 1.5}, CaptureError, "found float at 'b'"),
+        (lambda x: {0: x}, CaptureError, "expected outputs with names, found the key 0"),
+        (lambda x: {"": x}, CaptureError, "expected outputs with names, found the key ''"),
+        (lambda x: {"a_b": x, "a": {"b": x}}, CaptureError, "found two called 'a_b'"),
+        (lambda x: "logits", CaptureError, "found str"),
+        (lambda x: [], CaptureError, "found one that returns none"),
+        (lambda x: {"b": None}, CaptureError, "found one that returns none"),
     ],
 )
 def test_outputs_that_cannot_be_checked_are_refused(answer, error, words):
@@ -186,9 +174,12 @@ def test_outputs_that_cannot_be_checked_are_refused(answer, error, words):
 
 def test_names_of_outputs():
     x = torch.zeros(1)
-    assert list(named_outputs(x)) == list(named_outputs([x])) == ["output"]
-    assert list(named_outputs((x, x))) == ["output_0", "output_1"]
-    assert list(named_outputs({"boxes": x, "scores": x})) == ["boxes", "scores"]
+    assert list(flat(x)) == list(flat([x])) == ["output"]
+    assert list(flat(x, "logits")) == ["logits"]
+    assert list(flat((x, x))) == ["output_0", "output_1"]
+    assert list(flat((x, (x, x)))) == ["output_0", "output_1_0", "output_1_1"]
+    assert list(flat({"boxes": x, "scores": x, "loss": None})) == ["boxes", "scores"]
+    assert list(flat({"maps": [x, x], "heads": {"a": x}})) == ["maps_0", "maps_1", "heads_a"]
 
 
 def test_an_output_called_like_an_input_is_refused():
@@ -234,7 +225,7 @@ def test_dropout_in_training_mode_is_random():
         make_reference(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Dropout()).double(), X)
 
 
-def test_sessions_take_all_inputs(segmenter, as_it_is, tmp_path):
+def test_sessions_take_all_inputs(segmenter, tmp_path):
     for format, kind in (("onnx", OnnxRuntimeSession), ("tflite", LiteRtSession)):
         session = kind(exported(segmenter, tmp_path, format).artifact.path)
         picture, vector = generated_inputs(INPUTS, None, 1)

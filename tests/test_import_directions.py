@@ -49,7 +49,7 @@ ALLOWED["commands"] = set(ALLOWED)
 ALLOWED["reports"] = set(ALLOWED) - {"commands"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli", "interruption"}
-OFFERED = {"recording"}  # by the package itself, loaded when they are asked for
+OFFERED = {"recording", "commands"}  # by the package itself, loaded when they are asked for
 HEAVY = {"torch", "onnx", "onnxsim", "onnxscript", "safetensors", "litert_torch", "ai_edge_litert", "plotly"}
 MAY_BE_HEAVY = {"dynamic", "lowering", "models", "export", "recording", "tuning"}
 
@@ -58,8 +58,20 @@ def room_of(module: str) -> str:
     return [*module.split("."), "__init__"][1]
 
 
-def imports(path: Path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def is_for_types_alone(node: ast.AST) -> bool:
+    """Whether what stands below ``node`` is never run: ``if TYPE_CHECKING:`` without an ``else``."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not node.orelse
+
+
+def run_nodes(tree: ast.AST):
+    for node in ast.iter_child_nodes(tree):
+        if not is_for_types_alone(node):
+            yield node
+            yield from run_nodes(node)
+
+
+def imports(nodes, path: Path):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -75,16 +87,31 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports(path):
     room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    for name in imports(path):
-        package = name.split(".")[0]
-        if package == "dcd_deploy":
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for name in imports(ast.walk(tree), path):
+        if name.split(".")[0] == "dcd_deploy":
             other = room_of(name)
             known = other in ALLOWED
             offered = room == "__init__" and other in OFFERED
             assert not known or offered or other == room or other in ALLOWED.get(room, set()), (
                 f"{path} must not import {name}"
             )
-        assert package not in HEAVY or room in MAY_BE_HEAVY, f"{path} must not import {name}"
+    for name in imports(run_nodes(tree), path):
+        assert name.split(".")[0] not in HEAVY or room in MAY_BE_HEAVY, f"{path} must not import {name}"
+
+
+@pytest.mark.parametrize(
+    ("code", "loaded"),
+    [
+        ("import torch", ["torch"]),
+        ("def f():\n    from torch import nn", ["torch"]),
+        ("if TYPE_CHECKING:\n    import torch", []),
+        ("if TYPE_CHECKING:\n    import a\nelse:\n    import torch", ["a", "torch"]),
+        ("if not TYPE_CHECKING:\n    import torch", ["torch"]),
+    ],
+)
+def test_imports_for_types_alone_load_nothing(code, loaded):
+    assert list(imports(run_nodes(ast.parse(code)), Path("planted.py"))) == loaded
 
 
 def test_every_room_is_listed():

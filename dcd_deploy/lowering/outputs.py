@@ -15,11 +15,16 @@ def flat(result: object, alone: str = OUTPUT) -> dict[str, Tensor]:
     """Return the tensors of an output under their names: the keys of dicts, else ``alone``, or "output_0" and on.
 
     Raises:
-        CaptureError: there is something else than tensors in it.
+        CaptureError: there is something else than tensors in it, or two of them get one name.
     """
     if isinstance(result, tuple | list) and len(result) == 1:
         (result,) = result
-    found = {alone: result} if isinstance(result, Tensor) else dict(_leaves(result, ()))
+    leaves = [(alone, result)] if isinstance(result, Tensor) else _leaves(result, ())
+    found = dict(leaves)
+    if len(found) < len(leaves):
+        names = [name for name, _ in leaves]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise CaptureError(f"expected outputs with names of their own, found two called '{twice}'; rename one")
     if not found:
         raise CaptureError("expected a network that returns tensors, found one that returns none")
     for name, value in found.items():

@@ -18,10 +18,10 @@ from dcd_deploy.lowering.channels_last import CHANNELS_LAST
 from dcd_deploy.lowering.lowering import Rates
 from dcd_deploy.lowering.target import Target
 
-X86 = Rates(0.01247, 0.01431, 0.04601, 0.05522, 0.02034, 297.6)
-X86_STANDARD = Rates(0.01168, 0.0139, 0.04838, 0.04755, 0.02647, 332.7)  # without what x86 alone can run
-PLAIN = Rates(0.01275, 0.01285, 0.01377, 0.05187, 0.02445, 269.9)
-XNNPACK = Rates(0.01003, 0.01078, 0.01974, 0.0, 0.02594, 58.9)
+X86 = Rates(0.01119, 0.0126, 0.05595, 0.06952, 0.03061, 260.9)
+X86_STANDARD = Rates(0.009959, 0.01266, 0.06318, 0.04547, 0.02779, 301.3)  # without what x86 alone can run
+PLAIN = Rates(0.01173, 0.0118, 0.008644, 0.06459, 0.02542, 295.6)
+XNNPACK = Rates(0.009812, 0.0102, 0.02604, 0.0, 0.02777, 85.49)
 PORTABLE = "portable"
 
 ONNXRUNTIME_X86 = Target.serving("onnxruntime-x86", "onnx", CHANNELS_FIRST, X86)
