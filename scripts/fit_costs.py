@@ -1,11 +1,11 @@
-"""Fit the rates of the cost model (``dcd_deploy/models/deploy/targets.py``) to measurements on this machine.
+"""Fit the rates of the cost model (``dcd_deploy/lowering/targets.py``) to measurements on this machine.
 
     python scripts/fit_costs.py --out FOLDER            measure (about twelve minutes), fit, print
     python scripts/fit_costs.py --out FOLDER --write    and write the tables into docs/performance.md
 
 Every form of every layer shape of the published networks is measured in turns with its static layer, in a model of
 that layer and its neighbours alone. What a form takes more than the static layer is explained by what it counts more
-(``FormCost``), with rates that are not negative; errors count relative to the time, so that small layers matter too.
+(``Cost``), with rates that are not negative; errors count relative to the time, so that small layers matter too.
 What is measured is kept in the folder, and not measured again.
 """
 
@@ -21,27 +21,44 @@ from pages import PERFORMANCE, options_of, write_part
 from scipy.optimize import nnls
 
 from dcd_deploy.benchmarks.process import ask
-from dcd_deploy.models.deploy.form import Rates, static_cost
-from dcd_deploy.models.deploy.target import Target
-from dcd_deploy.models.deploy.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
+from dcd_deploy.lowering.lowering import Rates, static_cost
+from dcd_deploy.lowering.network import network_of
+from dcd_deploy.lowering.target import Target
+from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
+from dcd_deploy.models.random_weights import calibrated_network
+from dcd_deploy.models.trained import random_example
 from dcd_deploy.reports.live import live_progress
 from dcd_deploy.sweep import NETWORKS
-from dcd_deploy.tuning.layer_case import LayerCase, cases_of
+from dcd_deploy.tuning.layer_case import LayerCase, LayerGroup
 from dcd_deploy.tuning.layer_times import time_forms
+from dcd_deploy.tuning.subject import subject_of
 
 TARGETS = ((ONNXRUNTIME_X86, "onnxruntime"), (ONNXRUNTIME_ARM, "onnxruntime-plain"), (LITERT, "litert"))
 FITTED = ("mobilenetv2_dcd_x1.0", "mobilenetv2_dcd_x0.5", "resnet18_dcd")
+SIDE = 224
 FLOOR_US = 20.0  # errors are relative to the time and this much
 Times = dict[str, float]  # microseconds more than the static layer, by form
 
 
-def measured(folder: Path, target: Target, runtime: str, case: LayerCase) -> Times:
+def groups() -> dict[LayerCase, LayerGroup]:
+    """Return the shapes of layers to fit to, each once."""
+    found: dict[LayerCase, LayerGroup] = {}
+    for name in FITTED:
+        spec = NETWORKS[name]
+        network = network_of(calibrated_network(spec, SIDE), random_example((3, SIDE, SIDE)))
+        for group in subject_of(network, spec.describe()).groups:
+            found.setdefault(group.case, group)
+    return found
+
+
+def measured(folder: Path, target: Target, runtime: str, group: LayerGroup) -> Times:
     """Return what each form of a layer takes more than the static layer, measured now or before."""
+    case = group.case
     path = folder / target.name / f"{case.title.replace(' ', '_').replace('→', '-')}_{case.activation}.json"
     if path.exists():
         found: Times = json.loads(path.read_text(encoding="utf-8"))
         return found
-    times = time_forms(case, target, runtime, ask)
+    times = time_forms(group, target, runtime, ask)
     found = {form: times.extra_us(form) for form in times.forms} | {"static": times.median_ms("static") * 1e3}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found), encoding="utf-8")
@@ -50,8 +67,8 @@ def measured(folder: Path, target: Target, runtime: str, case: LayerCase) -> Tim
 
 def features(target: Target, case: LayerCase, form: str) -> NDArray[np.float64]:
     """Return what a form counts more than the static layer."""
-    cost = target.costs(case.geometry, case.size, activated=case.activated)[form]
-    static = static_cost(case.geometry, case.size)
+    cost = case.costs(target)[form]
+    static = static_cost(case.shape, case.size)
     more: NDArray[np.float64] = np.array(astuple(cost), float) - np.array(astuple(static), float)
     return more
 
@@ -60,7 +77,7 @@ def fit(target: Target, table: dict[LayerCase, Times]) -> Rates:
     """Return the rates, in nanoseconds, that explain the measurements best."""
     rows, wanted = [], []
     for case, times in table.items():
-        for form in target.costs(case.geometry, case.size, activated=case.activated):
+        for form in case.costs(target):
             weight = 1 / (times["static"] + max(times[form], 0.0) + FLOOR_US)
             rows.append(features(target, case, form) * weight)
             wanted.append(times[form] * 1e3 * weight)
@@ -73,10 +90,10 @@ def fit(target: Target, table: dict[LayerCase, Times]) -> Rates:
 
 def table_of(target: Target, rates: Rates, table: dict[LayerCase, Times]) -> str:
     """Return the measured and predicted microseconds of each form, and what the rule takes."""
-    forms = target.forms
+    forms = target.lowerings
     lines = [f"| {target.name} | {' | '.join(forms)} | taken | loses |", f"|---|{'--:|' * len(forms)}---|--:|"]
     for case, times in table.items():
-        costs = target.costs(case.geometry, case.size, activated=case.activated)
+        costs = case.costs(target)
         told = {form: float(features(target, case, form) @ np.array(astuple(rates))) / 1e3 for form in costs}
         taken = min(told, key=lambda form: told[form])
         loss = times[taken] - min(times[form] for form in costs)
@@ -89,9 +106,9 @@ def part_of(target: Target, table: dict[LayerCase, Times]) -> str:
     """Return the rates and the table of a target, and the rates without such forms as it alone can run."""
     rates = fit(target, table)
     part = f"`{target.name}`, nanoseconds: {named(rates)}\n\n{table_of(target, rates, table)}"
-    portable = tuple(form for form in target.forms if target.spelling.forms[form].everywhere)
-    if portable != target.forms:
-        without = named(fit(replace(target, forms=portable), table))
+    portable = tuple(form for form in target.lowerings if target.backend.lowerings[form].everywhere)
+    if portable != target.lowerings:
+        without = named(fit(replace(target, lowerings=portable), table))
         part += f"\n\n`portable`, of such machines, by the other forms, nanoseconds: {without}"
     return part
 
@@ -104,13 +121,13 @@ def named(rates: Rates) -> str:
 def main() -> None:
     """Measure, fit and print."""
     options = options_of(__doc__).parse_args()
-    cases = list(dict.fromkeys(case for name in FITTED for case in cases_of(NETWORKS[name], 224, 224)))
+    cases = groups()
     parts = []
     for target, runtime in TARGETS:
         table = {}
-        for number, case in enumerate(cases, 1):
+        for number, (case, group) in enumerate(cases.items(), 1):
             with live_progress(f"{target.name} [{number}/{len(cases)}] {case.title}"):
-                table[case] = measured(options.out, target, runtime, case)
+                table[case] = measured(options.out, target, runtime, group)
         parts.append(part_of(target, table))
         print(f"\n{parts[-1]}")
     if options.write:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dcd_deploy.models.deploy.form import static_cost
-from dcd_deploy.models.deploy.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, PORTABLE_ONNX
+from tuning_subjects import registry_subject
+
+from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, PORTABLE_ONNX
 from dcd_deploy.sweep import NETWORKS
-from dcd_deploy.tuning.layer_case import cases_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 FITTED = ("mobilenetv2_dcd_x1.0", "mobilenetv2_dcd_x0.5", "resnet18_dcd")
@@ -36,16 +36,16 @@ def test_the_rates_on_the_page_are_those_that_decide(target):
 def test_what_the_page_says_of_each_form_the_model_says(target):
     """Microseconds to a rounding, and the form taken, for each shape of layer that was fitted."""
     _, ((_, *heads), _, *rows) = section(target)
-    cases = list(dict.fromkeys(case for name in FITTED for case in cases_of(NETWORKS[name], 224, 224)))
+    found = (group.case for name in FITTED for group in registry_subject(NETWORKS[name], 224).groups)
+    cases = list(dict.fromkeys(found))
     assert [row[0] for row in rows] == [case.title for case in cases]
     for case, (_, *cells) in zip(cases, rows, strict=True):
         shown = dict(zip(heads, cells, strict=True))
-        costs = target.costs(case.geometry, case.size, activated=case.activated)
-        static = target.rates[0].microseconds(static_cost(case.geometry, case.size))
+        costs, static = case.costs(target), case.static_us(target.rates[0])
         for form, cost in costs.items():
             told = float(shown[form].partition(" / ")[0])
             assert target.rates[0].microseconds(cost) - static == pytest.approx(told, abs=1.5, rel=0.01)
-        assert shown["taken"] == target.choose(case.geometry, case.size, activated=case.activated)
+        assert shown["taken"] == case.rule(target)
 
 
 def test_the_portable_rule_knows_both_machines():

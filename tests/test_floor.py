@@ -2,11 +2,13 @@
 
 import pytest
 
-from dcd_deploy.models.deploy.targets import LITERT, ONNXRUNTIME_ARM
+from tuning_subjects import registry_subject, subject_with
+
+from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM
 from dcd_deploy.sweep import NETWORKS
 from dcd_deploy.tuning.floor import Floor, floor, more_macs, streaming_pace
 
-SIDE = (224, 224)
+SIDE = 224
 
 
 @pytest.mark.parametrize(
@@ -20,11 +22,11 @@ SIDE = (224, 224)
 )
 def test_multiply_adds_beyond_the_twin(network, target, more):
     """Counted by hand from the equations, with the cheaper order for each layer, in tenths of a million."""
-    assert more_macs(NETWORKS[network], SIDE, target) == pytest.approx(more, rel=0.05)
+    assert more_macs(registry_subject(NETWORKS[network], SIDE).captured, target) == pytest.approx(more, rel=0.05)
 
 
 def test_parts_of_the_floor():
-    found = floor(NETWORKS["mobilenetv2_dcd_x1.0"], SIDE, LITERT, 3.0, 44.3e6)
+    found = floor(registry_subject(NETWORKS["mobilenetv2_dcd_x1.0"], SIDE).captured, LITERT, 3.0, 44.3e6)
     assert found.weights_ms == pytest.approx(4 * (5.720e6 - 3.505e6) / 44.3e6, rel=0.01)
     assert found.macs_ms == pytest.approx(3.0 * 26.4 / 300.8, rel=0.03)
     assert found.ratio == found.ms / 3.0
