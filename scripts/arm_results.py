@@ -26,7 +26,7 @@ from dcd_deploy.devices.emulated.counting import assumptions, count_models
 from dcd_deploy.devices.emulated.programs import qemu_version
 from dcd_deploy.devices.emulated.root import wheel_versions
 from dcd_deploy.files import sha256, write_whole
-from dcd_deploy.models.deploy.targets import PORTABLE
+from dcd_deploy.lowering.targets import PORTABLE
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.models.registry import ARCHS
 from dcd_deploy.models.spec import NetworkSpec

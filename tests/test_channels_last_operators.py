@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dcd_deploy.artifacts import NCHW
 from dcd_deploy.export.tflite_operators import WRITTEN
-from dcd_deploy.export.to_tflite import to_tflite
+from dcd_deploy.export.to_tflite import convert_tflite
 from dcd_deploy.lowering.channels_last import operators
 from dcd_deploy.lowering.channels_last.reference import IMPLEMENTATIONS, same_padding
 from dcd_deploy.runtimes.litert import LiteRtSession

@@ -5,7 +5,6 @@ from dataclasses import astuple
 from pathlib import Path
 
 import pytest
-
 from tuning_subjects import registry_subject
 
 from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, PORTABLE_ONNX

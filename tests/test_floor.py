@@ -1,8 +1,7 @@
 """The floor of a dynamic network: counted independently of the forms, and in parts that add up."""
 
 import pytest
-
-from tuning_subjects import registry_subject, subject_with
+from tuning_subjects import registry_subject
 
 from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM
 from dcd_deploy.sweep import NETWORKS

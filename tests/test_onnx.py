@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from deployed import deployed
+from torch import nn
 
 from dcd_deploy import commands
 from dcd_deploy.commands.arguments import parse_preprocessing
@@ -98,6 +99,15 @@ def test_multiply_adds_of_a_graph():
     model = onnx.parser.parse_model(text)
     assert graph_macs(model) == 8 * 4 * 9 * 100 + 5 * 800 + 7 * 5
     assert graph_stats(model).operators == {"Conv": 1, "Flatten": 1, "Gemm": 1, "MatMul": 1}
+
+
+def test_a_matrix_that_is_turned_is_a_transpose():
+    class Turned(nn.Module):
+        def forward(self, x):
+            return x.mT * 2
+
+    operators = [node.op_type for node in to_onnx(Turned(), 4, 6).tidied.graph.node]
+    assert operators == ["Transpose", "Mul"], "an Einsum has no quick kernel, and in_blocks does not know it"
 
 
 def test_the_simplifiers_own_check_can_fail(monkeypatch, small_network):

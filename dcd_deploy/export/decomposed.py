@@ -7,6 +7,10 @@ Some operators of the deploy forms, which litert-torch would decompose, are writ
     relu6(x)             hardtanh(x, 0, 6)          reshape(x, s), flatten(x)    view(x, shape)
     pad(x, p, value)     constant_pad_nd(x, p, value)
 
+and for both, since torch's exporter would write an Einsum, which no runtime has a quick kernel for,
+
+    x.mT                 transpose(x, -2, -1)
+
 Where an operator is left that a table might decompose, the converter does as it always does.
 """
 
@@ -24,6 +28,7 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 aten = torch.ops.aten
+Rewrites = dict[Any, Callable[[Node], tuple[Any, ...] | None]]
 LITERT_VIEW = "safe_run_decompositions.<locals>.<lambda>"  # in place of each view, while litert-torch decomposes
 
 
@@ -37,8 +42,7 @@ def decomposed_where_needed(*, composites: bool) -> Iterator[None]:
 
     def run(program: ExportedProgram, decomp_table: Any = None, **settings: Any) -> ExportedProgram:
         if decomp_table is not None:
-            if not composites:
-                _rewrite(program)
+            _rewrite(program, TURNED if composites else REWRITES)
             if _decomposed(program, decomp_table, composites=composites):
                 return program
         whole: ExportedProgram = decompose(program, decomp_table, **settings)
@@ -63,14 +67,14 @@ def _decomposed(program: ExportedProgram, table: Any, *, composites: bool) -> bo
     )
 
 
-def _rewrite(program: ExportedProgram) -> None:
+def _rewrite(program: ExportedProgram, rewrites: Rewrites) -> None:
     """Write operators as what they become, in place; the others stay."""
     for node in program.graph.nodes:
         if node.op != "call_function":
             continue
         if getattr(node.target, "__qualname__", "") == LITERT_VIEW:
             node.target = aten.view.default if _can_be_viewed(node) else node.target
-        elif (rewritten := REWRITES.get(node.target)) is not None and (arguments := rewritten(node)) is not None:
+        elif (rewritten := rewrites.get(node.target)) is not None and (arguments := rewritten(node)) is not None:
             node.target, node.args, node.kwargs = arguments[0], arguments[1:], {}
     program.graph_module.recompile()
 
@@ -84,6 +88,10 @@ def _pad(node: Node) -> tuple[Any, ...] | None:
     if arguments.get("mode", "constant") != "constant":
         return None
     return aten.constant_pad_nd.default, arguments["x"], arguments["pad"], arguments.get("value") or 0.0
+
+
+def _turned(node: Node) -> tuple[Any, ...]:
+    return aten.transpose.int, node.args[0], -2, -1
 
 
 def _view(node: Node) -> tuple[Any, ...] | None:
@@ -104,7 +112,9 @@ def _can_be_viewed(node: Node) -> bool:
     return True
 
 
-REWRITES: dict[Any, Callable[[Node], tuple[Any, ...] | None]] = {
+TURNED: Rewrites = {aten.mT.default: _turned}
+REWRITES: Rewrites = {
+    **TURNED,
     aten.relu6.default: _relu6,
     aten.pad.default: _pad,
     aten.reshape.default: _view,

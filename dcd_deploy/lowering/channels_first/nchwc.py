@@ -110,7 +110,7 @@ class Grouped(nn.Module):
 
     def forward(self, x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         n, channels, height, width = x.shape
-        weights = kernel.mT.reshape(-1, channels, 1, 1)  # (N·K, C, 1, 1)
+        weights = kernel.transpose(1, 2).reshape(-1, channels, 1, 1)  # (N·K, C, 1, 1)
         if bias.dim() == 1:  # one for all
             bias = bias.expand(n, -1)
         y = F.conv2d(x.view(1, -1, height, width), weights, bias.reshape(-1), self.stride, groups=n)
