@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dcd_deploy.artifacts import NCHW, ModelCard
+from dcd_deploy.artifacts import NCHW, ModelCard, Preprocessing
 from dcd_deploy.errors import ModelFileError
-from dcd_deploy.export.build import BuildConfig, BuiltModel, picture_network, reference_for
+from dcd_deploy.export.build import BuildConfig, BuiltModel, for_registry, picture_network, reference_for
 from dcd_deploy.export.describe import Subject, describe_model
 from dcd_deploy.export.formats import build
 from dcd_deploy.export.truth import TrainReference
@@ -71,10 +71,10 @@ def twin_content(subject: Subject, built: BuiltModel) -> bytes:
 def export_twin(card: ModelCard, path: Path, width: float | None = None, progress: Progress = silent) -> Path:
     """Write the static twin of the model that ``card`` describes, or that of another ``width``, to ``path``.
 
-    The suffix of ``path`` is the format.
+    The suffix of ``path`` is the format. Another width has its own channels, whatever the model's are.
     """
     spec, config = described_build(card)
-    spec = spec if width is None else replace(spec, width_mult=width)
+    spec = spec if width is None else replace(spec, width_mult=width, channels=())
     format = path.suffix.removeprefix(".")
     captured = capture(picture_network(twin_network(spec), config))
     built = build_twins(captured, config, [format], progress)[format]
@@ -88,10 +88,16 @@ def described_build(card: ModelCard) -> tuple[NetworkSpec, BuildConfig]:
     Raises:
         ModelFileError: the description is not of a network.
     """
-    if card.spec is None or card.preprocessing is None:
+    if card.spec is None:
         raise ModelFileError(
             f"expected a file of a network that is known by its settings, found one of the module {card.arch}; its "
             "static twin cannot be made from the file"
         )
-    config = BuildConfig(card.preprocessing, batch=card.input.shape[0], layout=card.input.layout or NCHW)
-    return NetworkSpec.from_json(card.spec), config
+    spec, sides = NetworkSpec.from_json(card.spec), card.input.torch_shape[2:]
+    if len(sides) != 2 or None in sides:
+        raise ModelFileError(
+            f"expected a picture of a fixed size as the input of {card.arch}, found {card.input.shape}; export it again"
+        )
+    preprocessing = card.preprocessing or Preprocessing.for_size(*(side or 1 for side in sides))
+    config = BuildConfig(preprocessing, batch=card.input.shape[0], layout=card.input.layout or NCHW)
+    return spec, for_registry(spec, config)
