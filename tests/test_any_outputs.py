@@ -10,7 +10,7 @@ from torch import nn
 
 from dcd_deploy.artifacts import NHWC, ModelCard, TensorSpec
 from dcd_deploy.errors import CaptureError, ExportError, ModelFileError, OptionError, VerificationError
-from dcd_deploy.export.build import BuildConfig, reference_for
+from dcd_deploy.export.build import BuildConfig
 from dcd_deploy.export.describe import Subject
 from dcd_deploy.export.pipeline import ExportConfig, export_network
 from dcd_deploy.export.reference import generated_reference, make_reference, run_torch, runner
@@ -184,11 +184,11 @@ def test_names_of_outputs():
     assert list(flat({"maps": [x, x], "heads": {"a": x}})) == ["maps_0", "maps_1", "heads_a"]
 
 
-def test_an_output_called_like_an_input_is_refused():
-    network = Returning(lambda x: {"input": x})
-    config = BuildConfig(None, inputs=(InputSpec("input", (3, 8, 8)),))
+def test_an_output_called_like_an_input_is_refused(tmp_path):
+    network = Returning(lambda x: {"input": x + 1})
     with pytest.raises(OptionError, match="found one called 'input'"):
-        reference_for(network, config)
+        exported(network, tmp_path, "onnx", inputs=(InputSpec("input", (3, 8, 8)),))
+    assert not list(tmp_path.iterdir())
 
 
 class Inner(nn.Module):

@@ -20,6 +20,7 @@ from dcd_deploy.export.build import BuildConfig, BuiltModel, for_registry, pictu
 from dcd_deploy.export.describe import Subject, describe_model
 from dcd_deploy.export.formats import build
 from dcd_deploy.export.truth import TrainReference
+from dcd_deploy.files import write_whole
 from dcd_deploy.lowering.capture import Captured, capture
 from dcd_deploy.lowering.passes.substitute import AUTO
 from dcd_deploy.lowering.static_twin import mean_heads, static_twin
@@ -75,10 +76,15 @@ def export_twin(card: ModelCard, path: Path, width: float | None = None, progres
     """
     spec, config = described_build(card)
     spec = spec if width is None else replace(spec, width_mult=width, channels=())
+    return write_twin(spec, config, path, progress)
+
+
+def write_twin(spec: NetworkSpec, config: BuildConfig, path: Path, progress: Progress = silent) -> Path:
+    """Write the static twin of ``spec``, of random weights, to ``path``, whose suffix is the format."""
     format = path.suffix.removeprefix(".")
     captured = capture(picture_network(twin_network(spec), config))
     built = build_twins(captured, config, [format], progress)[format]
-    path.write_bytes(twin_content(Subject.of(spec), built))
+    write_whole(path, twin_content(Subject.of(spec), built))
     return path
 
 
