@@ -25,8 +25,7 @@ from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.results import BenchResult, Trial
 from dcd_deploy.benchmarks.results_file import read_result, write_result
 from dcd_deploy.export.build import BuildConfig
-from dcd_deploy.export.twin import build_twins, twin_content
-from dcd_deploy.files import write_whole
+from dcd_deploy.export.twin import write_twin
 from dcd_deploy.models.deploy.targets import target_for
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.models.spec import NetworkSpec
@@ -72,8 +71,7 @@ class Lab:
         path = self.out / f"{spec.twin().arch}-{width:g}-b{batch}.{format}"
         if not path.exists():
             wanted = NetworkSpec(spec.arch, spec.num_classes, width, spec.fc_squeeze, spec.dropout)
-            twin = build_twins(wanted, BuildConfig(Preprocessing.for_size(SIDE, SIDE), batch), [format])[format]
-            write_whole(path, twin_content(wanted, twin))
+            write_twin(wanted, BuildConfig(Preprocessing.for_size(SIDE, SIDE), batch), path)
         return path
 
     def trial(self, model: Path, runtime: str, static: Path, others: list[tuple[str, Path]], threads: int = 1) -> Trial:
