@@ -25,6 +25,7 @@ from dcd_deploy.export.build import DEFAULT_OPSET
 from dcd_deploy.export.decomposed import decomposed_where_needed
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.older_opset import in_older_opset
+from dcd_deploy.export.tidied import tidy
 from dcd_deploy.samples import InputSpec
 
 OPSETS = range(15, 27)
@@ -71,7 +72,7 @@ def trace_onnx(
     program = _trace(deployable(network), inputs, outputs, batch, max(opset, TRACED_FROM))
     raw = onnx.ModelProto()
     raw.CopyFrom(program.model_proto)
-    program.optimize()
+    tidy(program.model)
     tidied = program.model_proto
     if opset < TRACED_FROM:
         tidied = in_older_opset(tidied, opset)
