@@ -1,14 +1,19 @@
 """Costs and tuning of networks that nobody but their user has, from Python and on the command line."""
 
 import json
+from pathlib import Path
 
+import onnx
 import pytest
 import torch
-from command_line import dcd_deploy, refused
+from command_line import dcd_deploy as run
+from command_line import refused
+from dynamic_layers import MixedKernels, RoutedFromOutside
 from foreign_networks import DYNAMIC_LAYERS, NETWORKS
 from torch import nn
 from tuning_subjects import subject_with
 
+import dcd_deploy
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.place import Here
@@ -63,8 +68,6 @@ class Rows(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        from dynamic_layers import RoutedFromOutside
-
         self.route = nn.Linear(6, 4)
         self.first = RoutedFromOutside(C=6, K=6, kernel=1, bias=False)
         self.second = RoutedFromOutside(C=6, K=6, kernel=1, bias=False)
@@ -102,27 +105,37 @@ def test_a_network_of_ones_own_is_tuned(subjects, tmp_path, monkeypatch):
     found.check_layers(layers_of(groups_of(grey.captured)))
 
 
+class Squared(MixedKernels):
+    """Looks like a dynamic layer, and is none."""
+
+    def forward(self, x):
+        return super().forward(x) ** 2
+
+
 def test_a_network_without_dynamic_layers_says_what_was_refused():
-    class Random(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            from dynamic_layers import MixedKernels
-
-            self.inner = MixedKernels()
-
-        def forward(self, x):
-            return self.inner(x) * 2
-
-    with pytest.raises(OptionError, match="no dynamic convolution"):
+    with pytest.raises(OptionError, match="network, which has no dynamic convolution$"):
         subject_with(nn.Conv2d(3, 3, 1), 3, 8, 8).check_dynamic()
-    subject_with(Random(), 6, 8, 8).check_dynamic()
+    with pytest.raises(OptionError, match=r"no dynamic convolution \('0' is none: "):
+        subject_with(nn.Sequential(Squared()), 6, 8, 8).check_dynamic()
+    subject_with(nn.Sequential(MixedKernels()), 6, 8, 8).check_dynamic()
+
+
+def test_a_layer_in_blocks_without_a_bias(tmp_path):
+    """Its file is compared with float64 by the export."""
+    torch.manual_seed(0)
+    layer = MixedKernels(C=16, K=24, kernel=1, padding=0, bias=False)
+    network = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), layer, nn.ReLU()).eval()
+    made = dcd_deploy.export_module(
+        network, torch.randn(1, 3, 32, 32), target="onnxruntime-x86", lowering="nchwc", out=tmp_path
+    )
+    assert made.built.lowering == {"2": "nchwc"}
+    domains = {node.domain for node in onnx.load(made.artifact.path).graph.node}
+    assert "com.microsoft.nchwc" in domains
 
 
 @pytest.fixture
 def own(tmp_path):
     """A Python file of the user's, and a checkpoint of its network."""
-    from pathlib import Path
-
     file = tmp_path / "own_net.py"
     file.write_text(FILE.format(tests=str(Path(__file__).parent)))
     module, _ = NETWORKS["grey"]()
@@ -133,16 +146,16 @@ def own(tmp_path):
 def test_costs_of_ones_own_network_on_the_command_line(own):
     file, weights = own
     options = ("--target", "litert", "--network", f"{file}:make", "--input-shape", "1,45,61")
-    done = dcd_deploy("costs", weights, *options, "--json")
+    done = run("costs", weights, *options, "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["network"], told["inputs"]) == ("Grey", [[1, 45, 61]])
     assert {layer for shape in told["shapes"] for layer in shape["layers"]} == DYNAMIC_LAYERS["grey"]
-    refused(dcd_deploy("costs", weights, *options[:4]), 8, "--input-shape")
-    refused(dcd_deploy("costs", weights, *options[:3], f"{file}:none", *options[4:]), 24, "'none'", "make")
+    refused(run("costs", weights, *options[:4]), 8, "--input-shape")
+    refused(run("costs", weights, *options[:3], f"{file}:none", *options[4:]), 24, "'none'", "make")
     other = ("--network-args", '{"kind": "Segmenter"}')
-    refused(dcd_deploy("costs", weights, *options, *other), 24, "not those of Segmenter", "missing")
-    helped = dcd_deploy("costs", "--help").stdout
+    refused(run("costs", weights, *options, *other), 24, "not those of Segmenter", "missing")
+    helped = run("costs", "--help").stdout
     assert "that Python file is run" in " ".join(helped.replace("│", " ").split())
 
 

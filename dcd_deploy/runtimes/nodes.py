@@ -5,9 +5,10 @@ In files of this package the outputs of nodes are named after their origin:
     features.3.conv.0/attention.squeeze/gemm      layer of the trained network / what within it / operator
     features.3.conv.0/dynamic/reshape_2           the second of its kind there
 
-What is within a layer is a submodule of the form that it was exported in, or "dynamic" for what the form does itself,
-"static" for a layer that is not dynamic, "activation", or "residual" for the sum at the end of a block. From that, not
-from the kind of operator, follows which part of the network a node is:
+What is within a layer is a submodule of its lowering, or "dynamic" for what the lowering does itself,
+"static" for a layer that is not dynamic, "activation", "norm", "residual" for the sum at the end of a block, or
+"static.mean" and the like for other functions behind a layer. From that, not from the kind of operator, follows which
+part of the network a node is:
 
     static    what the static twin of the network does too: W0, a kernel applied to a map, activations, sums, pooling
     dynamic   what dynamic convolution costs: attention, Q, Φ, P, λ, the making of kernels
@@ -25,7 +26,7 @@ STATIC, DYNAMIC, LAYOUT, UNKNOWN = PARTS = ("static", "dynamic", "layout", "unkn
 OF_THE_TWIN = frozenset(
     {"static", "static_conv", "features.static", "features.joint", "applied", "activation", "norm", "residual"}
 )
-FUNCTION = "static."  # before any other function of the network itself, such as "static.mean"
+FUNCTION = "static."  # and what it computes: a function of the network itself
 MOVES = frozenset({"transpose", "reorderinput", "reorderoutput"})
 RESHAPES = frozenset({"reshape", "flatten", "squeeze", "unsqueeze", "expanddims"})
 NAME = re.compile(r"(?P<layer>[\w.]+)/(?P<inside>[\w.]+)/(?P<operator>[a-z0-9]+)(_\d+)?")
