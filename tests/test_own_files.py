@@ -74,13 +74,13 @@ def test_operators_of_other_networks_side_by_side():
 def test_benchmarks_of_any_module(files, to):
     for name in ("grey", "two inputs"):
         model = files[name, to]
-        (trial,) = commands.bench([model], baseline="none", **QUICK).trials
+        (trial,) = commands.bench(model, baseline="none", **QUICK).trials
         assert trial.timings[0].latency.median_ms > 0
         assert trial.timings[0].network == type(NETWORKS[name]()[0]).__name__
         with pytest.raises(OptionError, match=r"--with-baseline, or give --baseline FILE or none"):
-            commands.bench([model], **QUICK)
+            commands.bench(model, **QUICK)
         with pytest.raises(OptionError, match="--against released"):
-            commands.bench([model], baseline="none", against=["released"], **QUICK)
+            commands.bench(model, baseline="none", against=["released"], **QUICK)
 
 
 def test_predictions_need_a_picture(files, tmp_path):
