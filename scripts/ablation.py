@@ -28,11 +28,15 @@ from dcd_deploy.export.to_onnx import to_onnx
 from dcd_deploy.export.to_tflite import to_tflite
 from dcd_deploy.export.twin import twin_network
 from dcd_deploy.files import write_whole
-from dcd_deploy.models.deploy.channels_first import attention
-from dcd_deploy.models.deploy.network import AUTO, to_deploy
-from dcd_deploy.models.deploy.target import Target
-from dcd_deploy.models.deploy.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
+from dcd_deploy.lowering.capture import capture
+from dcd_deploy.lowering.channels_first import attention
+from dcd_deploy.lowering.deploy import lower
+from dcd_deploy.lowering.network import network_of
+from dcd_deploy.lowering.passes.substitute import AUTO
+from dcd_deploy.lowering.target import Target
+from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
 from dcd_deploy.models.random_weights import calibrated_network
+from dcd_deploy.models.trained import random_example
 from dcd_deploy.reports.live import live_progress
 from dcd_deploy.sweep import NETWORKS
 
@@ -45,9 +49,10 @@ WINDOWS = "pooling by windows"
 def variants(target: Target) -> dict[str, tuple[str, Target]]:
     """Return lowering and target of each variant, by what it is."""
     found = {"the rule": (AUTO, target)}
-    found |= {f"all {form}": (form, target) for form in target.forms}
-    for form in target.forms:
-        found[f"without {form}"] = (AUTO, replace(target, forms=tuple(f for f in target.forms if f != form)))
+    found |= {f"all {form}": (form, target) for form in target.lowerings}
+    for form in target.lowerings:
+        others = tuple(other for other in target.lowerings if other != form)
+        found[f"without {form}"] = (AUTO, replace(target, lowerings=others))
     if target.format == "onnx":
         found[WINDOWS] = (AUTO, target)
     return found
@@ -67,7 +72,8 @@ def pooling(variant: str) -> Iterator[None]:
 
 def content(network: nn.Module, lowering: str, target: Target) -> bytes:
     """Return an unverified model file."""
-    deploy = to_deploy(network, SIDE, SIDE, lowering, target)
+    example = random_example((3, SIDE, SIDE))
+    deploy = lower(capture(network_of(network, example)), target, lowering).module
     if target.format == "tflite":
         return to_tflite(deployable(deploy), SIDE, SIDE)
     images = np.random.default_rng(0).standard_normal((1, 3, SIDE, SIDE), np.float32)

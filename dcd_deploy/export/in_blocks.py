@@ -128,7 +128,8 @@ class _Writer:
         rows = self.reshaped(before, source, (n, inputs, 1, outputs))
         ordered = self.add(before, "ReorderInput", [rows], (n, outputs, inputs, 1), channels_last=1)
         weights = self.reshaped(before, ordered, (n * outputs, inputs, 1, 1))
-        self.convolution(node, self.in_blocks(node, node.input[0]), weights, node.input[2], n * outputs)
+        bias = node.input[2] if len(node.input) > 2 else self.zeros(node, n * outputs)
+        self.convolution(node, self.in_blocks(node, node.input[0]), weights, bias, n * outputs)
 
     def constant_convolution(self, node: onnx.NodeProto, x: str, groups: int) -> None:
         """Convolve in blocks by constant weights, a filter for each output."""
@@ -265,6 +266,10 @@ class _Writer:
         stem = f"{base.name.rpartition('/')[0]}/blocks{operator.lower()}"
         self.names[stem] += 1
         return stem if self.names[stem] == 1 else f"{stem}_{self.names[stem]}"
+
+    def zeros(self, node: onnx.NodeProto, channels: int) -> str:
+        """Return the bias of a convolution that has none."""
+        return self.floats(f"{node.output[0]}.bias", np.zeros(channels, np.float32))
 
     def floats(self, name: str, values: NDArray[np.float32]) -> str:
         return self.constant(f"{name}.blocks", values)
