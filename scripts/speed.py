@@ -24,10 +24,12 @@ from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.results import BenchResult, Trial
 from dcd_deploy.benchmarks.results_file import read_result, write_result
-from dcd_deploy.export.build import BuildConfig
-from dcd_deploy.export.twin import build_twins, twin_content
+from dcd_deploy.export.build import BuildConfig, picture_network
+from dcd_deploy.export.describe import Subject
+from dcd_deploy.export.twin import build_twins, twin_content, twin_network
 from dcd_deploy.files import write_whole
-from dcd_deploy.models.deploy.targets import target_for
+from dcd_deploy.lowering.capture import Captured, capture
+from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.reports.live import live_progress
@@ -72,8 +74,9 @@ class Lab:
         path = self.out / f"{spec.twin().arch}-{width:g}-b{batch}.{format}"
         if not path.exists():
             wanted = NetworkSpec(spec.arch, spec.num_classes, width, spec.fc_squeeze, spec.dropout)
-            twin = build_twins(wanted, BuildConfig(Preprocessing.for_size(SIDE, SIDE), batch), [format])[format]
-            write_whole(path, twin_content(wanted, twin))
+            config = BuildConfig(Preprocessing.for_size(SIDE, SIDE), batch)
+            captured = capture(picture_network(twin_network(wanted), config))
+            write_whole(path, twin_content(Subject.of(wanted), build_twins(captured, config, [format])[format]))
         return path
 
     def trial(self, model: Path, runtime: str, static: Path, others: list[tuple[str, Path]], threads: int = 1) -> Trial:
@@ -117,17 +120,23 @@ def own_over_portable(trial: Trial, portable: str) -> str:
     return f"{times[portable] / trial.timings[1].latency.median_ms:.2f}"
 
 
+def captured_of(spec: NetworkSpec) -> Captured:
+    """Return a network with random weights, captured."""
+    return capture(picture_network(calibrated_network(spec, SIDE), BuildConfig(Preprocessing.for_size(SIDE, SIDE))))
+
+
 def floor_rows(lab: Lab) -> Iterator[str]:
     """Yield the rows of the least that each network can take, beside what it takes; milliseconds."""
     yield "| network | target | twin | MACs | weights | floor | over the twin | measured | ms beyond the floor |"
     yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
     for network, spec in ALL.items():
+        captured = captured_of(spec)
         for runtime, (name, format) in TARGETS.items():
             model, portable = lab.model(network, name, format), lab.model(network, "portable", format)
             trial = lab.trial(model, runtime, lab.static(network, format), [("portable", portable)])
             own, static = trial.timings[:2]
             pace = streaming_pace(model.stat().st_size)
-            least = floor(spec, (SIDE, SIDE), target_for(name, format), static.latency.median_ms, pace)
+            least = floor(captured, target_for(name, format), static.latency.median_ms, pace)
             parts = (least.static_ms, least.macs_ms, least.weights_ms, least.ms, least.ratio)
             found = (trial.ratios[static.name].median, own.latency.median_ms - least.ms)
             yield f"| {network} | {name} | {' | '.join(f'{part:.2f}' for part in (*parts, *found))} |"
