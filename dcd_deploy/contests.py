@@ -130,7 +130,8 @@ class _Maker:
             _check_packages(model.suffix)
             from dcd_deploy.export.released import export_released
 
-            return "released form", export_released(_card(model), self._new_file(model), self.progress)
+            card = _known_card(model, "name a model file in place of --against released")
+            return "released form", export_released(card, self._new_file(model), self.progress)
         if match := re.fullmatch(r"static:(\d+(?:\.\d+)?)", name):
             width = _checked_width(model, float(match[1]))
             return f"static ×{width:g}", self._made_static(model, width)
@@ -145,7 +146,8 @@ class _Maker:
         _check_packages(model.suffix)
         from dcd_deploy.export.twin import export_twin
 
-        return export_twin(_card(model), self._new_file(model), width, self.progress)
+        card = _known_card(model, "export it again with --with-baseline, or give --baseline FILE or none")
+        return export_twin(card, self._new_file(model), width, self.progress)
 
     def _new_folder(self) -> Path:
         folder = self.folder / str(sum(1 for _ in self.folder.iterdir()))
@@ -170,6 +172,17 @@ def _checked_width(model: Path, width: float) -> float:
             f"expected --against 'static:WIDTH' with a width above 0 and at most {most:g}, found {width:g}"
         )
     return width
+
+
+def _known_card(model: Path, advice: str) -> ModelCard:
+    """Return the description of a file whose network can be made anew from it; a user's own module cannot."""
+    card = _card(model)
+    if card.spec is None:
+        raise OptionError(
+            f"expected a network that is known by its settings, found '{model.name}' of the module {card.arch}, from "
+            f"which no other file can be made; {advice}"
+        )
+    return card
 
 
 def _card(model: Path) -> ModelCard:

@@ -25,9 +25,7 @@ from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.results import BenchResult, Trial
 from dcd_deploy.benchmarks.results_file import read_result, write_result
 from dcd_deploy.export.build import BuildConfig, picture_network
-from dcd_deploy.export.describe import Subject
-from dcd_deploy.export.twin import build_twins, twin_content, twin_network
-from dcd_deploy.files import write_whole
+from dcd_deploy.export.twin import write_twin
 from dcd_deploy.lowering.capture import Captured, capture
 from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
@@ -74,9 +72,7 @@ class Lab:
         path = self.out / f"{spec.twin().arch}-{width:g}-b{batch}.{format}"
         if not path.exists():
             wanted = NetworkSpec(spec.arch, spec.num_classes, width, spec.fc_squeeze, spec.dropout)
-            config = BuildConfig(Preprocessing.for_size(SIDE, SIDE), batch)
-            captured = capture(picture_network(twin_network(wanted), config))
-            write_whole(path, twin_content(Subject.of(wanted), build_twins(captured, config, [format])[format]))
+            write_twin(wanted, BuildConfig(Preprocessing.for_size(SIDE, SIDE), batch), path)
         return path
 
     def trial(self, model: Path, runtime: str, static: Path, others: list[tuple[str, Path]], threads: int = 1) -> Trial:

@@ -153,6 +153,7 @@ ELEMENTWISE = {
     "add": of(lambda m, x: x + x.sigmoid()),
     "add scaled": of(lambda m, x: torch.add(x, x.relu(), alpha=0.5)),
     "sub scaled, from a number": of(lambda m, x: torch.sub(1.0, x, alpha=2)),
+    "sub scaled, by names": of(lambda m, x: torch.sub(input=x, other=x.relu(), alpha=2)),
     "sub scaled": of(lambda m, x: torch.sub(x, x.relu(), alpha=2)),
     "add scaled, plain": of(lambda m, x: torch.add(x.flatten(1), x.flatten(1).relu(), alpha=2)),
     "add scaled to a parameter": of(lambda m, x: torch.add(m.s, x, alpha=2), s=parameter(4, 1, 1)),

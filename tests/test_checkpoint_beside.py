@@ -90,6 +90,14 @@ def test_every_protocol_is_read_alike():
         assert isinstance(read_pickle(io.BytesIO(pickle.dumps(Settings(), protocol))), Foreign)
 
 
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_torch_save_with_other_protocols(tmp_path, protocol):
+    path = tmp_path / "net.pth"
+    torch.save({"state_dict": STATE, "beside": BESIDE["own classes"]}, path, pickle_protocol=protocol)
+    found = read_checkpoint(path).state_dict
+    assert all(torch.equal(found[key], value) for key, value in STATE.items())
+
+
 def test_numpy_accuracy_is_shown(tmp_path):
     path = tmp_path / "net.pth"
     torch.save({"state_dict": STATE, "best_prec1": np.float64(70.5), "epoch": np.int64(3), "arch": "a" * 1000}, path)
@@ -272,6 +280,7 @@ def test_prefix_and_drop(tmp_path):
     )
     with pytest.raises(OptionError, match=r"--prefix .* found 'middle.'; .* with 'left.' \(5\), 'right.' \(1\)"):
         read_checkpoint(path, prefix="middle.")
+    assert len(read_checkpoint(path, drop=["layer3."]).state_dict) == len(STATE)  # behind a prefix, too
     with pytest.raises(OptionError, match="--drop with which keys begin, found 'aux.'"):
         read_checkpoint(path, drop=["aux."])
 

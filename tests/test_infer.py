@@ -82,10 +82,30 @@ def test_exact_lists_of_what_differs():
     assert "\n" not in message
 
 
+def test_a_linear_head_has_any_name():
+    """torchvision's ResNet-18 has the twin's keys but for its classifier."""
+    checkpoint = checkpoint_of(NetworkSpec("resnet18", 10))
+    head = {name: checkpoint.state_dict[f"classifier.0.{name}"] for name in ("weight", "bias")}
+    changes = {f"classifier.0.{name}": None for name in head} | {f"fc.{name}": value for name, value in head.items()}
+    assert fit(checkpoint_of(NetworkSpec("resnet18", 10), **changes)) == NetworkSpec("resnet18", 10)
+
+
+def test_a_foreign_network_gets_its_nearest():
+    """A block with one convolution of another name, and one module more, is no ResNet that is known."""
+    moved = checkpoint_of(NetworkSpec("resnet18")).state_dict["layer2.0.conv2.weight"]
+    changes = {"layer2.0.conv2.weight": None, "layer2.0.reduce.weight": moved, "layer2.0.se.weight": torch.ones(4, 4)}
+    with pytest.raises(CheckpointMismatchError) as caught:
+        fit(checkpoint_of(NetworkSpec("resnet18"), **changes))
+    mismatch = caught.value.mismatch
+    assert (mismatch.spec.arch, mismatch.missing) == ("resnet18", ("layer2.0.conv2.weight",))
+    assert mismatch.unexpected == ("layer2.0.reduce.weight", "layer2.0.se.weight")
+
+
 def test_tensors_of_nothing_known():
     checkpoint = Checkpoint(Path("net.pth"), "", {"encoder.weight": torch.ones(2, 2)}, "test")
     message = (
-        "of no known network .it holds no dynamic layer .* mobilenetv2_dcd, .*resnet152, found encoder.weight and no"
+        "is of no known network .it holds no dynamic layer of a kind known here.: .* mobilenetv2_dcd, .*resnet152, "
+        "found encoder.weight and no key of any"
     )
     with pytest.raises(CheckpointMismatchError, match=message) as caught:
         fit(checkpoint)

@@ -236,7 +236,7 @@ def test_litert_computes_what_the_interpreter_does(digits_tflite):
     """A call of LiteRT with wrong arguments would not come out right."""
     path = digits_tflite.artifact.path
     images = np.random.default_rng(1).standard_normal((1, 32, 32, 3), np.float32)
-    compiled = ProfiledLiteRt(path, images, 1)
+    compiled = ProfiledLiteRt(path, [images], 1)
     try:
         assert len(compiled.profile()) == len(compiled.profile()) > 400
         found = compiled.output((1, 10))

@@ -5,6 +5,8 @@ XNNPACK keeps the order of the file, but knows its operators by its own names, a
     PAD                         may go into the convolution behind it
     RESHAPE and the like        may be nothing at all
     a fused activation          may be a Clamp of its own, behind its operator
+    a RELU                      may go into the operator before it
+    CONCATENATION               may be several copies, or fewer than it has inputs
 
 So the two lists are gone through side by side. Where they do not fit, in files that are not of this package, XNNPACK's
 operators stand under their own names, and the multiply-adds are not known.
@@ -28,7 +30,7 @@ from dcd_deploy.runtimes.litert_profiler import OperatorTime, ProfiledLiteRt
 from dcd_deploy.runtimes.nodes import STATIC, UNKNOWN, FileNode, part_of
 
 CONVOLUTION, DENSE = "Convolution", "Fully Connected"
-CLAMP = "Clamp"
+CLAMP, COPY = "Clamp", "Copy"
 LABELS = {
     "CONV_2D": (CONVOLUTION, DENSE),
     "DEPTHWISE_CONV_2D": (CONVOLUTION, "VMulCAddC"),
@@ -45,20 +47,38 @@ LABELS = {
     "STRIDED_SLICE": ("Static Slice", "Slice"),
     "SOFTMAX": ("Softmax",),
     "LOGISTIC": ("Sigmoid",),
+    "TANH": ("Tanh",),
+    "GELU": ("GELU",),
+    "ELU": ("ELU",),
+    "LEAKY_RELU": ("Leaky ReLU",),
+    "PRELU": ("PReLU",),
+    "HARD_SWISH": ("HardSwish",),
+    "DIV": ("Divide",),
+    "MAXIMUM": ("Maximum",),
+    "MINIMUM": ("Minimum",),
+    "TRANSPOSE_CONV": ("Deconvolution",),
+    "RESIZE_BILINEAR": ("Resize Bilinear",),
+    "CONCATENATION": ("Concatenate", COPY),
     "MEAN": ("Mean", "Global Average Pooling", "Static Mean"),
     "RELU": (CLAMP,),
     "RELU6": (CLAMP,),
 }
-MAY_BE_NOTHING = frozenset({"PAD", "RESHAPE", "EXPAND_DIMS", "SQUEEZE"})
+MAY_BE_NOTHING = frozenset({"PAD", "RESHAPE", "EXPAND_DIMS", "SQUEEZE", "RELU", "RELU6", "CONCATENATION"})
 
 
 class LiteRtProfile:
     """A model compiled with the profiler on, and the operators of each counted run."""
 
     def __init__(
-        self, path: Path, nodes: Sequence[FileNode], images: NDArray[np.float32], entry: TensorSpec, threads: int
+        self,
+        path: Path,
+        nodes: Sequence[FileNode],
+        inputs: Sequence[NDArray[np.float32]],
+        entries: Sequence[TensorSpec],
+        threads: int,
     ) -> None:
-        self._model = ProfiledLiteRt(path, laid_out(images, entry), threads)
+        given = [laid_out(values, entry) for values, entry in zip(inputs, entries, strict=True)]
+        self._model = ProfiledLiteRt(path, given, threads)
         self._nodes = nodes
         self._runs: list[list[OperatorTime]] = []
 
@@ -99,7 +119,7 @@ def match(operators: Sequence[OperatorTime], nodes: Sequence[FileNode]) -> list[
     for operator in operators:
         if operator.index is not None:
             found: int | None = operator.index if operator.index < len(nodes) else None
-        elif _is(operator, (CLAMP,)) and last is not None and nodes[last].activated:
+        elif last is not None and _is_more_of(operator, nodes[last]):
             found = last
         else:
             found = last = _next(operator, nodes, waiting)
@@ -108,6 +128,12 @@ def match(operators: Sequence[OperatorTime], nodes: Sequence[FileNode]) -> list[
         places.append(found)
     rest_is_nothing = all(nodes[i].operator in MAY_BE_NOTHING for i in waiting)
     return places if rest_is_nothing else None
+
+
+def _is_more_of(operator: OperatorTime, node: FileNode) -> bool:
+    """Whether an operator is part of the one before it: its fused activation, or one more copy of a concatenation."""
+    more = _is(operator, (COPY,)) and node.operator == "CONCATENATION"
+    return more or (node.activated and _is(operator, (CLAMP,)))
 
 
 def _next(operator: OperatorTime, nodes: Sequence[FileNode], waiting: Iterator[int]) -> int | None:

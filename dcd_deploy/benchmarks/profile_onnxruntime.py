@@ -1,8 +1,9 @@
 """A profile by onnxruntime: its own profiler's times, in whole microseconds, mapped back to the nodes of the file.
 
-onnxruntime's optimiser fuses nodes, and names what it makes: "fused NAME" after a node, "NAME_nchwc" after the output
-of the last node that went in. What else of the file is missing in the profile is counted where its output goes, so
-that the multiply-adds of all nodes are somewhere. A node made of several gets layer and part of the one with the most.
+onnxruntime's optimiser fuses nodes, and names what it makes: "fused NAME" or "NAME/…Fusion/" after a node,
+"NAME_nchwc" after the output of the last node that went in. What else of the file is missing in the profile is counted
+where its output goes, so that the multiply-adds of all nodes are somewhere. A node made of several gets layer and part
+of the one with the most.
 
 ReorderInput and ReorderOutput, from and to the blocked layout of its convolutions, bear no names. They are layout
 conversions; by the order of execution, ReorderInput is counted to the layer of the next node that has a name, and
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tempfile
 from bisect import bisect_right
 from collections import Counter, defaultdict
@@ -31,6 +33,7 @@ from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 KERNEL = "_kernel_time"
 FUSED, BLOCKED = "fused ", "_nchwc"
 TO_THE_NEXT = "ReorderInput"
+FUSION = re.compile(r"/\w+Fusion/$")  # "x/mul/QuickGeluFusion/", made of x/mul and what it reads
 ITEM_BYTES = {"float": 4, "int32": 4, "uint32": 4, "float16": 2, "bfloat16": 2, "int16": 2, "uint16": 2}
 ONE_BYTE = ("int8", "uint8", "bool")
 Event = dict[str, Any]
@@ -40,7 +43,9 @@ Key = tuple[str, int]  # a name, and which of that name in one run
 class OnnxRuntimeProfile:
     """A session with the profiler on, and its file in a folder of its own."""
 
-    def __init__(self, path: Path, nodes: Sequence[FileNode], images: NDArray[np.float32], threads: int) -> None:
+    def __init__(
+        self, path: Path, nodes: Sequence[FileNode], inputs: Sequence[NDArray[np.float32]], threads: int
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="dcd-deploy-")
         prefix = Path(self._folder.name) / "profile"
         try:
@@ -48,7 +53,7 @@ class OnnxRuntimeProfile:
         except BaseException:
             self._folder.cleanup()
             raise
-        self._run = self._session.prepare(images)
+        self._run = self._session.prepare(*inputs)
         self._nodes = nodes
         self._counted: list[bool] = []
 
@@ -110,7 +115,7 @@ def origins_of(names: Iterable[str], nodes: Sequence[FileNode]) -> dict[str, lis
         readers |= dict.fromkeys(node.inputs, node)
     namesakes: dict[int, str] = {}
     for name in names:
-        file_name = name.removeprefix(FUSED).removesuffix(BLOCKED)
+        file_name = FUSION.sub("", name.removeprefix(FUSED).removesuffix(BLOCKED))
         namesake = (by_output if name.endswith(BLOCKED) else by_name).get(file_name)
         if namesake is not None:
             namesakes[id(namesake)] = name

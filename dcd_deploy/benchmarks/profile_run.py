@@ -23,8 +23,7 @@ from dcd_deploy.benchmarks.measure import Run
 from dcd_deploy.benchmarks.profile import ProfiledNode, ProfileResult
 from dcd_deploy.benchmarks.profile_litert import LiteRtProfile
 from dcd_deploy.benchmarks.profile_onnxruntime import OnnxRuntimeProfile
-from dcd_deploy.benchmarks.worker import input_shape
-from dcd_deploy.errors import ModelFileError
+from dcd_deploy.benchmarks.worker import random_inputs
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.model import Model, open_model
 from dcd_deploy.runtimes.nodes import FileNode
@@ -59,12 +58,12 @@ def profile_model(
     environment = read_environment()
     with progress("open the model"):
         model = open_model(path, threads=threads)
-        images = np.random.default_rng(0).standard_normal(_shape(model), np.float32)
-        profile = _open(path, model, nodes, images, threads)
+        inputs = random_inputs(model)
+        profile = _open(path, model, nodes, inputs, threads)
     try:
         with progress("profile in turns"):
-            model.session.run(images)  # an input that the model refuses is said here, in words
-            times = _in_turns(model.session.prepare(images), profile, runs)
+            model.session.run_all(inputs)  # an input that the model refuses is said here, in words
+            times = _in_turns(model.session.prepare(*inputs), profile, runs)
             found = profile.finish()
     finally:
         profile.close()
@@ -80,19 +79,12 @@ def profile_model(
     )
 
 
-def _shape(model: Model) -> tuple[int, ...]:
-    session = model.session
-    if len(session.inputs) != 1 or session.inputs[0].dtype != "float32":
-        raise ModelFileError(
-            f"expected a model with one input of float32, found {[(i.shape, i.dtype) for i in session.inputs]}"
-        )
-    return input_shape(model, None)
-
-
-def _open(path: Path, model: Model, nodes: Sequence[FileNode], images: NDArray[np.float32], threads: int) -> Profile:
+def _open(
+    path: Path, model: Model, nodes: Sequence[FileNode], inputs: Sequence[NDArray[np.float32]], threads: int
+) -> Profile:
     if model.format == "tflite":
-        return LiteRtProfile(path, nodes, images, model.session.inputs[0], threads)
-    return OnnxRuntimeProfile(path, nodes, images, threads)
+        return LiteRtProfile(path, nodes, inputs, model.session.inputs, threads)
+    return OnnxRuntimeProfile(path, nodes, inputs, threads)
 
 
 def _in_turns(run: Run, profile: Profile, runs: int) -> list[float]:

@@ -25,10 +25,11 @@ from dcd_deploy.artifacts import ModelCard
 from dcd_deploy.benchmarks.machine import Machine, watched
 from dcd_deploy.benchmarks.measure import MeasureConfig, Run, Samples, measure_in_turns
 from dcd_deploy.benchmarks.reading import read_text
-from dcd_deploy.errors import DcdDeployError, OptionError
+from dcd_deploy.errors import DcdDeployError, ModelFileError, OptionError
 from dcd_deploy.files import sha256
 from dcd_deploy.network_names import names_of
 from dcd_deploy.runtimes.model import Model, load_runtime, open_model
+from dcd_deploy.runtimes.session import Array
 
 TIME, MEMORY = "time", "memory"
 MEMORY_RUNS = 3
@@ -135,7 +136,9 @@ def peak_mb() -> float | None:
 
 
 def input_shape(model: Model, batch: int | None) -> tuple[int, ...]:
-    """Return the shape (N, 3, H, W) of a model's input, whichever layout its file has; N is ``batch`` where it is free.
+    """Return the shape of a model's first input, such as (N, C, H, W), whichever layout its file has.
+
+    N is ``batch`` where it is free.
 
     Raises:
         OptionError: ``batch`` is not the file's own, or the file leaves its input size free.
@@ -163,9 +166,22 @@ def _ready(request: Request, name: str) -> Run:
 
 
 def _prepared(model: Model, batch: int | None) -> Callable[[], object]:
+    return model.session.prepare(*random_inputs(model, batch))
+
+
+def random_inputs(model: Model, batch: int | None = None) -> tuple[Array, ...]:
+    """Return values for every input of a model, as torch has them; N is ``batch`` where the file leaves it free.
+
+    Raises:
+        OptionError: ``batch`` is not the file's own, or the file leaves the size of an input free.
+        ModelFileError: an input is of something else than float32.
+    """
+    for entry in model.session.inputs:
+        if entry.dtype != "float32":
+            raise ModelFileError(f"expected inputs of float32, found '{entry.name}' of {entry.dtype}")
     generator = np.random.default_rng(0)
     shapes = [fixed_shape(tensor.torch_shape, batch) for tensor in model.session.inputs]
-    return model.session.prepare(*(generator.standard_normal(shape, np.float32) for shape in shapes))
+    return tuple(generator.standard_normal(shape, np.float32) for shape in shapes)
 
 
 def network_name(card: ModelCard | None) -> str | None:

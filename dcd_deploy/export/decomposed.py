@@ -73,7 +73,7 @@ def _rewrite(program: ExportedProgram, rewrites: Rewrites) -> None:
         if node.op != "call_function":
             continue
         if getattr(node.target, "__qualname__", "") == LITERT_VIEW:
-            node.target = aten.view.default
+            node.target = aten.view.default if _can_be_viewed(node) else node.target
         elif (rewritten := rewrites.get(node.target)) is not None and (arguments := rewritten(node)) is not None:
             node.target, node.args, node.kwargs = arguments[0], arguments[1:], {}
     program.graph_module.recompile()
@@ -96,7 +96,20 @@ def _turned(node: Node) -> tuple[Any, ...]:
 
 def _view(node: Node) -> tuple[Any, ...] | None:
     shape = [*node.meta["val"].shape]
-    return (aten.view.default, node.args[0], shape) if all(isinstance(size, int) for size in shape) else None
+    if not all(isinstance(size, int) for size in shape) or not _can_be_viewed(node):
+        return None
+    return aten.view.default, node.args[0], shape
+
+
+def _can_be_viewed(node: Node) -> bool:
+    """Whether what a node reshapes lies so that torch, which may trace the graph again, calls it a view."""
+    operand = node.args[0]
+    assert isinstance(operand, Node)
+    try:
+        operand.meta["val"].view(node.meta["val"].shape)
+    except (RuntimeError, ValueError):  # it was permuted: torch would have to copy
+        return False
+    return True
 
 
 TURNED: Rewrites = {aten.mT.default: _turned}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -52,7 +53,7 @@ def describe_model(subject: Subject, built: BuiltModel, labels: tuple[str, ...] 
     config = built.config
     return ModelCard(
         arch=subject.arch,
-        spec=None if subject.spec is None else asdict(subject.spec),
+        spec=None if subject.spec is None else json.loads(json.dumps(asdict(subject.spec))),  # as it is read back
         inputs=built.inputs,
         outputs=built.outputs,
         preprocessing=config.preprocessing,

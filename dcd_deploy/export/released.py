@@ -16,8 +16,8 @@ from dcd_deploy.errors import OptionError
 from dcd_deploy.export.build import BuildConfig
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.simplify import simplify
-from dcd_deploy.export.to_onnx import to_onnx
-from dcd_deploy.export.to_tflite import to_tflite
+from dcd_deploy.export.to_onnx import trace_onnx
+from dcd_deploy.export.to_tflite import convert_tflite
 from dcd_deploy.export.twin import described_build
 from dcd_deploy.models.random_weights import calibrated_network
 from dcd_deploy.progress import Progress, silent
@@ -43,9 +43,9 @@ def export_released(card: ModelCard, path: Path, progress: Progress = silent) ->
 
 
 def _content(network: nn.Module, config: BuildConfig, suffix: str) -> bytes:
-    (_, height, width), batch = config.entries[0].shape, config.batch or 1
+    entries, batch = config.entries, config.batch or 1
     if suffix == ".tflite":
-        return to_tflite(deployable(network), height, width, batch, config.layout)
-    images = np.random.default_rng(0).standard_normal((batch, 3, height, width), np.float32)
-    model: onnx.ModelProto = simplify(to_onnx(network, height, width, batch).tidied, images, RELAXED)
+        return convert_tflite(deployable(network), entries, (config.alone,), batch, config.layout)
+    images = np.random.default_rng(0).standard_normal((batch, *entries[0].shape), np.float32)
+    model: onnx.ModelProto = simplify(trace_onnx(network, entries, (config.alone,), batch).tidied, images, RELAXED)
     return bytes(model.SerializeToString())

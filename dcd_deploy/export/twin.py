@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dcd_deploy.artifacts import NCHW, ModelCard
+from dcd_deploy.artifacts import NCHW, ModelCard, Preprocessing
 from dcd_deploy.errors import ModelFileError
-from dcd_deploy.export.build import BuildConfig, BuiltModel, picture_network, reference_for
+from dcd_deploy.export.build import BuildConfig, BuiltModel, for_registry, picture_network, reference_for
 from dcd_deploy.export.describe import Subject, describe_model
 from dcd_deploy.export.formats import build
 from dcd_deploy.export.truth import TrainReference
+from dcd_deploy.files import write_whole
 from dcd_deploy.lowering.capture import Captured, capture
 from dcd_deploy.lowering.passes.substitute import AUTO
 from dcd_deploy.lowering.static_twin import mean_heads, static_twin
@@ -71,14 +72,19 @@ def twin_content(subject: Subject, built: BuiltModel) -> bytes:
 def export_twin(card: ModelCard, path: Path, width: float | None = None, progress: Progress = silent) -> Path:
     """Write the static twin of the model that ``card`` describes, or that of another ``width``, to ``path``.
 
-    The suffix of ``path`` is the format.
+    The suffix of ``path`` is the format. Another width has its own channels, whatever the model's are.
     """
     spec, config = described_build(card)
-    spec = spec if width is None else replace(spec, width_mult=width)
+    spec = spec if width is None else replace(spec, width_mult=width, channels=())
+    return write_twin(spec, config, path, progress)
+
+
+def write_twin(spec: NetworkSpec, config: BuildConfig, path: Path, progress: Progress = silent) -> Path:
+    """Write the static twin of ``spec``, of random weights, to ``path``, whose suffix is the format."""
     format = path.suffix.removeprefix(".")
     captured = capture(picture_network(twin_network(spec), config))
     built = build_twins(captured, config, [format], progress)[format]
-    path.write_bytes(twin_content(Subject.of(spec), built))
+    write_whole(path, twin_content(Subject.of(spec), built))
     return path
 
 
@@ -88,10 +94,16 @@ def described_build(card: ModelCard) -> tuple[NetworkSpec, BuildConfig]:
     Raises:
         ModelFileError: the description is not of a network.
     """
-    if card.spec is None or card.preprocessing is None:
+    if card.spec is None:
         raise ModelFileError(
             f"expected a file of a network that is known by its settings, found one of the module {card.arch}; its "
             "static twin cannot be made from the file"
         )
-    config = BuildConfig(card.preprocessing, batch=card.input.shape[0], layout=card.input.layout or NCHW)
-    return NetworkSpec.from_json(card.spec), config
+    spec, sides = NetworkSpec.from_json(card.spec), card.input.torch_shape[2:]
+    if len(sides) != 2 or None in sides:
+        raise ModelFileError(
+            f"expected a picture of a fixed size as the input of {card.arch}, found {card.input.shape}; export it again"
+        )
+    preprocessing = card.preprocessing or Preprocessing.for_size(*(side or 1 for side in sides))
+    config = BuildConfig(preprocessing, batch=card.input.shape[0], layout=card.input.layout or NCHW)
+    return spec, for_registry(spec, config)

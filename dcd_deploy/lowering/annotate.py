@@ -41,7 +41,7 @@ def _follows(node: fx.Node, module: nn.Module, before: str) -> bool:
 def _inside(node: fx.Node, module: nn.Module | None) -> str:
     if module is not None or is_activation(node, module):
         return "norm" if isinstance(module, BatchNorm) else ACTIVATION
-    return RESIDUAL if op_name(node) == "add" else op_name(node)
+    return RESIDUAL if op_name(node) == "add" else f"{STATIC}.{op_name(node)}"
 
 
 def is_activation(node: fx.Node, module: nn.Module | None) -> bool:

@@ -5,7 +5,7 @@
     features.2.conv.0   activation          what follows a layer, value by value
     features.0.0        static              a layer that the static twin has too
     features.3.conv.6   residual            a sum behind a layer
-    features            flatten             any other function, behind the layer that made its operand
+    features            static.flatten      any other function, behind the layer that made its operand
 
 The names of nodes in exported files are made of it, and a profile is read by it.
 """

@@ -278,7 +278,9 @@ def _chosen(checkpoint: Checkpoint, prefix: str | None, drop: Sequence[str]) -> 
         rest = f"; the other {others} keys were left out" if others else ""
         checkpoint = checkpoint.with_state(state, f"taken: the {len(state)} keys behind the prefix '{prefix}'{rest}")
     for beginning in drop:
-        state = {key: value for key, value in checkpoint.state_dict.items() if not key.startswith(beginning)}
+        dropping = {key for key in checkpoint.state_dict if key.startswith(beginning)}
+        dropping = dropping or {key for key in checkpoint.state_dict if f".{beginning}" in key}  # behind a prefix
+        state = {key: value for key, value in checkpoint.state_dict.items() if key not in dropping}
         dropped = len(checkpoint.state_dict) - len(state)
         if not beginning or not dropped:
             raise OptionError(

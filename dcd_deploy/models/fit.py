@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -233,14 +233,23 @@ def _advice(
         return "; inspect the file without these options"
     ways = []
     if nearest.unexpected and not nearest.missing and not nearest.wrong_shape:
-        first = cut(nearest.unexpected[0].partition(".")[0])
-        ways.append(f"if the network works without them leave them out with --drop {first}.")
+        kept = checkpoint.state_dict.keys() - set(nearest.unexpected)
+        drops = dict.fromkeys(_beginning(key, kept) for key in nearest.unexpected)
+        options = " ".join(f"--drop {cut(drop)}" for drop in list(drops)[:SHOWN])
+        ways.append(f"if the network works without them leave them out with {options}")
     if send_to_inspect:
         ways.append(f"'dcd-deploy inspect {checkpoint.path}' lists them all")
     ways.append(
         "for a network of your own write a Python function that returns it and pass it with --network FILE.py:FUNCTION"
     )
     return "; " + "; ".join(ways)
+
+
+def _beginning(key: str, kept: Iterable[str]) -> str:
+    """Return the first parts of a key with which none of the kept ones begins."""
+    parts = key.split(".")
+    beginnings = (".".join(parts[:count]) + "." for count in range(1, len(parts)))
+    return next((each for each in beginnings if not any(other.startswith(each) for other in kept)), key)
 
 
 def check_values(checkpoint: Checkpoint) -> None:

@@ -10,6 +10,7 @@ process; so it is only called in the versions that it was tried with.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from ctypes import byref, c_char_p, c_int, c_size_t, c_uint64, c_void_p
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -54,14 +55,14 @@ class OperatorTime:
 
 
 class ProfiledLiteRt:
-    """A TFLite model compiled by LiteRT for the CPU, with its profiler; ``images`` is its input, as the file wants it.
+    """A TFLite model compiled by LiteRT for the CPU, with its profiler; ``inputs`` are as the file wants them.
 
     Raises:
         MissingDependencyError: the package is not installed, or in a version that was not tried.
         ModelFileError: LiteRT refuses the model.
     """
 
-    def __init__(self, path: Path, images: NDArray[np.float32], threads: int) -> None:
+    def __init__(self, path: Path, inputs: Sequence[NDArray[np.float32]], threads: int) -> None:
         self._path = path
         self._library = _library()
         self._made: list[tuple[str, c_void_p]] = []
@@ -71,7 +72,7 @@ class ProfiledLiteRt:
                 self._compile(threads)
                 self._inputs = self._buffers("Input")
                 self._outputs = self._buffers("Output")
-            self._fill(self._inputs[0], np.ascontiguousarray(images))
+            self._fill(inputs)
         except BaseException:
             self.close()
             raise
@@ -155,14 +156,25 @@ class ProfiledLiteRt:
         self._call(f"LiteRtGetCompiledModel{side}BufferRequirements", self._model, c_size_t(0), place, byref(needs))
         return self._make("TensorBuffer", "CreateManagedTensorBufferFromRequirements", self._environment, kind, needs)
 
-    def _fill(self, buffer: int, values: NDArray[np.float32]) -> None:
-        self._copy(buffer, values, LOCK_TO_WRITE)
+    def _fill(self, inputs: Sequence[NDArray[np.float32]]) -> None:
+        """Fill the buffers of the signature, which has an order of its own: inputs are told by their sizes."""
+        left = [np.ascontiguousarray(values) for values in inputs]
+        for buffer in self._inputs:
+            size = self._size(c_void_p(buffer))
+            place = next((i for i, values in enumerate(left) if values.nbytes == size), 0)
+            if not left:
+                raise ModelFileError(f"expected {len(inputs)} inputs in '{self._path}', found {len(self._inputs)}")
+            self._copy(buffer, left.pop(place), LOCK_TO_WRITE)
+
+    def _size(self, buffer: c_void_p) -> int:
+        size = c_size_t()
+        self._call("LiteRtGetTensorBufferPackedSize", buffer, byref(size))
+        return size.value
 
     def _copy(self, buffer: int, values: NDArray[np.float32], mode: int) -> None:
-        handle, size, memory = c_void_p(buffer), c_size_t(), c_void_p()
-        self._call("LiteRtGetTensorBufferPackedSize", handle, byref(size))
-        if size.value != values.nbytes:
-            raise ModelFileError(f"expected a tensor of {values.nbytes} bytes in '{self._path}', found {size.value}")
+        handle, memory = c_void_p(buffer), c_void_p()
+        if (size := self._size(handle)) != values.nbytes:
+            raise ModelFileError(f"expected a tensor of {values.nbytes} bytes in '{self._path}', found {size}")
         self._call("LiteRtLockTensorBuffer", handle, byref(memory), c_int(mode))
         ours, theirs = c_void_p(values.ctypes.data), memory
         ctypes.memmove(*((theirs, ours) if mode == LOCK_TO_WRITE else (ours, theirs)), values.nbytes)

@@ -6,8 +6,9 @@ In files of this package the outputs of nodes are named after their origin:
     features.3.conv.0/dynamic/reshape_2           the second of its kind there
 
 What is within a layer is a submodule of its lowering, or "dynamic" for what the lowering does itself,
-"static" for a layer that is not dynamic, "activation", or "residual" for the sum at the end of a block. From that, not
-from the kind of operator, follows which part of the network a node is:
+"static" for a layer that is not dynamic, "activation", "norm", "residual" for the sum at the end of a block, or
+"static.mean" and the like for other functions behind a layer. From that, not from the kind of operator, follows which
+part of the network a node is:
 
     static    what the static twin of the network does too: W0, a kernel applied to a map, activations, sums, pooling
     dynamic   what dynamic convolution costs: attention, Q, Φ, P, λ, the making of kernels
@@ -23,8 +24,9 @@ from dataclasses import dataclass
 STATIC, DYNAMIC, LAYOUT, UNKNOWN = PARTS = ("static", "dynamic", "layout", "unknown")
 # What within a layer the twin has too. "features.joint" computes W0 x and Q x in one convolution, mostly W0 x.
 OF_THE_TWIN = frozenset(
-    {"static", "static_conv", "features.static", "features.joint", "applied", "activation", "residual"}
+    {"static", "static_conv", "features.static", "features.joint", "applied", "activation", "norm", "residual"}
 )
+FUNCTION = "static."  # and what it computes: a function of the network itself
 MOVES = frozenset({"transpose", "reorderinput", "reorderoutput"})
 RESHAPES = frozenset({"reshape", "flatten", "squeeze", "unsqueeze", "expanddims"})
 NAME = re.compile(r"(?P<layer>[\w.]+)/(?P<inside>[\w.]+)/(?P<operator>[a-z0-9]+)(_\d+)?")
@@ -62,6 +64,7 @@ class FileNode:
 def part_of(inside: str, operator: str) -> str:
     """Return the part of an operator that is ``inside`` its layer."""
     kind = operator.lower().replace("_", "")
-    if kind in MOVES or (kind in RESHAPES and inside in OF_THE_TWIN):
+    of_the_twin = inside in OF_THE_TWIN or inside.startswith(FUNCTION)
+    if kind in MOVES or (kind in RESHAPES and of_the_twin):
         return LAYOUT
-    return STATIC if inside in OF_THE_TWIN else DYNAMIC
+    return STATIC if of_the_twin else DYNAMIC

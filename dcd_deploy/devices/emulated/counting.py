@@ -12,11 +12,10 @@ from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dcd_deploy.benchmarks.bench import Contender, Contest, contest
 from dcd_deploy.benchmarks.counts import LINE_BYTES, CountedModel, Counts, CountTrial, count_ratios
-from dcd_deploy.benchmarks.worker import input_shape, network_name
+from dcd_deploy.benchmarks.worker import network_name, random_inputs
 from dcd_deploy.devices.emulated.cores import DEFAULT_CORE, Core, core_named
 from dcd_deploy.devices.emulated.guest import TIME_LIMIT, opened_guest
 from dcd_deploy.devices.emulated.plugin import RUN, arguments, read_counts
@@ -27,6 +26,7 @@ from dcd_deploy.files import sha256
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.litert import laid_out
 from dcd_deploy.runtimes.model import Model, open_model, runtimes_for
+from dcd_deploy.runtimes.session import Array
 
 RUNS = 3
 
@@ -82,10 +82,10 @@ def count_trial(
     counted, version, batch = [], "", 1
     for contender in each.contenders:
         model = open_model(contender.path, threads=1, runtime=each.runtime)
-        images = random_input(model, each.batch)
-        batch = images.shape[0]
+        inputs = inputs_of(model, each.batch)
+        batch = len(inputs[0])
         with progress(f"{contender.name}: count {each.runtime} on {core.name}"):
-            found, version = count_runs(contender.path, each.runtime, core, images, runs, time_limit)
+            found, version = count_runs(contender.path, each.runtime, core, inputs, runs, time_limit)
         counted.append(_counted(contender, network_name(model.card), found))
     others = counted[1:] if each.compared else ()
     ratios = {other.name: count_ratios(counted[0].counts, other.counts) for other in others}
@@ -98,14 +98,14 @@ def device_of(core: Core) -> str:
 
 
 def count_runs(
-    path: Path, runtime: str, core: Core, images: NDArray[np.float32], runs: int, time_limit: float = TIME_LIMIT
+    path: Path, runtime: str, core: Core, inputs: Sequence[Array], runs: int, time_limit: float = TIME_LIMIT
 ) -> tuple[list[Counts], str]:
-    """Return the counts of each run of a model on an input as its file has it, and the runtime's version."""
+    """Return the counts of each run of a model on inputs as its file has them, and the runtime's version."""
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
         out = Path(folder) / "counts.txt"
         limit = time_limit * (runs + 1)  # the first warms the cache
         with opened_guest(installed_root(), core, runtime, path, arguments(core, out), limit) as guest:
-            guest.count(images, runs)
+            guest.count(inputs, runs)
             version = guest.version
         lines = read_counts(out.read_text(encoding="ascii", errors="replace"))
     found = [counts for kind, counts in lines if kind == RUN][1:]  # the first one warmed the cache
@@ -114,10 +114,10 @@ def count_runs(
     return found, version
 
 
-def random_input(model: Model, batch: int | None = None) -> NDArray[np.float32]:
-    """Return an input of a model, as its file has it."""
-    images = np.random.default_rng(0).standard_normal(input_shape(model, batch), np.float32)
-    return np.ascontiguousarray(laid_out(images, model.session.inputs[0]))
+def inputs_of(model: Model, batch: int | None = None) -> tuple[Array, ...]:
+    """Return random values for every input of a model, as its file has them."""
+    given = zip(random_inputs(model, batch), model.session.inputs, strict=True)
+    return tuple(np.ascontiguousarray(laid_out(values, entry)) for values, entry in given)
 
 
 def _counted(contender: Contender, network: str | None, found: list[Counts]) -> CountedModel:

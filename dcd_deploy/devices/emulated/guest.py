@@ -60,9 +60,9 @@ class Guest:
         self._ask(inputs, {"task": "run"})
         return tuple(self._output(i) for i in range(self._outputs))
 
-    def count(self, images: NDArray[np.float32], runs: int) -> None:
+    def count(self, inputs: Sequence[NDArray[np.float32]], runs: int) -> None:
         """Run the model ``runs`` times, with the marks that the counting plugin needs in between."""
-        self._ask([images], {"task": "count", "runs": runs})
+        self._ask(inputs, {"task": "count", "runs": runs})
 
     def profile(self) -> Any:
         """End the runtime's profile, where it has one, and return its events."""

@@ -20,14 +20,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dcd_deploy.benchmarks.counts import Counts
 from dcd_deploy.benchmarks.profile import ProfiledNode
 from dcd_deploy.benchmarks.profile_onnxruntime import Event, profiled_nodes, runs_of, with_neighbours
 from dcd_deploy.devices.emulated.cores import Core
-from dcd_deploy.devices.emulated.counting import assumptions, count_runs, random_input
+from dcd_deploy.devices.emulated.counting import assumptions, count_runs, inputs_of
 from dcd_deploy.devices.emulated.guest import opened_guest
 from dcd_deploy.devices.emulated.plugin import NODE, RUN, arguments, read_counts
 from dcd_deploy.devices.emulated.programs import qemu_version
@@ -36,6 +33,7 @@ from dcd_deploy.errors import DeviceAnswerError, UnknownNameError
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.model import open_model
 from dcd_deploy.runtimes.nodes import FileNode
+from dcd_deploy.runtimes.session import Array
 
 KIND, SCHEMA = "dcd-deploy layer counts", 1
 RUNTIME = "onnxruntime"
@@ -114,7 +112,7 @@ def count_layers(path: Path, file_nodes: Sequence[FileNode], core: Core, progres
     if path.suffix != ".onnx":
         raise UnknownNameError("kind of model file to count by layer", path.suffix or str(path), (".onnx",))
     with progress(f"count {RUNTIME} on {core.name}"):
-        whole, version = count_runs(path, RUNTIME, core, _input(path), 1)
+        whole, version = count_runs(path, RUNTIME, core, _inputs(path), 1)
     with progress(f"count its nodes on {core.name}"):
         events, ticks = _profiled(path, core)
     nodes = with_neighbours(profiled_nodes([events], file_nodes))
@@ -165,7 +163,7 @@ def _profiled(path: Path, core: Core) -> tuple[list[Event], list[Counts]]:
         out = Path(folder) / "counts.txt"
         plugin = arguments(core, out, ticks=True)
         with opened_guest(installed_root(), core, f"{RUNTIME}-profiled", path, plugin) as guest:
-            guest.count(_input(path), 1)
+            guest.count(_inputs(path), 1)
             events = guest.profile()
         lines = read_counts(out.read_text(encoding="ascii", errors="replace"))
     ends = [i for i, (kind, _) in enumerate(lines) if kind == RUN]
@@ -177,8 +175,8 @@ def _profiled(path: Path, core: Core) -> tuple[list[Event], list[Counts]]:
     return last, ticks
 
 
-def _input(path: Path) -> NDArray[np.float32]:
-    return random_input(open_model(path, threads=1, runtime=RUNTIME))
+def _inputs(path: Path) -> tuple[Array, ...]:
+    return inputs_of(open_model(path, threads=1, runtime=RUNTIME))
 
 
 def _node(node: ProfiledNode, counts: Counts) -> CountedNode:

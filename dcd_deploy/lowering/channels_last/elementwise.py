@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, fx
 
 from dcd_deploy.lowering.channels_last.layout import Layout
-from dcd_deploy.lowering.channels_last.site import Laid, Site, first_operand, is_constant
+from dcd_deploy.lowering.channels_last.site import Laid, Site, is_constant
 
 UNARY = [
     "abs",
@@ -81,20 +81,20 @@ def _single(site: Site, value: fx.Node) -> bool:
 
 def scaled(site: Site) -> Laid | str | None:
     """Return a sum or difference; the converter knows none with a factor (``alpha``), which is a product before it."""
-    factor, other = site.settings.get("alpha", 1), site.settings.get("other")
-    if factor == 1 or first_operand(site.node) is None or site.shape_of(other) is None:
-        return elementwise(site)
-    assert isinstance(other, fx.Node)
-    laid = elementwise(site)
-    if isinstance(laid, str):
+    factor, other, laid = site.settings.get("alpha", 1), site.settings.get("other"), elementwise(site)
+    if factor == 1 or isinstance(laid, str) or site.shape_of(other) is None:
         return laid
-    layout = Layout.PLAIN if laid is None else laid.layout
-    operands = [site.take(value, layout) for value in (site.operand, other)] if laid is None else laid.node.args[:2]
-    sign = -1 if site.name == "sub" else 1
-    return site.call(plus_times, layout, *operands, sign * factor)
+    first = site.node.args[0] if site.node.args else site.node.kwargs["input"]
+    if laid is None:
+        layout = Layout.PLAIN
+        operands = [site.take(value, layout) if isinstance(value, fx.Node) else value for value in (first, other)]
+    else:
+        named = (laid.node.kwargs[key] for key in ("input", "other") if key in laid.node.kwargs)
+        layout, operands = laid.layout, [*laid.node.args[:2], *named]
+    return site.call(plus_times, layout, *operands, -factor if site.name == "sub" else factor)
 
 
-def plus_times(x: Tensor, other: Tensor, factor: float) -> Tensor:
+def plus_times(x: Tensor | float, other: Tensor, factor: float) -> Tensor:
     """Return x + factor · other."""
     return x + other * factor
 
