@@ -1,10 +1,10 @@
-"""What each form and pass gives: networks built without it, timed in turns with all the others.
+"""What each lowering and pass gives: networks built without it, timed in turns with all the others.
 
     python scripts/ablation.py --out FOLDER [--write]      about a quarter of an hour; goes on where it ended
 
-For each network and runtime in one process, in turns: the target's rule as it is; every layer in one form; the rule
-without one form; pooling by windows in place of means. Nothing here is verified (the tests do that for every form);
-the weights are random, on which latency does not depend.
+For each network and runtime in one process, in turns: the target's rule as it is; every layer in one lowering; the
+rule without one lowering; pooling by windows in place of means. Nothing here is verified (the tests do that for every
+lowering); the weights are random, on which latency does not depend.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import numpy as np
 from pages import PERFORMANCE, measured_on, options_of, write_part
 from torch import nn
 
+from dcd_deploy.artifacts import Preprocessing
 from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.results_file import read_result, write_result
+from dcd_deploy.export.build import BuildConfig, picture_network
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.in_blocks import in_blocks
 from dcd_deploy.export.simplify import simplify
@@ -28,15 +30,13 @@ from dcd_deploy.export.to_onnx import to_onnx
 from dcd_deploy.export.to_tflite import to_tflite
 from dcd_deploy.export.twin import twin_network
 from dcd_deploy.files import write_whole
-from dcd_deploy.lowering.capture import capture
+from dcd_deploy.lowering.capture import Captured, capture
 from dcd_deploy.lowering.channels_first import attention
 from dcd_deploy.lowering.deploy import lower
-from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.passes.substitute import AUTO
 from dcd_deploy.lowering.target import Target
 from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
 from dcd_deploy.models.random_weights import calibrated_network
-from dcd_deploy.models.trained import random_example
 from dcd_deploy.reports.live import live_progress
 from dcd_deploy.sweep import NETWORKS
 
@@ -49,10 +49,10 @@ WINDOWS = "pooling by windows"
 def variants(target: Target) -> dict[str, tuple[str, Target]]:
     """Return lowering and target of each variant, by what it is."""
     found = {"the rule": (AUTO, target)}
-    found |= {f"all {form}": (form, target) for form in target.lowerings}
-    for form in target.lowerings:
-        others = tuple(other for other in target.lowerings if other != form)
-        found[f"without {form}"] = (AUTO, replace(target, lowerings=others))
+    found |= {f"all {name}": (name, target) for name in target.lowerings}
+    for name in target.lowerings:
+        others = tuple(other for other in target.lowerings if other != name)
+        found[f"without {name}"] = (AUTO, replace(target, lowerings=others))
     if target.format == "onnx":
         found[WINDOWS] = (AUTO, target)
     return found
@@ -70,10 +70,14 @@ def pooling(variant: str) -> Iterator[None]:
         attention.Pool.whole_by_means, attention.LARGE = kept
 
 
-def content(network: nn.Module, lowering: str, target: Target) -> bytes:
+def captured_of(network: nn.Module) -> Captured:
+    """Return a network of pictures, captured."""
+    return capture(picture_network(network, BuildConfig(Preprocessing.for_size(SIDE, SIDE))))
+
+
+def content(captured: Captured, lowering: str, target: Target) -> bytes:
     """Return an unverified model file."""
-    example = random_example((3, SIDE, SIDE))
-    deploy = lower(capture(network_of(network, example)), target, lowering).module
+    deploy = lower(captured, target, lowering).module
     if target.format == "tflite":
         return to_tflite(deployable(deploy), SIDE, SIDE)
     images = np.random.default_rng(0).standard_normal((1, 3, SIDE, SIDE), np.float32)
@@ -86,16 +90,16 @@ def measured(out: Path, name: str, runtime: str, target: Target) -> Iterator[str
     """Yield the rows of one network on one runtime, measured now or before."""
     path = out / f"{name}-{runtime}.json"
     if not path.exists():
-        network, files = calibrated_network(NETWORKS[name], SIDE), {}
+        captured, files = captured_of(calibrated_network(NETWORKS[name], SIDE)), {}
         for variant, (lowering, changed) in variants(target).items():
             file = out / f"{name}-{target.name}-{variant.replace(' ', '_')}.{target.format}"
             files[variant] = file
             if not file.exists():
                 with live_progress(f"{name}, {target.name}: {variant}"), pooling(variant):
-                    write_whole(file, content(network, lowering, changed))
+                    write_whole(file, content(captured, lowering, changed))
         static = out / f"{name}-static.{target.format}"
         if not static.exists():
-            write_whole(static, content(twin_network(NETWORKS[name]), AUTO, target))
+            write_whole(static, content(captured_of(twin_network(NETWORKS[name])), AUTO, target))
         first, *others = files.items()
         config = BenchConfig(MeasureConfig(min_seconds=20.0), memory=False)
         with live_progress(f"{name} on {runtime}"):

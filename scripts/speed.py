@@ -24,15 +24,12 @@ from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.results import BenchResult, Trial
 from dcd_deploy.benchmarks.results_file import read_result, write_result
-from dcd_deploy.export.build import BuildConfig
+from dcd_deploy.export.build import BuildConfig, picture_network
 from dcd_deploy.export.twin import write_twin
 from dcd_deploy.lowering.capture import Captured, capture
-from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
-from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import NetworkSpec
-from dcd_deploy.models.trained import random_example
 from dcd_deploy.reports.live import live_progress
 from dcd_deploy.reports.wording import span
 from dcd_deploy.sweep import NETWORKS
@@ -119,9 +116,9 @@ def own_over_portable(trial: Trial, portable: str) -> str:
     return f"{times[portable] / trial.timings[1].latency.median_ms:.2f}"
 
 
-def captured_network(spec: NetworkSpec) -> Captured:
-    """Return a network with its dynamic layers; what it counts does not depend on its weights."""
-    return capture(network_of(build(spec), random_example((3, SIDE, SIDE))))
+def captured_of(spec: NetworkSpec) -> Captured:
+    """Return a network with random weights, captured."""
+    return capture(picture_network(calibrated_network(spec, SIDE), BuildConfig(Preprocessing.for_size(SIDE, SIDE))))
 
 
 def floor_rows(lab: Lab) -> Iterator[str]:
@@ -129,7 +126,7 @@ def floor_rows(lab: Lab) -> Iterator[str]:
     yield "| network | target | twin | MACs | weights | floor | over the twin | measured | ms beyond the floor |"
     yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
     for network, spec in ALL.items():
-        captured = captured_network(spec)
+        captured = captured_of(spec)
         for runtime, (name, format) in TARGETS.items():
             model, portable = lab.model(network, name, format), lab.model(network, "portable", format)
             trial = lab.trial(model, runtime, lab.static(network, format), [("portable", portable)])

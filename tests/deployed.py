@@ -21,6 +21,7 @@ from dcd_deploy.lowering.target import Target
 from dcd_deploy.lowering.targets import PORTABLE_ONNX
 from dcd_deploy.models.dynamic import ResNetDynamicConv
 from dcd_deploy.models.geometry import LayerGeometry
+from dcd_deploy.models.trained import random_example
 
 BACKENDS = {backend.name: backend for backend in (CHANNELS_FIRST, CHANNELS_LAST)}
 LOWERINGS = [f"{backend} {name}" for backend in BACKENDS for name in BACKENDS[backend].lowerings]
@@ -28,7 +29,7 @@ LOWERINGS = [f"{backend} {name}" for backend in BACKENDS for name in BACKENDS[ba
 
 def captured(network: nn.Module, height: int, width: int, channels: int = 3) -> Captured:
     """Capture a network that takes a picture (N, channels, height, width)."""
-    return capture(network_of(network, torch.zeros(1, channels, height, width), OUTPUT))
+    return capture(network_of(network, random_example((channels, height, width)), OUTPUT))
 
 
 def deployed(

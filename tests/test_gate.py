@@ -47,7 +47,7 @@ def built():
     _, network = load_module("mobilenetv2_dcd_w0.1_10c_64px")
     config = BuildConfig(Preprocessing.for_size(SIZE, SIZE))
     ready = captured(network, SIZE, SIZE)
-    built = build_onnx(ready, config, reference_for(network, config, ready.as_module()))
+    built = build_onnx(ready, config, reference_for(ready, config))
     return built, network
 
 

@@ -4,7 +4,10 @@ import pytest
 import torch
 from deployed import captured
 
+from dcd_deploy.artifacts import Preprocessing
 from dcd_deploy.errors import OptionError, UnknownNameError
+from dcd_deploy.export.build import BuildConfig, picture_network
+from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.targets import TARGETS
 from dcd_deploy.models.dynamic import DynamicLayer
@@ -92,6 +95,14 @@ def test_deploy_form_at_odd_sizes(odd, lowering, target):
         alone = torch.cat([deploy(image[None]) for image in images])
         for found in (deploy(images), alone):
             assert (found - wanted).abs().max() <= 1e-9 * (wanted.max() - wanted.min())
+
+
+def test_a_network_that_overflows_on_a_blank_picture_is_captured():
+    network = calibrated_network(NetworkSpec("resnet50_dcd", 10), 64)
+    with torch.inference_mode():
+        assert not network(torch.zeros(1, 3, 64, 64, dtype=torch.float64)).isfinite().all()
+    ready = picture_network(network, BuildConfig(Preprocessing.for_size(64, 64)))
+    assert len(capture(ready).graph.layers()) == 49
 
 
 def test_widths():

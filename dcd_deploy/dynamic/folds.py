@@ -12,7 +12,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from dcd_deploy.dynamic.attention import Dense
 from dcd_deploy.dynamic.canonical import kernel_of
 from dcd_deploy.dynamic.operator import (
     FILTERS,
@@ -77,13 +76,6 @@ def _with_gains(term: Term, gains: Mapping[str, float]) -> Term:
     outer = gains[KERNELS] * gains.get(FILTERS, 1.0)
     inner = gains.get(INPUTS, 1.0) * gains.get(TAPS, 1.0)
     return replace(term, bank=outer * inner * term.bank, bias=None if term.bias is None else outer * term.bias)
-
-
-def head_of(operator: DynamicOperator, name: str) -> Dense:
-    """Return the head of that name, which has weights."""
-    head = operator.attention.heads[name]
-    assert head is not None, f"the values of {name} come from outside the layer"
-    return head
 
 
 def static_twin(operator: DynamicOperator, means: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

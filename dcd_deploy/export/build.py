@@ -26,7 +26,7 @@ from dcd_deploy.artifacts import (
 )
 from dcd_deploy.errors import OptionError
 from dcd_deploy.export.recorded import read_recorded
-from dcd_deploy.export.reference import generated_reference, make_reference, runner
+from dcd_deploy.export.reference import CONTRASTS, generated_reference, make_reference, runner
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.threads import threads_by_load
 from dcd_deploy.export.truth import TrainReference
@@ -45,7 +45,7 @@ from dcd_deploy.lowering.passes.substitute import AUTO, Choice
 from dcd_deploy.lowering.targets import PORTABLE, target_for
 from dcd_deploy.models.spec import NO_HEAD, NetworkSpec
 from dcd_deploy.progress import Progress
-from dcd_deploy.samples import InputSpec, inputs_from_file
+from dcd_deploy.samples import InputSpec, generated_inputs, inputs_from_file
 
 DEFAULT_OPSET = 18
 FEATURES = "features"  # what comes out of a network without a head
@@ -203,9 +203,13 @@ def for_registry(spec: NetworkSpec, config: BuildConfig) -> BuildConfig:
 
 
 def picture_network(module: nn.Module, config: BuildConfig) -> Network:
-    """Return a module that takes the inputs of ``config``, ready to be captured."""
-    examples = tuple(torch.zeros(1, *each.shape) for each in config.entries)
-    return network_of(module, examples, config.alone)
+    """Return a module that takes the inputs of ``config``, ready to be captured.
+
+    Its example is a generated one. On a blank picture a deep dynamic network may overflow, and no pixel out of its
+    place would show.
+    """
+    examples = generated_inputs(config.entries, config.preprocessing, 1, CONTRASTS[-1])
+    return network_of(module, tuple(torch.from_numpy(values) for values in examples), config.alone)
 
 
 def samples_for(config: BuildConfig) -> tuple[Any, ...]:
