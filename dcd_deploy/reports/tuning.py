@@ -35,7 +35,8 @@ def show_tuning(
     title = f"{runtime} on {lowering.device}, threads: {result.threads}; µs of a layer with its neighbours"
     show_table(screen, title, columns, (_row(shape, forms) for shape in result.shapes))
     changed = sum(shape.choice.reason == QUICKER for shape in result.shapes)
-    line(screen, f"{changed} of {len(result.shapes)} shapes get another lowering than the rule of {lowering.target} takes")
+    shapes = len(result.shapes)
+    line(screen, f"{changed} of {shapes} shapes get another lowering than the rule of {lowering.target} takes")
     if result.undecided:
         line(
             screen,

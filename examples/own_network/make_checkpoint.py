@@ -14,6 +14,7 @@ import dcd_deploy
 
 
 def main(folder: Path) -> None:
+    """Write both files into the folder."""
     torch.manual_seed(0)
     network = Segmenter()
     for part in network.modules():
