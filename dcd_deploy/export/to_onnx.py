@@ -11,7 +11,7 @@ import inspect
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,9 +96,10 @@ def _trace(
 ) -> torch.onnx.ONNXProgram:
     examples = tuple(torch.zeros(batch or 2, *each.shape) for each in inputs)
     free = _free_batch(network, len(inputs)) if batch is None else None
-    try:
-        with _quiet(), torch.no_grad(), decomposed_where_needed(composites=True):
-            program = torch.onnx.export(
+
+    def export() -> torch.onnx.ONNXProgram | None:
+        with _quiet(), torch.no_grad():
+            return torch.onnx.export(
                 network,
                 examples,
                 dynamo=True,
@@ -109,6 +110,9 @@ def _trace(
                 dynamic_shapes=free,
                 verbose=False,
             )
+
+    try:
+        program = _tried_quickly(export)
     except torch.onnx.OnnxExporterError as error:
         reason = next(iter(ANSI.sub("", str(error.__cause__ or error)).strip().splitlines()), type(error).__name__)
         sizes = " and ".join("×".join(map(str, each.shape)) for each in inputs)
@@ -117,6 +121,15 @@ def _trace(
         ) from error
     assert program is not None
     return program
+
+
+def _tried_quickly(export: Callable[[], torch.onnx.ONNXProgram | None]) -> torch.onnx.ONNXProgram | None:
+    """Export without decomposing, or, where the exporter has no word for an operator (a norm by itself), with it."""
+    try:
+        with decomposed_where_needed(composites=True):
+            return export()
+    except torch.onnx.OnnxExporterError:
+        return export()
 
 
 def _free_batch(network: nn.Module, inputs: int) -> tuple[Any, ...]:
