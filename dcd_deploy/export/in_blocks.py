@@ -121,14 +121,16 @@ class _Writer:
     # One kind of node each
 
     def dynamic_convolution(self, node: onnx.NodeProto, turned: str) -> None:
-        """Convolve in blocks by computed weights, which the runtime orders from rows of K."""
-        n, inputs, outputs = self.shapes[turned]
+        """Convolve in blocks by computed weights, which the runtime orders from rows of values of outputs."""
+        *_, inner, width = self.shapes[turned]  # inputs, or the taps of a depthwise layer
+        weight = self.shapes[node.input[1]]
+        parts = weight[0] // width
         before = self.graph.makers[turned]
-        source = before.input[0] if before.op_type == "Unsqueeze" else turned
-        rows = self.reshaped(before, source, (n, inputs, 1, outputs))
-        ordered = self.add(before, "ReorderInput", [rows], (n, outputs, inputs, 1), channels_last=1)
-        weights = self.reshaped(before, ordered, (n * outputs, inputs, 1, 1))
-        self.convolution(node, self.in_blocks(node, node.input[0]), weights, node.input[2], n * outputs)
+        source = before.input[0] if before.op_type in ("Unsqueeze", "Reshape") else turned
+        rows = self.reshaped(before, source, (parts, inner, 1, width))
+        ordered = self.add(before, "ReorderInput", [rows], (parts, width, inner, 1), channels_last=1)
+        weights = self.reshaped(before, ordered, weight)
+        self.convolution(node, self.in_blocks(node, node.input[0]), weights, node.input[2], weight[0])
 
     def constant_convolution(self, node: onnx.NodeProto, x: str, groups: int) -> None:
         """Convolve in blocks by constant weights, a filter for each output."""
