@@ -130,7 +130,8 @@ class _Writer:
         rows = self.reshaped(before, source, (parts, inner, 1, width))
         ordered = self.add(before, "ReorderInput", [rows], (parts, width, inner, 1), channels_last=1)
         weights = self.reshaped(before, ordered, weight)
-        self.convolution(node, self.in_blocks(node, node.input[0]), weights, node.input[2], weight[0])
+        bias = node.input[2] if len(node.input) > 2 else self.floats(f"{node.output[0]}.bias", np.zeros(weight[0]))
+        self.convolution(node, self.in_blocks(node, node.input[0]), weights, bias, weight[0])
 
     def constant_convolution(self, node: onnx.NodeProto, x: str, groups: int) -> None:
         """Convolve in blocks by constant weights, a filter for each output."""
@@ -268,8 +269,8 @@ class _Writer:
         self.names[stem] += 1
         return stem if self.names[stem] == 1 else f"{stem}_{self.names[stem]}"
 
-    def floats(self, name: str, values: NDArray[np.float32]) -> str:
-        return self.constant(f"{name}.blocks", values)
+    def floats(self, name: str, values: NDArray[Any]) -> str:
+        return self.constant(f"{name}.blocks", values.astype(np.float32))
 
     def integers(self, values: Sequence[int], kind: str = "values") -> str:
         return self.constant(f"{kind}." + ".".join(map(str, values)), np.array(values, np.int64))
