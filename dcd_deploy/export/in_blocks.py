@@ -121,15 +121,17 @@ class _Writer:
     # One kind of node each
 
     def dynamic_convolution(self, node: onnx.NodeProto, turned: str) -> None:
-        """Convolve in blocks by computed weights, which the runtime orders from rows of K."""
-        n, inputs, outputs = self.shapes[turned]
+        """Convolve in blocks by computed weights, which the runtime orders from rows of values of outputs."""
+        *_, inner, width = self.shapes[turned]  # inputs, or the taps of a depthwise layer
+        weight = self.shapes[node.input[1]]
+        parts = weight[0] // width
         before = self.graph.makers[turned]
-        source = before.input[0] if before.op_type == "Unsqueeze" else turned
-        rows = self.reshaped(before, source, (n, inputs, 1, outputs))
-        ordered = self.add(before, "ReorderInput", [rows], (n, outputs, inputs, 1), channels_last=1)
-        weights = self.reshaped(before, ordered, (n * outputs, inputs, 1, 1))
-        bias = node.input[2] if len(node.input) > 2 else self.zeros(node, n * outputs)
-        self.convolution(node, self.in_blocks(node, node.input[0]), weights, bias, n * outputs)
+        source = before.input[0] if before.op_type in ("Unsqueeze", "Reshape") else turned
+        rows = self.reshaped(before, source, (parts, inner, 1, width))
+        ordered = self.add(before, "ReorderInput", [rows], (parts, width, inner, 1), channels_last=1)
+        weights = self.reshaped(before, ordered, weight)
+        bias = node.input[2] if len(node.input) > 2 else self.floats(f"{node.output[0]}.bias", np.zeros(weight[0]))
+        self.convolution(node, self.in_blocks(node, node.input[0]), weights, bias, weight[0])
 
     def constant_convolution(self, node: onnx.NodeProto, x: str, groups: int) -> None:
         """Convolve in blocks by constant weights, a filter for each output."""
@@ -267,12 +269,8 @@ class _Writer:
         self.names[stem] += 1
         return stem if self.names[stem] == 1 else f"{stem}_{self.names[stem]}"
 
-    def zeros(self, node: onnx.NodeProto, channels: int) -> str:
-        """Return the bias of a convolution that has none."""
-        return self.floats(f"{node.output[0]}.bias", np.zeros(channels, np.float32))
-
-    def floats(self, name: str, values: NDArray[np.float32]) -> str:
-        return self.constant(f"{name}.blocks", values)
+    def floats(self, name: str, values: NDArray[Any]) -> str:
+        return self.constant(f"{name}.blocks", values.astype(np.float32))
 
     def integers(self, values: Sequence[int], kind: str = "values") -> str:
         return self.constant(f"{kind}." + ".".join(map(str, values)), np.array(values, np.int64))
