@@ -13,7 +13,7 @@ from dcd_deploy.dynamic.shape import MapSize, OperatorShape, shape_of
 from dcd_deploy.lowering.capture import Captured, capture
 from dcd_deploy.lowering.channels_first import CHANNELS_FIRST
 from dcd_deploy.lowering.channels_last import CHANNELS_LAST
-from dcd_deploy.lowering.channels_last.operators import to_channels_last
+from dcd_deploy.lowering.channels_last.operators import to_channels_first, to_channels_last
 from dcd_deploy.lowering.deploy import DeployNetwork, lower
 from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.passes.substitute import AUTO, Choice
@@ -61,7 +61,7 @@ def published_shape(geometry: LayerGeometry) -> OperatorShape:
 
 
 class OnChannelsLast(nn.Module):
-    """A module on maps (N, H, W, C) that is given images (N, 3, H, W)."""
+    """A module on maps (N, H, W, C) that is given, and gives, maps (N, C, H, W)."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -69,4 +69,4 @@ class OnChannelsLast(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.module(to_channels_last(x))
-        return y
+        return to_channels_first(y) if y.dim() == 4 else y

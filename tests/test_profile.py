@@ -56,13 +56,13 @@ def profiled(request, profiles):
 def layers_of_the_network() -> list[str]:
     """Return the layers of the digits network by their names in the checkpoint, in the order in which they run."""
     blocks = [f"features.{i}.conv.{j}" for i in range(2, 18) for j in (0, 3, 6)]
-    return ["features.0.0", "features.1.conv.0", "features.1.conv.3", *blocks, "conv.0", "pool", "classifier.1"]
+    return ["features.0.0", "features.1.conv.0", "features.1.conv.3", *blocks, "conv.0", "avgpool", "classifier.1"]
 
 
 def test_every_node_has_its_layer_and_the_layers_are_in_order(profiled):
     result, _ = profiled
-    assert [found.name for found in result.by_layer() if found.name != "pool"] == [
-        layer for layer in layers_of_the_network() if layer != "pool"
+    assert [found.name for found in result.by_layer() if found.name != "avgpool"] == [
+        layer for layer in layers_of_the_network() if layer != "avgpool"
     ]
     assert {node.part for node in result.nodes} <= set(PARTS) - {"unknown"}
     dynamic = {node.layer for node in result.nodes if node.part == "dynamic"}
@@ -86,7 +86,7 @@ def test_the_static_twin_has_no_dynamic_part(digits_export, digits_tflite):
     for exported in (digits_export, digits_tflite):
         result = commands.profile(exported.baseline, runs=2)
         assert {node.part for node in result.nodes} <= {"static", "layout"}
-        assert {node.layer for node in result.nodes} - {"pool"} == set(layers_of_the_network()) - {"pool"}
+        assert {node.layer for node in result.nodes} - {"avgpool"} == set(layers_of_the_network()) - {"avgpool"}
 
 
 def test_names_of_nodes_change_nothing_else(digits_export):

@@ -20,6 +20,8 @@ def annotate_places(graph: NetworkGraph) -> None:
     """Note the place of every node that computes something in its ``meta``."""
     layers: dict[fx.Node, tuple[int, str]] = {}  # by node: when its layer came, and the layer
     for order, node in enumerate(graph.nodes):
+        if node.op == "placeholder":  # what is made of it alone, such as its other layout, is before the first layer
+            node.meta[PLACE] = Place(INPUT, STATIC)
         if node.op in ("placeholder", "output", "get_attr"):
             continue
         _, before = max((layers[one] for one in node.all_input_nodes if one in layers), default=(0, INPUT))
