@@ -1,5 +1,6 @@
 """Networks of several inputs and outputs, of any rank and size: references, gate, files and sessions."""
 
+import functools
 import json
 from dataclasses import replace
 
@@ -58,9 +59,20 @@ def exported(network, folder, format, **settings):
     return export_network(ready, Subject(type(network).__name__), config)
 
 
+@pytest.fixture(scope="module")
+def made(segmenter, tmp_path_factory):
+    """Exports of the segmenter, each made once."""
+
+    @functools.cache
+    def made(format, **settings):
+        return exported(segmenter, tmp_path_factory.mktemp("made"), format, **settings)
+
+    return made
+
+
 @pytest.mark.parametrize(("format", "batch"), [("onnx", 1), ("onnx", None), ("onnx", 3), ("tflite", 1), ("tflite", 2)])
-def test_several_inputs_and_outputs(segmenter, tmp_path, format, batch):
-    result = exported(segmenter, tmp_path, format, batch=batch)
+def test_several_inputs_and_outputs(segmenter, made, format, batch):
+    result = made(format, batch=batch)
     report = result.built.report
     assert report.passed
     assert all(c.output in ("mask", "table", "vector") for c in report.comparisons)
@@ -227,9 +239,9 @@ def test_dropout_in_training_mode_is_random():
         make_reference(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Dropout()).double(), X)
 
 
-def test_sessions_take_all_inputs(segmenter, tmp_path):
+def test_sessions_take_all_inputs(made):
     for format, kind in (("onnx", OnnxRuntimeSession), ("tflite", LiteRtSession)):
-        session = kind(exported(segmenter, tmp_path, format).artifact.path)
+        session = kind(made(format, batch=1).artifact.path)
         picture, vector = generated_inputs(INPUTS, None, 1)
         assert len(session.run_all([picture, vector])) == 3
         with pytest.raises(ModelFileError, match=r"takes 2 inputs \('input', 'input_1'\), found 1"):
