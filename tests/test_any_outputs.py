@@ -9,14 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from dcd_deploy import export_module
 from dcd_deploy.artifacts import NHWC, ModelCard, TensorSpec
 from dcd_deploy.errors import CaptureError, ExportError, ModelFileError, OptionError, VerificationError
-from dcd_deploy.export.build import BuildConfig
-from dcd_deploy.export.describe import Subject
-from dcd_deploy.export.pipeline import ExportConfig, export_network
 from dcd_deploy.export.reference import generated_reference, make_reference, run_torch, runner
 from dcd_deploy.export.verify import compare
-from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.outputs import flat
 from dcd_deploy.runtimes import open_model, self_check
 from dcd_deploy.runtimes.litert import LiteRtSession
@@ -51,12 +48,9 @@ def segmenter() -> nn.Module:
     return Segmenter().double().eval()
 
 
-def exported(network, folder, format, **settings):
-    settings = {"inputs": INPUTS, "alone": "output", **settings}
-    config = ExportConfig(folder, "net", BuildConfig(None, **settings), (format,))
-    examples = tuple(torch.zeros(1, *each.shape) for each in config.build.entries)
-    ready = network_of(network, examples, config.build.alone)
-    return export_network(ready, Subject(type(network).__name__), config)
+def exported(network, folder, format, inputs=INPUTS, **settings):
+    examples = tuple(torch.from_numpy(values) for values in generated_inputs(inputs, None, 1))
+    return export_module(network, examples, to=format, out=folder, name="net", **settings)
 
 
 @pytest.fixture(scope="module")
