@@ -63,8 +63,8 @@ def tune(
 
     ``target`` is one runtime ("onnxruntime-x86", "onnxruntime-arm", "litert"). Layers of one shape are measured once,
     all lowerings interleaved; another one than the target's rule would take is chosen only where the interval says
-    that it is quicker. What is measured is kept in the user's cache, and not measured again. ``export`` takes the file as its
-    ``lowering``. ``network`` says which network the checkpoint holds (``commands.networks``).
+    that it is quicker. What is measured is kept in the user's cache, and not measured again. ``export`` takes the
+    file as its ``lowering``. ``network`` says which network the checkpoint holds (``commands.networks``).
 
     Raises:
         OptionError: the target is no single runtime, the network is not dynamic, or ``out`` does not end in .json.
