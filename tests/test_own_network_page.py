@@ -1,4 +1,4 @@
-"""The page about networks of one's own: its code and its commands run, in their order, and its words are those of the errors."""
+"""The page about networks of one's own: its code and its commands run, in their order; its words are the errors'."""
 
 import re
 import shlex
