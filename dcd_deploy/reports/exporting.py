@@ -40,11 +40,15 @@ def show_export(
         if file.baseline is not None:
             line(screen, f"wrote {file.baseline} (static twin, untrained, for timing)")
     path = result.files[0].artifact.path
-    line(screen, f"done in {result.seconds:.1f} s; next: dcd-deploy bench {path}")
+    timed = network is None or result.baseline is not None  # nobody else can make the twin of the user's own network
+    bench = [f"dcd-deploy bench {path}"] if timed else []
     words = ["dcd-deploy", "verify", str(path), "--checkpoint", checkpoint]
     words += [] if network is None else ["--network", network]
     words += ["--network-args", network_args] if network and network_args else []
-    line(screen, f"      {shlex.join(words)}")
+    first, *others = [*bench, shlex.join(words)]
+    line(screen, f"done in {result.seconds:.1f} s; next: {first}")
+    for command in others:
+        line(screen, f"      {command}")
 
 
 def export_as_plain(result: ExportResult) -> dict[str, Any]:
@@ -57,6 +61,8 @@ def _show_file(screen: Console, file: ExportedFile) -> None:
     rows = _graph_rows(file.built.traced, file.built.finished)
     show_table(screen, title, ("", before, after), rows)
     show_verification(screen, file.built.report)
+    for note in file.built.notes:
+        line(screen, f"note: {note}")
     line(screen, f"order of computation: {_lowering(file.built.lowering)}")
     line(screen)
 
