@@ -1,5 +1,6 @@
 """Networks of several inputs and outputs, of any rank and size: references, gate, files and sessions."""
 
+import functools
 import json
 from dataclasses import replace
 
@@ -8,14 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from dcd_deploy import export_module
 from dcd_deploy.artifacts import NHWC, ModelCard, TensorSpec
 from dcd_deploy.errors import CaptureError, ExportError, ModelFileError, OptionError, VerificationError
-from dcd_deploy.export.build import BuildConfig
-from dcd_deploy.export.describe import Subject
-from dcd_deploy.export.pipeline import ExportConfig, export_network
 from dcd_deploy.export.reference import generated_reference, make_reference, run_torch, runner
 from dcd_deploy.export.verify import compare
-from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.outputs import flat
 from dcd_deploy.runtimes import open_model, self_check
 from dcd_deploy.runtimes.litert import LiteRtSession
@@ -50,17 +48,25 @@ def segmenter() -> nn.Module:
     return Segmenter().double().eval()
 
 
-def exported(network, folder, format, **settings):
-    settings = {"inputs": INPUTS, "alone": "output", **settings}
-    config = ExportConfig(folder, "net", BuildConfig(None, **settings), (format,))
-    examples = tuple(torch.zeros(1, *each.shape) for each in config.build.entries)
-    ready = network_of(network, examples, config.build.alone)
-    return export_network(ready, Subject(type(network).__name__), config)
+def exported(network, folder, format, inputs=INPUTS, **settings):
+    examples = tuple(torch.from_numpy(values) for values in generated_inputs(inputs, None, 1))
+    return export_module(network, examples, to=format, out=folder, name="net", **settings)
+
+
+@pytest.fixture(scope="module")
+def made(segmenter, tmp_path_factory):
+    """Exports of the segmenter, each made once."""
+
+    @functools.cache
+    def made(format, **settings):
+        return exported(segmenter, tmp_path_factory.mktemp("made"), format, **settings)
+
+    return made
 
 
 @pytest.mark.parametrize(("format", "batch"), [("onnx", 1), ("onnx", None), ("onnx", 3), ("tflite", 1), ("tflite", 2)])
-def test_several_inputs_and_outputs(segmenter, tmp_path, format, batch):
-    result = exported(segmenter, tmp_path, format, batch=batch)
+def test_several_inputs_and_outputs(segmenter, made, format, batch):
+    result = made(format, batch=batch)
     report = result.built.report
     assert report.passed
     assert all(c.output in ("mask", "table", "vector") for c in report.comparisons)
@@ -227,9 +233,9 @@ def test_dropout_in_training_mode_is_random():
         make_reference(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Dropout()).double(), X)
 
 
-def test_sessions_take_all_inputs(segmenter, tmp_path):
+def test_sessions_take_all_inputs(made):
     for format, kind in (("onnx", OnnxRuntimeSession), ("tflite", LiteRtSession)):
-        session = kind(exported(segmenter, tmp_path, format).artifact.path)
+        session = kind(made(format, batch=1).artifact.path)
         picture, vector = generated_inputs(INPUTS, None, 1)
         assert len(session.run_all([picture, vector])) == 3
         with pytest.raises(ModelFileError, match=r"takes 2 inputs \('input', 'input_1'\), found 1"):

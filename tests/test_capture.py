@@ -290,3 +290,8 @@ def test_a_pass_that_breaks_its_promise_is_caught():
     graph = captured_of(ConvNorm(conv3(3, 4), 4).eval(), torch.randn(1, 3, 8, 8)).graph
     with pytest.raises(ContractError, match="promises: no dropout"):
         Promising()(graph)
+
+
+def test_lazy_layers_are_refused_by_name():
+    with pytest.raises(CaptureError, match=r"lazy '0\.weight'"):
+        network_of(nn.Sequential(nn.LazyConv2d(4, 3)), torch.randn(1, 3, 8, 8))

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from dcd_deploy.artifacts import NCHW
 from dcd_deploy.export.tflite_operators import WRITTEN
 from dcd_deploy.export.to_tflite import convert_tflite
 from dcd_deploy.lowering.channels_last import operators
@@ -79,20 +80,43 @@ class Single(nn.Module):
         return self.operator(x, *self.weights, *self.settings)
 
 
+class Several(nn.Module):
+    """Operators, each on an input of its own: converting takes far longer than what is converted."""
+
+    def __init__(self, names):
+        super().__init__()
+        self.singles = nn.ModuleList(Single(name) for name in names)
+
+    def forward(self, *inputs):
+        return tuple(single(x) for single, x in zip(self.singles, inputs, strict=True))
+
+
+@pytest.fixture(scope="module")
+def computed():
+    """What torch computes in each case, and TFLite with plain kernels and with XNNPACK."""
+    found = {}
+    for batch in (1, 2):
+        names = [name for name, (shape, *_) in CASES.items() if shape[0] == batch]
+        several = Several(names).eval()
+        inputs = [single.example for single in several.singles]
+        specs = [InputSpec(f"input_{i}", tuple(x.shape[1:])) for i, x in enumerate(inputs)]
+        outputs = [f"output_{i:02}" for i in range(len(names))]
+        content = convert_tflite(several, specs, outputs, batch, NCHW)
+        answers = [[y.numpy() for y in several(*inputs)]]
+        for xnnpack in (False, True):
+            run = LiteRtSession(content, 1, xnnpack=xnnpack).interpreter.get_signature_runner()
+            by_name = run(**{f"args_{i}": x.numpy() for i, x in enumerate(inputs)})
+            answers.append([by_name[output] for output in outputs])
+        found |= dict(zip(names, zip(*answers, strict=True), strict=True))
+    return found
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_tflite_computes_the_same(name):
-    single = Single(name).eval()
-    example = single.example
-    wanted = single(example).numpy()
-    n, *shape = example.shape
-    content = convert_tflite(single, (InputSpec("input", tuple(shape)),), ("output",), n, "nchw")
-    for xnnpack in (False, True):
-        interpreter = LiteRtSession(content, 1, xnnpack=xnnpack).interpreter
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], example.numpy())
-        interpreter.invoke()
-        outputs = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-        assert outputs.shape == wanted.shape
-        assert np.abs(outputs - wanted).max() <= FLOAT32 * np.ptp(wanted)
+def test_tflite_computes_the_same(name, computed):
+    wanted, *answers = computed[name]
+    for answer in answers:
+        assert answer.shape == wanted.shape
+        assert np.abs(answer - wanted).max() <= FLOAT32 * np.ptp(wanted)
 
 
 @pytest.mark.parametrize(

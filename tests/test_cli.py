@@ -100,7 +100,7 @@ def test_version_and_help():
 
 def test_every_exit_code_is_its_own():
     codes = exit_codes()
-    assert len(codes) == 21
+    assert len(codes) == 23
     assert not {0, 1, 2, INTERRUPTED} & codes.keys()
 
 

@@ -99,7 +99,7 @@ def test_bad_options(tmp_path, small_checkpoint, options, code, words):
 
 
 def test_inspect_lists_every_key_that_differs(tmp_path, small_network):
-    state = small_network.state_dict() | {"extra.weight": torch.ones(2)}
+    state = small_network.state_dict() | {"extra.weight": torch.ones(3, 512)}  # might take the features
     missing = [key for key in state if key.startswith("layer4.0.conv2.fc")]
     torch.save({key: value for key, value in state.items() if key not in missing}, tmp_path / "net.pth")
     done = dcd_deploy("inspect", tmp_path / "net.pth")

@@ -5,7 +5,6 @@ import torch
 
 from dcd_deploy.commands.networks import trained_network
 from dcd_deploy.errors import CaptureError, CheckpointError, NetworkError, OptionError, WeightValueError
-from dcd_deploy.models.infer import SpecOverrides
 from dcd_deploy.values import parse_shape
 
 CODE = """
@@ -78,8 +77,8 @@ def test_a_known_network_needs_no_file(small_checkpoint):
     [
         ({"input_shape": None}, ["--input-shape C,H,W"]),
         ({"input_shape": "9,11"}, ["--input-shape", "'9,11'"]),
-        ({"input_size": 64}, ["--input-shape alone", "--input-size 64"]),
-        ({"overrides": SpecOverrides(arch="resnet18")}, ["--network-args"]),
+        ({"input_size": 64}, ["--input-shape alone", "--input-size"]),
+        ({"arch": "resnet18"}, ["--network-args"]),
         ({"network": None}, ["--network-args", "--network"]),
         ({"network": None, "network_args": None}, ["--input-shape", "--network"]),
     ],

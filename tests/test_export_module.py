@@ -183,3 +183,13 @@ def test_bad_settings_are_refused(foreign, tmp_path):
     with pytest.raises(CaptureError, match="check the example"):
         dcd_deploy.export_module(module, torch.randn(1, 3, 45, 61), out=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("to", ["onnx", "tflite"])
+def test_a_norm_with_no_layer_before_it_stays_an_operator(to, tmp_path):
+    example = torch.randn(1, 3, 12, 12)
+    module = calibrated(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)), example)
+    result = dcd_deploy.export_module(module, example, to=to, out=tmp_path)
+    assert any("fold norms: '1'" in note for note in result.built.notes)
+    inputs = unseen((example,), 1)
+    assert_right(open_model(result.artifact.path).session.run_all(inputs), answers(module, inputs))

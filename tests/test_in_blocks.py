@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from deployed import captured, deployed
@@ -23,7 +24,7 @@ from dcd_deploy.export.build_onnx import build_onnx
 from dcd_deploy.export.formats import check_config
 from dcd_deploy.export.in_blocks import DOMAIN, in_blocks
 from dcd_deploy.export.naming import name_onnx, onnx_scopes
-from dcd_deploy.export.plain_graph import PlainGraph
+from dcd_deploy.export.plain_graph import changes_padding_alone
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.to_onnx import to_onnx
 from dcd_deploy.lowering.channels_first.nchwc import NchwcLowering
@@ -148,31 +149,30 @@ def test_a_sum_waits_for_the_later_summand():
     assert error(in_blocks(plain), plain, x) <= LIMIT
 
 
-def graph_of(node: onnx.NodeProto, shapes: tuple[list[int], list[int]], **constants) -> PlainGraph:
+def node_in_a_graph(operator: str, shapes: tuple[list[int], list[int]], **constants) -> ir.Node:
+    node = helper.make_node(operator, ["x", *constants], ["y"])
     values = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in zip("xy", shapes, strict=True)]
     held = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     graph = helper.make_graph([node], "g", values[:1], values[1:], held)
-    return PlainGraph.of(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))
+    return ir.from_proto(graph)[0]
 
 
 @pytest.mark.parametrize(
     ("start", "end", "alone"), [(0, 24, True), (8, 32, False), (0, 16, False)], ids=["last", "first", "a whole block"]
 )
 def test_a_slice_of_padding(start, end, alone):
-    node = helper.make_node("Slice", ["x", "starts", "ends", "axes"], ["y"])
     shapes = [1, 32, 4, 4], [1, end - start, 4, 4]
-    graph = graph_of(node, shapes, starts=[start], ends=[end], axes=[1])
-    assert graph.changes_padding_alone(node) == alone
+    node = node_in_a_graph("Slice", shapes, starts=[start], ends=[end], axes=[1])
+    assert changes_padding_alone(node) == alone
 
 
 @pytest.mark.parametrize(
     ("before", "behind", "value", "alone"), [(0, 8, 0.0, True), (8, 0, 0.0, False), (0, 8, 1.0, False)]
 )
 def test_padding(before, behind, value, alone):
-    node = helper.make_node("Pad", ["x", "pads", "value"], ["y"])
     pads = [0, before, 0, 0, 0, behind, 0, 0]
-    graph = graph_of(node, ([1, 24, 4, 4], [1, 32, 4, 4]), pads=pads, value=np.float32(value))
-    assert graph.changes_padding_alone(node) == alone
+    node = node_in_a_graph("Pad", ([1, 24, 4, 4], [1, 32, 4, 4]), pads=pads, value=np.float32(value))
+    assert changes_padding_alone(node) == alone
 
 
 def test_the_gate_sees_a_pass_that_goes_wrong(network, monkeypatch):

@@ -387,7 +387,7 @@ def test_what_it_prints(capsys, monkeypatch):
     said = capsys.readouterr().out
     assert "8→24 on 8×8" in said
     assert "0.75 (0.75–0.75)" in said
-    assert "1 of 2 shapes get another form than the rule of litert takes" in said
+    assert "1 of 2 shapes get another lowering than the rule of litert takes" in said
     assert "too noisy to decide for 1 of them" in said
     assert "export model.pth --to tflite --input-size 224x224 --lowering tuned.json" in said
 

@@ -37,7 +37,7 @@ def export(
         ),
     ] = "portable",
     lowering: Annotated[
-        str, typer.Option(help="Order of computation: auto, a form's name (see 'costs'), or a file from 'tune'.")
+        str, typer.Option(help="Order of computation: auto, a lowering's name (see 'costs'), or a file from 'tune'.")
     ] = "auto",
     foreign_lowering: Annotated[
         bool, typer.Option("--foreign-lowering", help="Take a lowering file that was tuned elsewhere.")
@@ -90,7 +90,7 @@ def export(
         from dcd_deploy.reports.exporting import show_export
         from dcd_deploy.reports.terminal import console
 
-        show_export(console(), result, str(checkpoint))
+        show_export(console(), result, str(checkpoint), network.get("network"), network.get("network_args"))
 
     def plain(result: Any) -> Any:
         from dcd_deploy.reports.exporting import export_as_plain

@@ -1,4 +1,4 @@
-"""The commands about which form each layer gets: ``tune`` and ``costs``."""
+"""The commands about which lowering each layer gets: ``tune`` and ``costs``."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def costs(
     as_json: AsJson = False,
     **network: Any,
 ) -> None:
-    """Say what each form of each layer costs on a target, before anything is exported."""
+    """Say what each lowering of each layer costs on a target, before anything is exported."""
 
     def run() -> Any:
         return commands.costs(

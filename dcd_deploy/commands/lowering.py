@@ -1,4 +1,4 @@
-"""Which form each layer gets: told by the cost model, or chosen by measuring."""
+"""Which lowering each layer gets: told by the cost model, or chosen by measuring."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def tune(
     progress: Progress = silent,
     **network: Unpack[NetworkOptions],
 ) -> TuneResult:
-    """Choose the form of each dynamic layer by measuring on the device that will run it, and write that to ``out``.
+    """Choose the lowering of each dynamic layer by measuring on the device that will run it, and write that to ``out``.
 
     ``target`` is one runtime ("onnxruntime-x86", "onnxruntime-arm", "litert"). Layers of one shape are measured once,
-    all forms in turns; another form than the target's rule would take is chosen only where the interval says that it
-    is quicker. What is measured is kept in the user's cache, and not measured again. ``export`` takes the file as its
-    ``lowering``. ``network`` says which network the checkpoint holds (``commands.networks``).
+    all lowerings interleaved; another one than the target's rule would take is chosen only where the interval says
+    that it is quicker. What is measured is kept in the user's cache, and not measured again. ``export`` takes the file
+    as its ``lowering``. ``network`` says which network the checkpoint holds (``commands.networks``).
 
     Raises:
         OptionError: the target is no single runtime, the network is not dynamic, or ``out`` does not end in .json.
@@ -105,7 +105,7 @@ def costs(
     progress: Progress = silent,
     **network: Unpack[NetworkOptions],
 ) -> Forecast:
-    """Say what each form of each dynamic layer costs on a target, by its cost model: nothing is exported or measured.
+    """Say what each lowering of each dynamic layer costs on a target, by its cost model; nothing is measured.
 
     ``network`` says which network the checkpoint holds (``commands.networks``).
 

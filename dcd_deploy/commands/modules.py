@@ -63,9 +63,11 @@ def export_module(
     from dcd_deploy.export.describe import Subject
     from dcd_deploy.export.formats import check_config
     from dcd_deploy.export.pipeline import ExportConfig, capture_network, export_network
+    from dcd_deploy.export.threads import threads_by_load
     from dcd_deploy.lowering.network import network_of
 
-    network = network_of(module, example)
+    with threads_by_load():
+        network = network_of(module, example)
     build = BuildConfig(
         preprocessing=_preprocessing(network, mean, std, resize),
         inputs=entries_of(network),

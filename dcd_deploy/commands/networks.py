@@ -108,11 +108,12 @@ def trained_network(
         DcdDeployError: the checkpoint cannot be read, or is of no known network.
     """
     require("torch")
+    from dcd_deploy.export.threads import threads_by_load
     from dcd_deploy.lowering.network import network_of
     from dcd_deploy.models.spec import NO_HEAD
 
     make = _known if options.get("network") is None else _users
-    with progress("read checkpoint"), redirect_stdout(sys.stderr):
+    with progress("read checkpoint"), redirect_stdout(sys.stderr), threads_by_load():
         found = make(checkpoint, options, made_as)
         alone = "output"
         if found.spec is not None:

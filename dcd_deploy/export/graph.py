@@ -14,10 +14,10 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def graph_stats(model: onnx.ModelProto) -> GraphStats:
-    """Count the nodes, bytes and multiply-adds of ``model``."""
+    """Count the nodes, bytes and multiply-adds (for one sample) of ``model``."""
     operators = Counter(node.op_type for node in model.graph.node)
     ordered = dict(sorted(operators.items(), key=lambda item: (-item[1], item[0])))
-    return GraphStats(len(model.graph.node), ordered, model.ByteSize(), graph_macs(model))
+    return GraphStats(len(model.graph.node), ordered, model.ByteSize(), graph_macs(model) // _batch(model))
 
 
 def onnx_nodes(model: onnx.ModelProto) -> tuple[FileNode, ...]:
@@ -32,6 +32,12 @@ def graph_macs(model: onnx.ModelProto) -> int:
     """Return the multiply-adds of all Conv, Gemm and MatMul nodes, a free batch size counted as one."""
     shapes = _shapes(onnx.shape_inference.infer_shapes(model, data_prop=True).graph)
     return sum(_node_macs(node, shapes) for node in model.graph.node)
+
+
+def _batch(model: onnx.ModelProto) -> int:
+    """Return the batch size of the first input; one where it is free."""
+    dims = model.graph.input[0].type.tensor_type.shape.dim if model.graph.input else ()
+    return dims[0].dim_value or 1 if dims else 1
 
 
 def _node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:

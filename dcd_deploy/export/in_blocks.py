@@ -27,15 +27,19 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from dcd_deploy.export.plain_graph import CHANNELS, PlainGraph, Shape
+from dcd_deploy.export import plain_graph
+from dcd_deploy.export.plain_graph import CHANNELS, Shape, constants, shape
 from dcd_deploy.lowering.channels_first.nchwc import aligned, same_in_both_blocks
 
 DOMAIN = "com.microsoft.nchwc"
 STANDARD = ("Reshape", "Add", "Pad", "Slice")  # the first two also work on values in blocks
 REORDERED_BY = 4  # ReorderInput takes channels in multiples of it
+Value = ir.Value | None  # an input of a node may be left out
+Attributes = dict[str, Any]
 
 
 def in_blocks(model: onnx.ModelProto) -> onnx.ModelProto | None:
@@ -43,235 +47,234 @@ def in_blocks(model: onnx.ModelProto) -> onnx.ModelProto | None:
 
     The form is told by its weights, which are computed, and arrive transposed. The batch size is fixed.
     """
-    graph = PlainGraph.of(model)
-    if not (wanted := graph.wanted()):
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    result = InBlocks()(ir.from_proto(inferred))
+    if not result.modified:
         return None
-    writer = _Writer(graph, wanted, dict(graph.constants), dict(graph.shapes))
-    for node in graph.nodes:
-        writer.take(node)
-    outputs = [writer.plain(value.name) for value in model.graph.output]
-    moved = onnx.ModelProto()
-    moved.CopyFrom(model)
-    del moved.graph.node[:], moved.graph.initializer[:], moved.graph.value_info[:]
-    moved.graph.node.extend(_needed(writer.nodes, outputs))
-    read = {name for node in moved.graph.node for name in node.input}
-    moved.graph.initializer.extend(value for name, value in writer.constants.items() if name in read)
-    made = [name for node in moved.graph.node if node.domain == DOMAIN for name in node.output]  # nobody infers these
-    moved.graph.value_info.extend(
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, writer.shapes[name]) for name in made
-    )
-    moved.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    moved = ir.to_proto(RemoveUnusedNodesPass()(result).model)
+    made = {name for node in moved.graph.node if node.domain == DOMAIN for name in node.output}
+    shapes = [value for value in moved.graph.value_info if value.name in made]  # nobody infers these
+    del moved.graph.value_info[:]
+    moved.graph.value_info.extend(shapes)
     onnx.checker.check_model(moved)
     return moved
 
 
-def _needed(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> list[onnx.NodeProto]:
-    """Return the nodes that something depends on, in their order."""
-    needed, kept = set(outputs), []
-    for node in reversed(nodes):
-        if needed.intersection(node.output):
-            kept.append(node)
-            needed.update(node.input)
-    return kept[::-1]
+class InBlocks(ir.passes.InPlacePass):
+    """Write what works in blocks; what it replaces stays, and nothing reads it any more."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Rewrite a graph, if it has such layers; the shapes of all its values are known."""
+        graph = model.graph
+        if wanted := plain_graph.wanted(graph):
+            writer = _Writer(graph, wanted)
+            for node in tuple(graph):
+                writer.take(node)
+            writer.here = None
+            for value in tuple(graph.outputs):
+                writer.plain(value)
+            graph.opset_imports[DOMAIN] = 1
+        return ir.passes.PassResult(model, bool(wanted))
 
 
 @dataclass
 class _Writer:
-    """Writes the nodes anew, each value in blocks, in the plain layout, or, where both are read, in both.
+    """Writes nodes anew, each value in blocks, in the plain layout, or, where both are read, in both.
 
-    ``blocks`` has the values that are known in blocks, by their plain names; ``missing`` those that are known in blocks
-    alone; ``fusing`` the convolution that makes a value in blocks, as long as more can be fused into it.
+    They stand before the node ``here``, or at the end. ``blocks`` has the values that are known in blocks; ``missing``
+    those that are known in blocks alone, with the nodes that make them in the plain layout; ``fusing`` the convolution
+    that makes a value in blocks, as long as more can be fused into it.
     """
 
-    graph: PlainGraph
-    wanted: set[str]
-    constants: dict[str, onnx.TensorProto]
-    shapes: dict[str, Shape]
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    blocks: dict[str, str] = field(default_factory=dict)
-    missing: set[str] = field(default_factory=set)
-    fusing: dict[str, onnx.NodeProto] = field(default_factory=dict)
+    graph: ir.Graph
+    wanted: set[Value]
+    here: ir.Node | None = None
+    blocks: dict[Value, ir.Value] = field(default_factory=dict)
+    missing: dict[Value, ir.Node] = field(default_factory=dict)
+    fusing: dict[Value, ir.Node] = field(default_factory=dict)
     names: Counter[str] = field(default_factory=Counter)
 
-    def take(self, node: onnx.NodeProto) -> None:
+    def take(self, node: ir.Node) -> None:
         """Write a node: in blocks, if it can be, and its input is there or its output wanted there."""
-        graph, first = self.graph, node.input[0]
-        inside = [name for name in node.input if name in self.blocks]
-        if (turned := graph.transposed_weights(node)) is not None:
+        self.here = node
+        first, made = next(iter(node.inputs), None), node.outputs[0]
+        inside = [value for value in node.inputs if value in self.blocks]
+        if (turned := plain_graph.transposed_weights(node)) is not None:
             self.dynamic_convolution(node, turned)
-        elif graph.is_depthwise(node) and (inside or node.output[0] in self.wanted):
-            self.constant_convolution(node, self.in_blocks(node, first), aligned(graph.shapes[first][1]))
-        elif graph.reads_picture(node) and node.output[0] in self.wanted:
+        elif plain_graph.is_depthwise(node) and (inside or made in self.wanted):
+            self.constant_convolution(node, self.in_blocks(node, first), aligned(shape(first)[CHANNELS]))
+        elif plain_graph.reads_picture(node) and made in self.wanted:
             self.constant_convolution(node, self.plain(first), 1)
         elif node.op_type == "AveragePool" and (inside or first in self.wanted):
             self.average(node)
-        elif inside and graph.is_activation(node) and self.fuses(first):
+        elif inside and plain_graph.is_activation(node) and self.fuses(first):
             self.activation(node)
         elif node.op_type == "Add" and len(inside) == 2:
             self.sum(node)
-        elif inside and graph.changes_padding_alone(node):
-            self.same(node.output[0], first)
-        elif inside and graph.regroups_samples(node):
+        elif inside and plain_graph.changes_padding_alone(node):
+            self.moved(node, self.blocks[first])
+        elif inside and plain_graph.regroups_samples(node):
             self.regrouped(node)
         else:
-            for name in inside:
-                self.plain(name)
-            self.nodes.append(node)
+            for value in inside:
+                self.plain(value)
 
     # One kind of node each
 
-    def dynamic_convolution(self, node: onnx.NodeProto, turned: str) -> None:
-        """Convolve in blocks by computed weights, which the runtime orders from rows of K."""
-        n, inputs, outputs = self.shapes[turned]
-        before = self.graph.makers[turned]
-        source = before.input[0] if before.op_type == "Unsqueeze" else turned
-        rows = self.reshaped(before, source, (n, inputs, 1, outputs))
-        ordered = self.add(before, "ReorderInput", [rows], (n, outputs, inputs, 1), channels_last=1)
-        weights = self.reshaped(before, ordered, (n * outputs, inputs, 1, 1))
-        self.convolution(node, self.in_blocks(node, node.input[0]), weights, node.input[2], n * outputs)
+    def dynamic_convolution(self, node: ir.Node, turned: ir.Value) -> None:
+        """Convolve in blocks by computed weights, which the runtime orders from rows of values of outputs."""
+        *_, inner, width = shape(turned)  # inputs, or the taps of a depthwise layer
+        weight = shape(node.inputs[1])
+        parts = weight[0] // width
+        before = plain_graph.maker(turned) or node
+        source = before.inputs[0] if before.op_type in ("Unsqueeze", "Reshape") else turned
+        rows = self.reshaped(before, source, (parts, inner, 1, width))
+        ordered = self.add(before, "ReorderInput", [rows], (parts, width, inner, 1), channels_last=1)
+        weights = self.reshaped(before, ordered, weight)
+        none = np.zeros(weight[0], np.float32)
+        bias = node.inputs[2] if len(node.inputs) > 2 else self.floats(node.outputs[0], none, ".bias")
+        self.convolution(node, [self.in_blocks(node, node.inputs[0]), weights, bias], weight[0])
 
-    def constant_convolution(self, node: onnx.NodeProto, x: str, groups: int) -> None:
+    def constant_convolution(self, node: ir.Node, x: Value, groups: int) -> None:
         """Convolve in blocks by constant weights, a filter for each output."""
-        weight, *bias = (numpy_helper.to_array(self.constants[name]) for name in node.input[1:])
+        weight, *bias = constants(node)
         outputs, inputs, *kernel = weight.shape
         wide = aligned(outputs)
         shift = np.pad(bias[0], (0, wide - outputs)) if bias else np.zeros(wide, np.float32)
         padded = np.pad(weight, ((0, wide - outputs), (0, 0), (0, 0), (0, 0)))
         pixels = (1, wide, inputs * kernel[0], kernel[1])
-        ordered = self.add(node, "ReorderInput", [self.floats(node.input[1], padded.reshape(pixels))], pixels)
+        ordered = self.add(node, "ReorderInput", [self.floats(node.inputs[1], padded.reshape(pixels))], pixels)
         weights = self.reshaped(node, ordered, (wide, inputs, *kernel))
-        self.convolution(node, x, weights, self.floats(f"{node.output[0]}.bias", shift), wide, group=groups)
+        self.convolution(node, [x, weights, self.floats(node.outputs[0], shift, ".bias")], wide, group=groups)
 
-    def convolution(self, node: onnx.NodeProto, x: str, weights: str, bias: str, channels: int, **changed: int) -> None:
+    def convolution(self, node: ir.Node, inputs: Sequence[Value], channels: int, **changed: int) -> None:
         """Write the convolution in blocks; its output stands in for that of ``node``."""
-        made = self.replaced(node, [x, weights, bias], **changed)
-        n, _, *size = self.shapes[node.output[0]]
-        self.moved(node.output[0], made.output[0], (n, channels, *size))
-        self.fusing[made.output[0]] = made
+        n, _, *size = shape(node.outputs[0])
+        made = self.replaced(node, inputs, (n, channels, *size), **changed)
+        self.moved(node, made.outputs[0])
+        self.fusing[made.outputs[0]] = made
 
-    def activation(self, node: onnx.NodeProto) -> None:
+    def activation(self, node: ir.Node) -> None:
         """Make an activation part of the convolution before it."""
-        made = self.fusing.pop(self.blocks[node.input[0]])
-        made.attribute.append(helper.make_attribute("activation", node.op_type))
+        blocks = self.blocks[node.inputs[0]]
+        attributes = self.fusing.pop(blocks).attributes
+        attributes.add(ir.AttrString("activation", node.op_type))
         if node.op_type == "Clip":
-            limits = [float(numpy_helper.to_array(self.constants[name])) for name in node.input[1:]]
-            made.attribute.append(helper.make_attribute("activation_params", limits))
-        self.same(node.output[0], node.input[0])
+            attributes.add(ir.AttrFloat32s("activation_params", [float(limit) for limit in constants(node)]))
+        self.moved(node, blocks)
 
-    def sum(self, node: onnx.NodeProto) -> None:
+    def sum(self, node: ir.Node) -> None:
         """Add within the convolution that makes the later of the summands, or else by itself."""
-        written = [name for earlier in self.nodes for name in earlier.output]
-        first, last = sorted(node.input, key=lambda name: written.index(self.blocks[name]))
+        written = [value for earlier in self.graph for value in earlier.outputs]
+        first, last = sorted(node.inputs, key=lambda value: written.index(self.blocks[value]))
         summands = [self.blocks[first], self.blocks[last]]
-        shape = self.shapes[summands[0]]
         made = self.fusing.get(summands[1])
-        if made is not None and self.fuses(last) and self.shapes[made.output[0]] == shape:
-            made.input.append(summands[0])
-            self.same(node.output[0], last)
+        if made is not None and self.fuses(last) and shape(made.outputs[0]) == shape(summands[0]):
+            made.resize_inputs(4)
+            made.replace_input_with(3, summands[0])
+            self.moved(node, summands[1])
         else:
-            self.moved(node.output[0], self.add(node, "Add", summands, shape), shape)
+            self.moved(node, self.add(node, "Add", summands, shape(summands[0])))
 
-    def regrouped(self, node: onnx.NodeProto) -> None:
+    def regrouped(self, node: ir.Node) -> None:
         """Move whole blocks between samples, which leaves them where they are."""
-        before, shape = self.blocks[node.input[0]], self.shapes[node.output[0]]
-        self.moved(node.output[0], self.reshaped(node, before, shape), shape)
-        if self.fuses(node.input[0]):
-            self.fusing[self.blocks[node.output[0]]] = self.fusing[before]
+        before = self.blocks[node.inputs[0]]
+        made = self.reshaped(node, before, shape(node.outputs[0]))
+        self.moved(node, made)
+        if self.fuses(node.inputs[0]):
+            self.fusing[made] = self.fusing[before]
 
-    def average(self, node: onnx.NodeProto) -> None:
+    def average(self, node: ir.Node) -> None:
         """Average in blocks; the few values that come out go on in the plain layout."""
-        n, channels, *size = self.shapes[node.output[0]]
-        made = self.replaced(node, [self.in_blocks(node, node.input[0])])
+        n, channels, *size = shape(node.outputs[0])
+        made = self.replaced(node, [self.in_blocks(node, node.inputs[0])], (n, aligned(channels), *size))
         if size == [1, 1] and channels == aligned(channels):  # one pixel has the same order in both layouts
-            made.output[0] = node.output[0]
+            self.instead(node.outputs[0], made.outputs[0])
         else:
-            self.moved(node.output[0], made.output[0], (n, aligned(channels), *size))
+            self.moved(node, made.outputs[0])
 
     # Values
 
-    def fuses(self, name: str) -> bool:
+    def fuses(self, value: Value) -> bool:
         """Whether a value in blocks is a convolution's output that nothing else reads."""
-        return self.blocks.get(name) in self.fusing and self.graph.readers[name] == 1
+        if value is None or self.blocks.get(value) not in self.fusing:
+            return False
+        return len(value.uses()) + value.is_graph_output() == 1
 
-    def same(self, name: str, other: str) -> None:
-        """In blocks, a value is the same as another one."""
-        self.blocks[name] = self.blocks[other]
-        self.missing.add(name)
+    def moved(self, node: ir.Node, blocks: ir.Value) -> None:
+        """What a node makes is known in blocks, and only there."""
+        self.blocks[node.outputs[0]] = blocks
+        self.missing[node.outputs[0]] = node
 
-    def moved(self, name: str, blocks: str, shape: Shape) -> None:
-        """A value is known in blocks, and only there."""
-        self.blocks[name] = blocks
-        self.shapes[blocks] = shape
-        self.missing.add(name)
+    def instead(self, value: ir.Value, made: ir.Value) -> None:
+        """Let another value have the place and the name of one in the plain layout."""
+        value.replace_all_uses_with(made, replace_graph_outputs=True)
+        made.name = value.name
 
-    def plain(self, name: str) -> str:
+    def plain(self, value: Value) -> Value:
         """Return a value in the plain layout, brought there if it is in blocks alone."""
-        if name in self.missing:
-            self.missing.discard(name)
-            maker, blocks, (n, channels, *size) = self.graph.makers[name], self.blocks[name], self.shapes[name]
-            if same_in_both_blocks(channels):
-                self.add(maker, "ReorderOutput", [blocks], self.shapes[name], output=name, channels=channels)
-            else:
-                wide = (n, aligned(channels), *size)
-                padded = self.add(maker, "ReorderOutput", [blocks], wide, channels=wide[1])
-                bounds = [self.integers(value) for value in ([0], [channels], [CHANNELS])]
-                self.add(maker, "Slice", [padded, *bounds], self.shapes[name], output=name)
-        return name
-
-    def in_blocks(self, node: onnx.NodeProto, name: str) -> str:
-        """Return a value in blocks, brought there for ``node`` if it is not."""
-        if name not in self.blocks:
-            n, channels, *size = self.shapes[name]
+        if value is None or value not in self.missing:
+            return value
+        maker, blocks, (n, channels, *size) = self.missing.pop(value), self.blocks[value], shape(value)
+        if same_in_both_blocks(channels):
+            made = self.add(maker, "ReorderOutput", [blocks], shape(value), channels=channels)
+        else:
             wide = (n, aligned(channels), *size)
-            plain = name
+            padded = self.add(maker, "ReorderOutput", [blocks], wide, channels=wide[1])
+            bounds = [self.integers(bound) for bound in ([0], [channels], [CHANNELS])]
+            made = self.add(maker, "Slice", [padded, *bounds], shape(value))
+        self.blocks[made] = blocks
+        self.instead(value, made)
+        return made
+
+    def in_blocks(self, node: ir.Node, value: Value) -> ir.Value:
+        """Return a value in blocks, brought there for ``node`` if it is not."""
+        if value not in self.blocks:
+            n, channels, *size = shape(value)
+            wide = (n, aligned(channels), *size)
+            filled = value
             if channels % REORDERED_BY or not same_in_both_blocks(channels):
                 pads = self.integers([0, 0, 0, 0, 0, wide[1] - channels, 0, 0])
-                plain = self.add(node, "Pad", [name, pads], wide)
-            self.blocks[name] = self.add(node, "ReorderInput", [plain], wide)
-        return self.blocks[name]
+                filled = self.add(node, "Pad", [value, pads], wide)
+            self.blocks[value] = self.add(node, "ReorderInput", [filled], wide)
+        return self.blocks[value]
 
-    def reshaped(self, node: onnx.NodeProto, name: str, shape: Shape) -> str:
+    def reshaped(self, node: ir.Node, value: Value, wanted: Shape) -> ir.Value:
         """Return the same numbers under another shape."""
-        return self.add(node, "Reshape", [name, self.integers(shape, "shape")], shape)
+        return self.add(node, "Reshape", [value, self.integers(wanted, "shape")], wanted)
 
     # Nodes and constants
 
-    def replaced(self, node: onnx.NodeProto, inputs: Sequence[str], **changed: Any) -> onnx.NodeProto:
+    def replaced(self, node: ir.Node, inputs: Sequence[Value], made: Shape, **changed: Any) -> ir.Node:
         """Write the runtime's own operator in place of ``node``, under its name and with its attributes."""
-        made = helper.make_node(node.op_type, inputs, [f"{node.output[0]}.blocks"], node.name, domain=DOMAIN, **changed)
-        made.attribute.extend(a for a in node.attribute if a.name not in changed)
-        self.nodes.append(made)
-        return made
+        attributes = changed | {name: value for name, value in node.attributes.items() if name not in changed}
+        return self.write(node.op_type, inputs, made, node.name, f"{node.outputs[0].name}.blocks", attributes)
 
-    def add(
-        self,
-        base: onnx.NodeProto,
-        operator: str,
-        inputs: Sequence[str],
-        shape: Shape,
-        *,
-        output: str = "",
-        **attributes: Any,
-    ) -> str:
-        """Write a node for the sake of ``base``, and return its output, which is named like the node if not given."""
-        name = self.name(base, operator)
-        made, domain = output or name, "" if operator in STANDARD else DOMAIN
-        self.nodes.append(helper.make_node(operator, inputs, [made], name, domain=domain, **attributes))
-        self.shapes[made] = shape
-        return made
-
-    def name(self, base: onnx.NodeProto, operator: str) -> str:
-        """Return a new name, of the layer and the place in it that ``base`` has."""
-        stem = f"{base.name.rpartition('/')[0]}/blocks{operator.lower()}"
+    def add(self, base: ir.Node, operator: str, inputs: Sequence[Value], made: Shape, **attributes: Any) -> ir.Value:
+        """Write a node for the sake of ``base``, named after its layer and the place in it; return its output."""
+        stem = f"{(base.name or '').rpartition('/')[0]}/blocks{operator.lower()}"
         self.names[stem] += 1
-        return stem if self.names[stem] == 1 else f"{stem}_{self.names[stem]}"
+        name = stem if self.names[stem] == 1 else f"{stem}_{self.names[stem]}"
+        return self.write(operator, inputs, made, name, name, attributes).outputs[0]
 
-    def floats(self, name: str, values: NDArray[np.float32]) -> str:
-        return self.constant(f"{name}.blocks", values)
+    def write(
+        self, operator: str, inputs: Sequence[Value], made: Shape, name: str | None, output: str, attributes: Attributes
+    ) -> ir.Node:
+        """Write a node with one output, of shape ``made``."""
+        outputs, domain = [ir.val(output, ir.DataType.FLOAT, made)], "" if operator in STANDARD else DOMAIN
+        node = ir.node(operator, inputs, attributes, domain=domain, outputs=outputs, name=name)
+        self.graph.insert_before(self.here, node) if self.here else self.graph.append(node)
+        return node
 
-    def integers(self, values: Sequence[int], kind: str = "values") -> str:
+    def floats(self, like: Value, values: NDArray[np.float32], kind: str = "") -> ir.Value:
+        assert like is not None
+        return self.constant(f"{like.name}{kind}.blocks", values)
+
+    def integers(self, values: Sequence[int], kind: str = "values") -> ir.Value:
         return self.constant(f"{kind}." + ".".join(map(str, values)), np.array(values, np.int64))
 
-    def constant(self, name: str, values: NDArray[Any]) -> str:
-        self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
-        return name
+    def constant(self, name: str, values: NDArray[Any]) -> ir.Value:
+        held = self.graph.initializers
+        if name not in held:
+            held.add(ir.val(name, const_value=ir.tensor(np.ascontiguousarray(values), name=name)))
+        return held[name]

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import onnx
+import onnx_ir as ir
 
 from dcd_deploy.artifacts import OUTPUT
 from dcd_deploy.lowering.places import ACTIVATION, Place, find_place
@@ -29,35 +30,29 @@ Places = Mapping[str, Place]
 def onnx_scopes(model: onnx.ModelProto) -> dict[str, str]:
     """Return the path of the module in which each value of the exporter's graph arose, where that is noted."""
     scopes: dict[str, str] = {}
-    for node in model.graph.node:
-        noted = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), None)
-        if noted is None:
-            continue
-        *path, _ = ast.literal_eval(noted)
-        module = CALL.sub("", path[-1]) if path else ""
-        scopes |= dict.fromkeys(node.output, module)
+    for node in ir.from_proto(model).graph:
+        if noted := node.metadata_props.get(SCOPES):
+            *path, _ = ast.literal_eval(noted)
+            module = CALL.sub("", path[-1]) if path else ""
+            scopes |= {value.name: module for value in node.outputs if value.name}
     return scopes
 
 
 def name_onnx(model: onnx.ModelProto, scopes: Mapping[str, str], places: Places) -> onnx.ModelProto:
     """Return a copy of ``model`` with its nodes and their outputs named; the graph's outputs keep their names."""
-    named = onnx.ModelProto()
-    named.CopyFrom(model)
-    nodes = named.graph.node
-    known = [find_place(scopes[node.output[0]], places) if node.output[0] in scopes else None for node in nodes]
-    found = _with_neighbours(known, [tuple(n.input) for n in nodes], [tuple(n.output) for n in nodes])
-    fixed = {value.name for value in named.graph.output}
-    new: dict[str, str] = {}
+    named = ir.from_proto(model)
+    nodes = list(named.graph)
+    noted = [scopes.get(node.outputs[0].name or "") for node in nodes]
+    known = [None if scope is None else find_place(scope, places) for scope in noted]
+    found = _with_neighbours(known, [n.inputs for n in nodes], [n.outputs for n in nodes])
     for node, name in zip(nodes, _unique(found, [node.op_type for node in nodes]), strict=True):
-        if not name:
-            continue
-        node.name = name
-        outputs = [name, *(f"{name}.{i}" for i in range(1, len(node.output)))]
-        new |= {old: now for old, now in zip(node.output, outputs, strict=True) if old and old not in fixed}
-    for node in nodes:
-        node.input[:] = [new.get(name, name) for name in node.input]
-        node.output[:] = [new.get(name, name) for name in node.output]
-    return named
+        node.name = name or node.name
+        for i, value in enumerate(node.outputs):
+            if name and value.name and not value.is_graph_output():
+                value.name = f"{name}.{i}" if i else name
+    proto = ir.to_proto(named)
+    del proto.graph.value_info[:]  # of the constants, which have their shapes themselves
+    return proto
 
 
 def name_tflite(
@@ -92,7 +87,7 @@ def _module_path(path: str) -> str:
 
 
 def _with_neighbours(
-    known: Sequence[Place | None], inputs: Sequence[tuple[Any, ...]], outputs: Sequence[tuple[Any, ...]]
+    known: Sequence[Place | None], inputs: Sequence[Sequence[Any]], outputs: Sequence[Sequence[Any]]
 ) -> list[Place | None]:
     """Fill in the places that are not known: those of the first readers, else of the nodes that are read."""
     found = list(known)

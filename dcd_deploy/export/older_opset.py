@@ -7,10 +7,8 @@ has it, and what that cannot say is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import onnx
-from onnx import helper, numpy_helper
+import onnx_ir as ir
 
 from dcd_deploy.errors import ExportError
 
@@ -23,30 +21,20 @@ def in_older_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     Raises:
         ExportError: the older opset lacks an operator, or what a node wants of one.
     """
-    older = onnx.ModelProto()
-    older.CopyFrom(model)
-    (entry,) = (entry for entry in older.opset_import if entry.domain == "")
-    entry.version, version = opset, entry.version
-    constants = {value.name: value for value in older.graph.initializer}
-    for node in _nodes(older.graph):
+    older = ir.from_proto(model)
+    version, older.graph.opset_imports[""] = older.graph.opset_imports[""], opset
+    for node in ir.traversal.RecursiveGraphIterator(older.graph):
         if node.domain == "":
-            _lower(node, version, opset, constants)
+            _lower(node, version, opset)
+    written = ir.to_proto(older)
     try:
-        onnx.checker.check_model(older, full_check=True)
+        onnx.checker.check_model(written, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise _refusal(opset, str(error).strip().splitlines()[0]) from error
-    return older
+    return written
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _nodes(attribute.g)
-
-
-def _lower(node: onnx.NodeProto, version: int, opset: int, constants: dict[str, onnx.TensorProto]) -> None:
+def _lower(node: ir.Node, version: int, opset: int) -> None:
     """Write a node of an opset ``version`` as ``opset`` has it."""
     newer = onnx.defs.get_schema(node.op_type, version)
     try:
@@ -55,28 +43,24 @@ def _lower(node: onnx.NodeProto, version: int, opset: int, constants: dict[str, 
         raise _refusal(opset, f"there is no {node.op_type} in it") from error
     if newer.since_version == older.since_version:
         return
-    if "axes" in older.attributes and len(node.input) > len(older.inputs) == 1:
-        _axes_as_attribute(node, opset, constants)
-    for attribute in [a for a in node.attribute if a.name not in older.attributes]:
-        equal_parts = node.op_type == "Split" and attribute.name == EQUAL_PARTS
-        if not equal_parts and attribute.SerializeToString() != _default(newer, attribute.name):
-            raise _refusal(opset, f"its {node.op_type} has no '{attribute.name}'")
-        node.attribute.remove(attribute)
+    if "axes" in older.attributes and len(node.inputs) > len(older.inputs) == 1:
+        _axes_as_attribute(node, opset)
+    for name in sorted(node.attributes.keys() - older.attributes.keys()):
+        equal_parts = node.op_type == "Split" and name == EQUAL_PARTS
+        if not equal_parts and ir.to_proto(node.attributes[name]) != newer.attributes[name].default_value:
+            raise _refusal(opset, f"its {node.op_type} has no '{name}'")
+        del node.attributes[name]
 
 
-def _axes_as_attribute(node: onnx.NodeProto, opset: int, constants: dict[str, onnx.TensorProto]) -> None:
-    axes = node.input[1]
-    if axes and axes not in constants:
-        raise _refusal(opset, f"its {node.op_type} has constant axes alone")
-    del node.input[1:]
-    values = numpy_helper.to_array(constants[axes]).tolist() if axes else []
+def _axes_as_attribute(node: ir.Node, opset: int) -> None:
+    values = []
+    if (axes := node.inputs[1]) is not None:
+        if axes.const_value is None:
+            raise _refusal(opset, f"its {node.op_type} has constant axes alone")
+        values = axes.const_value.numpy().tolist()
+    node.resize_inputs(1)
     if values:  # without any all are meant, of old as of late
-        node.attribute.append(helper.make_attribute("axes", values))
-
-
-def _default(schema: onnx.defs.OpSchema, name: str) -> bytes:
-    default: bytes = schema.attributes[name].default_value.SerializeToString()
-    return default
+        node.attributes.add(ir.AttrInt64s("axes", values))
 
 
 def _refusal(opset: int, reason: str) -> ExportError:

@@ -11,7 +11,7 @@ import inspect
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from dcd_deploy.export.build import DEFAULT_OPSET
 from dcd_deploy.export.decomposed import decomposed_where_needed
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.older_opset import in_older_opset
+from dcd_deploy.export.tidied import tidy
 from dcd_deploy.samples import InputSpec
 
 OPSETS = range(15, 27)
@@ -71,7 +72,7 @@ def trace_onnx(
     program = _trace(deployable(network), inputs, outputs, batch, max(opset, TRACED_FROM))
     raw = onnx.ModelProto()
     raw.CopyFrom(program.model_proto)
-    program.optimize()
+    tidy(program.model)
     tidied = program.model_proto
     if opset < TRACED_FROM:
         tidied = in_older_opset(tidied, opset)
@@ -95,9 +96,10 @@ def _trace(
 ) -> torch.onnx.ONNXProgram:
     examples = tuple(torch.zeros(batch or 2, *each.shape) for each in inputs)
     free = _free_batch(network, len(inputs)) if batch is None else None
-    try:
-        with _quiet(), torch.no_grad(), decomposed_where_needed(composites=True):
-            program = torch.onnx.export(
+
+    def export() -> torch.onnx.ONNXProgram | None:
+        with _quiet(), torch.no_grad():
+            return torch.onnx.export(
                 network,
                 examples,
                 dynamo=True,
@@ -108,6 +110,9 @@ def _trace(
                 dynamic_shapes=free,
                 verbose=False,
             )
+
+    try:
+        program = _tried_quickly(export)
     except torch.onnx.OnnxExporterError as error:
         reason = next(iter(ANSI.sub("", str(error.__cause__ or error)).strip().splitlines()), type(error).__name__)
         sizes = " and ".join("×".join(map(str, each.shape)) for each in inputs)
@@ -116,6 +121,15 @@ def _trace(
         ) from error
     assert program is not None
     return program
+
+
+def _tried_quickly(export: Callable[[], torch.onnx.ONNXProgram | None]) -> torch.onnx.ONNXProgram | None:
+    """Export without decomposing, or, where the exporter has no word for an operator (a norm by itself), with it."""
+    try:
+        with decomposed_where_needed(composites=True):
+            return export()
+    except torch.onnx.OnnxExporterError:
+        return export()
 
 
 def _free_batch(network: nn.Module, inputs: int) -> tuple[Any, ...]:

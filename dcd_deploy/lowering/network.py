@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from dcd_deploy.errors import CaptureError
 from dcd_deploy.lowering.hooks import without_hooks
@@ -64,6 +65,8 @@ def _examples(example: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
 def _ready(module: nn.Module) -> tuple[nn.Module, list[str]]:
     """Return a float64 copy in eval mode on the CPU, and what that changed."""
     notes = []
+    if lazy := next((name for name, tensor in module.named_parameters() if is_lazy(tensor)), None):
+        raise CaptureError(f"expected a module that knows its shapes, found the lazy '{lazy}'; run it once before")
     if any(part.training for part in module.modules()):
         notes.append("the module is in training mode; its eval form is exported")
     tensors = [*module.parameters(), *module.buffers()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from typing import Any
 
@@ -18,8 +19,17 @@ from dcd_deploy.reports.verification import show_verification
 STAGES = {"onnx": ("ONNX graph", "as traced", "simplified"), "tflite": ("TFLite graph", "as converted", "finished")}
 
 
-def show_export(screen: Console, result: ExportResult, checkpoint: str) -> None:
-    """Print for each file its graph before and after our passes and its verification; then what to type next."""
+def show_export(
+    screen: Console,
+    result: ExportResult,
+    checkpoint: str,
+    network: str | None = None,
+    network_args: str | None = None,
+) -> None:
+    """Print for each file its graph before and after our passes and its verification; then what to type next.
+
+    ``network`` and ``network_args`` are the options that the user's own network was given by.
+    """
     for note in result.checkpoint_notes:
         line(screen, f"checkpoint: {note}")
     for file in result.files:
@@ -31,7 +41,10 @@ def show_export(screen: Console, result: ExportResult, checkpoint: str) -> None:
             line(screen, f"wrote {file.baseline} (static twin, untrained, for timing)")
     path = result.files[0].artifact.path
     line(screen, f"done in {result.seconds:.1f} s; next: dcd-deploy bench {path}")
-    line(screen, f"      dcd-deploy verify {path} --checkpoint {checkpoint}")
+    words = ["dcd-deploy", "verify", str(path), "--checkpoint", checkpoint]
+    words += [] if network is None else ["--network", network]
+    words += ["--network-args", network_args] if network and network_args else []
+    line(screen, f"      {shlex.join(words)}")
 
 
 def export_as_plain(result: ExportResult) -> dict[str, Any]:
@@ -73,4 +86,4 @@ def _or_dash(stats: GraphStats, operator: str) -> str:
 
 
 def _lowering(lowering: dict[str, str]) -> str:
-    return ", ".join(f"{form} in {n} layers" for form, n in Counter(lowering.values()).most_common()) or "static"
+    return ", ".join(f"{name} in {n} layers" for name, n in Counter(lowering.values()).most_common()) or "static"

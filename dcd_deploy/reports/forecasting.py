@@ -1,4 +1,4 @@
-"""How a forecast of what each form costs reads."""
+"""How a forecast of what each lowering costs reads."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dcd_deploy.reports.terminal import line, show_table
 from dcd_deploy.tuning.forecast import Forecast, FormForecast, ShapeForecast
 from dcd_deploy.tuning.subject import sizes_text
 
-COLUMNS = ("layer", "layers", "form", "", "µs more", "MACs", "computed", "maps", "layout", "weights", "nodes")
+COLUMNS = ("layer", "layers", "lowering", "", "µs more", "MACs", "computed", "maps", "layout", "weights", "nodes")
 
 
 def show_forecast(screen: Console, forecast: Forecast) -> None:
-    """Print a row for each form of each shape of layer, and the sum of those taken."""
+    """Print a row for each lowering of each shape of layer, and the sum of those taken."""
     title = f"{forecast.network} at {sizes_text(forecast.inputs)} on {forecast.target}, by its cost model"
     show_table(screen, title, COLUMNS, (row for shape in forecast.shapes for row in _rows(shape)), left=4)
     line(
         screen, "µs: more than the static layer, warm; maps, layout and weights: kB moved beyond one pass over the maps"
     )
-    line(screen, f"all layers in the forms taken: {forecast.extra_us:.0f} µs more than the static ones")
+    line(screen, f"all layers in the lowerings taken: {forecast.extra_us:.0f} µs more than the static ones")
     line(screen, "next: dcd-deploy tune measures them on a device")
 
 

@@ -24,22 +24,23 @@ def show_tuning(
     network: str | None = None,
     network_args: str | None = None,
 ) -> None:
-    """Print the time of each form of each shape, what was chosen and why, and what to do with it.
+    """Print the time of each lowering of each shape, what was chosen and why, and what to do with it.
 
     ``network`` and ``network_args`` are the options that the user's own network was given by.
     """
     lowering = result.lowering
     forms = list(dict.fromkeys(form for shape in result.shapes for form in shape.median_us if form != STATIC))
-    columns = ("layer", "layers", "static µs", *forms, "taken", "because of", "over the rule's form")
+    columns = ("layer", "layers", "static µs", *forms, "taken", "because of", "over the rule's")
     runtime = f"{lowering.runtime} {lowering.runtime_version}"
     title = f"{runtime} on {lowering.device}, threads: {result.threads}; µs of a layer with its neighbours"
     show_table(screen, title, columns, (_row(shape, forms) for shape in result.shapes))
     changed = sum(shape.choice.reason == QUICKER for shape in result.shapes)
-    line(screen, f"{changed} of {len(result.shapes)} shapes get another form than the rule of {lowering.target} takes")
+    shapes = len(result.shapes)
+    line(screen, f"{changed} of {shapes} shapes get another lowering than the rule of {lowering.target} takes")
     if result.undecided:
         line(
             screen,
-            f"! the machine was too noisy to decide for {result.undecided} of them, which keep the rule's form; close "
+            f"! the machine was too noisy to decide for {result.undecided} of them, which keep the rule's; close "
             "other programs and tune again",
         )
     line(screen, environment_line(result.environment))

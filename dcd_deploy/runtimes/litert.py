@@ -73,12 +73,12 @@ class LiteRtSession:
         """Return all outputs for all inputs."""
         self.prepare(*inputs)()
         found = (self.interpreter.get_tensor(index) for index in self._outputs)
-        return tuple(as_torch(values, spec) for values, spec in zip(found, self.outputs, strict=True))
+        return tuple(as_torch(values, spec) for values, spec in zip(found, self.outputs))
 
     def prepare(self, *inputs: Array) -> Callable[[], object]:
         """Set the inputs and return what runs the model on them, and does nothing else."""
         check_count(inputs, self.inputs)
-        for index, values, wanted in zip(self._inputs, inputs, self.inputs, strict=True):
+        for index, values, wanted in zip(self._inputs, inputs, self.inputs):
             given = laid_out(values, wanted)
             if given.shape != wanted.shape or given.dtype != np.float32:
                 raise ModelFileError(

@@ -86,7 +86,7 @@ class Model:
             rows = np.arange(start, start + batch).clip(max=count - 1)
             filled = self.session.run_all([values[rows] for values in inputs])
             parts.append([values[: count - start] for values in filled])
-        return tuple(map(np.concatenate, zip(*parts, strict=True)))
+        return tuple(map(np.concatenate, zip(*parts)))
 
     def preprocess(self, picture: Picture) -> Array:
         """Return the input (1, 3, H, W) for an RGB picture (height, width, 3) uint8 of any size.

@@ -74,7 +74,7 @@ class OnnxRuntimeSession:
         """Return what runs the model on the inputs."""
         check_count(inputs, self.inputs)
         names = [output.name for output in self.outputs]
-        feed = {each.name: values for each, values in zip(self.inputs, inputs, strict=True)}
+        feed = {each.name: values for each, values in zip(self.inputs, inputs)}
         return lambda: self._session.run(names, feed)
 
     def run(self, images: Array) -> Array:

@@ -70,10 +70,7 @@ def self_check(model: Model) -> SelfCheck:
         raise ModelFileError("the file carries no reference outputs (it was verified on --samples); give --checkpoint")
     inputs = generated_inputs(_input_specs(card, carried), card.preprocessing, carried.samples, carried.contrast)
     each = [model.run_all(*(values[i : i + 1] for values in inputs)) for i in range(carried.samples)]
-    errors = [
-        _errors(wanted, values)
-        for wanted, values in zip(carried.outputs.values(), zip(*each, strict=True), strict=True)
-    ]
+    errors = [_errors(wanted, values) for wanted, values in zip(carried.outputs.values(), zip(*each))]
     relative, max_abs = max(errors, key=lambda error: math.inf if math.isnan(error[0]) else error[0])
     return SelfCheck(carried.samples, max_abs, relative, carried.limit, carried.tolerance)
 
@@ -85,7 +82,7 @@ def _input_specs(card: ModelCard, carried: Reference) -> list[InputSpec]:
         raise ModelFileError("expected a description that says the sizes of all inputs, found one that does not")
     return [
         InputSpec(tensor.name, tuple(size or 1 for size in tensor.torch_shape[1:]), scale)
-        for tensor, scale in zip(card.inputs, scales, strict=True)
+        for tensor, scale in zip(card.inputs, scales)
     ]
 
 

@@ -76,7 +76,7 @@ def time_forms(
     forms = [*group.case.costs(target), STATIC]
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
         models = {form: str(Path(folder) / f"{form}.{target.format}") for form in forms}
-        with progress("make the forms"):
+        with progress("make the lowerings"):
             for form, path in models.items():
                 write_layer_model(group, form, target, Path(path))
         answer = ask(Request(TIME, models, runtime, threads, None, None, config), TIME_LIMIT)
