@@ -177,3 +177,10 @@ def test_shapes_are_those_of_the_laid_out_values():
         noted = {node: node.meta.get("shape") for node in graph.nodes}
         annotate_shapes(graph.module, example().double())
         assert noted == {node: node.meta.get("shape") for node in graph.nodes}
+
+
+@pytest.mark.parametrize("pool", [nn.AdaptiveAvgPool2d(1), nn.AvgPool2d(1), nn.MaxPool2d(1)], ids=repr)
+def test_a_pooling_of_one_pixel_is_nothing(pool):
+    graph, _ = check_exact(nn.Sequential(nn.Conv2d(3, 4, 1), pool), torch.randn(2, 3, 1, 1))
+    program = torch.export.export(graph.module, (torch.randn(2, 3, 1, 1, dtype=torch.float64),), strict=False)
+    assert "pool" not in " ".join(str(node.target) for node in program.graph.nodes if node.op == "call_function")

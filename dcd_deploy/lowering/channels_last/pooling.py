@@ -38,6 +38,11 @@ class Windows:
             count -= 1
         return padding, max((count - 1) * stride + kernel - padding - size, 0)
 
+    @property
+    def of_one(self) -> bool:
+        """Whether each value is a window of its own, and pooling changes nothing."""
+        return self.kernel == self.stride == (1, 1)
+
     def same(self, x: Tensor) -> bool:
         """Whether TFLite's own padding is the one asked for."""
         return any(self.around(x)) and self.around(x) == same_around(x, self.kernel, self.stride)
@@ -56,7 +61,7 @@ class MaxPool(nn.Module):
             return operators.max_pool_2d(x, w.kernel, w.stride, same=True)
         if any(around := w.around(x)):
             x = pad_map(x, around, 0.0 if self.positive else LOWEST)
-        return operators.max_pool_2d(x, w.kernel, w.stride)
+        return x if w.of_one else operators.max_pool_2d(x, w.kernel, w.stride)
 
 
 class AveragePool(nn.Module):
@@ -76,7 +81,7 @@ class AveragePool(nn.Module):
         correction = self._correction(x)
         if any(around := w.around(x)):
             x = pad_map(x, around)
-        pooled = operators.average_pool_2d(x, w.kernel, w.stride)
+        pooled = x if w.of_one else operators.average_pool_2d(x, w.kernel, w.stride)
         return pooled if correction is None else pooled * correction
 
     def _correction(self, x: Tensor) -> Tensor | float | None:
