@@ -123,6 +123,20 @@ def test_what_a_tool_made_takes_the_place_of_its_reader():
     onnx.checker.check_model(named, full_check=True)
 
 
+def test_a_branch_reads_what_is_named_around_it():
+    text = """
+        <ir_version: 8, opset_import: ["" : 18]>
+        net (float[1, 4] input, bool c) => (float[1, 4] logits) {
+            a = Relu (input)
+            logits = If (c) <then_branch = t () => (float[1, 4] p) { p = Neg (a) },
+                             else_branch = e () => (float[1, 4] q) { q = Abs (a) }>
+        }"""
+    named = name_onnx(onnx.parser.parse_model(text), {"a": "net.1"}, {"net.1": Place("one", "static")})
+    branches = [attribute.g.node[0] for attribute in named.graph.node[1].attribute]
+    assert [list(node.input) for node in branches] == [["one/static/relu"]] * 2
+    onnx.checker.check_model(named, full_check=True)
+
+
 @pytest.mark.parametrize("arch", ["mobilenetv2_dcd", "resnet10_dcd"])
 @pytest.mark.parametrize("target", [ONNXRUNTIME_X86, LITERT], ids=lambda target: target.name)
 def test_every_module_of_a_deploy_form_has_a_place(arch, target):
