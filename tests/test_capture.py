@@ -292,6 +292,16 @@ def test_a_pass_that_breaks_its_promise_is_caught():
         Promising()(graph)
 
 
+def test_what_torch_prints_of_a_graph_that_it_cannot_follow_stays_away(capfd):
+    class Choosing(nn.Module):
+        def forward(self, x):
+            return x if x.mean() > 0 else -x
+
+    with pytest.raises(CaptureError, match="control flow"):
+        capture(network_of(Choosing(), torch.randn(1, 3, 8, 8)))
+    assert capfd.readouterr().err == ""
+
+
 def test_lazy_layers_are_refused_by_name():
     with pytest.raises(CaptureError, match=r"lazy '0\.weight'"):
         network_of(nn.Sequential(nn.LazyConv2d(4, 3)), torch.randn(1, 3, 8, 8))

@@ -1,15 +1,19 @@
 """Any module, from Python: files whose outputs are its own, on inputs that the export has not seen."""
 
+import io
+
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 from dynamic_layers import MixedKernels
 from foreign_networks import DYNAMIC_LAYERS, NETWORKS, calibrated
+from rich.console import Console
 from torch import nn
 
 import dcd_deploy
 from dcd_deploy.errors import CaptureError, OptionError, VerificationError
+from dcd_deploy.reports.exporting import show_export
 from dcd_deploy.runtimes import open_model
 
 LIMIT = 5e-5  # of an output's range
@@ -185,11 +189,22 @@ def test_bad_settings_are_refused(foreign, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def assert_the_report_says(result, *words):
+    """What was left as it is, and commands that serve for a network of one's own."""
+    screen = Console(file=io.StringIO(), width=200)
+    show_export(screen, result, "w.pt", "net.py:make", '{"a": 1}')
+    said = screen.file.getvalue()
+    assert all(word in said for word in words), said
+    assert "dcd-deploy bench" not in said  # there is no twin
+
+
 @pytest.mark.parametrize("to", ["onnx", "tflite"])
 def test_a_norm_with_no_layer_before_it_stays_an_operator(to, tmp_path):
     example = torch.randn(1, 3, 12, 12)
     module = calibrated(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)), example)
     result = dcd_deploy.export_module(module, example, to=to, out=tmp_path)
-    assert any("fold norms: '1'" in note for note in result.built.notes)
+    assert_the_report_says(
+        result, "note: fold norms: '1'", "--checkpoint w.pt --network net.py:make --network-args '{\"a\": 1}'"
+    )
     inputs = unseen((example,), 1)
     assert_right(open_model(result.artifact.path).session.run_all(inputs), answers(module, inputs))

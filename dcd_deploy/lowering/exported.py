@@ -7,8 +7,10 @@ Each dynamic layer stands behind one operator of ours, so that it stays a leaf; 
 
 from __future__ import annotations
 
+import io
+import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 import torch
 from torch import Tensor, fx, nn
@@ -62,11 +64,24 @@ def _exported(network: Network) -> torch.export.ExportedProgram:
     """Export with a free batch, else with the example's own."""
     twice = tuple(torch.cat([one, one]) for one in network.examples)
     free = tuple({0: torch.export.Dim("N", min=1)} for _ in twice)
-    with torch.no_grad():
+    with torch.no_grad(), _quiet():
         try:
             return torch.export.export(network.module, twice, dynamic_shapes=free, strict=False)
         except Exception:  # noqa: BLE001 - a module may be made for one batch size
             return torch.export.export(network.module, network.examples, strict=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep off the user's terminal the graphs that torch prints of what it cannot follow; its errors are raised."""
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager
