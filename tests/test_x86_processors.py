@@ -3,8 +3,6 @@
 What this machine has not is emulated: QEMU has AVX2, and processors before it; AVX-512, which it lacks, is numpy's.
 """
 
-import subprocess
-import sys
 from collections import Counter
 
 import numpy as np
@@ -16,6 +14,7 @@ from command_line import dcd_deploy
 from lowering_cases import published
 from onnx import helper
 from torch import nn
+from x86 import EMULATED, LIMIT, RUN, emulated, error
 
 from dcd_deploy import commands
 from dcd_deploy.dynamic.folds import without_gains
@@ -28,18 +27,9 @@ from dcd_deploy.models.dynamic import ResNetDynamicConv
 from dcd_deploy.models.geometry import LayerGeometry
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 
-LIMIT = 5e-5
 SIDE = 8
-EMULATED = {"AVX2": "Haswell", "neither AVX nor AVX2": "Nehalem"}
 ODD_EIGHTS = (8, 24, 40, 72)
 OTHERS = (6, 12, 18, 32)  # not multiples of four or of eight; and one of sixteen, which needs nothing
-RUN = (
-    "import sys, pathlib, numpy, onnxruntime\n"
-    "for path in pathlib.Path(sys.argv[1]).glob('*.onnx'):\n"
-    "    session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])\n"
-    "    x = numpy.load(path.with_suffix('.in.npy'))\n"
-    "    numpy.save(path.with_suffix('.out.npy'), session.run(None, {session.get_inputs()[0].name: x})[0])\n"
-)
 
 
 class AnyChannels(nn.Module):
@@ -81,16 +71,6 @@ def cases(tmp_path_factory):
             np.save(folder / f"{channels}-{batch}.in.npy", x)
             found[channels, batch] = moved, x, wanted
     return folder, found
-
-
-def emulated(processor: str, *command: object) -> subprocess.CompletedProcess:
-    words = ["qemu-x86_64", "-cpu", EMULATED[processor], sys.executable, *map(str, command)]
-    return subprocess.run(words, check=False, capture_output=True, timeout=300, text=True)
-
-
-def error(found, wanted) -> float:
-    assert found.shape == wanted.shape
-    return float(np.abs(found - wanted).max() / np.ptp(wanted))
 
 
 def test_every_way_is_there(cases):

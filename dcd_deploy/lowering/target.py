@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dcd_deploy.dynamic.shape import MapSize, OperatorShape
+from dcd_deploy.dynamic.shape import MIXTURE, MapSize, OperatorShape
 from dcd_deploy.lowering.lowering import Backend, Cost, Rates
 
 
@@ -51,6 +51,8 @@ class Target:
         return {name: lowerings[name].cost(shape, size, activated=activated) for name in suiting}
 
     def _too_small(self, shape: OperatorShape, size: MapSize) -> bool:
+        if MIXTURE in shape.terms:  # whose other order convolves by each kernel, at any size
+            return False
         return shape.geometry.C > shape.geometry.K and size.outputs < self.narrowing_kernels_from
 
     def choose(self, shape: OperatorShape, size: MapSize, *, activated: bool) -> str:

@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcd_deploy.dynamic.attention import Activation, Dense
+from dcd_deploy.dynamic.attention import Dense
 from dcd_deploy.dynamic.operator import (
     FILTERS,
     INPUTS,
-    KERNELS,
     PHI,
     TAPS,
     DynamicOperator,
@@ -30,7 +29,7 @@ from dcd_deploy.dynamic.operator import (
 )
 from dcd_deploy.lowering.assemble.activations import is_linear
 from dcd_deploy.lowering.assemble.bias import constant_bias
-from dcd_deploy.lowering.assemble.terms import term_of
+from dcd_deploy.lowering.assemble.terms import sums_to_one, term_of, with_bias
 
 
 def homogeneous(operator: DynamicOperator) -> DynamicOperator | None:
@@ -43,10 +42,9 @@ def homogeneous(operator: DynamicOperator) -> DynamicOperator | None:
     if mixture is not None and {FILTERS, INPUTS, TAPS} & set(attention.heads):
         return None
     if low_rank is None and bias is not None:
-        if mixture is None or not _adds_up_to_one(attention.heads[KERNELS]):
+        if mixture is None or not sums_to_one(operator):
             return None
-        shift = bias.expand(len(mixture.bank), -1)
-        mixture = replace(mixture, bias=shift if mixture.bias is None else mixture.bias + shift)
+        mixture = with_bias(mixture, bias)
     if low_rank is not None:
         head = attention.heads[PHI]
         if head is None or not is_linear(head):
@@ -55,10 +53,6 @@ def homogeneous(operator: DynamicOperator) -> DynamicOperator | None:
     g = replace(operator.geometry, C=operator.geometry.C + 1)
     terms = tuple(_term(mixture if isinstance(term, Mixture) else term, bias) for term in operator.terms)
     return replace(operator, geometry=g, attention=attention, terms=terms, bias=None)
-
-
-def _adds_up_to_one(head: Dense | None) -> bool:
-    return head is not None and head.activation == Activation("softmax")
 
 
 def _with_one(head: Dense, latent: int) -> Dense:

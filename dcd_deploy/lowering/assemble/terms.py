@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar
 
-from dcd_deploy.dynamic.operator import TAPS, DynamicOperator, LowRank, Mixture, RowScaled
+from torch import Tensor
+
+from dcd_deploy.dynamic.operator import FILTERS, KERNELS, TAPS, DynamicOperator, LowRank, Mixture, RowScaled
 from dcd_deploy.dynamic.shape import LOW_RANK, MIXTURE, OperatorShape
 
 AnyTerm = TypeVar("AnyTerm", RowScaled, LowRank, Mixture)
@@ -13,6 +16,23 @@ AnyTerm = TypeVar("AnyTerm", RowScaled, LowRank, Mixture)
 def term_of(operator: DynamicOperator, kind: type[AnyTerm]) -> AnyTerm | None:
     """Return the term of a kind, if there is one."""
     return next((term for term in operator.terms if isinstance(term, kind)), None)
+
+
+def sums_to_one(operator: DynamicOperator) -> bool:
+    """Whether the shares of the kernels are those of a softmax, so that a mixture of copies of a value is the value."""
+    head = operator.attention.heads.get(KERNELS)
+    return head is not None and head.activation.name == "softmax" and head.activation.gain == 1.0
+
+
+def bias_within(operator: DynamicOperator) -> bool:
+    """Whether the constant bias can be that of each kernel of a mixture, which then costs no pass of its own."""
+    return sums_to_one(operator) and FILTERS not in operator.attention.heads
+
+
+def with_bias(term: Mixture, bias: Tensor) -> Mixture:
+    """Return a mixture with ``bias`` (K) more in each of its kernels' biases."""
+    more = bias.expand(len(term.bank), -1)
+    return replace(term, bias=more if term.bias is None else term.bias + more)
 
 
 def is_inside(shape: OperatorShape) -> bool:

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from dcd_deploy.dynamic.operator import SCALE, DynamicOperator, LowRank, Mixture, RowScaled
-from dcd_deploy.dynamic.shape import MapSize, OperatorShape
+from dcd_deploy.dynamic.shape import ROW_SCALED, MapSize, OperatorShape
 from dcd_deploy.lowering.assemble import costs
 from dcd_deploy.lowering.assemble.activations import plain
 from dcd_deploy.lowering.assemble.bias import constant_bias
-from dcd_deploy.lowering.assemble.terms import branch_refusal, term_of
+from dcd_deploy.lowering.assemble.terms import bias_within, branch_refusal, term_of, with_bias
 from dcd_deploy.lowering.channels_first.attention import Attention, Values
 from dcd_deploy.lowering.channels_first.mixture import MixtureBranch
-from dcd_deploy.lowering.channels_first.parts import StaticAndQuery, per_sample_conv1x1, total
+from dcd_deploy.lowering.channels_first.parts import StaticAndQuery, depthwise_in_plain, per_sample_conv1x1, total
 from dcd_deploy.lowering.layers import conv_of, frozen, linear_of
 from dcd_deploy.lowering.lowering import Cost, Lowering
 
@@ -46,9 +46,11 @@ class BranchLowering(Lowering):
             self.features = StaticAndQuery(static, low_rank, g, size)
             if low_rank is not None:
                 self.project = conv_of(low_rank.project[:, :, None, None], bias)
-        if (mixture := term_of(operator, Mixture)) is not None:
-            self.mixture = MixtureBranch(mixture, g)
-        if bias is not None and low_rank is None:
+        mixture = term_of(operator, Mixture)
+        within = mixture is not None and low_rank is None and bias_within(operator)
+        if mixture is not None:
+            self.mixture = MixtureBranch(with_bias(mixture, bias) if within and bias is not None else mixture, g)
+        if bias is not None and low_rank is None and not within:
             self.bias = frozen(bias if g.vector else bias[:, None, None])
 
     def _of_vectors(self, static: RowScaled | None, low_rank: LowRank | None, bias: Tensor | None) -> None:
@@ -103,4 +105,5 @@ class BranchLowering(Lowering):
         x, y, u = g.C * size.inputs, g.K * size.outputs, shape.latent * size.outputs
         cut_off = 2 * (y + u) * (g.pointwise and costs.decomposed(shape))
         around = Cost(0, 0, x + cut_off + 2 * y * activated, 2 * y + 2 * u + y * activated, 0, 2 + activated)
-        return costs.added(costs.branch(shape, size), around)
+        depthwise = [depthwise_in_plain(shape, size)] * (shape.kernels + (ROW_SCALED in shape.terms))
+        return costs.added(costs.branch(shape, size), around, *depthwise)

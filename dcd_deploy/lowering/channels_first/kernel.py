@@ -25,6 +25,7 @@ from dcd_deploy.lowering.channels_first.attention import Attention, Values
 from dcd_deploy.lowering.channels_first.parts import (
     Applied,
     Patches,
+    depthwise_in_plain,
     every_pixel,
     per_sample_conv1x1,
     total,
@@ -98,4 +99,4 @@ class KernelLowering(Lowering):
         low_rank = g.K * shape.latent**2 + shape.latent * kernel
         weights = shape.latent * (g.C * g.taps + 3 * g.K)
         around = Cost(0, low_rank, x, x * (not arrives_plain) + y * activated, weights, 2)
-        return costs.added(costs.kernel(shape, size, kernel, g.K), around)
+        return costs.added(costs.kernel(shape, size, kernel, g.K), around, depthwise_in_plain(shape, size))

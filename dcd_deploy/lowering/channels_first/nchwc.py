@@ -97,7 +97,7 @@ class NchwcLowering(Lowering):
         del activated  # fused
         g, latent = shape.geometry, shape.latent
         inputs, outputs = aligned(g.C), aligned(g.K)
-        weights = inputs * outputs
+        weights = outputs * (g.taps if g.depthwise else inputs)
         of_low_rank = latent * (inputs + 3 * outputs)
         around = Cost(outputs * latent**2, latent * weights, g.C * size.inputs, weights, of_low_rank, 3)
         return costs.added(costs.kernel(shape, size, weights, outputs), around)

@@ -10,8 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_deploy.dynamic.operator import ConvGeometry, LowRank, RowScaled
-from dcd_deploy.dynamic.shape import MapSize
+from dcd_deploy.dynamic.shape import MapSize, OperatorShape
 from dcd_deploy.lowering.layers import conv_of
+from dcd_deploy.lowering.lowering import Cost
+
+PLAIN_DEPTHWISE = 36  # multiply-adds of a dense convolution in the time of one of a depthwise convolution (measured)
 
 
 def per_sample_conv1x1(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -118,6 +121,16 @@ class StaticAndQuery(nn.Module):
 def static_conv(term: RowScaled, g: ConvGeometry) -> nn.Conv2d:
     """Return the convolution by W0, with its bias."""
     return conv_of(term.weight, term.bias, g.stride, g.padding, g.groups, g.dilation, g.padding_mode)
+
+
+def depthwise_in_plain(shape: OperatorShape, size: MapSize) -> Cost:
+    """Return what one depthwise convolution costs more in the plain layout than its multiply-adds say.
+
+    In the branch order its weights are constant, and it is quick in blocks; but those are not on all machines, and
+    each of its outputs leaves them.
+    """
+    macs = shape.kernel_size * size.outputs if shape.geometry.depthwise else 0
+    return Cost(0, (PLAIN_DEPTHWISE - 1) * macs, 0, 0, 0, 0)
 
 
 def cropped(x: Tensor, size: MapSize) -> Tensor:

@@ -14,7 +14,7 @@ from dcd_deploy.dynamic.shape import MapSize, OperatorShape
 from dcd_deploy.lowering.assemble import costs
 from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
 from dcd_deploy.lowering.assemble.bias import constant_bias
-from dcd_deploy.lowering.assemble.terms import branch_refusal, term_of
+from dcd_deploy.lowering.assemble.terms import bias_within, branch_refusal, sums_to_one, term_of, with_bias
 from dcd_deploy.lowering.channels_last.attention import Attention
 from dcd_deploy.lowering.channels_last.convolutions import Cropped, on_maps, static_conv
 from dcd_deploy.lowering.channels_last.mixture import MixtureBranch
@@ -32,7 +32,7 @@ class BranchLowering(Lowering):
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
         super().__init__(operator, size)
         operator = phi_by_columns(with_relu6(operator))
-        g, bias = operator.geometry, constant_bias(operator)
+        g, bias, mixture = operator.geometry, constant_bias(operator), term_of(operator, Mixture)
         self.attention = Attention(operator, size)
         self.static = self.query = self.mixture = self.bias = None
         if (row_scaled := term_of(operator, RowScaled)) is not None:
@@ -41,10 +41,12 @@ class BranchLowering(Lowering):
             self.query = on_maps(conv_of(low_rank.query[:, :, None, None], low_rank.query_shift, g.stride))
             self.cropped = Cropped(size)
             self.project = dense(low_rank.project, bias)
+        elif bias is not None and mixture is not None and bias_within(operator):
+            mixture = with_bias(mixture, bias)
         elif bias is not None:
             self.bias = frozen(bias)
-        if (mixture := term_of(operator, Mixture)) is not None:
-            self.mixture = MixtureBranch(mixture, g)
+        if mixture is not None:
+            self.mixture = MixtureBranch(mixture, g, sum_to_one=sums_to_one(operator))
 
     def forward(self, x: Tensor, operand: Tensor | None = None) -> Tensor:
         heads, _, phi = self.attention(x if operand is None else operand)
