@@ -23,7 +23,7 @@ class DynamicConv(nn.Module):
         phi = self.phi(a).view(-1, q.shape[1], q.shape[1])
         mixed = torch.bmm(phi, q.flatten(2)).view_as(q)
         scale = F.relu6(self.scale(a) + 3)[:, :, None, None] / 3
-        return scale * self.static(x) + self.project(self.bn2(mixed) + q)
+        return scale * self.static(x) + self.project(self.bn2(mixed) + q)  # type: ignore[no-any-return]
 
 
 class Segmenter(nn.Module):
