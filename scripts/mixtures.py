@@ -45,7 +45,7 @@ from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.tuning.floor import floor, streaming_pace
 
 SIDE, KERNELS, REDUCTION = 224, 4, 4
-RUNS, DROPPED, TURNS, OPENINGS = 6, 2, 4, 3
+RUNS, DROPPED, TURNS, OPENINGS = 6, 2, 6, 4
 NETWORKS = {"1×1 and depthwise": True, "1×1 alone": False}
 RUNTIMES = {"onnxruntime": (ONNXRUNTIME_X86, PORTABLE_ONNX), "onnxruntime-plain": (PORTABLE_ONNX,), "litert": (LITERT,)}
 STATIC = "static"

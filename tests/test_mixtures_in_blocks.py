@@ -8,14 +8,13 @@ import onnx
 import pytest
 import torch
 from blocks import run_in_blocks_of
-from lowering_cases import Random
+from mixed_kernels import depthwise, dy_conv
 from torch import nn
 from x86 import LIMIT, RUN, emulated, error
 
-from dcd_deploy.dynamic.attention import Activation, Attention, Dense
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.folds import without_gains
-from dcd_deploy.dynamic.operator import FILTERS, INPUTS, KERNELS, TAPS, ConvGeometry, DynamicOperator, Mixture
+from dcd_deploy.dynamic.operator import FILTERS, INPUTS, TAPS, ConvGeometry
 from dcd_deploy.dynamic.shape import MapSize, shape_of
 from dcd_deploy.export.in_blocks import DOMAIN, in_blocks
 from dcd_deploy.export.simplify import simplify
@@ -25,24 +24,7 @@ from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 
 SIDE = 8
 CHANNELS = (6, 8, 24, 40)
-SQUEEZED, KERNELS_MIXED = 5, 4
 WIDER = 10  # by so many outputs: 18, 34, 50, …, which are multiples of nothing
-
-
-def dy_conv(seed: int, g: ConvGeometry) -> DynamicOperator:
-    """Four kernels, mixed by a softmax behind a squeeze; as random numbers as keep maps of about one size."""
-    random = Random(seed)
-    fan_in = g.C // g.groups * g.taps
-    squeeze = Dense(random.tensor(SQUEEZED, g.C) / g.C, None, Activation("relu"))
-    softmax = Dense(random.tensor(KERNELS_MIXED, SQUEEZED), random.tensor(KERNELS_MIXED), Activation("softmax"))
-    bank = random.tensor(KERNELS_MIXED, g.K, g.C // g.groups, *g.kernel) / fan_in**0.5
-    mixture = Mixture(bank, random.tensor(KERNELS_MIXED, g.K) / 4)
-    return DynamicOperator("dy_conv", g, Attention((1, 1), (squeeze,), {KERNELS: softmax}), (mixture,))
-
-
-def depthwise(channels: int, stride: int = 1, kernel: int = 3) -> ConvGeometry:
-    sides = ((kernel, kernel), (stride, stride), (kernel // 2, kernel // 2))
-    return ConvGeometry(channels, channels, *sides, groups=channels)
 
 
 class Mixtures(nn.Module):
