@@ -77,10 +77,9 @@ def dy_mobilenet(*, depthwise: bool) -> nn.Module:
     """Return MobileNetV2 ×1.0 with mixtures in place of its convolutions: the 1×1, and the depthwise ones if so."""
     torch.manual_seed(0)
     network = build(NetworkSpec("mobilenetv2")).eval()
-    for path, conv in list(network.features.named_modules(prefix="features")):
+    for path, conv in list(network.named_modules()):
         if isinstance(conv, nn.Conv2d) and conv.in_channels > 3 and (depthwise or conv.groups == 1):
             network.set_submodule(path, MixedKernels(conv))
-    network.conv[0] = MixedKernels(network.conv[0])
     return network
 
 

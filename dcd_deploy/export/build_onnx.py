@@ -28,6 +28,7 @@ from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.threads import threads_by_load
 from dcd_deploy.export.to_onnx import trace_onnx
 from dcd_deploy.lowering.capture import Captured
+from dcd_deploy.lowering.channels_first.nchwc import NchwcLowering
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 
@@ -79,7 +80,7 @@ def build_onnx(
         model = name_onnx(simplified, onnx_scopes(traced.tidied), deploy.places)
     with progress("verify ONNX simplified"):
         checked = _compared("ONNX simplified", model, checked, config)
-    if (moved := in_blocks(model)) is not None:
+    if NchwcLowering.name in deploy.lowering.values() and (moved := in_blocks(model)) is not None:
         model = moved
         with progress("verify ONNX in blocks"):
             checked = _compared("ONNX in blocks", model, checked, config)

@@ -97,8 +97,8 @@ def _graph(network: Network, operators: dict[str, DynamicOperator], leaf: tuple[
         except Exception as error:
             raise CaptureError(
                 f"the module's forward cannot be followed{at(network.module, error)}: {first_line(error)} "
-                f"(torch.fx: {first_line(fx_error)}); make its control flow independent of the data, or keep a "
-                'submodule whole with leaf=("path",)'
+                f"(torch.fx: {first_line(fx_error)}); make its control flow independent of the data, or "
+                "export a module without it"
             ) from error
 
 

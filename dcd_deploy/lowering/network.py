@@ -56,7 +56,8 @@ def network_of(module: nn.Module, example: Tensor | Sequence[Tensor], alone: str
 
 
 def _examples(example: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
-    examples = (example,) if isinstance(example, Tensor) else tuple(example)
+    several = tuple(example) if isinstance(example, tuple | list) else ()
+    examples = (example,) if isinstance(example, Tensor) else several
     if not examples or not all(isinstance(one, Tensor) for one in examples):
         raise CaptureError("expected a tensor, or a tuple of tensors, as the network's example; found something else")
     return examples
