@@ -188,7 +188,7 @@ def test_the_gate_sees_a_pass_that_goes_wrong(network, monkeypatch):
 
     config = BuildConfig(Preprocessing.for_size(SIDE, SIDE), lowering="nchwc", target="onnxruntime-x86")
     ready = captured(network, SIDE, SIDE)
-    checked = reference_for(network, config)
+    checked = reference_for(ready, config)
     built = build_onnx(ready, config, checked)
     assert [c.stage for c in built.report.comparisons][-1] == "ONNX in blocks"
     monkeypatch.setattr(build_onnx_module, "in_blocks", without_activations)
