@@ -44,7 +44,7 @@ from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.tuning.floor import floor, streaming_pace
 
-SIDE, KERNELS, REDUCTION = 224, 4, 4
+IMAGE, SIDE, KERNELS, REDUCTION = 3, 224, 4, 4
 RUNS, DROPPED, TURNS, OPENINGS = 6, 2, 6, 4
 NETWORKS = {"1×1 and depthwise": True, "1×1 alone": False}
 RUNTIMES = {"onnxruntime": (ONNXRUNTIME_X86, PORTABLE_ONNX), "onnxruntime-plain": (PORTABLE_ONNX,), "litert": (LITERT,)}
@@ -78,14 +78,14 @@ def dy_mobilenet(*, depthwise: bool) -> nn.Module:
     torch.manual_seed(0)
     network = build(NetworkSpec("mobilenetv2")).eval()
     for path, conv in list(network.named_modules()):
-        if isinstance(conv, nn.Conv2d) and conv.in_channels > 3 and (depthwise or conv.groups == 1):
+        if isinstance(conv, nn.Conv2d) and conv.in_channels > IMAGE and (depthwise or conv.groups == 1):
             network.set_submodule(path, MixedKernels(conv))
     return network
 
 
 def captured_with_twin(network: nn.Module) -> dict[str, Captured]:
     """Return the captured network, under "dynamic", and its static twin."""
-    example = torch.randn(1, 3, SIDE, SIDE)
+    example = torch.randn(1, IMAGE, SIDE, SIDE)
     ready = capture(network_of(network, example))
     assert not ready.refused, ready.refused
     return {"dynamic": ready, STATIC: static_twin(ready, mean_heads(ready, [(example.double(),)]))}
@@ -96,7 +96,7 @@ def content(ready: Captured, target: Target) -> bytes:
     module = lower(ready, target).module
     if target.format == "tflite":
         return to_tflite(deployable(module), SIDE, SIDE)
-    images = np.zeros((1, 3, SIDE, SIDE), np.float32)
+    images = np.zeros((1, IMAGE, SIDE, SIDE), np.float32)
     model = simplify(to_onnx(module, SIDE, SIDE).tidied, images, 1e30)
     made: bytes = (in_blocks(model) or model).SerializeToString()
     return made
@@ -104,7 +104,7 @@ def content(ready: Captured, target: Target) -> bytes:
 
 def opened(runtime: str, path: Path) -> Callable[[], object]:
     """Open a file on one thread, and return what runs it."""
-    images = np.random.default_rng(0).standard_normal((1, 3, SIDE, SIDE), np.float32)
+    images = np.random.default_rng(0).standard_normal((1, IMAGE, SIDE, SIDE), np.float32)
     if runtime == "litert":
         return LiteRtSession(path, 1).prepare(images)
     return OnnxRuntimeSession(path, 1, blocked=runtime == "onnxruntime").prepare(images)
