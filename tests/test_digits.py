@@ -75,7 +75,7 @@ def test_every_layer_of_the_dynamic_network_is_alive(digits_export):
     sensitivity = json.loads(digits_export.artifact.sidecar_path.read_text())["verification"]["sensitivity"]
     assert sensitivity["variation"].keys() == sensitivity["frozen"].keys() == {"phi", "scale"}
     assert len(sensitivity["variation"]["phi"]) == 33
-    assert min(sensitivity["variation"]["phi"].values()) > 0.05
+    assert min(sensitivity["variation"]["phi"].values()) > 0.01  # relative to Φ + I: the "+ q" is part of the head
     assert min(sensitivity["variation"]["scale"].values()) > 1e-3
     assert min(sensitivity["frozen"].values()) > 0.1
 

@@ -11,8 +11,7 @@ from deployed import OnChannelsLast
 from torch import nn
 
 from dcd_deploy import commands
-from dcd_deploy.artifacts import METADATA_KEY
-from dcd_deploy.export import to_tflite as to_tflite_module
+from dcd_deploy.artifacts import LAYOUTS, METADATA_KEY
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.to_tflite import to_tflite
 from dcd_deploy.runtimes import open_model
@@ -92,4 +91,4 @@ def test_the_whole_network_is_delegated(digits_tflite):
 def test_the_readers_texts(digits_tflite):
     texts = read_texts(digits_tflite.artifact.path.read_bytes(), "whole")
     assert json.loads(texts[METADATA_KEY])["arch"] == "mobilenetv2_dcd"
-    assert to_tflite_module.LAYOUTS == ("nhwc", "nchw")
+    assert LAYOUTS == ("nhwc", "nchw")

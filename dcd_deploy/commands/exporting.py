@@ -21,6 +21,7 @@ from dcd_deploy.commands.lowering import check_tuned, tuned_lowering
 from dcd_deploy.commands.modules import entries_of
 from dcd_deploy.commands.networks import USUAL_SIZE, NetworkOptions, check_options, trained_network
 from dcd_deploy.errors import OptionError
+from dcd_deploy.files import existing_file
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.values import (
     Batch,
@@ -101,6 +102,9 @@ def export(
         recorded=None if reference is None else Path(reference),
     )
     check_config(build, formats)
+    for given in (build.samples, build.recorded):
+        if given is not None:
+            existing_file(given, "a file to verify with")
     texts, name = parse_labels(labels), name if name is None else checked_name(name)
     config = ExportConfig(Path(out), name or "", build, formats, texts, with_baseline)
     if name is not None:

@@ -74,11 +74,16 @@ def _check_outputs(card: ModelCard, captured: Captured) -> None:
     """Raise VerificationError where the network and the model have other outputs, by number or shape."""
     wanted = [tuple(one.shape[1:]) for one in captured.network.run(*captured.network.examples)]
     found = [tuple(output.torch_shape[1:]) for output in card.outputs]
-    if wanted != found:
+    if wanted == found:
+        return
+    if len(wanted) == len(found) == 1 and len(wanted[0]) == len(found[0]) == 1:
         raise VerificationError(
-            f"the network has outputs {_shapes(wanted)}, the model {_shapes(found)}; give the checkpoint that it was "
-            "made of"
+            f"the checkpoint has {wanted[0][0]} classes, the model {found[0][0]}; give the one it was made of"
         )
+    raise VerificationError(
+        f"the network has outputs {_shapes(wanted)}, the model {_shapes(found)}; give the checkpoint that it was "
+        "made of"
+    )
 
 
 def _shapes(shapes: Sequence[tuple[int | None, ...]]) -> str:

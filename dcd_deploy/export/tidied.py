@@ -1,7 +1,7 @@
 """The exporter's graph without the constructs that only it understands: shape arithmetic, sequences, casts, functions.
 
 torch's own clean-up (``ONNXProgram.optimize``) does the same, and tries some sixty rewriting rules at every node, which
-takes longer than tracing a small network. Of these three leave a trace in our graphs; onnxsim does the rest.
+takes longer than tracing a small network. Of these a few leave a trace in our graphs; onnxsim does the rest.
 """
 
 from __future__ import annotations
@@ -10,8 +10,23 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer
 from onnxscript.rewriter import RewritePass
-from onnxscript.rewriter.rules.common import collapse_slice2_rule, collapse_slice_rule, flatten_to_reshape_rule
+from onnxscript.rewriter.rules.common import (
+    collapse_slice2_rule,
+    collapse_slice_rule,
+    flatten_to_reshape_rule,
+    remove_optional_bias_from_conv_rule,
+    remove_optional_bias_from_conv_transpose_rule,
+    remove_optional_bias_from_gemm_rule,
+)
 
+RULES = (
+    collapse_slice_rule,  # of a whole dimension
+    collapse_slice2_rule,
+    flatten_to_reshape_rule,
+    remove_optional_bias_from_conv_rule,  # of zeros
+    remove_optional_bias_from_conv_transpose_rule,
+    remove_optional_bias_from_gemm_rule,
+)
 ROUNDS = 2  # a constant that was found may make another
 
 
@@ -21,7 +36,7 @@ def tidy(model: ir.Model) -> None:
         common.InlinePass(),
         common.RemoveUnusedNodesPass(),
         ir.passes.PassManager([_FoldConstants(), common.RemoveUnusedNodesPass()], steps=ROUNDS, early_stop=True),
-        RewritePass((collapse_slice_rule, collapse_slice2_rule, flatten_to_reshape_rule)),
+        RewritePass(RULES),
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]  # it has no annotations
         common.RemoveUnusedOpsetsPass(),
