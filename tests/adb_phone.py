@@ -328,7 +328,7 @@ class Command:
                 self.phone.maybe_die(piece)
 
     def _feed(self) -> None:
-        with suppress(GoneError, OSError):
+        with suppress(GoneError, OSError, ValueError):  # the shell may have ended, and closed its input
             while True:
                 kind, length = struct.unpack("<BI", self.stream.read(5))
                 content = self.stream.read(length)

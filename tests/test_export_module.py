@@ -151,7 +151,7 @@ class Louder(ResNetDynamicConv):
     """It holds the parts of the published layer, and computes something else."""
 
     def forward(self, x):
-        return super().forward(x) * (1 + x.mean())
+        return super().forward(x) * (1 + x.mean((1, 2, 3), keepdim=True))
 
 
 def test_a_layer_that_only_looks_dynamic_is_exported_as_it_is_and_named(foreign, tmp_path):
