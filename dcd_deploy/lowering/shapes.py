@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from dcd_deploy.dynamic.depthwise import QuickDepthwise
 from dcd_deploy.lowering.graph import SHAPE
 
 
@@ -15,7 +16,7 @@ def annotate_shapes(graph: fx.GraphModule, *examples: Tensor) -> None:
 
     The graph is run once, without gradients, on ``examples``, which are its inputs.
     """
-    with torch.no_grad():
+    with torch.no_grad(), QuickDepthwise():
         _Shapes(graph).run(*examples)
 
 
