@@ -30,7 +30,7 @@ PROMOTE = _fx_passes.insert_type_promotion_nodes
 def translated_quickly() -> Iterator[None]:
     """Let ``torch.onnx.export`` do so while the block runs."""
     with (
-        _replaced(Registry, "from_torchlib", _functions),
+        _replaced(Registry, "from_torchlib", staticmethod(_functions)),
         _replaced(_fx_passes, "decompose_with_registry", _decomposed),
         _replaced(_fx_passes, "insert_type_promotion_nodes", _promoted_where_needed),
     ):
@@ -38,11 +38,11 @@ def translated_quickly() -> Iterator[None]:
 
 
 @functools.cache
-def _functions(opset: int) -> Registry:
+def _functions(opset_version: int) -> Registry:
     """Return the table that torch makes for an opset."""
     domain = property(lambda function: SimpleNamespace(domain=function.domain))
     with _replaced(TracedOnnxFunction, "function_ir", domain):
-        made: Registry = FROM_TORCHLIB.__func__(Registry, opset)
+        made: Registry = FROM_TORCHLIB.__func__(Registry, opset_version)
     return made
 
 
