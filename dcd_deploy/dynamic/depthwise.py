@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+LEAST = 8  # groups; fewer take torch no time
 CACHED = 1 << 15  # values of a map, for as many channels at once as the nearest cache holds
 
 Pair = tuple[int, int]
@@ -59,7 +60,7 @@ def conv2d(
 def _is_depthwise(x: Tensor, weight: Tensor, groups: int) -> bool:
     if x.dim() != 4 or weight.dim() != 4 or not x.dtype == weight.dtype == torch.float64:
         return False
-    return 1 < groups == x.shape[1] and weight.shape[1] == 1 and len(weight) % groups == 0
+    return groups >= LEAST and groups == x.shape[1] and weight.shape[1] == 1 and len(weight) % groups == 0
 
 
 def _by_taps(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
