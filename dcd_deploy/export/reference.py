@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dcd_deploy.artifacts import OUTPUT, Preprocessing
+from dcd_deploy.dynamic.depthwise import QuickDepthwise
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.repeatable import check_repeatable
 from dcd_deploy.export.sensitivity import Variation, frozen_effect, measure_sensitivity, observing
@@ -119,7 +120,7 @@ def run_torch(network: nn.Module, inputs: Inputs, alone: str = OUTPUT) -> dict[s
         CaptureError: they are no tensors.
         VerificationError: an output has not an entry for each input.
     """
-    with torch.inference_mode():
+    with torch.inference_mode(), QuickDepthwise():
         found = flat(network(*_tensors(network, inputs)), alone)
     count = len(inputs[0])
     for name, values in found.items():

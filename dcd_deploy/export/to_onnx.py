@@ -25,6 +25,8 @@ from dcd_deploy.export.build import DEFAULT_OPSET
 from dcd_deploy.export.decomposed import decomposed_where_needed
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.older_opset import in_older_opset
+from dcd_deploy.export.quick_tracing import without_stack_traces
+from dcd_deploy.export.quick_translation import translated_quickly
 from dcd_deploy.export.tidied import tidy
 from dcd_deploy.samples import InputSpec
 
@@ -98,7 +100,7 @@ def _trace(
     free = _free_batch(network, len(inputs)) if batch is None else None
 
     def export() -> torch.onnx.ONNXProgram | None:
-        with _quiet(), torch.no_grad():
+        with _quiet(), torch.no_grad(), without_stack_traces(), translated_quickly():
             return torch.onnx.export(
                 network,
                 examples,

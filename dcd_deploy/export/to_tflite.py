@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from dcd_deploy.artifacts import INPUT, NHWC, OUTPUT, file_shape
 from dcd_deploy.errors import ExportError
 from dcd_deploy.export.decomposed import decomposed_where_needed
+from dcd_deploy.export.quick_tracing import without_stack_traces
 from dcd_deploy.export.tflite_operators import OUTPUT_SHAPE, WRITTEN, Operand
 from dcd_deploy.lowering.channels_last.operators import to_channels_first, to_channels_last
 from dcd_deploy.native_output import captured_native_output
@@ -70,7 +71,7 @@ def convert_tflite(
         converter = require("litert_torch")
         _register_operators()
         try:
-            with decomposed_where_needed(composites=False):
+            with decomposed_where_needed(composites=False), without_stack_traces():
                 model = converter.convert(network, examples)
             content: bytes = model.model_content()
         except Exception as error:  # the converter raises whatever its layers raise

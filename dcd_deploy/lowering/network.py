@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from dcd_deploy.dynamic.depthwise import QuickDepthwise
 from dcd_deploy.errors import CaptureError
 from dcd_deploy.lowering.hooks import without_hooks
 from dcd_deploy.lowering.outputs import OUTPUT, flat
@@ -34,7 +35,7 @@ class Network:
 
     def run(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs in the order of their names."""
-        with torch.no_grad():
+        with torch.no_grad(), QuickDepthwise():
             return tuple(flat(self.module(*inputs), self.alone).values())
 
 
@@ -98,7 +99,7 @@ def _detached(module: nn.Module) -> dict[int, object]:
 
 def _first_run(module: nn.Module, examples: tuple[Tensor, ...]) -> object:
     try:
-        with torch.no_grad():
+        with torch.no_grad(), QuickDepthwise():
             return module(*examples)
     except Exception as error:  # whatever a user's module raises
         shapes = ", ".join(str(tuple(one.shape)) for one in examples)

@@ -7,16 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from dcd_deploy.dynamic.depthwise import QuickDepthwise
 from dcd_deploy.lowering.graph import SHAPE
 
 
-def annotate_shapes(graph: fx.GraphModule, *examples: Tensor) -> None:
+def annotate_shapes(graph: fx.GraphModule, *examples: Tensor) -> Any:
     """Fill in ``meta["shape"]`` of every node: its tensor's shape, or None where it gives no tensor, or several.
 
-    The graph is run once, without gradients, on ``examples``, which are its inputs.
+    The graph is run once, without gradients, on ``examples``, which are its inputs; what it gives is returned.
     """
-    with torch.no_grad():
-        _Shapes(graph).run(*examples)
+    with torch.no_grad(), QuickDepthwise():
+        return _Shapes(graph).run(*examples)
 
 
 class _Shapes(fx.Interpreter):

@@ -10,6 +10,7 @@ module holds none, whether the attention looks at the input or at a second opera
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping
 
@@ -88,14 +89,20 @@ def _of_roles(module: nn.Module, parts: Parts, roles: Roles) -> Iterator[Dynamic
     if not any(isinstance(stage, Gated) for stage in trunk.stages):
         trunk.leave_open(IDENTITY, RELU)
     attentions = list(_attentions(module, trunk, geometry, parts.layers[roles.phi]))
+    gates = dict.fromkeys(said or [*GATES, IDENTITY])
     choices = [
-        Choice(places, mask, plus_query, gate)
+        Choice(places, mask, plus_query)
         for places in norms
         for mask in _masks(module, terms.latent)
         for plus_query in (True, False)
-        for gate in dict.fromkeys(said or [*GATES, IDENTITY])
     ]
-    return (terms.operator(FAMILY, attention, choice) for attention in attentions for choice in choices)
+    reading = functools.cache(lambda number: terms.reading(choices[number]))  # of all attentions and gates
+    return (
+        reading(number).operator(FAMILY, attention, gate)
+        for attention in attentions
+        for number in range(len(choices))
+        for gate in gates
+    )
 
 
 def _geometry(children: Mapping[str, nn.Module], roles: Roles) -> ConvGeometry:

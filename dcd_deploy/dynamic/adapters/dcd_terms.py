@@ -36,12 +36,31 @@ Mask = tuple[Tensor, Tensor]  # of Φ: its values times the first, plus the seco
 
 @dataclass(frozen=True)
 class Choice:
-    """What the parts leave open."""
+    """What the parts leave open of the terms; the gate is open too."""
 
     places: Places
     mask: Mask | None
     plus_query: bool
-    gate: Activation
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The terms and heads of one choice, from which the operators of all gates and attentions are made."""
+
+    geometry: ConvGeometry
+    static: RowScaled
+    low_rank: LowRank
+    phi: Dense
+    scale: Dense
+    bias: Tensor | None
+    norm: Norm | None  # behind the sum
+
+    def operator(self, family: str, attention: Attention, gate: Activation) -> DynamicOperator:
+        """Return the operator of one gate, with the stages and the source of ``attention``."""
+        heads = {PHI: self.phi, SCALE: replace(self.scale, activation=gate)}
+        terms = (self.static, self.low_rank)
+        whole = DynamicOperator(family, self.geometry, replace(attention, heads=heads), terms, self.bias)
+        return whole if self.norm is None else with_norm(whole, *self.norm)
 
 
 @dataclass(frozen=True)
@@ -104,14 +123,12 @@ class Terms:
         """L."""
         return len(self.query.weight)
 
-    def operator(self, family: str, attention: Attention, choice: Choice) -> DynamicOperator:
-        """Return the operator of one choice, with the stages and the source of ``attention``."""
-        heads = {PHI: self._phi(choice), SCALE: replace(self.scale, activation=choice.gate)}
-        static = _normed(self.static, choice.places["static"]) if "static" in choice.places else self.static
-        whole = DynamicOperator(
-            family, self.geometry, replace(attention, heads=heads), (static, self._low_rank(choice)), self.bias
-        )
-        return with_norm(whole, *choice.places["out"]) if "out" in choice.places else whole
+    def reading(self, choice: Choice) -> Reading:
+        """Return what one choice makes of them."""
+        places = choice.places
+        static = _normed(self.static, places["static"]) if "static" in places else self.static
+        terms = (static, self._low_rank(choice), self._phi(choice))
+        return Reading(self.geometry, *terms, self.scale, self.bias, places.get("out"))
 
     def _low_rank(self, choice: Choice) -> LowRank:
         norm, mixed = choice.places.get("query"), choice.places.get("mixed")

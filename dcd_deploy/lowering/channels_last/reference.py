@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dcd_deploy.dynamic.depthwise import conv2d
+
 Pair = tuple[int, int]
 
 
@@ -53,7 +55,7 @@ def _convolved(
     if (left, top) != (right, bottom):
         x = F.pad(x, (left, right, top, bottom))
         left = top = 0
-    return _laid(F.conv2d(x, weight, bias, stride, (top, left), dilation, groups))
+    return _laid(conv2d(x, weight, bias, stride, (top, left), dilation, groups))
 
 
 def _conv_2d(
