@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+import sys
+import warnings
+from typing import Annotated, TextIO
 
 import typer
 
@@ -17,6 +19,7 @@ from dcd_deploy.cli.reaching import devices, setup_emulated
 from dcd_deploy.cli.reading import compare, report
 from dcd_deploy.errors import INTERRUPTED
 from dcd_deploy.interruption import leave_interrupted, listen
+from dcd_deploy.native_output import discard_native_output
 
 COMMANDS = (
     export,
@@ -55,11 +58,16 @@ def version(
         raise typer.Exit
 
 
+REMARKS_AT_THE_END = "ai_edge_litert.compiled_model"  # whose library says that it is unloaded
+_python_shows = warnings.showwarning
+
+
 def main() -> None:
     """Run the command line. A request to terminate ends it like Ctrl-C, so that nothing is left half-written."""
     # Before torch is loaded: its threads otherwise spin while they wait, and where another process wants the cores
     # everything takes many times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.showwarning = _show_warning
     listen()
     try:
         app()
@@ -69,3 +77,21 @@ def main() -> None:
         if end.code == INTERRUPTED:
             leave_interrupted()
         raise
+    finally:
+        if REMARKS_AT_THE_END in sys.modules:
+            discard_native_output()
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Say our own warnings as the command line speaks."""
+    if category.__module__.startswith("dcd_deploy."):
+        typer.echo(f"dcd-deploy: note: {message}", err=True)
+    else:
+        _python_shows(message, category, filename, lineno, file, line)
