@@ -106,9 +106,8 @@ def check_choice(choice: Choice, target: Target) -> None:
         if name not in known:
             raise UnknownNameError("lowering", name, known)
         if name not in target.lowerings and not target.backend.lowerings[name].everywhere:
-            raise OptionError(
-                f"expected {_needed(target.backend.lowerings[name])} for the lowering '{name}'; choose these, or another --lowering"
-            )
+            needed = _needed(target.backend.lowerings[name])
+            raise OptionError(f"expected {needed} for the lowering '{name}'; choose these, or another --lowering")
 
 
 def _needed(lowering: type[Lowering]) -> str:

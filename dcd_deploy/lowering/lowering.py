@@ -19,7 +19,6 @@ from torch import nn
 from dcd_deploy.dynamic.operator import DynamicOperator
 from dcd_deploy.dynamic.shape import MapSize, OperatorShape, static_macs
 
-
 ANY, KNOWN, ONE = "any", "known", "one"  # batch sizes
 
 

@@ -96,8 +96,8 @@ class RowsKernel(Kernel):
 def _from_first(operator: DynamicOperator) -> bool:
     """Whether the bank is kept as its first kernel, and how much the others are more.
 
-    XNNPACK packs, and reads, a bias beside all weights. Of shares that sum to one that is the first kernel: four kernels
-    are read in place of five.
+    XNNPACK packs, and reads, a bias beside all weights. Of shares that sum to one that is the first kernel: four are
+    read in place of five.
     """
     mixture = term_of(operator, Mixture)
     return mixture is not None and len(mixture.bank) > 1 and sums_to_one(operator)
