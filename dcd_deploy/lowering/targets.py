@@ -13,7 +13,6 @@ networks, each measured interleaved with its static layer, on one thread of an x
 
 from __future__ import annotations
 
-from dcd_deploy import artifacts
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.lowering.channels_first import CHANNELS_FIRST
 from dcd_deploy.lowering.channels_last import CHANNELS_LAST
@@ -29,7 +28,7 @@ PORTABLE = "portable"
 ONNXRUNTIME_X86 = Target.serving("onnxruntime-x86", "onnx", CHANNELS_FIRST, X86)
 ONNXRUNTIME_ARM = Target.serving("onnxruntime-arm", "onnx", CHANNELS_FIRST, PLAIN)
 LITERT = Target.serving("litert", "tflite", CHANNELS_LAST, XNNPACK)
-LITERT_COMPILED = Target.serving(artifacts.LITERT_COMPILED, "tflite", CHANNELS_LAST, XNNPACK)
+LITERT_COMPILED = Target.serving("litert-compiled", "tflite", CHANNELS_LAST, XNNPACK)
 PORTABLE_ONNX = Target.serving(PORTABLE, "onnx", CHANNELS_FIRST, X86_STANDARD, PLAIN)
 PORTABLE_TFLITE = Target.serving(PORTABLE, "tflite", CHANNELS_LAST, XNNPACK, narrowing_kernels_from=56 * 56)
 

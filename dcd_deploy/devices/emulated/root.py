@@ -1,7 +1,7 @@
 """What aarch64 programs find under emulation: a Debian root with Python, the runtimes' wheels, and a core's cpuinfo.
 
 CACHE/system-KEY/      Debian's own Python and C libraries, extracted, nothing of it ever run here
-CACHE/wheels-KEY/      numpy, onnxruntime, ai-edge-litert and its needs for aarch64, in the versions that are installed here
+CACHE/wheels-KEY/      numpy, the runtimes and what they need for aarch64, in the versions that are installed here
 CACHE/core-NAME-KEY/   for each core: links to the system, and /proc/cpuinfo and the like as on that core
 """
 
