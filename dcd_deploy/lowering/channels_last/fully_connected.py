@@ -45,7 +45,7 @@ class FullyConnectedLowering(Lowering):
         g = operator.geometry
         self.attention = Attention(operator, size)
         self.shift = Bias(operator, dense)
-        self.zeros = frozen(torch.zeros(g.K, dtype=torch.float64))
+        self.zeros = frozen(torch.zeros(g.K, dtype=torch.float64)) if self.shift.is_nothing else None
         self.kernel = RowsKernel(operator)
         at_once = g.vector or (g.pointwise and g.stride == (1, 1))
         self.pixels: nn.Module = nn.Identity() if at_once else every_pixel(g, size) if g.pointwise else patches(g)
