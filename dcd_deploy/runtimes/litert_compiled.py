@@ -76,9 +76,8 @@ class LiteRtCompiledSession(LiteRtSession):
         self._made.entries[self._named[0][index]].write(values)
 
     def _runner(self) -> Callable[[], object]:
-        made = self._made
-        entries, answers = list(made.entries.values()), list(made.answers.values())
-        return lambda: made.model.run_by_index(0, entries, answers)
+        entries, answers = list(self._made.entries.values()), list(self._made.answers.values())
+        return lambda: self._made.model.run_by_index(0, entries, answers)
 
 
 @dataclass
