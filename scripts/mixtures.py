@@ -54,7 +54,7 @@ RUNTIMES = {
     "litert": (LITERT,),
     "litert-compiled": (LITERT_COMPILED,),
 }
-TFLITE = {"litert": LiteRtSession, "litert-compiled": LiteRtCompiledSession}
+TFLITE: dict[str, type[LiteRtSession]] = {"litert": LiteRtSession, "litert-compiled": LiteRtCompiledSession}
 STATIC = "static"
 Blocks = list[tuple[float, float]]  # milliseconds of each block of runs, the processor's and wall
 Times = dict[str, Blocks]  # by file

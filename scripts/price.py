@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pages import PERFORMANCE, options_of, write_part
-from speed import SIDE, SOME, Lab, captured_of, speed_caption, span_of
+from speed import SIDE, SOME, Lab, captured_of, span_of, speed_caption
 
 from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.reports.live import live_progress
