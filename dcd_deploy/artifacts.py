@@ -20,6 +20,7 @@ FEATURES = "features"  # what comes out of one of them without a head
 SCHEMA, FIRST_SCHEMA = 2, 1
 LARGEST_SIZE, MOST_AXES, MOST_TENSORS = 1 << 20, 8, 256
 NHWC, NCHW = LAYOUTS = ("nhwc", "nchw")
+LITERT_COMPILED = "litert-compiled"  # a runtime, and the target of its files
 FLOAT32_TOLERANCE = 5e-5  # the stated limit of every check in float32; ``export.verify`` argues for it
 RESIZE_FOR_CROP = 256 / 224  # the published evaluation: resize the short side to 256, crop 224
 
@@ -123,7 +124,8 @@ class ModelCard:
 
     ``spec`` has the settings of a network that this program knows; of a user's own module there is none, and ``arch``
     is the name of its class. ``preprocessing`` is None where the first input is no picture of three channels.
-    ``assumed`` says what no tensor of a checkpoint tells, and how to set it.
+    ``assumed`` says what no tensor of a checkpoint tells, and how to set it; ``runtime`` the runtime that the file
+    was made for, where that is not the usual one for its kind.
     """
 
     arch: str
@@ -137,6 +139,7 @@ class ModelCard:
     producer: str
     reference: Reference | None = None
     assumed: tuple[str, ...] = ()
+    runtime: str | None = None
     schema: int = SCHEMA
 
     @property
@@ -218,6 +221,7 @@ def _parse_card(data: Json) -> ModelCard:
         producer=_text(data["producer"]),
         reference=None if reference is None else _parse_reference(reference),
         assumed=tuple(_text(line) for line in data["assumed"]),
+        runtime=None if data.get("runtime") is None else _text(data["runtime"]),
     )
     if preprocessing is not None and card.input.torch_shape[1:] != (3, *_plane(card.preprocessing)):
         raise ValueError("the preprocessing makes another picture than the first input takes")

@@ -23,7 +23,7 @@ from dcd_deploy.models.spec import LARGEST
 from dcd_deploy.network_names import FAMILIES, names_of
 from dcd_deploy.optional import check_installed
 from dcd_deploy.progress import Progress, silent
-from dcd_deploy.runtimes.model import RUNTIMES, SUFFIXES, open_model, runtimes_for
+from dcd_deploy.runtimes.model import RUNTIMES, SUFFIXES, open_model, runtimes_for, usual_runtime
 
 STATIC, NONE, RELEASED = "static", "none", "released"
 PACKAGES = {
@@ -87,7 +87,11 @@ class _Maker:
         if model.suffix in SUFFIXES:
             existing_file(model, "a model file")
             known = runtimes_for(model)
-            chosen = [name for name in self.wanted.runtimes if name in known] if self.wanted.runtimes else known[:1]
+            chosen = (
+                [name for name in self.wanted.runtimes if name in known]
+                if self.wanted.runtimes
+                else [usual_runtime(model)]
+            )
             if not chosen:
                 raise OptionError(f"expected --runtime {' or '.join(known)} for '{model.name}', found neither")
             yield from ((runtime, model, batch) for runtime in chosen for batch in self.wanted.batches)
@@ -120,7 +124,7 @@ class _Maker:
                 try:
                     found.append(self._other(model, name))
                 except ExportError as error:
-                    runtime = runtimes_for(model)[0]
+                    runtime = usual_runtime(model)
                     self.failures.append(Failure(LOCAL, f"{model.name} against {name}", runtime, 1, None, str(error)))
             self._others[model] = found
         return self._others[model]

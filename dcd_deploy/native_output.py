@@ -34,6 +34,14 @@ def captured_native_output() -> Iterator[Callable[[], str]]:
             os.close(terminal)
 
 
+def discard_native_output() -> None:
+    """Let what native libraries print from now on vanish: for the very end of a program, when they are unloaded."""
+    sys.stderr.flush()
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, STDERR)
+    os.close(nothing)
+
+
 def _is_descriptor(stream: object) -> bool:
     """Whether a stream writes to descriptor 2, and not into a test's or a notebook's own place."""
     try:

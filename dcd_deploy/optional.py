@@ -22,6 +22,7 @@ EXTRA_OF = {
     "litert_converter.mlir.dialects.stablehlo": "tflite-export",
     "ai_edge_litert.schema_py_generated": "tflite",
     "ai_edge_litert.interpreter": "tflite",
+    "ai_edge_litert.compiled_model": "tflite",
     "tflite_runtime.interpreter": "tflite-runtime",
     "plotly.offline": "report",
     "onnxruntime": None,  # part of the base install, but runtimes may be replaced by hand

@@ -36,18 +36,25 @@ from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.static_twin import mean_heads, static_twin
 from dcd_deploy.lowering.target import Target
-from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_X86, PORTABLE_ONNX
+from dcd_deploy.lowering.targets import LITERT, LITERT_COMPILED, ONNXRUNTIME_X86, PORTABLE_ONNX
 from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.reports.live import live_progress
 from dcd_deploy.runtimes.litert import LiteRtSession
+from dcd_deploy.runtimes.litert_compiled import LiteRtCompiledSession
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.tuning.floor import floor, streaming_pace
 
 IMAGE, SIDE, KERNELS, REDUCTION = 3, 224, 4, 4
 RUNS, DROPPED, TURNS, OPENINGS = 6, 2, 6, 4
 NETWORKS = {"1×1 and depthwise": True, "1×1 alone": False}
-RUNTIMES = {"onnxruntime": (ONNXRUNTIME_X86, PORTABLE_ONNX), "onnxruntime-plain": (PORTABLE_ONNX,), "litert": (LITERT,)}
+RUNTIMES = {
+    "onnxruntime": (ONNXRUNTIME_X86, PORTABLE_ONNX),
+    "onnxruntime-plain": (PORTABLE_ONNX,),
+    "litert": (LITERT,),
+    "litert-compiled": (LITERT_COMPILED,),
+}
+TFLITE: dict[str, type[LiteRtSession]] = {"litert": LiteRtSession, "litert-compiled": LiteRtCompiledSession}
 STATIC = "static"
 Blocks = list[tuple[float, float]]  # milliseconds of each block of runs, the processor's and wall
 Times = dict[str, Blocks]  # by file
@@ -105,8 +112,8 @@ def content(ready: Captured, target: Target) -> bytes:
 def opened(runtime: str, path: Path) -> Callable[[], object]:
     """Open a file on one thread, and return what runs it."""
     images = np.random.default_rng(0).standard_normal((1, IMAGE, SIDE, SIDE), np.float32)
-    if runtime == "litert":
-        return LiteRtSession(path, 1).prepare(images)
+    if runtime in TFLITE:
+        return TFLITE[runtime](path, 1).prepare(images)
     return OnnxRuntimeSession(path, 1, blocked=runtime == "onnxruntime").prepare(images)
 
 

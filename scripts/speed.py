@@ -104,7 +104,7 @@ def main_rows(lab: Lab) -> Iterator[str]:
                     f"{model.stat().st_size / 1e6:.1f}",
                     f"{static.latency.median_ms:.2f}",
                     f"{own.latency.median_ms:.2f}",
-                    _ratio(trial, static.name),
+                    span_of(trial, static.name),
                     f"{own_over_portable(trial, other.name)} |",
                 )
             )
@@ -150,7 +150,7 @@ def thread_and_batch_rows(lab: Lab) -> Iterator[str]:
                     trial = lab.trial(model, runtime, static, [], threads)
                 own, twin = trial.timings
                 times = f"{twin.latency.median_ms:.2f} | {own.latency.median_ms:.2f}"
-                yield f"| {network} | {runtime} | {threads} | {batch} | {times} | {_ratio(trial, twin.name)} |"
+                yield f"| {network} | {runtime} | {threads} | {batch} | {times} | {span_of(trial, twin.name)} |"
 
 
 def rival_rows(lab: Lab) -> Iterator[str]:
@@ -164,10 +164,11 @@ def rival_rows(lab: Lab) -> Iterator[str]:
                 trial = lab.trial(model, runtime, rival, [])
             own, static = trial.timings
             times = f"{static.latency.median_ms:.2f} | {own.latency.median_ms:.2f}"
-            yield f"| {network} | ×{width:g} | {runtime} | {times} | {_ratio(trial, static.name)} |"
+            yield f"| {network} | ×{width:g} | {runtime} | {times} | {span_of(trial, static.name)} |"
 
 
-def _ratio(trial: Trial, name: str) -> str:
+def span_of(trial: Trial, name: str) -> str:
+    """Return the ratio over a file, with its interval."""
     found = trial.ratios[name]
     return f"{found.median:.2f} ({span(found)})"
 
@@ -177,9 +178,10 @@ def _nodes(model: Path) -> int:
     return int(said["graph"]["finished"]["nodes"])
 
 
-def _caption(lab: Lab) -> str:
+def speed_caption(lab: Lab) -> str:
+    """Return the machine and the protocol of the first trial."""
     result: BenchResult = read_result(next(iter(sorted((lab.out / "trials").iterdir()))))
-    return f"{measured_on(result)}. `python scripts/speed.py` makes these tables."
+    return measured_on(result)
 
 
 def main() -> None:
@@ -188,7 +190,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     lab = Lab(options.out)
     tables = ["\n".join(rows(lab)) for rows in (main_rows, floor_rows, rival_rows, thread_and_batch_rows)]
-    text = "\n\n".join([*tables, _caption(lab)])
+    text = "\n\n".join([*tables, f"{speed_caption(lab)}. `python scripts/speed.py` makes these tables."])
     print(text)
     if options.write:
         write_part(PERFORMANCE, "speed", text)

@@ -15,6 +15,7 @@ from dcd_deploy.lowering.channels_first import CHANNELS_FIRST
 from dcd_deploy.lowering.channels_last import CHANNELS_LAST
 from dcd_deploy.lowering.channels_last.operators import to_channels_first, to_channels_last
 from dcd_deploy.lowering.deploy import DeployNetwork, lower
+from dcd_deploy.lowering.lowering import ONE
 from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.passes.substitute import AUTO, Choice
 from dcd_deploy.lowering.target import Target
@@ -50,7 +51,8 @@ def lowered(operator: DynamicOperator, lowering: str, size: MapSize) -> nn.Modul
     kind = BACKENDS[backend].lowerings[name]
     if kind.refusal(shape_of(operator)) is not None:
         return None
-    made = kind(without_gains(operator), size)
+    made: nn.Module = kind(without_gains(operator), size)
+    made = OneByOne(made) if kind.batches == ONE else made
     return OnChannelsFirst(made) if backend == CHANNELS_LAST.name else made
 
 
@@ -58,6 +60,18 @@ def published_shape(geometry: LayerGeometry) -> OperatorShape:
     """Return the sizes of a published layer's operator."""
     with torch.device("meta"):
         return shape_of(published(ResNetDynamicConv(geometry)))
+
+
+class OneByOne(nn.Module):
+    """A lowering of one sample, given several."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor, operand: Tensor | None = None) -> Tensor:
+        rows = [slice(i, i + 1) for i in range(len(x))]
+        return torch.cat([self.module(x[row], None if operand is None else operand[row]) for row in rows])
 
 
 class OnChannelsLast(nn.Module):

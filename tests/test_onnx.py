@@ -18,7 +18,7 @@ from dcd_deploy.samples import verification_inputs
 
 
 @pytest.fixture(
-    scope="module", params=["auto", *(name for name, kind in CHANNELS_FIRST.lowerings.items() if kind.free_batch)]
+    scope="module", params=["auto", *(name for name, kind in CHANNELS_FIRST.lowerings.items() if kind.batches == "any")]
 )
 def any_batch(request, small_checkpoint, tmp_path_factory):
     out = tmp_path_factory.mktemp(request.param)

@@ -6,6 +6,7 @@ XNNPACK keeps the order of the file, but knows its operators by its own names, a
     RESHAPE and the like        may be nothing at all
     a fused activation          may be a Clamp of its own, behind its operator
     a RELU                      may go into the operator before it
+    FULLY_CONNECTED             may have a Reshape of its own before it
     CONCATENATION               may be several copies, or fewer than it has inputs
 
 So the two lists are gone through side by side. Where they do not fit, in files that are not of this package, XNNPACK's
@@ -17,7 +18,8 @@ shows in the sum beside the latency.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +36,7 @@ CLAMP, COPY = "Clamp", "Copy"
 LABELS = {
     "CONV_2D": (CONVOLUTION, DENSE),
     "DEPTHWISE_CONV_2D": (CONVOLUTION, "VMulCAddC"),
-    "FULLY_CONNECTED": (DENSE,),
+    "FULLY_CONNECTED": (DENSE, f"Dynamic {DENSE}"),
     "BATCH_MATMUL": ("Batch Matrix Multiply", DENSE),
     "AVERAGE_POOL_2D": ("Average Pooling", "Global Average Pooling"),
     "MAX_POOL_2D": ("Max Pooling",),
@@ -76,9 +78,10 @@ class LiteRtProfile:
         inputs: Sequence[NDArray[np.float32]],
         entries: Sequence[TensorSpec],
         threads: int,
+        flags: int | None = None,
     ) -> None:
         given = [laid_out(values, entry) for values, entry in zip(inputs, entries, strict=True)]
-        self._model = ProfiledLiteRt(path, given, threads)
+        self._model = ProfiledLiteRt(path, given, threads, flags)
         self._nodes = nodes
         self._runs: list[list[OperatorTime]] = []
 
@@ -114,13 +117,15 @@ def match(operators: Sequence[OperatorTime], nodes: Sequence[FileNode]) -> list[
     """Return for each operator that ran its place among the file's, or None where the two lists do not fit."""
     own = {operator.index for operator in operators if operator.index is not None}
     places: list[int] = []
-    waiting = iter([i for i in range(len(nodes)) if i not in own])
+    waiting = deque(i for i in range(len(nodes)) if i not in own)
     last: int | None = None
     for operator in operators:
         if operator.index is not None:
             found: int | None = operator.index if operator.index < len(nodes) else None
         elif last is not None and _is_more_of(operator, nodes[last]):
             found = last
+        elif waiting and _is_begin_of(operator, nodes[waiting[0]]):
+            found = waiting[0]
         else:
             found = last = _next(operator, nodes, waiting)
         if found is None:
@@ -136,9 +141,15 @@ def _is_more_of(operator: OperatorTime, node: FileNode) -> bool:
     return more or (node.activated and _is(operator, (CLAMP,)))
 
 
-def _next(operator: OperatorTime, nodes: Sequence[FileNode], waiting: Iterator[int]) -> int | None:
+def _is_begin_of(operator: OperatorTime, node: FileNode) -> bool:
+    """Whether an operator is part of the one behind it: the rows that a dense layer makes of a map."""
+    return node.operator == "FULLY_CONNECTED" and _is(operator, LABELS["RESHAPE"])
+
+
+def _next(operator: OperatorTime, nodes: Sequence[FileNode], waiting: deque[int]) -> int | None:
     """Return the next place of the file that ``operator`` may be, passing over what may be nothing."""
-    for i in waiting:
+    while waiting:
+        i = waiting.popleft()
         if _is(operator, LABELS.get(nodes[i].operator, ())):
             return i
         if nodes[i].operator not in MAY_BE_NOTHING:

@@ -25,6 +25,7 @@ from dcd_deploy.benchmarks.profile_litert import LiteRtProfile
 from dcd_deploy.benchmarks.profile_onnxruntime import OnnxRuntimeProfile
 from dcd_deploy.benchmarks.worker import random_inputs
 from dcd_deploy.progress import Progress, silent
+from dcd_deploy.runtimes.litert_compiled import FLAGS, LiteRtCompiledSession
 from dcd_deploy.runtimes.model import Model, open_model
 from dcd_deploy.runtimes.nodes import FileNode
 
@@ -83,7 +84,8 @@ def _open(
     path: Path, model: Model, nodes: Sequence[FileNode], inputs: Sequence[NDArray[np.float32]], threads: int
 ) -> Profile:
     if model.format == "tflite":
-        return LiteRtProfile(path, nodes, inputs, model.session.inputs, threads)
+        flags = FLAGS if isinstance(model.session, LiteRtCompiledSession) else None
+        return LiteRtProfile(path, nodes, inputs, model.session.inputs, threads, flags)
     return OnnxRuntimeProfile(path, nodes, inputs, threads)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
-from typing import Annotated
+import sys
+import warnings
+from typing import Annotated, TextIO
 
 import typer
 
@@ -18,6 +20,7 @@ from dcd_deploy.cli.reaching import devices, setup_emulated
 from dcd_deploy.cli.reading import compare, report
 from dcd_deploy.errors import INTERRUPTED
 from dcd_deploy.interruption import leave_interrupted, listen
+from dcd_deploy.native_output import discard_native_output
 
 COMMANDS = (
     export,
@@ -56,6 +59,10 @@ def version(
         raise typer.Exit
 
 
+REMARKS_AT_THE_END = "ai_edge_litert.compiled_model"  # whose library says that it is unloaded
+_python_shows = warnings.showwarning
+
+
 def main() -> None:
     """Run the command line. A request to terminate ends it like Ctrl-C, so that nothing is left half-written."""
     # Before torch is loaded: its threads otherwise spin while they wait, and where another process wants the cores
@@ -64,6 +71,7 @@ def main() -> None:
     # Torch's modules are half a million objects, and tracing makes as many: looked through at every 700th new one they
     # cost an export a tenth of its time.
     gc.set_threshold(50_000, 20, 100)
+    warnings.showwarning = _show_warning
     listen()
     try:
         app()
@@ -73,3 +81,21 @@ def main() -> None:
         if end.code == INTERRUPTED:
             leave_interrupted()
         raise
+    finally:
+        if REMARKS_AT_THE_END in sys.modules:
+            discard_native_output()
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Say our own warnings as the command line speaks."""
+    if category.__module__.startswith("dcd_deploy."):
+        typer.echo(f"dcd-deploy: note: {message}", err=True)
+    else:
+        _python_shows(message, category, filename, lineno, file, line)

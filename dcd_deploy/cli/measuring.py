@@ -33,7 +33,10 @@ def bench(
         typer.Option(help="More to time against: 'released' (unfolded), 'static:WIDTH', model files."),
     ] = None,
     runtime: Annotated[
-        str, typer.Option(help="Runtimes, separated by commas: onnxruntime, onnxruntime-plain, litert, litert-plain.")
+        str,
+        typer.Option(
+            help="Runtimes, separated by commas: onnxruntime, onnxruntime-plain, litert, litert-compiled, litert-plain."
+        ),
     ] = "",
     threads: ThreadCounts = "1",
     batch: Annotated[str | None, typer.Option(help="Batch sizes, such as 1,4. [default: the file's own]")] = None,

@@ -25,6 +25,7 @@ MODULES = (
     "runtimes/model",
     "runtimes/onnxruntime",
     "runtimes/litert",
+    "runtimes/litert_compiled",
     "runtimes/flatbuffer",
     "runtimes/preprocessing",
     "runtimes/selfcheck",

@@ -118,6 +118,11 @@ class BuiltModel(ABC):
         return TensorSpec(name, file_shape(whole, self.layout), layout=self.layout if len(whole) == 4 else None)
 
     @property
+    def runtime(self) -> str | None:
+        """The runtime that it is made for, where that is not the usual one."""
+        return None
+
+    @property
     @abstractmethod
     def versions(self) -> dict[str, str]:
         """The versions of the packages that made it."""
@@ -244,4 +249,6 @@ def checked_deploy(
     """
     with progress("deploy form, verified in float64"), threads_by_load():
         lowered = lower(captured, target_for(config.target, format).for_batch(config.batch), config.lowering)
-        return lowered, checked.compared("deploy form", runner(lowered.module, config.alone), DEPLOY_TOLERANCE)
+        return lowered, checked.compared(
+            "deploy form", runner(lowered.module, config.alone), DEPLOY_TOLERANCE, lowered.batch
+        )

@@ -4,15 +4,18 @@ train form (float64) → reference outputs
   → deploy form, channels last           checked, 1e-9
   → TFLite under plain kernels           checked, 5e-5
   → TFLite under XNNPACK                 checked, 5e-5
+  → TFLite in CompiledModel              checked, 5e-5; where kernels are computed by FULLY_CONNECTED
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from dcd_deploy.artifacts import LAYOUTS, ModelCard
+from dcd_deploy.artifacts import LAYOUTS, LITERT_COMPILED, ModelCard
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, checked_deploy
 from dcd_deploy.export.deployable import deployable
@@ -21,9 +24,17 @@ from dcd_deploy.export.threads import threads_by_load
 from dcd_deploy.export.to_tflite import convert_tflite
 from dcd_deploy.export.verify import Runner
 from dcd_deploy.lowering.capture import Captured
+from dcd_deploy.lowering.channels_last.fully_connected import FullyConnectedLowering
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.litert import LiteRtSession
+from dcd_deploy.runtimes.litert_compiled import LiteRtCompiledSession
 
+COMPILED = "TFLite, CompiledModel"
+STAGES: dict[str, Callable[[bytes], LiteRtSession]] = {
+    "TFLite, plain kernels": partial(LiteRtSession, xnnpack=False),
+    "TFLite, XNNPACK": LiteRtSession,
+    COMPILED: LiteRtCompiledSession,
+}
 PACKAGES = ("torch", "litert-torch", "ai-edge-litert", "numpy")
 
 
@@ -37,6 +48,11 @@ class BuiltTflite(BuiltModel):
     def layout(self) -> str:  # type: ignore[override]  # here the user's choice
         """That of all maps that go in and out."""
         return self.config.layout
+
+    @property
+    def runtime(self) -> str | None:
+        """CompiledModel, where a kernel is computed by FULLY_CONNECTED."""
+        return LITERT_COMPILED if FullyConnectedLowering.name in self.lowering.values() else None
 
     @property
     def versions(self) -> dict[str, str]:
@@ -73,12 +89,13 @@ def build_tflite(
         entries = [each.name for each in config.entries]
         traced, model = tflite_stats(converted), finish(converted, places, entries, names)
         del converted
-    for xnnpack, stage in ((False, "TFLite, plain kernels"), (True, "TFLite, XNNPACK")):
-        with progress(f"verify {stage}"):
-            run = _runner(LiteRtSession(model, xnnpack=xnnpack), config.layout)
-            checked = checked.compared(stage, run, config.tolerance, config.batch)
     counts = traced, tflite_stats(model)
-    return BuiltTflite(config, checked.report, checked.reference, *counts, lowering, notes, model)
+    built = BuiltTflite(config, checked.report, checked.reference, *counts, lowering, notes, model)
+    for stage, opened in STAGES.items():
+        if stage != COMPILED or built.runtime == LITERT_COMPILED:
+            with progress(f"verify {stage}"):
+                checked = checked.compared(stage, _runner(opened(model), config.layout), config.tolerance, config.batch)
+    return replace(built, report=checked.report)
 
 
 def check_tflite_options(config: BuildConfig) -> None:

@@ -63,6 +63,7 @@ def describe_model(subject: Subject, built: BuiltModel, labels: tuple[str, ...] 
         producer=f"dcd-deploy {__version__}",
         reference=_carried_reference(built, config),
         assumed=config.assumed,
+        runtime=built.runtime,
     )
 
 

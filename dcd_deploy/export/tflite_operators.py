@@ -90,6 +90,14 @@ WRITTEN: dict[str, Callable[..., Written]] = {
     "average_pool_2d": _pooling,
     "max_pool_2d": _pooling,
     "batch_matmul": lambda: Written({"adj_x": False, "adj_y": False, "asymmetric_quantize_inputs": False}),
+    "fully_connected": lambda: Written(
+        {
+            "asymmetric_quantize_inputs": False,
+            "fused_activation_function": "NONE",
+            "keep_num_dims": True,
+            "weights_format": "DEFAULT",
+        }
+    ),
     "resize_bilinear": _resize_bilinear,
     "resize_nearest_neighbor": _resize_nearest_neighbor,
     "prelu": lambda: Written({}),

@@ -5,18 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcd_deploy.artifacts import METADATA_KEY, ModelCard, TensorSpec
+from dcd_deploy.artifacts import LITERT_COMPILED, METADATA_KEY, ModelCard, TensorSpec
 from dcd_deploy.errors import ModelFileError
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.tflite_file import tflite_stats
 from dcd_deploy.export.tflite_metadata import BUFFER_NAME
 from dcd_deploy.runtimes.delegation import Delegation, delegation
 from dcd_deploy.runtimes.litert import LiteRtSession
+from dcd_deploy.runtimes.litert_compiled import HOW_TO_SET
 
 
 @dataclass(frozen=True)
 class TfliteFileSummary:
-    """Inputs, outputs, operators, delegation and metadata of a TFLite file; ``card`` where it is one of ours."""
+    """Inputs, outputs, operators, delegation and metadata of a TFLite file; ``card`` where it is one of ours.
+
+    ``flag`` says how the flag that it was made for is set, by language; it is empty where the file needs none.
+    """
 
     path: Path
     inputs: tuple[TensorSpec, ...]
@@ -26,6 +30,7 @@ class TfliteFileSummary:
     delegation: Delegation
     metadata: dict[str, str]
     card: ModelCard | None
+    flag: dict[str, str]
 
 
 def summarise_tflite(path: Path) -> TfliteFileSummary:
@@ -41,7 +46,8 @@ def summarise_tflite(path: Path) -> TfliteFileSummary:
         stats = tflite_stats(path.read_bytes())
     except (ValueError, TypeError, IndexError, AttributeError) as error:  # the generated code checks nothing
         raise ModelFileError(f"expected a TFLite model with one graph at '{path}', found another ({error})") from error
-    card = session.metadata.get(METADATA_KEY)
+    text = session.metadata.get(METADATA_KEY)
+    card = None if text is None else ModelCard.from_json(text)
     return TfliteFileSummary(
         path=path,
         inputs=session.inputs,
@@ -50,5 +56,6 @@ def summarise_tflite(path: Path) -> TfliteFileSummary:
         graph=stats,
         delegation=delegation(session),
         metadata={key: text for key, text in session.metadata.items() if key not in (METADATA_KEY, BUFFER_NAME)},
-        card=None if card is None else ModelCard.from_json(card),
+        card=card,
+        flag=HOW_TO_SET if card is not None and card.runtime == LITERT_COMPILED else {},
     )

@@ -13,6 +13,7 @@ from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.copying import copied
 from dcd_deploy.lowering.graph import NetworkGraph
+from dcd_deploy.lowering.lowering import KNOWN, ONE, Lowering
 from dcd_deploy.lowering.passes.contract import Pass
 from dcd_deploy.lowering.passes.drop_dropout import DropDropout
 from dcd_deploy.lowering.passes.fold_norms import FoldNorms
@@ -32,7 +33,7 @@ class DeployNetwork:
 
     ``module`` takes the network's inputs, and gives its output, or a tuple of several, named ``outputs``. ``lowering``
     says which lowering each dynamic layer got, by its path in the trained network; ``places`` what each submodule of
-    ``module`` is there; ``notes`` what a user should be told.
+    ``module`` is there; ``notes`` what a user should be told; ``batch`` the only batch size that it serves, if not any.
     """
 
     module: fx.GraphModule
@@ -41,6 +42,7 @@ class DeployNetwork:
     lowering: dict[str, str]
     places: dict[str, Place]
     notes: tuple[str, ...]
+    batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,9 @@ def lower(captured: Captured, target: Target, choice: Choice = AUTO) -> DeployNe
     for one in planned.passes:
         notes += [f"{one.name}: '{refusal.path}': {refusal.reason}" for refusal in one(graph).refusals]
     module = _alone(graph).eval()
-    return DeployNetwork(
-        module, graph.inputs, graph.outputs, planned.substitute.rows, planned.wrap.places, tuple(notes)
-    )
+    rows = planned.substitute.rows
+    batch = 1 if any(target.backend.lowerings[name].batches == ONE for name in rows.values()) else None
+    return DeployNetwork(module, graph.inputs, graph.outputs, rows, planned.wrap.places, tuple(notes), batch)
 
 
 def _alone(graph: NetworkGraph) -> fx.GraphModule:
@@ -104,8 +106,11 @@ def check_choice(choice: Choice, target: Target) -> None:
         if name not in known:
             raise UnknownNameError("lowering", name, known)
         if name not in target.lowerings and not target.backend.lowerings[name].everywhere:
-            able = " or ".join(target.backend.lowerings[name].only_for or ())
-            raise OptionError(
-                f"expected --target {able}, and a --batch number, for the lowering '{name}'; choose these, or another "
-                "--lowering"
-            )
+            needed = _needed(target.backend.lowerings[name])
+            raise OptionError(f"expected {needed} for the lowering '{name}'; choose these, or another --lowering")
+
+
+def _needed(lowering: type[Lowering]) -> str:
+    """Say which options a lowering asks for."""
+    batch = {KNOWN: ", and a --batch number,", ONE: ", and --batch 1,"}.get(lowering.batches, "")
+    return f"--target {' or '.join(lowering.only_for or ())}{batch}"

@@ -19,6 +19,8 @@ from torch import nn
 from dcd_deploy.dynamic.operator import DynamicOperator
 from dcd_deploy.dynamic.shape import MapSize, OperatorShape, static_macs
 
+ANY, KNOWN, ONE = "any", "known", "one"  # batch sizes
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -71,7 +73,7 @@ class Rates:
 
 
 class Lowering(nn.Module):
-    """A dynamic convolution on maps in its backend's layout, for any batch size unless ``free_batch`` says otherwise.
+    """A dynamic convolution on maps in its backend's layout, for any batch size unless ``batches`` says otherwise.
 
     It is made from an operator without gains (``folds.without_gains``) and a size. ``forward`` takes x, and the second
     operand where the attention reads one. A vector layer takes and gives (N, C), channels last (N, 1, 1, C).
@@ -80,7 +82,7 @@ class Lowering(nn.Module):
     name: ClassVar[str]
     only_for: ClassVar[tuple[str, ...] | None] = None  # targets whose rule may take it; None: all of its backend
     everywhere: ClassVar[bool] = True  # or those targets alone can run it, even where it is asked for by name
-    free_batch: ClassVar[bool] = True  # or only at batch sizes that are known in advance
+    batches: ClassVar[str] = ANY  # or at those that are KNOWN in advance, or at ONE
 
     @abstractmethod
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:

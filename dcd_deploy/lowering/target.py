@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dcd_deploy.dynamic.shape import MIXTURE, MapSize, OperatorShape
-from dcd_deploy.lowering.lowering import Backend, Cost, Rates
+from dcd_deploy.lowering.lowering import ANY, KNOWN, ONE, Backend, Cost, Rates
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,8 @@ class Target:
 
     def for_batch(self, batch: int | None) -> Target:
         """Return the target with those lowerings alone that serve for a batch size, or for a free one (None)."""
-        if batch is not None:
-            return self
-        free = tuple(name for name in self.lowerings if self.backend.lowerings[name].free_batch)
-        return replace(self, lowerings=free)
+        serving = {ANY, *([] if batch is None else [KNOWN]), *([ONE] if batch == 1 else [])}
+        return replace(self, lowerings=tuple(n for n in self.lowerings if self.backend.lowerings[n].batches in serving))
 
     def costs(self, shape: OperatorShape, size: MapSize, *, activated: bool) -> dict[str, Cost]:
         """Return what the layer costs in each lowering that serves here."""

@@ -3,6 +3,7 @@
     onnxruntime-x86   keeps maps in blocks of channels (its NCHWc layout); everything else pays for leaving them
     onnxruntime-arm   plain layout; timed with onnxruntime's blocked layout switched off
     litert            TFLite's XNNPACK kernels, channels last
+    litert-compiled   the same where they are told to take computed weights: LiteRT's CompiledModel with one flag
     portable          of each format, what is good on all of its targets and bad on none
 
 The rates are nanoseconds, fitted by ``scripts/fit_costs.py`` to every lowering of every layer shape of the published
@@ -27,10 +28,11 @@ PORTABLE = "portable"
 ONNXRUNTIME_X86 = Target.serving("onnxruntime-x86", "onnx", CHANNELS_FIRST, X86)
 ONNXRUNTIME_ARM = Target.serving("onnxruntime-arm", "onnx", CHANNELS_FIRST, PLAIN)
 LITERT = Target.serving("litert", "tflite", CHANNELS_LAST, XNNPACK)
+LITERT_COMPILED = Target.serving("litert-compiled", "tflite", CHANNELS_LAST, XNNPACK)
 PORTABLE_ONNX = Target.serving(PORTABLE, "onnx", CHANNELS_FIRST, X86_STANDARD, PLAIN)
 PORTABLE_TFLITE = Target.serving(PORTABLE, "tflite", CHANNELS_LAST, XNNPACK, narrowing_kernels_from=56 * 56)
 
-TARGETS = (ONNXRUNTIME_X86, ONNXRUNTIME_ARM, LITERT, PORTABLE_ONNX, PORTABLE_TFLITE)
+TARGETS = (ONNXRUNTIME_X86, ONNXRUNTIME_ARM, LITERT, LITERT_COMPILED, PORTABLE_ONNX, PORTABLE_TFLITE)
 TARGET_NAMES = tuple(dict.fromkeys(target.name for target in TARGETS))
 
 

@@ -14,7 +14,7 @@ from dcd_deploy.runtimes.litert import LiteRtSession
 DELEGATE = "DELEGATE"
 REASONS = {
     "STRIDED_SLICE": "XNNPACK slices with strides of 1 alone",
-    "FULLY_CONNECTED": "XNNPACK wants constant weights",
+    "FULLY_CONNECTED": "XNNPACK wants constant weights, unless a flag says otherwise",
     "CONV_2D": "XNNPACK wants constant weights",
     "DEPTHWISE_CONV_2D": "XNNPACK wants constant weights",
     "BATCH_MATMUL": "this version of XNNPACK has no float BATCH_MATMUL of computed operands",

@@ -44,7 +44,7 @@ class LiteRtSession:
         self.metadata = read_texts(content, where)
         runtime = interpreter_module()
         self.runtime = runtime.__name__.partition(".")[0].replace("_", "-")
-        self.version = _version(self.runtime)
+        self.version = installed_version(self.runtime)
         resolvers = runtime.OpResolverType
         resolver = resolvers.AUTO if xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
@@ -54,7 +54,7 @@ class LiteRtSession:
                     num_threads=threads or os.cpu_count() or 1,
                     experimental_op_resolver_type=resolver,
                 )
-                self.interpreter.allocate_tensors()
+                self._load(content)
         except (ValueError, RuntimeError) as error:
             raise ModelFileError(self._refusal(where, error)) from error
         entries, answers = self.interpreter.get_input_details(), self.interpreter.get_output_details()
@@ -85,7 +85,17 @@ class LiteRtSession:
                     f"the model cannot run on an input of shape {given.shape} and type {given.dtype} "
                     f"(it takes {wanted.shape} of float32)"
                 )
-            self.interpreter.set_tensor(index, np.ascontiguousarray(given))
+            self._set(index, np.ascontiguousarray(given))
+        return self._runner()
+
+    def _load(self, content: bytes) -> None:
+        del content
+        self.interpreter.allocate_tensors()
+
+    def _set(self, index: int, values: Array) -> None:
+        self.interpreter.set_tensor(index, values)
+
+    def _runner(self) -> Callable[[], object]:
         run: Callable[[], object] = self.interpreter.invoke
         return run
 
@@ -121,7 +131,8 @@ def interpreter_module() -> ModuleType:
     raise missing
 
 
-def _version(package: str) -> str:
+def installed_version(package: str) -> str:
+    """Return the version of an installed package."""
     try:
         return version(package)
     except PackageNotFoundError:  # built from source, without the package's description

@@ -57,19 +57,23 @@ class OperatorTime:
 class ProfiledLiteRt:
     """A TFLite model compiled by LiteRT for the CPU, with its profiler; ``inputs`` are as the file wants them.
 
+    ``flags`` are XNNPACK's, None for its defaults.
+
     Raises:
         MissingDependencyError: the package is not installed, or in a version that was not tried.
         ModelFileError: LiteRT refuses the model.
     """
 
-    def __init__(self, path: Path, inputs: Sequence[NDArray[np.float32]], threads: int) -> None:
+    def __init__(
+        self, path: Path, inputs: Sequence[NDArray[np.float32]], threads: int, flags: int | None = None
+    ) -> None:
         self._path = path
         self._library = _library()
         self._made: list[tuple[str, c_void_p]] = []
         self._kept: list[Any] = []  # what the library points to
         try:
             with captured_native_output():
-                self._compile(threads)
+                self._compile(threads, flags)
                 self._inputs = self._buffers("Input")
                 self._outputs = self._buffers("Output")
             self._fill(inputs)
@@ -120,13 +124,13 @@ class ProfiledLiteRt:
                 kind, handle = self._made.pop()
                 getattr(self._library, f"LiteRtDestroy{kind}")(handle)
 
-    def _compile(self, threads: int) -> None:
+    def _compile(self, threads: int, flags: int | None) -> None:
         environment = self._make("Environment", "CreateEnvironment", c_int(0), None)
         model = self._make("Model", "CreateModelFromFile", environment, str(self._path).encode())
         options = self._make("Options", "CreateOptions")
         self._call("LiteRtSetOptionsHardwareAccelerators", options, c_int(CPU))
         self._add(options, "runtime_options_string", "enable_profiling = true\n")
-        self._add(options, "xnnpack", f"num_threads = {threads}\n")
+        self._add(options, "xnnpack", f"num_threads = {threads}\n" + ("" if flags is None else f"flags = {flags}\n"))
         self._model = self._make("CompiledModel", "CreateCompiledModel", environment, model, options)
         self._environment = environment
         self._profiler = c_void_p()  # the compiled model's own

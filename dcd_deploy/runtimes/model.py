@@ -10,6 +10,7 @@ Preprocessing, labels and shapes come from the file. Nothing here imports torch.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dcd_deploy.artifacts import METADATA_KEY, ModelCard
+from dcd_deploy.artifacts import LITERT_COMPILED, METADATA_KEY, ModelCard
 from dcd_deploy.errors import ModelFileError, OptionError, UnknownNameError
+from dcd_deploy.files import existing_file
 from dcd_deploy.optional import require
+from dcd_deploy.runtimes.flatbuffer import read_texts
 from dcd_deploy.runtimes.litert import LiteRtSession, interpreter_module
+from dcd_deploy.runtimes.litert_compiled import LiteRtCompiledSession, lacking
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.runtimes.preprocessing import Picture, preprocess, softmax
 from dcd_deploy.runtimes.session import Array, Session
@@ -39,6 +43,7 @@ RUNTIMES = {
     "onnxruntime": Runtime(".onnx", OnnxRuntimeSession, "onnxruntime"),
     "onnxruntime-plain": Runtime(".onnx", partial(OnnxRuntimeSession, blocked=False), "onnxruntime"),
     "litert": Runtime(".tflite", LiteRtSession, "litert"),
+    LITERT_COMPILED: Runtime(".tflite", LiteRtCompiledSession, "litert"),
     "litert-plain": Runtime(".tflite", partial(LiteRtSession, xnnpack=False), "litert"),
 }
 # the usual one for each kind of file comes first
@@ -139,6 +144,9 @@ class Model:
 def open_model(path: str | os.PathLike[str], *, threads: int = 0, runtime: str | None = None) -> Model:
     """Open an exported model with ``threads`` threads (0: as many as there are cores), in the file's usual runtime.
 
+    Where the runtime that the file was made for is missing here, it is opened in another, and a ``SlowRuntimeWarning``
+    says so.
+
     Raises:
         InputFileError: there is no such file.
         UnknownNameError: no runtime here opens files of this kind, or not ``runtime``.
@@ -148,7 +156,35 @@ def open_model(path: str | os.PathLike[str], *, threads: int = 0, runtime: str |
     known = runtimes_for(path)
     if runtime is not None and runtime not in known:
         raise UnknownNameError(f"runtime for '{path.suffix}' files", runtime, known)
-    return as_model(RUNTIMES[runtime or known[0]].open(path, threads), path.suffix.removeprefix("."))
+    return as_model(RUNTIMES[runtime or usual_runtime(path)].open(path, threads), path.suffix.removeprefix("."))
+
+
+class SlowRuntimeWarning(UserWarning):
+    """A file is right in the runtime that it was opened in, but was made to be quick in another."""
+
+
+def usual_runtime(path: Path) -> str:
+    """Return the runtime that a file was made for, as far as it is here; else the usual one for its kind.
+
+    Raises:
+        UnknownNameError: there is none.
+        InputFileError: there is no such file.
+        ModelFileError: the file is damaged.
+    """
+    known = runtimes_for(path)
+    if path.suffix != RUNTIMES[LITERT_COMPILED].suffix:
+        return known[0]
+    text = read_texts(existing_file(path, "a TFLite model").read_bytes(), path).get(METADATA_KEY)
+    wanted = None if text is None else ModelCard.from_json(text).runtime
+    if wanted not in known:
+        return known[0]
+    if wanted == LITERT_COMPILED and (lack := lacking()) is not None:
+        message = (
+            f"'{path.name}' is right, but two to three times slower, in {known[0]}: it was made for {wanted}; {lack}"
+        )
+        warnings.warn(message, SlowRuntimeWarning, stacklevel=3)
+        return known[0]
+    return wanted
 
 
 def runtimes_for(path: Path) -> list[str]:

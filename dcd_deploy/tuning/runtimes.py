@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dcd_deploy import artifacts
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.errors import MissingDependencyError, OptionError
 from dcd_deploy.lowering.target import Target
-from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
+from dcd_deploy.lowering.targets import LITERT, LITERT_COMPILED, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
 
 ONNXRUNTIME, ONNXRUNTIME_PLAIN, LITERT_RUNTIME = "onnxruntime", "onnxruntime-plain", "litert"
+COMPILED_RUNTIME = artifacts.LITERT_COMPILED
 PACKAGES = {
     ONNXRUNTIME: ("onnxruntime",),
     ONNXRUNTIME_PLAIN: ("onnxruntime",),
     LITERT_RUNTIME: ("ai-edge-litert", "tflite-runtime"),
+    COMPILED_RUNTIME: ("ai-edge-litert",),
 }  # runtime → the packages that bring it
-TUNABLE = (ONNXRUNTIME_X86, ONNXRUNTIME_ARM, LITERT)
+TUNABLE = (ONNXRUNTIME_X86, ONNXRUNTIME_ARM, LITERT, LITERT_COMPILED)
 RUNTIMES = {
     ONNXRUNTIME_X86.name: (ONNXRUNTIME,),
     ONNXRUNTIME_ARM.name: (ONNXRUNTIME, ONNXRUNTIME_PLAIN),
     LITERT.name: (LITERT_RUNTIME,),
+    LITERT_COMPILED.name: (COMPILED_RUNTIME,),
 }  # target → what it is measured on, on its own kind of machine, and elsewhere
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from dcd_deploy.artifacts import LITERT_COMPILED
 from dcd_deploy.benchmarks.cores import big_cores
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.machine import Machine
@@ -92,6 +93,11 @@ class NativePhone(AdbDevice):
             raise DeviceLackError(
                 f"expected a way to measure on {self.name}, found neither Python there nor a --runner; give "
                 "benchmark_model or onnxruntime_perf_test, made for the phone, with --runner PATH (docs/devices.md)"
+            )
+        if runtime == LITERT_COMPILED:
+            raise DeviceLackError(
+                f"expected a runtime that benchmark_model is, found {runtime}, whose flag it cannot set; choose "
+                "--runtime litert, or measure by Python on the phone"
             )
         if suffix not in self.runners:
             wanted = next(kind for kind in KINDS if kind.suffix == suffix)

@@ -25,7 +25,7 @@ from dcd_deploy.errors import DeviceAnswerError
 from dcd_deploy.files import sha256
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.litert import laid_out
-from dcd_deploy.runtimes.model import Model, open_model, runtimes_for
+from dcd_deploy.runtimes.model import Model, open_model, usual_runtime
 from dcd_deploy.runtimes.session import Array
 
 RUNS = 3
@@ -66,7 +66,7 @@ def count_models(
         UnknownNameError: there is no such core.
         DeviceLackError: emulation is not set up here, or this version of QEMU cannot count.
     """
-    each = contest(model, runtime or runtimes_for(model)[0], None, others, batch=batch)
+    each = contest(model, runtime or usual_runtime(model), None, others, batch=batch)
     return count_trial(each, core_named(core), runs, progress)
 
 

@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+COMPILED_FLAGS = 11  # ``runtimes.litert_compiled.FLAGS``, which a test compares with it
+
 Array = Any
 Run = Callable[[], object]
 
@@ -88,11 +90,50 @@ class LiteRt:
         return [self._interpreter.get_tensor(answer["index"]) for answer in self._interpreter.get_output_details()]
 
 
-OPENERS: dict[str, Callable[[str], OnnxRuntime | LiteRt]] = {
+class LiteRtCompiled:
+    """A TFLite model in CompiledModel, with the flags of XNNPACK that ``runtimes.litert_compiled`` sets."""
+
+    def __init__(self, path: str) -> None:
+        litert = import_module("ai_edge_litert.compiled_model")
+        interpreter = import_module("ai_edge_litert.interpreter").Interpreter(model_path=path)
+        self.version = version("ai-edge-litert")
+        options = litert.Options(
+            hardware_accelerators=litert.HardwareAccelerator.CPU,
+            cpu_options=litert.CpuOptions(num_threads=1, xnnpack_flags=COMPILED_FLAGS),
+        )
+        self._model = litert.CompiledModel.from_file(path, options=options)
+        ((key, names),) = self._model.get_signature_list().items()
+        signature = interpreter.get_signature_runner(key)
+        self._entries = {name: self._model.create_input_buffer_by_name(key, name) for name in names["inputs"]}
+        self._answers = {name: self._model.create_output_buffer_by_name(key, name) for name in names["outputs"]}
+        self._inputs = self._in_order(interpreter.get_input_details(), signature.get_input_details())
+        self._outputs = self._in_order(interpreter.get_output_details(), signature.get_output_details())
+
+    def prepare(self, inputs: list[Array]) -> Run:
+        """Set the inputs, and return what runs the model."""
+        for (name, _), values in zip(self._inputs, inputs, strict=True):
+            self._entries[name].write(values)
+        entries, answers = list(self._entries.values()), list(self._answers.values())
+        return lambda: self._model.run_by_index(0, entries, answers)
+
+    def outputs(self) -> list[Array]:
+        """Return the outputs of the last run."""
+        found = ((self._answers[name], shape) for name, shape in self._outputs)
+        return [buffer.read(int(np.prod(shape)), np.float32).reshape(shape) for buffer, shape in found]
+
+    @staticmethod
+    def _in_order(tensors: list[Any], named: dict[str, Any]) -> list[tuple[str, Any]]:
+        """Return the signature's names and the shapes of tensors, in the file's order."""
+        names = {tensor["index"]: name for name, tensor in named.items()}
+        return [(names[tensor["index"]], tensor["shape"]) for tensor in tensors]
+
+
+OPENERS: dict[str, Callable[[str], OnnxRuntime | LiteRt | LiteRtCompiled]] = {
     "onnxruntime": OnnxRuntime,
     "onnxruntime-plain": partial(OnnxRuntime, blocked=False),
     "onnxruntime-profiled": partial(OnnxRuntime, profile="profile"),
     "litert": LiteRt,
+    "litert-compiled": LiteRtCompiled,
     "litert-plain": partial(LiteRt, xnnpack=False),
 }
 
@@ -102,7 +143,7 @@ def mark() -> None:
     os.sched_get_priority_max(os.SCHED_IDLE)
 
 
-def do(request: dict[str, Any], model: OnnxRuntime | LiteRt, folder: Path) -> None:
+def do(request: dict[str, Any], model: OnnxRuntime | LiteRt | LiteRtCompiled, folder: Path) -> None:
     """Do what a request asks, other than to quit."""
     if request["task"] == "end_profile":
         assert isinstance(model, OnnxRuntime)

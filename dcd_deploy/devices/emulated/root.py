@@ -1,7 +1,7 @@
 """What aarch64 programs find under emulation: a Debian root with Python, the runtimes' wheels, and a core's cpuinfo.
 
 CACHE/system-KEY/      Debian's own Python and C libraries, extracted, nothing of it ever run here
-CACHE/wheels-KEY/      numpy, onnxruntime and ai-edge-litert for aarch64, in the versions that are installed here
+CACHE/wheels-KEY/      numpy, the runtimes and what they need for aarch64, in the versions that are installed here
 CACHE/core-NAME-KEY/   for each core: links to the system, and /proc/cpuinfo and the like as on that core
 """
 
@@ -22,7 +22,7 @@ from dcd_deploy.errors import DeviceLackError
 from dcd_deploy.progress import Progress
 
 DEBIAN = ("python3-minimal", "python3", "libstdc++6", "libgomp1", "zlib1g", "libatomic1", "libgcc-s1")
-WHEELS = ("numpy", "onnxruntime", "ai-edge-litert")  # what of it is installed here
+WHEELS = ("numpy", "onnxruntime", "ai-edge-litert", "ml_dtypes")  # what of it is installed here
 GLIBC = range(17, 37)  # the versions 2.x of the C library that a wheel may have been built for, of Debian 12 the last
 SYSTEM_LINKS = ("etc", "lib", "lib64", "usr")
 

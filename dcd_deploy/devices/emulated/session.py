@@ -15,7 +15,7 @@ from dcd_deploy.devices.emulated.root import installed_root
 from dcd_deploy.errors import ModelFileError
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.litert import as_torch, laid_out
-from dcd_deploy.runtimes.model import Model, open_model, runtimes_for
+from dcd_deploy.runtimes.model import Model, open_model, usual_runtime
 from dcd_deploy.runtimes.session import Array, Session, check_count
 
 
@@ -65,7 +65,7 @@ def emulated_model(
         ModelFileError: the file is damaged.
     """
     here = open_model(path, threads=1, runtime=runtime)
-    chosen = runtime or runtimes_for(path)[0]
+    chosen = runtime or usual_runtime(path)
     with ExitStack() as guests:
         with progress(f"start {chosen} on emulated {core.name}"):
             guest = guests.enter_context(

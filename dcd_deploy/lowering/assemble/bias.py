@@ -82,6 +82,11 @@ class Bias(nn.Module):
         if constant is not None:
             self.constant = frozen(constant)
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether there is none."""
+        return all(part is None for part in (self.scaled, self.by_kernels, self.constant, self.shift))
+
     def forward(self, heads: Heads, stages: Tensor) -> Tensor | None:
         """``stages`` is what the last stage gives."""
         bias: Tensor | None = None

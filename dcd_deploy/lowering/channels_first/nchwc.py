@@ -34,7 +34,7 @@ from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.channels_first.attention import Attention
 from dcd_deploy.lowering.channels_first.kernel import KernelLowering
 from dcd_deploy.lowering.layers import linear_of
-from dcd_deploy.lowering.lowering import Cost, Lowering
+from dcd_deploy.lowering.lowering import KNOWN, Cost, Lowering
 
 BLOCK = 16  # channels in the largest block, that of AVX-512
 SMALL_BLOCK = 8  # that of every other x86-64 processor
@@ -56,7 +56,7 @@ class NchwcLowering(Lowering):
     name: ClassVar[str] = "nchwc"
     only_for: ClassVar[tuple[str, ...] | None] = ("onnxruntime-x86",)
     everywhere: ClassVar[bool] = False
-    free_batch: ClassVar[bool] = False
+    batches: ClassVar[str] = KNOWN
 
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
         super().__init__(operator, size)

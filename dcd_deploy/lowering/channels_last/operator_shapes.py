@@ -56,6 +56,11 @@ def _batch_matmul(x: Tensor, y: Tensor) -> list[int]:
     return [*leading, x.shape[2], y.shape[3]]
 
 
+def _fully_connected(x: Tensor, weight: Tensor, bias: Tensor) -> list[int]:
+    del bias
+    return [*x.shape[:-1], weight.shape[0]]
+
+
 def _resize(x: Tensor, height: int, width: int, setting: bool) -> list[int]:  # noqa: FBT001
     del setting
     return [x.shape[0], height, width, x.shape[3]]
@@ -73,6 +78,7 @@ SHAPES: dict[str, Callable[..., list[int]]] = {
     "average_pool_2d": _pooling,
     "max_pool_2d": _pooling,
     "batch_matmul": _batch_matmul,
+    "fully_connected": _fully_connected,
     "resize_bilinear": _resize,
     "resize_nearest_neighbor": _resize,
     "prelu": _prelu,

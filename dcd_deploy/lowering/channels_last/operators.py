@@ -29,6 +29,7 @@ __all__ = [
     "batch_matmul",
     "conv_2d",
     "depthwise_conv_2d",
+    "fully_connected",
     "max_pool_2d",
     "prelu",
     "resize_bilinear",
@@ -88,6 +89,11 @@ def max_pool_2d(x: Tensor, kernel: Sizes, stride: Sizes, *, same: bool = False) 
 def batch_matmul(x: Tensor, y: Tensor) -> Tensor:
     """Multiply x (N, H, W, A) by y (N, 1, A, B), a matrix for each sample; (N, H, W, B)."""
     return _OPERATORS["batch_matmul"](x, y)
+
+
+def fully_connected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Multiply the last dimension of x (…, A) by weights (B, A), the same for all, and add a bias (B); (…, B)."""
+    return _OPERATORS["fully_connected"](x, weight, bias)
 
 
 def resize_bilinear(x: Tensor, height: int, width: int, *, align_corners: bool = False) -> Tensor:

@@ -67,6 +67,13 @@ class Applied(nn.Module):
         return operators.batch_matmul(x, kernel)
 
 
+class AppliedByRows(nn.Module):
+    """Convolve a map (1, H, W, C) by a computed 1×1 kernel (K, C), and add a bias (K); see ``Applied``."""
+
+    def forward(self, x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+        return operators.fully_connected(x, kernel, bias)
+
+
 def conv(weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> Conv:
     """Return a convolution on maps with torch's weights (K, C, k, k)."""
     return Conv(conv_of(weight, bias, stride, padding))

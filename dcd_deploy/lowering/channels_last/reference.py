@@ -143,6 +143,10 @@ def _batch_matmul(x: Tensor, y: Tensor) -> Tensor:
     return torch.matmul(x, y)
 
 
+def _fully_connected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.nn.functional.linear(x, weight, bias)
+
+
 def _resize_bilinear(x: Tensor, height: int, width: int, align_corners: bool) -> Tensor:  # noqa: FBT001
     y = F.interpolate(to_channels_first(x), (height, width), mode="bilinear", align_corners=align_corners)
     return _laid(y)
@@ -164,6 +168,7 @@ IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
     "average_pool_2d": _average_pool_2d,
     "max_pool_2d": _max_pool_2d,
     "batch_matmul": _batch_matmul,
+    "fully_connected": _fully_connected,
     "resize_bilinear": _resize_bilinear,
     "resize_nearest_neighbor": _resize_nearest_neighbor,
     "prelu": _prelu,
