@@ -23,7 +23,7 @@ from dcd_deploy.export.build import BuildConfig, reference_for
 from dcd_deploy.export.build_onnx import build_onnx
 from dcd_deploy.export.formats import check_config
 from dcd_deploy.export.in_blocks import DOMAIN, in_blocks
-from dcd_deploy.export.naming import name_onnx, onnx_scopes
+from dcd_deploy.export.naming_onnx import name_onnx, onnx_scopes
 from dcd_deploy.export.plain_graph import changes_padding_alone
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.to_onnx import to_onnx
