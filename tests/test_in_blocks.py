@@ -91,6 +91,26 @@ def test_all_between_two_dynamic_layers_stays_in_blocks(models):
     assert len(set(names)) == len(names)
 
 
+def test_names_that_a_users_own_constants_have(models):
+    """A parameter list called ``shape`` gives constants such as shape.0, whatever is added under that name."""
+    batch, plain, moved = models
+    added = [one.name for one in moved.graph.initializer if one.name.startswith(("values.", "shape."))]
+    added += [name for node in moved.graph.node if node.domain == DOMAIN for name in node.output]
+    held = {one.name for one in plain.graph.initializer}
+    known = held | {name for node in plain.graph.node for name in node.output}
+    theirs = dict(zip(sorted(held), (name for name in added if name not in known), strict=False))
+    assert any(name.startswith("shape.") for name in theirs.values())
+    assert any(name.endswith(".blocks") for name in theirs.values())
+    renamed = onnx.ModelProto.FromString(plain.SerializeToString())
+    for one in renamed.graph.initializer:
+        one.name = theirs.get(one.name, one.name)
+    for node in renamed.graph.node:
+        node.input[:] = [theirs.get(name, name) for name in node.input]
+    found = in_blocks(renamed)
+    assert len(found.graph.node) == len(moved.graph.node)
+    assert error(found, plain, images(batch)) <= LIMIT
+
+
 def test_a_model_without_such_layers_stays(network):
     deploy = deployed(network, SIDE, SIDE, "kernel", ONNXRUNTIME_X86).module
     assert in_blocks(simplify(to_onnx(deploy, SIDE, SIDE).tidied, images(1), 1.0)) is None
