@@ -4,7 +4,10 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+from dcd_deploy.cli.app import app
 
 COMMAND = [sys.executable, "-m", "dcd_deploy"]
 QUICK = ["--input-size", "32"]
@@ -22,6 +25,33 @@ def dcd_deploy(*arguments, **options):
         timeout=300,
         **options,
     )
+
+
+def run_here(*arguments):
+    """Run it in this process, which has loaded torch; where something is printed is told by its file descriptor."""
+    command = ["dcd-deploy", *map(str, arguments)]
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        with diverted(1, "stdout", output), diverted(2, "stderr", errors):
+            code = app(command[1:], standalone_mode=False) or 0
+        texts = [file.read() for file in (output, errors) if not file.seek(0)]
+    return subprocess.CompletedProcess(command, code, *texts)
+
+
+@contextlib.contextmanager
+def diverted(number, name, file):
+    """Let a file descriptor, and what Python has for it under ``name``, be a file's."""
+    before, streams = os.dup(number), (getattr(sys, name), getattr(sys, f"__{name}__"))
+    os.dup2(file.fileno(), number)
+    try:
+        with os.fdopen(number, "w", closefd=False) as stream:
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+            yield
+    finally:
+        setattr(sys, name, streams[0])
+        setattr(sys, f"__{name}__", streams[1])
+        os.dup2(before, number)
+        os.close(before)
 
 
 def refused(done, code, *words):

@@ -15,7 +15,7 @@ def test_costs_and_the_refusals_of_tune(tmp_path, digits_checkpoint):
     done = dcd_deploy("costs", digits_checkpoint, "--target", "litert", "--json", *QUICK)
     told = json.loads(done.stdout)
     assert (done.returncode, told["target"], told["inputs"]) == (0, "litert", [[3, 32, 32]])
-    assert all(shape["taken"] in {form["form"] for form in shape["forms"]} for shape in told["shapes"])
+    assert all(shape["taken"] in {one["lowering"] for one in shape["lowerings"]} for shape in told["shapes"])
     refused(dcd_deploy("costs", digits_checkpoint, "--target", "portable", *QUICK), 8, "one runtime", "'portable'")
     tune = ("tune", digits_checkpoint, "--target", "litert", *QUICK)
     refused(dcd_deploy(*tune, "--out", tmp_path / "tuned.txt"), 8, "ends in .json", "--out")

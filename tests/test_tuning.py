@@ -33,7 +33,7 @@ from dcd_deploy.tuning.choice import QUICKER, RULE, UNDECIDED, choose, decided
 from dcd_deploy.tuning.layer_cache import Measured, kept_or_measured
 from dcd_deploy.tuning.layer_case import layers_of
 from dcd_deploy.tuning.layer_model import LAYER, among_neighbours
-from dcd_deploy.tuning.layer_times import LayerTimes, time_forms
+from dcd_deploy.tuning.layer_times import LayerTimes, time_lowerings
 from dcd_deploy.tuning.lowering_file import TunedLowering, read_lowering, write_lowering
 from dcd_deploy.tuning.runtimes import check_tunable, processor, runtime_of
 from dcd_deploy.tuning.tune import TuneConfig, TunedShape, TuneResult, tune
@@ -65,20 +65,20 @@ def times(**factors: float | tuple[float, ...]) -> LayerTimes:
 
 def test_another_form_is_taken_where_it_is_surely_quicker():
     choice = choose(times(static=1.0, kernel=2.0, branch=1.5, blocked=1.6), "kernel")
-    assert (choice.form, choice.reason) == ("branch", QUICKER)
+    assert (choice.lowering, choice.reason) == ("branch", QUICKER)
     assert choice.gain == pytest.approx(0.25)
 
 
 def test_the_rules_form_stays_where_nothing_is_quicker():
     choice = choose(times(static=1.0, kernel=2.0, branch=2.5), "kernel")
-    assert (choice.form, choice.reason, choice.gain) == ("kernel", RULE, 0.0)
+    assert (choice.lowering, choice.reason, choice.gain) == ("kernel", RULE, 0.0)
 
 
 def test_noise_chooses_nothing():
     """On the median the branch would be quicker, but its rounds scatter by a factor of two."""
     noisy = (1.2,) * 10 + (2.6,) * 10 + (1.3,) * 10 + (2.4,) * 10
     choice = choose(times(static=1.0, kernel=2.0, branch=noisy), "kernel")
-    assert (choice.form, choice.reason) == ("kernel", UNDECIDED)
+    assert (choice.lowering, choice.reason) == ("kernel", UNDECIDED)
 
 
 def test_chance_alone_chooses_nothing():
@@ -129,7 +129,7 @@ def test_what_is_kept_says_the_same_as_what_was_measured():
     small = full.by_turns()
     assert {len(block) for found in small.samples.values() for block in found.blocks_ms} == {1}
     ours, theirs = choose(full, "kernel"), choose(small, "kernel")
-    assert ours.form == theirs.form
+    assert ours.lowering == theirs.lowering
     assert ours.ratios["branch"].low == pytest.approx(theirs.ratios["branch"].low, rel=1e-4)
 
 
@@ -172,7 +172,7 @@ def test_a_layer_among_neighbours_computes_what_it_did(target):
 
 @pytest.mark.parametrize(("target", "runtime"), [(ONNXRUNTIME_X86, "onnxruntime"), (LITERT, "litert")])
 def test_forms_are_measured_beside_the_static_layer(target, runtime):
-    found = time_forms(GROUP, target, runtime, ask, FEW)
+    found = time_lowerings(GROUP, target, runtime, ask, FEW)
     assert set(found.samples) == {*CASE.costs(target), "static"}
     assert len({len(samples.blocks_ms) for samples in found.samples.values()}) == 1
     assert found.over("kernel").median > 0
@@ -396,9 +396,9 @@ def test_what_forms_cost_is_told_before_an_export(small_checkpoint):
     told = commands.costs(small_checkpoint, target="onnxruntime-x86", input_size=64)
     assert sum(len(shape.layers) for shape in told.shapes) == 8
     for shape in told.shapes:
-        assert {form.form for form in shape.forms} == {"blocked", "branch", "kernel"}  # these layers are 3×3
-        assert min(shape.forms, key=lambda form: form.extra_us).form == shape.taken
-    taken = [form.extra_us * len(s.layers) for s in told.shapes for form in s.forms if form.form == s.taken]
+        assert {form.form for form in shape.lowerings} == {"blocked", "branch", "kernel"}  # these layers are 3×3
+        assert min(shape.lowerings, key=lambda form: form.extra_us).form == shape.taken
+    taken = [form.extra_us * len(s.layers) for s in told.shapes for form in s.lowerings if form.form == s.taken]
     assert told.extra_us == pytest.approx(sum(taken))
     with pytest.raises(OptionError, match="one runtime"):
         commands.costs(small_checkpoint, target="portable")
