@@ -1,4 +1,4 @@
-"""The command line as people run it, in a process of its own."""
+"""The command line as people run it, in a process of its own, or where that adds nothing in this one."""
 
 import contextlib
 import os
@@ -6,6 +6,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import pytest
 
 from dcd_deploy.cli.app import app
 
@@ -28,11 +30,17 @@ def dcd_deploy(*arguments, **options):
 
 
 def run_here(*arguments):
-    """Run it in this process, which has loaded torch; where something is printed is told by its file descriptor."""
+    """Run it in this process, which has loaded all that it needs; what goes where is told by file descriptors."""
     command = ["dcd-deploy", *map(str, arguments)]
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        with diverted(1, "stdout", output), diverted(2, "stderr", errors):
-            code = app(command[1:], standalone_mode=False) or 0
+    with (
+        tempfile.TemporaryFile("w+") as output,
+        tempfile.TemporaryFile("w+") as errors,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.delenv("COLUMNS", raising=False)
+        with diverted(1, "stdout", output), diverted(2, "stderr", errors), pytest.raises(SystemExit) as end:
+            app(command[1:])
+        code = end.value.code or 0
         texts = [file.read() for file in (output, errors) if not file.seek(0)]
     return subprocess.CompletedProcess(command, code, *texts)
 

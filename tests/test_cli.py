@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, contents, dcd_deploy
+from command_line import QUICK, contents, dcd_deploy, run_here
 from conftest import DIGITS
 
 from dcd_deploy import __version__
@@ -94,7 +94,7 @@ def test_quiet(tmp_path, small_checkpoint):
 def test_version_and_help():
     assert dcd_deploy("--version").stdout == f"dcd-deploy {__version__}\n"
     for command in ("export", "verify", "inspect", "bench", "sweep", "compare", "report", "predict", "devices"):
-        assert dcd_deploy(command, "--help").returncode == 0
+        assert run_here(command, "--help").returncode == 0
     assert dcd_deploy("exprot").returncode == 2
 
 

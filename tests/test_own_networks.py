@@ -6,8 +6,8 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from command_line import dcd_deploy as run
 from command_line import refused
+from command_line import run_here as run
 from dynamic_layers import MixedKernels, RoutedFromOutside
 from foreign_networks import DYNAMIC_LAYERS, NETWORKS
 from torch import nn
