@@ -18,6 +18,9 @@ def output_to_stderr() -> Iterator[None]:
     Standard output is for our result alone; a user's network may print whatever it likes.
     """
     stream = sys.stdout
+    if stream is None or sys.stderr is None:  # it was started with one of them closed
+        yield
+        return
     with contextlib.suppress(OSError):
         stream.flush()
     output = os.dup(STDOUT)
