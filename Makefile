@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 DEMO := demo-out
 MODEL := $(DEMO)/digits
 
+MAKEFLAGS += --jobs=2  # the two environments are set up beside each other
+
 .PHONY: demo test lint bench tour train clean
 
 $(VENV)/installed: pyproject.toml constraints.txt

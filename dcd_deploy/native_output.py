@@ -1,4 +1,4 @@
-"""What native libraries print on standard error, past Python: kept off the terminal, and kept for error messages."""
+"""What others print while our own code runs, past Python too: native libraries, a user's network and its factory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,31 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 
-STDERR = 2
+STDOUT, STDERR = 1, 2
+
+
+@contextlib.contextmanager
+def output_to_stderr() -> Iterator[None]:
+    """Send what is printed to standard error while the block runs, by Python, native code or a process of its own.
+
+    Standard output is for our result alone; a user's network may print whatever it likes.
+    """
+    stream = sys.stdout
+    if stream is None or sys.stderr is None:  # it was started with one of them closed
+        yield
+        return
+    with contextlib.suppress(OSError):
+        stream.flush()
+    output = os.dup(STDOUT)
+    os.dup2(STDERR, STDOUT)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        with contextlib.suppress(OSError):
+            stream.flush()  # of what was written to it in spite of that
+        os.dup2(output, STDOUT)
+        os.close(output)
 
 
 @contextlib.contextmanager

@@ -30,6 +30,11 @@ def parse_size(value: Size) -> tuple[int, int]:
     raise OptionError(f"expected --input-size as a side or HEIGHTxWIDTH (224, 192x256), found {_shown(value)}")
 
 
+def size_text(value: Size) -> str:
+    """Return a size as the command line has it: as it was written there, "64", or "192x256" of (192, 256)."""
+    return value if isinstance(value, str) else "x".join(map(str, dict.fromkeys(parse_size(value))))
+
+
 def parse_shape(value: Shape) -> tuple[int, int, int]:
     """Return (C, H, W) of ``"3,224,224"`` or ``(3, 224, 224)``."""
     parts: Sequence[object] = value.split(",") if isinstance(value, str) else value

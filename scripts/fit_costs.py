@@ -3,9 +3,9 @@
     python scripts/fit_costs.py --out FOLDER            measure (about twelve minutes), fit, print
     python scripts/fit_costs.py --out FOLDER --write    and write the tables into docs/performance.md
 
-Every form of every layer shape of the published networks is measured in turns with its static layer, in a model of
-that layer and its neighbours alone. What a form takes more than the static layer is explained by what it counts more
-(``Cost``), with rates that are not negative; errors count relative to the time, so that small layers matter too.
+Every lowering of every layer shape of the published networks is measured in turns with its static layer, in a model of
+that layer and its neighbours alone. What a lowering takes more than the static layer is explained by what it counts
+more (``Cost``), with rates that are not negative; errors count relative to the time, so that small layers matter too.
 What is measured is kept in the folder, and not measured again.
 """
 
@@ -21,6 +21,7 @@ from pages import PERFORMANCE, options_of, write_part
 from scipy.optimize import nnls
 
 from dcd_deploy.benchmarks.process import ask
+from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.lowering import Rates, static_cost
 from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.target import Target
@@ -30,14 +31,14 @@ from dcd_deploy.models.trained import random_example
 from dcd_deploy.reports.live import live_progress
 from dcd_deploy.sweep import NETWORKS
 from dcd_deploy.tuning.layer_case import LayerCase, LayerGroup
-from dcd_deploy.tuning.layer_times import time_forms
+from dcd_deploy.tuning.layer_times import time_lowerings
 from dcd_deploy.tuning.subject import subject_of
 
 TARGETS = ((ONNXRUNTIME_X86, "onnxruntime"), (ONNXRUNTIME_ARM, "onnxruntime-plain"), (LITERT, "litert"))
 FITTED = ("mobilenetv2_dcd_x1.0", "mobilenetv2_dcd_x0.5", "resnet18_dcd")
 SIDE = 224
 FLOOR_US = 20.0  # errors are relative to the time and this much
-Times = dict[str, float]  # microseconds more than the static layer, by form
+Times = dict[str, float]  # microseconds more than the static layer, by lowering
 
 
 def groups() -> dict[LayerCase, LayerGroup]:
@@ -46,28 +47,30 @@ def groups() -> dict[LayerCase, LayerGroup]:
     for name in FITTED:
         spec = NETWORKS[name]
         network = network_of(calibrated_network(spec, SIDE), random_example((3, SIDE, SIDE)))
-        for group in subject_of(network, spec.describe()).groups:
+        for group in subject_of(capture(network), spec.describe()).groups:
             found.setdefault(group.case, group)
     return found
 
 
 def measured(folder: Path, target: Target, runtime: str, group: LayerGroup) -> Times:
-    """Return what each form of a layer takes more than the static layer, measured now or before."""
+    """Return what each lowering of a layer takes more than the static layer, measured now or before."""
     case = group.case
     path = folder / target.name / f"{case.title.replace(' ', '_').replace('→', '-')}_{case.activation}.json"
     if path.exists():
         found: Times = json.loads(path.read_text(encoding="utf-8"))
         return found
-    times = time_forms(group, target, runtime, ask)
-    found = {form: times.extra_us(form) for form in times.forms} | {"static": times.median_ms("static") * 1e3}
+    times = time_lowerings(group, target, runtime, ask)
+    found = {lowering: times.extra_us(lowering) for lowering in times.lowerings} | {
+        "static": times.median_ms("static") * 1e3
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found), encoding="utf-8")
     return found
 
 
-def features(target: Target, case: LayerCase, form: str) -> NDArray[np.float64]:
-    """Return what a form counts more than the static layer."""
-    cost = case.costs(target)[form]
+def features(target: Target, case: LayerCase, lowering: str) -> NDArray[np.float64]:
+    """Return what a lowering counts more than the static layer."""
+    cost = case.costs(target)[lowering]
     static = static_cost(case.shape, case.size)
     more: NDArray[np.float64] = np.array(astuple(cost), float) - np.array(astuple(static), float)
     return more
@@ -77,10 +80,10 @@ def fit(target: Target, table: dict[LayerCase, Times]) -> Rates:
     """Return the rates, in nanoseconds, that explain the measurements best."""
     rows, wanted = [], []
     for case, times in table.items():
-        for form in case.costs(target):
-            weight = 1 / (times["static"] + max(times[form], 0.0) + FLOOR_US)
-            rows.append(features(target, case, form) * weight)
-            wanted.append(times[form] * 1e3 * weight)
+        for lowering in case.costs(target):
+            weight = 1 / (times["static"] + max(times[lowering], 0.0) + FLOOR_US)
+            rows.append(features(target, case, lowering) * weight)
+            wanted.append(times[lowering] * 1e3 * weight)
     matrix = np.array(rows)
     scale = np.abs(matrix).max(0)
     scale[scale == 0] = 1
@@ -89,27 +92,31 @@ def fit(target: Target, table: dict[LayerCase, Times]) -> Rates:
 
 
 def table_of(target: Target, rates: Rates, table: dict[LayerCase, Times]) -> str:
-    """Return the measured and predicted microseconds of each form, and what the rule takes."""
-    forms = target.lowerings
-    lines = [f"| {target.name} | {' | '.join(forms)} | taken | loses |", f"|---|{'--:|' * len(forms)}---|--:|"]
+    """Return the measured and predicted microseconds of each lowering, and what the rule takes."""
+    lowerings = target.lowerings
+    lines = [f"| {target.name} | {' | '.join(lowerings)} | taken | loses |", f"|---|{'--:|' * len(lowerings)}---|--:|"]
     for case, times in table.items():
         costs = case.costs(target)
-        told = {form: float(features(target, case, form) @ np.array(astuple(rates))) / 1e3 for form in costs}
-        taken = min(told, key=lambda form: told[form])
-        loss = times[taken] - min(times[form] for form in costs)
-        cells = [f"{told[form]:.0f} / {times[form]:.0f}" if form in costs else "–" for form in forms]
+        told = {
+            lowering: float(features(target, case, lowering) @ np.array(astuple(rates))) / 1e3 for lowering in costs
+        }
+        taken = min(told, key=lambda lowering: told[lowering])
+        loss = times[taken] - min(times[lowering] for lowering in costs)
+        cells = [
+            f"{told[lowering]:.0f} / {times[lowering]:.0f}" if lowering in costs else "–" for lowering in lowerings
+        ]
         lines.append(f"| {case.title} | {' | '.join(cells)} | {taken} | {loss:.0f} |")
     return "\n".join(lines)
 
 
 def part_of(target: Target, table: dict[LayerCase, Times]) -> str:
-    """Return the rates and the table of a target, and the rates without such forms as it alone can run."""
+    """Return the rates and the table of a target, and the rates without such lowerings as it alone can run."""
     rates = fit(target, table)
     part = f"`{target.name}`, nanoseconds: {named(rates)}\n\n{table_of(target, rates, table)}"
-    portable = tuple(form for form in target.lowerings if target.backend.lowerings[form].everywhere)
+    portable = tuple(lowering for lowering in target.lowerings if target.backend.lowerings[lowering].everywhere)
     if portable != target.lowerings:
         without = named(fit(replace(target, lowerings=portable), table))
-        part += f"\n\n`portable`, of such machines, by the other forms, nanoseconds: {without}"
+        part += f"\n\n`portable`, of such machines, by the other lowerings, nanoseconds: {without}"
     return part
 
 

@@ -1,10 +1,15 @@
-"""The command line as people run it, in a process of its own."""
+"""The command line as people run it, in a process of its own, or where that adds nothing in this one."""
 
 import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+import pytest
+
+from dcd_deploy.cli.app import app
 
 COMMAND = [sys.executable, "-m", "dcd_deploy"]
 QUICK = ["--input-size", "32"]
@@ -22,6 +27,39 @@ def dcd_deploy(*arguments, **options):
         timeout=300,
         **options,
     )
+
+
+def run_here(*arguments):
+    """Run it in this process, which has loaded all that it needs; what goes where is told by file descriptors."""
+    command = ["dcd-deploy", *map(str, arguments)]
+    with (
+        tempfile.TemporaryFile("w+") as output,
+        tempfile.TemporaryFile("w+") as errors,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.delenv("COLUMNS", raising=False)
+        with diverted(1, "stdout", output), diverted(2, "stderr", errors), pytest.raises(SystemExit) as end:
+            app(command[1:])
+        code = end.value.code or 0
+        texts = [file.read() for file in (output, errors) if not file.seek(0)]
+    return subprocess.CompletedProcess(command, code, *texts)
+
+
+@contextlib.contextmanager
+def diverted(number, name, file):
+    """Let a file descriptor, and what Python has for it under ``name``, be a file's."""
+    before, streams = os.dup(number), (getattr(sys, name), getattr(sys, f"__{name}__"))
+    os.dup2(file.fileno(), number)
+    try:
+        with os.fdopen(number, "w", closefd=False) as stream:
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+            yield
+    finally:
+        setattr(sys, name, streams[0])
+        setattr(sys, f"__{name}__", streams[1])
+        os.dup2(before, number)
+        os.close(before)
 
 
 def refused(done, code, *words):

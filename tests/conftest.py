@@ -19,6 +19,7 @@ import numpy as np
 import phones
 import pytest
 from adb_phone import PhoneSide
+from made_once import made_once
 from torch import nn
 
 from dcd_deploy import commands
@@ -54,20 +55,19 @@ def digits_checkpoint() -> Path:
 @pytest.fixture(scope="session")
 def digits_export(digits_checkpoint, tmp_path_factory):
     """The bundled dynamic checkpoint, exported with its twin."""
-    out = tmp_path_factory.mktemp("digits")
-    labels = DIGITS / "labels.txt"
-    return commands.export(
-        digits_checkpoint, out=out, name="digits", labels=labels, with_baseline=True, **DIGITS_OPTIONS
-    )
+    return made_once(tmp_path_factory, "digits", lambda out: exported(digits_checkpoint, out, to="onnx"))
 
 
 @pytest.fixture(scope="session")
 def digits_tflite(digits_checkpoint, tmp_path_factory):
     """The bundled dynamic checkpoint as a TFLite file, with its twin."""
-    out = tmp_path_factory.mktemp("digits_tflite")
+    return made_once(tmp_path_factory, "digits_tflite", lambda out: exported(digits_checkpoint, out, to="tflite"))
+
+
+def exported(checkpoint: Path, out: Path, to: str):
     labels = DIGITS / "labels.txt"
     return commands.export(
-        digits_checkpoint, to="tflite", out=out, name="digits", labels=labels, with_baseline=True, **DIGITS_OPTIONS
+        checkpoint, to=to, out=out, name="digits", labels=labels, with_baseline=True, **DIGITS_OPTIONS
     )
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import COMMAND, dcd_deploy
+from command_line import COMMAND, dcd_deploy, run_here
 
 from dcd_deploy.benchmarks.results_file import read_result
 from dcd_deploy.errors import BenchError, InputFileError, ResultFileError, UnknownNameError
@@ -39,20 +39,20 @@ def test_a_result_in_all_forms(saved, digits_export):
 
 def test_a_saved_result_is_shown_as_it_was(saved):
     folder, done = saved
-    assert dcd_deploy("report", folder / "result.json").stdout == done.stdout
-    assert json.loads(dcd_deploy("report", folder / "result.json", "--json").stdout)["schema"] == 4
+    assert run_here("report", folder / "result.json").stdout == done.stdout
+    assert json.loads(run_here("report", folder / "result.json", "--json").stdout)["schema"] == 4
 
 
 def test_a_profile_on_the_page(saved, digits_export):
     folder, _ = saved
     profile = folder / "profile.json"
-    profile.write_text(dcd_deploy("profile", digits_export.artifact.path, "--runs", "3", "--json").stdout)
+    profile.write_text(run_here("profile", digits_export.artifact.path, "--runs", "3", "--json").stdout)
     page = folder / "with-profile.html"
-    assert dcd_deploy("report", folder / "result.json", "--profile", profile, "--save", page).returncode == 0
+    assert run_here("report", folder / "result.json", "--profile", profile, "--save", page).returncode == 0
     text = page.read_text(encoding="utf-8")
     assert "features.3.conv.0" in text
     assert "features.3.conv.0" not in (folder / "result.html").read_text(encoding="utf-8")
-    done = dcd_deploy("report", folder / "result.json", "--profile", folder / "result.json", "--save", page)
+    done = run_here("report", folder / "result.json", "--profile", folder / "result.json", "--save", page)
     assert done.returncode == ResultFileError.exit_code
     assert "expected a 'dcd-deploy profile' document" in done.stderr
     assert page.read_text(encoding="utf-8") == text, "the page that was there stays"
@@ -60,7 +60,7 @@ def test_a_profile_on_the_page(saved, digits_export):
 
 def test_two_results_compared(saved):
     folder, _ = saved
-    done = dcd_deploy("compare", folder / "result.json", folder / "result.json")
+    done = run_here("compare", folder / "result.json", folder / "result.json")
     assert done.returncode == 0
     assert "1.000 (" in done.stdout
 
@@ -87,9 +87,10 @@ def test_some_trials_fail_and_the_others_are_shown_and_saved(digits_export, tmp_
         (["compare", "MODEL", "MODEL"], ResultFileError.exit_code, "expected a JSON document"),
     ],
 )
-def test_bad_input(digits_export, arguments, code, words, tmp_path):
+def test_bad_input(digits_export, arguments, code, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     places = {"MODEL": digits_export.artifact.path}
-    done = dcd_deploy(*(places.get(argument, argument) for argument in arguments), cwd=tmp_path)
+    done = run_here(*(places.get(argument, argument) for argument in arguments))
     assert (done.returncode, words in done.stderr) == (code, True), done.stderr
 
 

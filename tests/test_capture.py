@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from dynamic_layers import MixedKernels
 from foreign_networks import DYNAMIC_LAYERS, NETWORKS, ConvNorm, Grey, Segmenter, conv3
 from torch import nn
 from torch.nn.utils import prune
@@ -305,3 +306,11 @@ def test_what_torch_prints_of_a_graph_that_it_cannot_follow_stays_away(capfd):
 def test_lazy_layers_are_refused_by_name():
     with pytest.raises(CaptureError, match=r"lazy '0\.weight'"):
         network_of(nn.Sequential(nn.LazyConv2d(4, 3)), torch.randn(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_output_of_one_value_has_no_range(seed):
+    """A regression's, or that of two classes: rounding alone tells the graph from the module."""
+    torch.manual_seed(seed)
+    module = nn.Sequential(MixedKernels(C=6, K=1), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    assert set(capture(network_of(module, torch.randn(1, 6, 9, 7))).operators) == {"0"}

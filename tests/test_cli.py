@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, contents, dcd_deploy
+from command_line import QUICK, contents, dcd_deploy, run_here
 from conftest import DIGITS
 
 from dcd_deploy import __version__
@@ -79,8 +79,8 @@ def test_json_is_one_object_on_standard_output(tmp_path, small_checkpoint):
         ["inspect", small_checkpoint],
         ["bench", model, "--baseline", "none", "--min-seconds", "0"],
     ):
-        assert isinstance(json.loads(dcd_deploy(*command, "--json").stdout), dict)
-    assert isinstance(json.loads(dcd_deploy("predict", model, DIGITS / "seven.png", "--json").stdout), list)
+        assert isinstance(json.loads(run_here(*command, "--json").stdout), dict)
+    assert isinstance(json.loads(run_here("predict", model, DIGITS / "seven.png", "--json").stdout), list)
     done = dcd_deploy("export", tmp_path / "none.pth", "--json")
     assert json.loads(done.stdout)["error"]["exit_code"] == done.returncode == 3
 
@@ -94,7 +94,7 @@ def test_quiet(tmp_path, small_checkpoint):
 def test_version_and_help():
     assert dcd_deploy("--version").stdout == f"dcd-deploy {__version__}\n"
     for command in ("export", "verify", "inspect", "bench", "sweep", "compare", "report", "predict", "devices"):
-        assert dcd_deploy(command, "--help").returncode == 0
+        assert run_here(command, "--help").returncode == 0
     assert dcd_deploy("exprot").returncode == 2
 
 

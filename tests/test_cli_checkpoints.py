@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from command_line import QUICK, dcd_deploy, refused
+from command_line import QUICK, refused, run_here
 from conftest import DIGITS_OPTIONS
 from held import MOBILE, network_of
 
@@ -26,12 +26,12 @@ def lightning(tmp_path, state):
 
 
 def test_inspect_says_what_was_done_and_assumed(lightning, state):
-    done = dcd_deploy("inspect", lightning, *QUICK, "--stem-stride", "1")
+    done = run_here("inspect", lightning, *QUICK, "--stem-stride", "1")
     assert done.returncode == 0, done.stderr
     assert f"checkpoint: prefix 'model.' taken from {len(state)} keys" in done.stdout
     assert "assumed, since no tensor tells: BatchNorm eps 1e-05 (--bn-eps); gate relu6(v + 3) / 3" in done.stdout
     assert "strides of the stages 1,2,2,2,1,2,1 (--last-stride, --strides)" in done.stdout
-    shown = json.loads(dcd_deploy("inspect", lightning, *QUICK, "--json", "--bn-eps", "1e-3").stdout)
+    shown = json.loads(run_here("inspect", lightning, *QUICK, "--json", "--bn-eps", "1e-3").stdout)
     assert shown["notes"][0].startswith("prefix 'model.'")
     assert shown["network"]["spec"]["bn_eps"] == 1e-3
     assert not any("eps" in line for line in shown["assumed"])
@@ -40,12 +40,12 @@ def test_inspect_says_what_was_done_and_assumed(lightning, state):
 def test_prefix_and_drop(tmp_path, state):
     path = tmp_path / "net.pth"
     torch.save({f"left.{key}": value for key, value in state.items()} | {"left.more": torch.ones(1)}, path)
-    refused(dcd_deploy("inspect", path, *QUICK), 5, "1 unexpected: more", "--drop more", "--network FILE.py:")
-    done = dcd_deploy("inspect", path, *QUICK, "--prefix", "left", "--drop", "more")
+    refused(run_here("inspect", path, *QUICK), 5, "1 unexpected: more", "--drop more", "--network FILE.py:")
+    done = run_here("inspect", path, *QUICK, "--prefix", "left", "--drop", "more")
     assert done.returncode == 0, done.stderr
     assert "checkpoint: taken: the " in done.stdout
     assert "checkpoint: dropped as asked: 1 keys that begin with 'more'" in done.stdout
-    refused(dcd_deploy("costs", path, "--target", "litert", "--prefix", "right"), 8, "'left.' (")
+    refused(run_here("costs", path, "--target", "litert", "--prefix", "right"), 8, "'left.' (")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_prefix_and_drop(tmp_path, state):
     ],
 )
 def test_options_that_no_network_has(lightning, option, value, code, words):
-    refused(dcd_deploy("inspect", lightning, *QUICK, option, value), code, words)
+    refused(run_here("inspect", lightning, *QUICK, option, value), code, words)
 
 
 def test_what_a_file_was_made_with_is_verified_with(tmp_path, digits_checkpoint):

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import torch
-from command_line import QUICK, contents, dcd_deploy, refused
+from command_line import QUICK, contents, dcd_deploy, refused, run_here
 from conftest import DIGITS
 
 
@@ -43,7 +43,7 @@ def test_bad_checkpoints(tmp_path, small_checkpoint, make, code, words):
     make(checkpoint, small_checkpoint)
     before = contents(out)
     refused(dcd_deploy("export", checkpoint, "--out", out, *QUICK), code, *words)
-    refused(dcd_deploy("inspect", checkpoint), code, *words)
+    refused(run_here("inspect", checkpoint), code, *words)
     assert contents(out) == before
 
 
@@ -52,7 +52,7 @@ def test_values_that_are_no_numbers(tmp_path, small_network):
     state["layer1.0.conv1.conv.weight"][0, 0, 0, 0] = float("nan")
     torch.save(state, tmp_path / "net.pth")
     refused(
-        dcd_deploy("export", tmp_path / "net.pth", "--out", tmp_path / "out"),
+        run_here("export", tmp_path / "net.pth", "--out", tmp_path / "out"),
         6,
         "1 of 36864 NaN",
         "layer1.0.conv1.conv.weight",
@@ -93,7 +93,7 @@ BAD_OPTIONS = {
 @pytest.mark.parametrize(("options", "code", "words"), BAD_OPTIONS.values(), ids=BAD_OPTIONS)
 def test_bad_options(tmp_path, small_checkpoint, options, code, words):
     options = options if "--input-size" in options else [*QUICK, *options]
-    refused(dcd_deploy("export", small_checkpoint, "--out", tmp_path / "out", *options), code, *words)
+    refused(run_here("export", small_checkpoint, "--out", tmp_path / "out", *options), code, *words)
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "escaped.onnx").exists()
 
@@ -102,7 +102,7 @@ def test_inspect_lists_every_key_that_differs(tmp_path, small_network):
     state = small_network.state_dict() | {"extra.weight": torch.ones(3, 512)}  # might take the features
     missing = [key for key in state if key.startswith("layer4.0.conv2.fc")]
     torch.save({key: value for key, value in state.items() if key not in missing}, tmp_path / "net.pth")
-    done = dcd_deploy("inspect", tmp_path / "net.pth")
+    done = run_here("inspect", tmp_path / "net.pth")
     refused(done, 5, "nearest is resnet10_dcd")
     listed = [line.split() for line in done.stdout.splitlines()]
     assert all(["missing", key] in listed for key in missing)
@@ -112,7 +112,7 @@ def test_inspect_lists_every_key_that_differs(tmp_path, small_network):
 
 def test_export_lists_ten_keys_and_sends_to_inspect(tmp_path, small_network):
     torch.save({key: v for key, v in small_network.state_dict().items() if "bn" not in key}, tmp_path / "net.pth")
-    done = dcd_deploy("export", tmp_path / "net.pth", "--out", tmp_path)
+    done = run_here("export", tmp_path / "net.pth", "--out", tmp_path)
     refused(done, 5, "nearest is resnet10_dcd", f"'dcd-deploy inspect {tmp_path}/net.pth' lists them all")
     assert sum(line.startswith("missing") for line in done.stdout.splitlines()) == 10
     assert "more; 'dcd-deploy inspect' lists them all" in done.stdout
@@ -120,7 +120,7 @@ def test_export_lists_ten_keys_and_sends_to_inspect(tmp_path, small_network):
 
 def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path, small_network):
     torch.save(small_network.state_dict() | {"\x1b[31mred\x1b]0;title\x07": torch.ones(1)}, tmp_path / "net.pth")
-    done = dcd_deploy("inspect", tmp_path / "net.pth")
+    done = run_here("inspect", tmp_path / "net.pth")
     refused(done, 4, "printable characters", r"\x1b[31mred")
     assert "\x1b" not in done.stdout + done.stderr
 
@@ -128,7 +128,7 @@ def test_control_characters_of_a_file_do_not_reach_the_terminal(tmp_path, small_
 def test_a_folder_that_cannot_be_written(tmp_path, small_checkpoint):
     (tmp_path / "file").write_text("not a folder")
     for out in (tmp_path / "file", tmp_path / "file" / "below", "/proc/none"):
-        done = dcd_deploy("export", small_checkpoint, "--out", out, *QUICK)
+        done = run_here("export", small_checkpoint, "--out", out, *QUICK)
         refused(done, 10, f"expected to write into '{out}'")
         assert "trace to ONNX" not in done.stderr, "it should be refused before the long work"
 

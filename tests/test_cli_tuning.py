@@ -6,22 +6,22 @@ import signal
 import subprocess
 import time
 
-from command_line import COMMAND, QUICK, dcd_deploy, refused
+from command_line import COMMAND, QUICK, refused, run_here
 
 from dcd_deploy.errors import INTERRUPTED
 
 
 def test_costs_and_the_refusals_of_tune(tmp_path, digits_checkpoint):
-    done = dcd_deploy("costs", digits_checkpoint, "--target", "litert", "--json", *QUICK)
+    done = run_here("costs", digits_checkpoint, "--target", "litert", "--json", *QUICK)
     told = json.loads(done.stdout)
     assert (done.returncode, told["target"], told["inputs"]) == (0, "litert", [[3, 32, 32]])
-    assert all(shape["taken"] in {form["form"] for form in shape["forms"]} for shape in told["shapes"])
-    refused(dcd_deploy("costs", digits_checkpoint, "--target", "portable", *QUICK), 8, "one runtime", "'portable'")
+    assert all(shape["taken"] in {one["lowering"] for one in shape["lowerings"]} for shape in told["shapes"])
+    refused(run_here("costs", digits_checkpoint, "--target", "portable", *QUICK), 8, "one runtime", "'portable'")
     tune = ("tune", digits_checkpoint, "--target", "litert", *QUICK)
-    refused(dcd_deploy(*tune, "--out", tmp_path / "tuned.txt"), 8, "ends in .json", "--out")
-    refused(dcd_deploy(*tune, "--device", "ssh://nowhere.invalid"), 17, "no host of that name")
+    refused(run_here(*tune, "--out", tmp_path / "tuned.txt"), 8, "ends in .json", "--out")
+    refused(run_here(*tune, "--device", "ssh://nowhere.invalid"), 17, "no host of that name")
     (tmp_path / "tuned.json").write_text('{"kind": "dcd-deploy lowering", "schema": 1, "input": [Infinity, 1]}')
-    damaged = dcd_deploy("export", digits_checkpoint, "--lowering", tmp_path / "tuned.json", "--out", tmp_path, *QUICK)
+    damaged = run_here("export", digits_checkpoint, "--lowering", tmp_path / "tuned.json", "--out", tmp_path, *QUICK)
     refused(damaged, 23, "dcd-deploy tune", "tune again")
     assert [path.name for path in tmp_path.iterdir()] == ["tuned.json"]
 

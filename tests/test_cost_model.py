@@ -48,7 +48,7 @@ def test_what_the_page_says_of_each_form_the_model_says(target):
 
 
 def test_the_portable_rule_knows_both_machines():
-    shown = PAGE.read_text(encoding="utf-8").partition("by the other forms, nanoseconds: ")[2].partition("\n")[0]
+    shown = PAGE.read_text(encoding="utf-8").partition("by the other lowerings, nanoseconds: ")[2].partition("\n")[0]
     x86 = [float(rate) for rate in re.findall(r"=([\d.]+)", shown)]
     assert x86 == pytest.approx(astuple(PORTABLE_ONNX.rates[0]), rel=5e-4)
     assert PORTABLE_ONNX.rates[1] == ONNXRUNTIME_ARM.rates[0]

@@ -1,6 +1,7 @@
 """Every package that the code imports is declared in pyproject.toml, where those who need it install it."""
 
 import ast
+import functools
 import re
 import sys
 import tomllib
@@ -91,6 +92,72 @@ def test_what_reading_a_tflite_file_imports():
         found = set(map(distribution, imported((ROOT / "dcd_deploy" / "export" / f"{name}.py").read_text("utf-8"))))
         assert "flatbuffers" in found
         assert found <= declared("tflite")
+
+
+# extra → where its way begins. What is imported at the heads of all modules on it has to be there; what a function
+# brings in, or asks for by name, is for another format or runtime.
+WAYS = {
+    "export": ("export.pipeline", "export.build_onnx", "export.onnx_file", "export.twin", "tuning.tune", "sweep"),
+    "tflite-export": ("export.pipeline", "export.build_tflite", "export.twin", "tuning.tune"),
+    "tflite": ("export.tflite_summary", "benchmarks.profile_litert", "runtimes.litert"),
+    "image": ("runtimes.pictures",),
+    "report": ("reports.page",),
+    None: ("cli.app", "commands", "runtimes.model", "benchmarks.bench", "devices.fleet"),
+}
+
+
+@functools.cache
+def head_of(module: str) -> ast.Module:
+    """Return the imports that run when one of our modules is imported, without those for types alone."""
+    path = ROOT / module.replace(".", "/")
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    statements = ast.parse(path.read_text(encoding="utf-8")).body
+    return ast.Module([one for one in statements if isinstance(one, ast.Import | ast.ImportFrom)], [])
+
+
+def on_the_way(start: str) -> dict[str, set[str]]:
+    """Return the foreign modules that each of our modules imports, from ``start`` on through all that it imports."""
+    reached: dict[str, set[str]] = {}
+    left = [f"dcd_deploy.{start}"]
+    while left:
+        module = left.pop()
+        if module in reached:
+            continue
+        head = head_of(module)
+        reached[module] = set(imported(ast.unparse(head)))
+        left.append(module.rpartition(".")[0] or module)  # the package's own head runs first
+        for node in head.body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dcd_deploy"):
+                inner = [f"{node.module}.{alias.name}" for alias in node.names]
+                left += [node.module, *(one for one in inner if is_module(one))]
+    return reached
+
+
+def is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+def lacking(start: str, extra: str | None) -> list[str]:
+    known = declared(*([extra] if extra else []))
+    return [
+        f"{module}: {name}"
+        for module, names in on_the_way(start).items()
+        for name in names
+        if distribution(name) not in known
+    ]
+
+
+@pytest.mark.parametrize(("extra", "start"), [(extra, start) for extra, starts in WAYS.items() for start in starts])
+def test_an_extra_brings_all_that_its_way_imports(extra, start):
+    assert lacking(start, extra) == []
+
+
+def test_what_an_extra_does_not_bring_is_seen():
+    """Through several files, and not where a function imports it."""
+    assert "dcd_deploy.export.naming_onnx: onnx_ir" in lacking("export.build_onnx", "tflite-export")
+    assert "dcd_deploy.export.to_tflite: torch" in lacking("export.build_tflite", "tflite")
+    assert not any("onnx" in one for one in lacking("export.formats", None))
 
 
 @pytest.mark.parametrize(

@@ -65,17 +65,18 @@ def test_onnx_at_a_free_batch_is_right_for_any(name, foreign, tmp_path):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("to", ["onnx", "tflite"])
-def test_files_of_one_sample_are_right(name, to, foreign, tmp_path):
+def test_files_of_one_sample_are_right(name, foreign, tmp_path):
     module, example = foreign[name]
-    result = dcd_deploy.export_module(module, example, to=to, out=tmp_path, name="m")
-    assert {path.partition("#")[0] for path in result.built.lowering} == DYNAMIC_LAYERS[name]
-    model = open_model(result.artifact.path, threads=1)
+    result = dcd_deploy.export_module(module, example, to="onnx,tflite", out=tmp_path, name="m")
     inputs = unseen(example, 3)
     wanted = answers(module, inputs)
-    assert [output.name for output in model.card.outputs] == list(wanted)
-    for i in range(3):
-        assert_right(model.session.run_all([values[i : i + 1] for values in inputs]), wanted, slice(i, i + 1))
+    assert [file.artifact.format for file in result.files] == ["onnx", "tflite"]
+    for file in result.files:
+        assert {path.partition("#")[0] for path in file.built.lowering} == DYNAMIC_LAYERS[name]
+        model = open_model(file.artifact.path, threads=1)
+        assert [output.name for output in model.card.outputs] == list(wanted)
+        for i in range(3):
+            assert_right(model.session.run_all([values[i : i + 1] for values in inputs]), wanted, slice(i, i + 1))
 
 
 class MixedNetwork(nn.Module):
@@ -117,18 +118,19 @@ def test_mixtures_of_kernels_dense_grouped_and_depthwise(to, batch, mixed, tmp_p
     assert_right(model.session.run_all([inputs[0][:1]]), wanted, slice(0, 1))
 
 
-@pytest.mark.parametrize("to", ["onnx", "tflite"])
-def test_timm_condconv_networks_as_they_are(to, tmp_path):
+def test_timm_condconv_networks_as_they_are(tmp_path):
     from timm_networks import network
 
     module = network("tf_efficientnet_cc_b0_4e")
     example = torch.randn(1, 3, 64, 64)
-    result = dcd_deploy.export_module(module, example, to=to, out=tmp_path)
-    assert len(result.built.lowering) == 24
-    model = open_model(result.artifact.path, threads=1)
+    result = dcd_deploy.export_module(module, example, to="onnx,tflite", out=tmp_path)
     torch.manual_seed(7)
     inputs = (pictures(64)[:1].numpy(),)  # noise makes a network of random weights explode
-    assert_right(model.session.run_all(inputs), answers(module, inputs))
+    wanted = answers(module, inputs)
+    assert [file.artifact.format for file in result.files] == ["onnx", "tflite"]
+    for file in result.files:
+        assert len(file.built.lowering) == 24
+        assert_right(open_model(file.artifact.path, threads=1).session.run_all(inputs), wanted)
 
 
 def test_the_larger_timm_network_too(tmp_path):
@@ -200,7 +202,7 @@ def test_bad_settings_are_refused(foreign, tmp_path):
 def assert_the_report_says(result, *words):
     """What was left as it is, and commands that serve for a network of one's own."""
     screen = Console(file=io.StringIO(), width=200)
-    show_export(screen, result, "w.pt", "net.py:make", '{"a": 1}')
+    show_export(screen, result, "w.pt", {"network": "net.py:make", "network_args": '{"a": 1}'})
     said = screen.file.getvalue()
     assert all(word in said for word in words), said
     assert "dcd-deploy bench" not in said  # there is no twin

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
-from dcd_deploy.models.checkpoint import Checkpoint
+from dcd_deploy.errors import NetworkError
+from dcd_deploy.models.checkpoint import Checkpoint, read_checkpoint
 from dcd_deploy.models.fit_module import fitted_to
+from dcd_deploy.models.trained import users_network
 
 
 def module():
@@ -36,8 +38,20 @@ def test_what_lies_outside_is_left_out_and_said():
     state = {f"model.{k}": v for k, v in module().state_dict().items()} | {"loss.weight": torch.ones(1)}
     found = fitted_to(checkpoint(state), module())
     assert found.notes == ("prefix 'model.' taken from 9 keys", "left out: 1 keys outside the prefix (loss)")
+    assert found.left_out == ("loss.weight",)
     state["model.more"] = torch.ones(1)
     assert "more" in fitted_to(checkpoint(state), module()).state_dict
+
+
+def test_a_refusal_names_what_lies_outside_too(tmp_path):
+    state = {f"model.{k}": v for k, v in module().state_dict().items()} | {"loss.weight": torch.ones(1)}
+    torch.save(state | {"model.more": torch.ones(1)}, tmp_path / "net.pt")
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def make(): return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.Conv2d(4, 2, 1)))\n"
+    )
+    with pytest.raises(NetworkError, match=r"1 unexpected: more; 1 left out as unused: loss\.weight; check"):
+        users_network(read_checkpoint(tmp_path / "net.pt"), f"{tmp_path / 'net.py'}:make", None, (3, 9, 9))
 
 
 def test_two_or_none_stay_as_they_are():

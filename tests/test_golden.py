@@ -1,9 +1,11 @@
 """The published forward pass, reproduced: train form and deploy form in float64, ONNX in float32."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
-from deployed import LOWERINGS, captured, deployed, lowered, sized
+from deployed import LOWERINGS, captured, lowered, sized
 from golden_cases import LAYERS, NETWORKS, load_case, load_module
 from lowering_cases import published
 from torch import nn
@@ -72,10 +74,16 @@ CHOICES += [
 ]
 
 
+@functools.cache
+def captured_case(name):
+    """A golden case and its network, captured once for all that lowers it."""
+    case, network = load_module(name)
+    return case, captured(network, *case.input.shape[2:])
+
+
 @pytest.fixture(scope="module", params=NETWORKS)
 def network_case(request):
-    case, network = load_module(request.param)
-    return case, captured(network, *case.input.shape[2:])
+    return captured_case(request.param)
 
 
 @pytest.mark.parametrize(("target", "choice"), CHOICES, ids=[f"{t.name} {t.format} {choice}" for t, choice in CHOICES])
@@ -93,8 +101,8 @@ def test_deploy_form(network_case, target, choice):
 @pytest.mark.parametrize("target", [ONNXRUNTIME_X86, PORTABLE_ONNX], ids=lambda target: target.name)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_onnx(name, target):
-    case, network = load_module(name)
-    traced = to_onnx(deployed(network, *case.input.shape[2:], target=target).module, *case.input.shape[2:])
+    case, network = captured_case(name)
+    traced = to_onnx(lower(network, target).module, *case.input.shape[2:])
     simplified = simplify(traced.tidied, case.input[:1], FLOAT32 * float(np.ptp(case.output)))
     for model in (traced.raw, simplified):
         session = OnnxRuntimeSession(model.SerializeToString())

@@ -23,7 +23,7 @@ from dcd_deploy.export.build import BuildConfig, reference_for
 from dcd_deploy.export.build_onnx import build_onnx
 from dcd_deploy.export.formats import check_config
 from dcd_deploy.export.in_blocks import DOMAIN, in_blocks
-from dcd_deploy.export.naming import name_onnx, onnx_scopes
+from dcd_deploy.export.naming_onnx import name_onnx, onnx_scopes
 from dcd_deploy.export.plain_graph import changes_padding_alone
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.to_onnx import to_onnx
@@ -89,6 +89,26 @@ def test_all_between_two_dynamic_layers_stays_in_blocks(models):
     names = [node.name for node in moved.graph.node]
     assert all(names)
     assert len(set(names)) == len(names)
+
+
+def test_names_that_a_users_own_constants_have(models):
+    """A parameter list called ``shape`` gives constants such as shape.0, whatever is added under that name."""
+    batch, plain, moved = models
+    added = [one.name for one in moved.graph.initializer if one.name.startswith(("values.", "shape."))]
+    added += [name for node in moved.graph.node if node.domain == DOMAIN for name in node.output]
+    held = {one.name for one in plain.graph.initializer}
+    known = held | {name for node in plain.graph.node for name in node.output}
+    theirs = dict(zip(sorted(held), (name for name in added if name not in known), strict=False))
+    assert any(name.startswith("shape.") for name in theirs.values())
+    assert any(name.endswith(".blocks") for name in theirs.values())
+    renamed = onnx.ModelProto.FromString(plain.SerializeToString())
+    for one in renamed.graph.initializer:
+        one.name = theirs.get(one.name, one.name)
+    for node in renamed.graph.node:
+        node.input[:] = [theirs.get(name, name) for name in node.input]
+    found = in_blocks(renamed)
+    assert len(found.graph.node) == len(moved.graph.node)
+    assert error(found, plain, images(batch)) <= LIMIT
 
 
 def test_a_model_without_such_layers_stays(network):

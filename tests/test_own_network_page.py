@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import dcd_deploy as command
+from command_line import run_here
 from torch import nn
 
 import dcd_deploy
@@ -38,7 +38,8 @@ def run_command(words, folder):
         subprocess.run([sys.executable, *arguments], cwd=folder, check=True, env={"PYTHONPATH": str(ROOT)}, timeout=120)
         return
     assert program == "dcd-deploy"
-    done = command(*arguments, cwd=folder)
+    assert Path.cwd() == folder
+    done = run_here(*arguments)
     assert done.returncode == 0, done.stderr
 
 

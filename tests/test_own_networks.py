@@ -6,8 +6,8 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from command_line import dcd_deploy as run
 from command_line import refused
+from command_line import run_here as run
 from dynamic_layers import MixedKernels, RoutedFromOutside
 from foreign_networks import DYNAMIC_LAYERS, NETWORKS
 from torch import nn
@@ -19,11 +19,12 @@ from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.place import Here
 from dcd_deploy.benchmarks.process import ask
 from dcd_deploy.errors import OptionError
+from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_X86
 from dcd_deploy.progress import silent
 from dcd_deploy.tuning.layer_case import groups_of, layers_of
-from dcd_deploy.tuning.layer_times import time_forms
+from dcd_deploy.tuning.layer_times import time_lowerings
 from dcd_deploy.tuning.lowering_file import read_lowering, write_lowering
 from dcd_deploy.tuning.subject import subject_of
 from dcd_deploy.tuning.tune import TuneConfig, tune
@@ -44,7 +45,7 @@ def make(kind="Grey"):
 @pytest.fixture(scope="module")
 def subjects():
     made = {name: NETWORKS[name]() for name in ("segmenter", "grey", "two inputs")}
-    return {name: subject_of(network_of(*both), name) for name, both in made.items()}
+    return {name: subject_of(capture(network_of(*both)), name) for name, both in made.items()}
 
 
 def test_layers_of_any_network_are_grouped(subjects):
@@ -88,7 +89,7 @@ def test_layers_whose_attention_reads_something_else():
     assert depthwise.case.title == "3×3 6→6 depthwise on 10×8, 4 kernels"
     assert pointwise.case.activation == "relu", "functions have names of their own at each call"
     for target, runtime in ((ONNXRUNTIME_X86, "onnxruntime"), (LITERT, "litert")):
-        found = time_forms(pointwise, target, runtime, ask, FEW)
+        found = time_lowerings(pointwise, target, runtime, ask, FEW)
         assert set(found.samples) == {*pointwise.case.costs(target), "static"}
 
 
@@ -168,10 +169,11 @@ def test_what_tune_says_comes_next(own, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     lowering = TunedLowering("litert", "tflite", "Grey", ((1, 45, 61),), "litert", "2", "local", "cpu", 1, {})
     result = TuneResult(lowering, (), 1, Here().environment())
-    show_tuning(console(), result, "grey.pt", "t.json", "own_net.py:make", '{"kind": "Grey"}')
+    named = {"network": "own_net.py:make", "network_args": '{"kind": "Grey"}', "leaf": ["squeeze", "a b"]}
+    show_tuning(console(), result, "grey.pt", "t.json", named)
     said = capsys.readouterr().out
-    options = '--network own_net.py:make --network-args \'{"kind": "Grey"}\' --input-shape 1,45,61'
-    assert f"dcd-deploy export grey.pt --to tflite {options} --lowering t.json" in said
+    options = "--network own_net.py:make --network-args '{\"kind\": \"Grey\"}' --leaf squeeze --leaf 'a b'"
+    assert f"dcd-deploy export grey.pt --to tflite {options} --input-shape 1,45,61 --lowering t.json" in said
 
 
 def test_costs_from_python_and_on_known_networks_are_the_same_kind(own, small_checkpoint):

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from command_line import dcd_deploy, refused
+from command_line import dcd_deploy, refused, run_here
 from deployed import deployed
 
 from dcd_deploy import commands
@@ -28,7 +28,7 @@ from dcd_deploy.errors import (
     OutputError,
     UnknownNameError,
 )
-from dcd_deploy.export.naming import name_onnx
+from dcd_deploy.export.naming_onnx import name_onnx
 from dcd_deploy.export.tflite_file import TfliteModel, read_tflite_nodes
 from dcd_deploy.lowering.places import Place, find_place
 from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_X86
@@ -343,8 +343,8 @@ def test_on_the_command_line(digits_export, digits_tflite):
         assert math.fsum(part["total_ms"] for part in answer["parts"]) == pytest.approx(answer["total_ms"])
         assert Counter(node["layer"] for node in answer["nodes"])["classifier.1"] > 10
     for by, word in (("layer", "static ms"), ("operator", "in the order"), ("type", "type of operator")):
-        done = dcd_deploy("profile", digits_export.artifact.path, "--runs", 2, "--by", by)
+        done = run_here("profile", digits_export.artifact.path, "--runs", 2, "--by", by)
         assert (done.returncode, word in done.stdout) == (0, True), done.stderr
         assert "latency without the profiler" in done.stdout
-    refused(dcd_deploy("profile", digits_export.artifact.path, "--by", "colour"), 7, "table of a profile")
-    refused(dcd_deploy("profile", digits_export.artifact.path, "--runs", "0"), 8, "--runs")
+    refused(run_here("profile", digits_export.artifact.path, "--by", "colour"), 7, "table of a profile")
+    refused(run_here("profile", digits_export.artifact.path, "--runs", "0"), 8, "--runs")

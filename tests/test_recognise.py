@@ -1,16 +1,19 @@
 """Where a known network lies in a checkpoint: prefixes, heads, copies, what is left out, weights kept in parts."""
 
+import io
 import re
 
 import pytest
 import torch
 from held import MOBILE, RESNET, answers, held, network_of, pictures, same
+from rich.console import Console
 from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from dcd_deploy.errors import CheckpointMismatchError, OptionError
 from dcd_deploy.models.infer import SpecOverrides
 from dcd_deploy.models.spec import NetworkSpec
+from dcd_deploy.reports.mismatch import show_mismatch
 
 IMAGES = pictures()
 
@@ -151,6 +154,22 @@ def test_what_the_network_cannot_use_is_left_out_and_said(tmp_path, mobile, grou
     assert same(answers(fit, IMAGES), wanted_of(mobile))
     said = f"left out: '{prefix}{group}' ({len(more)} tensors), which the network does not use"
     assert said in fit.checkpoint.notes
+
+
+def test_a_refusal_names_what_was_left_out_too(tmp_path, mobile):
+    """What is missing may be there under a name that recognition has no use for."""
+    state = mobile.state_dict()
+    state["decoder.conv.weight"] = torch.ones(16, 8, 3, 3)
+    del state["features.3.conv.0.conv.weight"], state["features.4.conv.0.conv.weight"]
+    with pytest.raises(CheckpointMismatchError) as caught:
+        held(tmp_path / "net.pth", state)
+    assert "2 missing: features.3" in str(caught.value)
+    assert "1 left out as unused: decoder.conv.weight" in str(caught.value)
+    assert caught.value.mismatch.left_out == ("decoder.conv.weight",)
+    screen = Console(file=io.StringIO(), width=200)
+    show_mismatch(screen, caught.value.mismatch)
+    assert re.search(r"left out +decoder\.conv\.weight", screen.file.getvalue())
+    assert not held(tmp_path / "net.pth", mobile.state_dict()).checkpoint.left_out
 
 
 PERHAPS_PART = {

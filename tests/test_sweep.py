@@ -1,6 +1,8 @@
 """The sweep: every trial kept as soon as it is measured, and none measured twice."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from said import Said
@@ -79,23 +81,38 @@ def test_a_trial_that_fails_does_not_hold_up_the_others(folder):
     assert [failure.name for failure in caught.value.result.failures] == ["a.onnx", "a.onnx"], "its own and the front"
 
 
-def test_nothing_of_another_input_size_passes_for_this_one(tmp_path, said):
+@pytest.fixture(scope="module")
+def done_once(tmp_path_factory):
+    """A folder with the whole of a sweep of one network."""
+    folder = tmp_path_factory.mktemp("done")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep, "NETWORKS", SMALL)
+        commands.sweep(folder, **OPTIONS, networks="a")
+    return folder
+
+
+@pytest.fixture
+def done(done_once, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copytree(done_once, tmp_path / "done"))
+
+
+def test_nothing_of_another_input_size_passes_for_this_one(done, said):
     options = OPTIONS | {"networks": "a"}
-    commands.sweep(tmp_path, **options)
-    result = commands.sweep(tmp_path, progress=said, **options | {"input_size": (32, 48)})
+    commands.sweep(done, progress=said, **options)
+    assert said == [], "the copy is as good"
+    result = commands.sweep(done, progress=said, **options | {"input_size": (32, 48)})
     assert [stage.partition("] ")[2] for stage in said if "write files" in stage] == ["a: write files"]
     assert sum("measure in turns" in stage for stage in said) == 1
-    assert open_model(tmp_path / "models" / "a.onnx").session.inputs[0].shape == (1, 3, 32, 48)
+    assert open_model(done / "models" / "a.onnx").session.inputs[0].shape == (1, 3, 32, 48)
     assert len(result.trials) == 1
-    assert result.trials[0].timings[0].sha256 == sha256(tmp_path / "models" / "a.onnx")
+    assert result.trials[0].timings[0].sha256 == sha256(done / "models" / "a.onnx")
 
 
-def test_a_model_that_was_replaced_is_measured_anew(tmp_path, said):
-    options = OPTIONS | {"networks": "a"}
-    commands.sweep(tmp_path, **options)
-    models = tmp_path / "models"
+def test_a_model_that_was_replaced_is_measured_anew(done, said):
+    models = done / "models"
     (models / "a.onnx").write_bytes((models / "a-static.onnx").read_bytes())
-    commands.sweep(tmp_path, progress=said, **options)
+    commands.sweep(done, progress=said, **OPTIONS, networks="a")
     assert sum("measure in turns" in stage for stage in said) == 1
 
 

@@ -112,22 +112,29 @@ def test_batches_and_lowerings(small_checkpoint, tmp_path, lowering):
     assert found.whole, found.left_out
 
 
-def test_channels_first_on_request(small_checkpoint, tmp_path):
-    last = commands.export(small_checkpoint, to="tflite", input_size=32, out=tmp_path, name="last")
+@pytest.fixture(scope="module")
+def both(small_checkpoint, tmp_path_factory):
+    """A small network in both formats."""
+    out = tmp_path_factory.mktemp("both")
+    return commands.export(small_checkpoint, to="onnx,tflite", input_size=32, out=out, name="net")
+
+
+def test_channels_first_on_request(small_checkpoint, both, tmp_path):
+    _, last = both.files
     first = commands.export(small_checkpoint, to="tflite", input_size=32, layout="nchw", out=tmp_path, name="first")
     assert open_model(first.artifact.path).session.inputs[0].shape == (1, 3, 32, 32)
     assert first.built.finished.operators["TRANSPOSE"] == 1
     images = verification_inputs(first.artifact.card.preprocessing, 2)
-    outputs = [open_model(result.artifact.path).run(images) for result in (last, first)]
+    outputs = [open_model(result.artifact.path).run(images) for result in (last, first.files[0])]
     assert np.abs(outputs[0] - outputs[1]).max() <= 1e-5 * np.ptp(outputs[0])
 
 
-def test_both_formats_at_once(small_checkpoint, tmp_path):
-    result = commands.export(small_checkpoint, to="onnx,tflite", input_size=32, out=tmp_path, name="net")
-    assert [file.artifact.format for file in result.files] == ["onnx", "tflite"]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.onnx", "net.onnx.json", "net.tflite", "net.tflite.json"]
-    images = verification_inputs(result.artifact.card.preprocessing, 2)
-    onnx, tflite = (open_model(file.artifact.path).run(images) for file in result.files)
+def test_both_formats_at_once(both):
+    assert [file.artifact.format for file in both.files] == ["onnx", "tflite"]
+    folder = both.artifact.path.parent
+    assert sorted(p.name for p in folder.iterdir()) == ["net.onnx", "net.onnx.json", "net.tflite", "net.tflite.json"]
+    images = verification_inputs(both.artifact.card.preprocessing, 2)
+    onnx, tflite = (open_model(file.artifact.path).run(images) for file in both.files)
     assert np.abs(onnx - tflite).max() <= FLOAT32 * np.ptp(onnx)
 
 

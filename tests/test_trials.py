@@ -26,8 +26,6 @@ from dcd_deploy.errors import (
     OptionError,
     UnknownNameError,
 )
-from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
-from dcd_deploy.models.spec import NetworkSpec
 
 QUICK = MeasureConfig(warmup_runs=1, warmup_seconds=0, min_runs=8, min_seconds=0, rounds=2)
 FAST = {"min_runs": 8, "min_seconds": 0.0, "rounds": 1}
@@ -95,9 +93,16 @@ def test_each_combination_is_a_trial(onnx_file, digits_tflite):
     assert all(t.memory is None for trial in result.trials for t in trial.timings)
 
 
-def test_a_batch_that_the_file_leaves_free(small_checkpoint, tmp_path):
-    made = commands.export(small_checkpoint, input_size=32, batch="dynamic", out=tmp_path, with_baseline=True)
-    result = commands.bench(made.artifact.path, batch="1,3", memory=False, **FAST)
+@pytest.fixture(scope="module")
+def free(small_checkpoint, tmp_path_factory) -> Path:
+    """A ResNet for pictures of 40×40 and any batch, with its twin beside it."""
+    out = tmp_path_factory.mktemp("free")
+    options = {"input_size": 40, "batch": "dynamic", "name": "resnet", "with_baseline": True}
+    return commands.export(small_checkpoint, out=out, **options).artifact.path
+
+
+def test_a_batch_that_the_file_leaves_free(free):
+    result = commands.bench(free, batch="1,3", memory=False, **FAST)
     assert [trial.batch for trial in result.trials] == [1, 3]
 
 
@@ -180,21 +185,17 @@ def test_an_error_of_the_worker_keeps_its_kind(tmp_path):
         ask(request(tmp_path / "noise.onnx"))
 
 
-def test_what_cannot_be_compared(onnx_file, tmp_path, small_checkpoint):
-    other = commands.export(small_checkpoint, input_size=40, out=tmp_path).artifact.path
+def test_what_cannot_be_compared(onnx_file, free):
     with pytest.raises(OptionError, match="expected models with the same input"):
-        commands.bench(onnx_file, baseline=other, **FAST)
+        commands.bench(onnx_file, baseline=free, **FAST)
     with pytest.raises(OptionError, match=r"'released', 'static:WIDTH' or a '.onnx' file"):
         commands.bench(onnx_file, against="static", memory=False, **FAST)
 
 
-def test_widths_of_a_network_that_has_none(tmp_path):
+def test_widths_of_a_network_that_has_none(free):
     """A ResNet's twin, whose width stays as it is, must not pass for one of half the width."""
-    spec = NetworkSpec("resnet10_dcd", 10)
-    path = save_checkpoint(tmp_path / "resnet.pth.tar", calibrated_network(spec, 32), spec.arch)
-    model = commands.export(path, input_size=32, out=tmp_path, name="resnet", with_baseline=True).artifact.path
     with pytest.raises(OptionError, match="a MobileNetV2, which comes in widths, found 'resnet.onnx' of resnet10_dcd"):
-        commands.bench(model, against="static:0.5", **FAST)
+        commands.bench(free, against="static:0.5", **FAST)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import functools
 import torch
 from torch import nn
 
+from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.network import network_of
 from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import NetworkSpec
@@ -16,7 +17,7 @@ from dcd_deploy.tuning.subject import Subject, subject_of
 def subject_with(module: nn.Module, *shape: int, title: str = "network") -> Subject:
     """Capture a module for an input of that shape."""
     torch.manual_seed(0)
-    return subject_of(network_of(module.eval(), torch.randn(1, *shape)), title)
+    return subject_of(capture(network_of(module.eval(), torch.randn(1, *shape))), title)
 
 
 @functools.cache

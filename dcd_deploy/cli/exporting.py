@@ -90,7 +90,7 @@ def export(
         from dcd_deploy.reports.exporting import show_export
         from dcd_deploy.reports.terminal import console
 
-        show_export(console(), result, str(checkpoint), network.get("network"), network.get("network_args"))
+        show_export(console(), result, str(checkpoint), network)
 
     def plain(result: Any) -> Any:
         from dcd_deploy.reports.exporting import export_as_plain

@@ -48,7 +48,7 @@ def tune(
         from dcd_deploy.reports.tuning import show_tuning
 
         written = None if out is None else str(out)
-        show_tuning(console(), result, str(checkpoint), written, network.get("network"), network.get("network_args"))
+        show_tuning(console(), result, str(checkpoint), written, network)
 
     answer(run, show, as_json=as_json, quiet=quiet)
 

@@ -38,6 +38,12 @@ OPTIONS: dict[str, Any] = {
         list[str] | None,
         typer.Option(help="Leave out keys that begin so, such as aux.; may be given several times."),
     ],
+    "leaf": Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Path of a submodule to keep whole, as the operators it consists of; may be given several times."
+        ),
+    ],
     "arch": Annotated[str | None, typer.Option(help="Architecture, where the tensors' own is not wanted.")],
     "width_mult": Annotated[float | None, typer.Option(help="Width of MobileNetV2, instead of the inferred one.")],
     "fc_squeeze": Annotated[int | None, typer.Option(help="Squeeze of MobileNetV2-DCD, instead of the inferred one.")],

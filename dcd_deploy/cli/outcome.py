@@ -20,6 +20,7 @@ from dcd_deploy.errors import (
     VerificationError,
 )
 from dcd_deploy.interruption import heeded
+from dcd_deploy.native_output import output_to_stderr
 
 if TYPE_CHECKING:
     from dcd_deploy.devices.listing import DeviceList
@@ -47,7 +48,7 @@ def answer(
     Of the keys by which a checkpoint differs at most ``keys_shown`` are listed, or all.
     """
     try:
-        with heeded():
+        with output_to_stderr(), heeded():
             result = run()
         with heeded():
             _present(result, show, plain, as_json=as_json, quiet=quiet)

@@ -74,13 +74,12 @@ def verify(
             with progress(f"self-check{_on(core)}"):
                 return self_check(model).checked(tolerance)
         require("torch")
-        from dcd_deploy.export.pipeline import capture_network
         from dcd_deploy.export.recheck import verify_against_network
 
         found = trained_network(checkpoint, made_as=_made_as(model), progress=progress, **_as_in_file(model, network))
         return verify_against_network(
             model,
-            capture_network(found.network, (), progress),
+            found.captured(progress),
             found.checkpoint,
             assumed=found.assumed,
             ema=network.get("ema", False),
@@ -155,8 +154,8 @@ def inspect(
 
         return summarise_onnx(path)
     require("torch")
-    if network.get("network") is not None:
-        return _inspect_own(path, progress, network)
+    if network.get("network") is not None or network.get("leaf"):
+        return _inspect_captured(path, progress, network)
     from dcd_deploy.models.inspection import inspect_checkpoint
 
     check_options(network)
@@ -164,15 +163,13 @@ def inspect(
     return inspect_checkpoint(read_weights(path, network), *size, overrides_of(network))
 
 
-def _inspect_own(path: Path, progress: Progress, network: NetworkOptions) -> CheckpointSummary:
-    """Count a user's own network, which has to be captured for it."""
-    from dcd_deploy.export.pipeline import capture_network
+def _inspect_captured(path: Path, progress: Progress, network: NetworkOptions) -> CheckpointSummary:
+    """Count a network that has to be captured for it: a user's own, or one with submodules that are kept whole."""
     from dcd_deploy.export.summary import summarise_captured
     from dcd_deploy.models.inspection import described
 
     found = trained_network(path, progress=progress, **network)
-    captured = capture_network(found.network, (), progress)
-    return described(found.checkpoint, summarise_captured(captured, found.title))
+    return described(found.checkpoint, summarise_captured(found.captured(progress), found.title), found.assumed)
 
 
 def predict(model: StrPath, image: StrPath, *, top: int = 5) -> list[Prediction]:

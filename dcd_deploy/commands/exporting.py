@@ -55,7 +55,6 @@ def export(
     tolerance: float | None = None,
     samples: StrPath | None = None,
     reference: StrPath | None = None,
-    leaf: Sequence[str] = (),
     progress: Progress = silent,
     **network: Unpack[NetworkOptions],
 ) -> ExportResult:
@@ -72,7 +71,7 @@ def export(
     ``batch`` is a number, or "dynamic" (or None) for any; ``labels`` a file with one per line, or the labels
     themselves; ``mean`` and ``std`` are of RGB values 0..1; ``samples`` a .npy file of normalised pictures to verify
     on; ``reference`` an .npz file of what your own network answered (``dcd_deploy.record_reference``), with which every
-    stage is compared too. Submodules at the paths of ``leaf`` are kept whole.
+    stage is compared too.
 
     Raises:
         DcdDeployError: with the exit code of its kind (see ``dcd_deploy.errors``); no file is left then.
@@ -81,7 +80,7 @@ def export(
     from dcd_deploy.export.build import BuildConfig
     from dcd_deploy.export.describe import Subject
     from dcd_deploy.export.formats import check_config, check_samples
-    from dcd_deploy.export.pipeline import ExportConfig, capture_network, check_targets, export_network
+    from dcd_deploy.export.pipeline import ExportConfig, check_targets, export_network
     from dcd_deploy.lowering.targets import PORTABLE
 
     check_options(network)
@@ -111,7 +110,7 @@ def export(
         check_targets(config)
     start = time.perf_counter()
     found = trained_network(checkpoint, progress=progress, **network)
-    captured = capture_network(found.network, leaf, progress)
+    captured = found.captured(progress)
     if tuned is not None:
         check_tuned(tuned, found.title, captured)
         build = replace(build, lowering=tuned.layers)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from dcd_deploy.tuning.subject import Subject
     from dcd_deploy.tuning.tune import TuneResult
 
-SUFFIX = ".json"  # tells a lowering file from the name of a form
+SUFFIX = ".json"  # tells a lowering file from the name of a lowering
 
 
 def tuned_lowering(lowering: StrPath, *, foreign: bool) -> TunedLowering | None:
@@ -131,7 +129,6 @@ def _subject(found: TrainedNetwork, progress: Progress) -> Subject:
     """
     from dcd_deploy.tuning.subject import subject_of
 
-    with progress("find and prove the dynamic layers"), redirect_stdout(sys.stderr):  # a user's forward may print
-        subject = subject_of(found.network, found.title)
+    subject = subject_of(found.captured(progress), found.title)
     subject.check_dynamic()
     return subject

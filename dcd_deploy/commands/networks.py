@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -13,9 +11,10 @@ from dcd_deploy.commands.arguments import StrPath, UntoldOptions, parse_untold
 from dcd_deploy.errors import OptionError
 from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
-from dcd_deploy.values import Shape, Size, parse_shape, parse_size
+from dcd_deploy.values import Shape, Size, parse_shape, parse_size, size_text
 
 if TYPE_CHECKING:
+    from dcd_deploy.lowering.capture import Captured
     from dcd_deploy.lowering.network import Network
     from dcd_deploy.models.checkpoint import Checkpoint
     from dcd_deploy.models.infer import SpecOverrides
@@ -32,12 +31,14 @@ class NetworkOptions(UntoldOptions, total=False):
     ``network`` is "FILE.py:FACTORY", a user's own file, which is run; ``network_args`` (a JSON object) are the
     factory's, ``input_shape``, (C, H, W) or "C,H,W", its input. ``input_size``, a side or (height, width), and the
     other settings belong to a network that is known by its tensors. ``prefix`` stands before the keys that count, keys
-    that begin with one of ``drop`` do not; ``ema`` takes the averaged copy.
+    that begin with one of ``drop`` do not; ``ema`` takes the averaged copy. Submodules at the paths of ``leaf`` are
+    kept whole, as ordinary operators.
     """
 
     ema: bool
     prefix: str | None
     drop: Sequence[str]
+    leaf: Sequence[str]
     network: str | None
     network_args: str | Mapping[str, Any] | None
     input_shape: Shape | None
@@ -54,7 +55,8 @@ class TrainedNetwork:
     """A network in float64 with the weights of a checkpoint, and an example of its input.
 
     ``title`` is ``spec.describe()`` of a known network, and of the user's own, which has no ``spec``, its class's name.
-    ``assumed`` says what no tensor tells of a known network, and which option sets it.
+    ``assumed`` says what no tensor tells of a known network, and which option sets it. ``leaf`` are the paths of
+    submodules to keep whole.
     """
 
     network: Network
@@ -62,6 +64,17 @@ class TrainedNetwork:
     checkpoint: Checkpoint
     spec: NetworkSpec | None
     assumed: tuple[str, ...] = ()
+    leaf: tuple[str, ...] = ()
+
+    def captured(self, progress: Progress = silent) -> Captured:
+        """Return its graph, with the dynamic layers that were found.
+
+        Raises:
+            CaptureError: its forward cannot be followed, or has no submodule at one of ``leaf``.
+        """
+        from dcd_deploy.export.pipeline import capture_network
+
+        return capture_network(self.network, self.leaf, progress)
 
     @property
     def arch(self) -> str:
@@ -97,9 +110,9 @@ def trained_network(
 ) -> TrainedNetwork:
     """Return the network of a checkpoint, or that which ``network``, "FILE.py:FACTORY", makes, with its weights.
 
-    The user's file is run; what it prints goes to standard error. The checkpoint is never run, and must hold the
-    weights of that network and no others. What no tensor tells of a known network is as in ``made_as``, that of a file
-    that was exported, where no option says otherwise.
+    The user's file is run. The checkpoint is never run, and must hold the weights of that network and no others. What
+    no tensor tells of a known network is as in ``made_as``, that of a file that was exported, where no option says
+    otherwise.
 
     Raises:
         OptionError: an option is given that belongs to the other kind, or ``input_shape`` is missing.
@@ -113,13 +126,15 @@ def trained_network(
     from dcd_deploy.models.spec import NO_HEAD
 
     make = _known if options.get("network") is None else _users
-    with progress("read checkpoint"), redirect_stdout(sys.stderr), threads_by_load():
+    leaf = options.get("leaf", ())
+    with progress("read checkpoint"), threads_by_load():
         found = make(checkpoint, options, made_as)
         alone = "output"
         if found.spec is not None:
             alone = FEATURES if found.spec.head_kind == NO_HEAD else OUTPUT
         ready = network_of(found.module, found.example, alone)
-    return TrainedNetwork(ready, found.title, found.checkpoint, found.spec, found.assumed)
+    kept = (leaf,) if isinstance(leaf, str) else tuple(leaf)
+    return TrainedNetwork(ready, found.title, found.checkpoint, found.spec, found.assumed, kept)
 
 
 def check_options(options: NetworkOptions) -> None:
@@ -144,8 +159,10 @@ def check_options(options: NetworkOptions) -> None:
     if (shape := options.get("input_shape")) is None:
         raise OptionError("expected --input-shape C,H,W together with --network, such as 3,224,224; found none")
     parse_shape(shape)
-    if size != parse_size(USUAL_SIZE):
-        raise OptionError(f"expected --input-shape alone with --network, found --input-size {size} too")
+    if options.get("input_size") is not None:
+        raise OptionError(
+            f"expected --input-shape alone with --network, found --input-size {size_text(options['input_size'])} too"
+        )
     if overrides != SpecOverrides():
         raise OptionError(
             "expected no settings of known networks (--arch, --gate, …) with --network; use --network-args"

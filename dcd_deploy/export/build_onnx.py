@@ -4,7 +4,7 @@ train form (float64) → reference outputs
   → deploy form, channels first      checked, 1e-9
   → ONNX as traced                   checked, 5e-5
   → ONNX simplified                  checked, 5e-5
-  → ONNX in blocks                   checked, 5e-5; where layers are of form nchwc
+  → ONNX in blocks                   checked, 5e-5; where layers are of lowering nchwc
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dcd_deploy.artifacts import METADATA_KEY, ModelCard
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, checked_deploy
 from dcd_deploy.export.graph import graph_stats
 from dcd_deploy.export.in_blocks import in_blocks
-from dcd_deploy.export.naming import name_onnx, onnx_scopes
+from dcd_deploy.export.naming_onnx import name_onnx, onnx_scopes
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.threads import threads_by_load
 from dcd_deploy.export.to_onnx import trace_onnx

@@ -1,9 +1,9 @@
 """Move convolutions with computed weights into onnxruntime's blocks of channels (NCHWc), with what lies between them.
 
 On x86 onnxruntime's optimiser moves convolutions there by itself, if their weights are constant. This pass does the
-same for the dynamic layers of form ``nchwc``, in the runtime's own operators (domain com.microsoft.nchwc), and takes
-along what stands between two of them: depthwise layers, activations, sums, pooling, and the first layer, which reads
-the picture. What is left is the optimiser's own.
+same for the dynamic layers of lowering ``nchwc``, in the runtime's own operators (domain com.microsoft.nchwc), and
+takes along what stands between two of them: depthwise layers, activations, sums, pooling, and the first layer, which
+reads the picture. What is left is the optimiser's own.
 
 A block is 16 channels on a processor with AVX-512 and 8 on every other x86-64, be it with AVX2 or without. One file
 serves both: it leaves all ordering of weights to the runtime's ReorderInput, which knows the machine. From a map to
@@ -43,9 +43,9 @@ Attributes = dict[str, Any]
 
 
 def in_blocks(model: onnx.ModelProto) -> onnx.ModelProto | None:
-    """Return a copy of a simplified model whose layers of form ``nchwc`` work in blocks; None where there are none.
+    """Return a copy of a simplified model whose layers of lowering ``nchwc`` work in blocks; None where there are none.
 
-    The form is told by its weights, which are computed, and arrive transposed. The batch size is fixed.
+    The lowering is told by its weights, which are computed, and arrive transposed. The batch size is fixed.
     """
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     result = InBlocks()(ir.from_proto(inferred))
@@ -67,7 +67,7 @@ class InBlocks(ir.passes.InPlacePass):
         """Rewrite a graph, if it has such layers; the shapes of all its values are known."""
         graph = model.graph
         if wanted := plain_graph.wanted(graph):
-            writer = _Writer(graph, wanted)
+            writer = _Writer(graph, wanted, _names(graph))
             for node in tuple(graph):
                 writer.take(node)
             writer.here = None
@@ -77,21 +77,30 @@ class InBlocks(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, bool(wanted))
 
 
+def _names(graph: ir.Graph) -> set[str]:
+    """Return the names of all values of a graph."""
+    values = (*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs))
+    return {value.name for value in values if value.name}
+
+
 @dataclass
 class _Writer:
     """Writes nodes anew, each value in blocks, in the plain layout, or, where both are read, in both.
 
     They stand before the node ``here``, or at the end. ``blocks`` has the values that are known in blocks; ``missing``
     those that are known in blocks alone, with the nodes that make them in the plain layout; ``fusing`` the convolution
-    that makes a value in blocks, as long as more can be fused into it.
+    that makes a value in blocks, as long as more can be fused into it; ``constants`` the constants written here, by the
+    name that they were to get.
     """
 
     graph: ir.Graph
     wanted: set[Value]
+    taken: set[str]
     here: ir.Node | None = None
     blocks: dict[Value, ir.Value] = field(default_factory=dict)
     missing: dict[Value, ir.Node] = field(default_factory=dict)
     fusing: dict[Value, ir.Node] = field(default_factory=dict)
+    constants: dict[str, ir.Value] = field(default_factory=dict)
     names: Counter[str] = field(default_factory=Counter)
 
     def take(self, node: ir.Node) -> None:
@@ -261,7 +270,7 @@ class _Writer:
         self, operator: str, inputs: Sequence[Value], made: Shape, name: str | None, output: str, attributes: Attributes
     ) -> ir.Node:
         """Write a node with one output, of shape ``made``."""
-        outputs, domain = [ir.val(output, ir.DataType.FLOAT, made)], "" if operator in STANDARD else DOMAIN
+        outputs, domain = [ir.val(self.free(output), ir.DataType.FLOAT, made)], "" if operator in STANDARD else DOMAIN
         node = ir.node(operator, inputs, attributes, domain=domain, outputs=outputs, name=name)
         self.graph.insert_before(self.here, node) if self.here else self.graph.append(node)
         return node
@@ -274,7 +283,16 @@ class _Writer:
         return self.constant(f"{kind}." + ".".join(map(str, values)), np.array(values, np.int64))
 
     def constant(self, name: str, values: NDArray[Any]) -> ir.Value:
-        held = self.graph.initializers
-        if name not in held:
-            held.add(ir.val(name, const_value=ir.tensor(np.ascontiguousarray(values), name=name)))
-        return held[name]
+        if name not in self.constants:
+            own = self.free(name)
+            made = ir.val(own, const_value=ir.tensor(np.ascontiguousarray(values), name=own))
+            self.graph.initializers.add(made)
+            self.constants[name] = made
+        return self.constants[name]
+
+    def free(self, name: str) -> str:
+        """Return the name, changed where another value has it: parameters are called as their user likes."""
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        return name

@@ -244,6 +244,11 @@ def _check_leaves(module: nn.Module, leaf: Sequence[str]) -> None:
             raise CaptureError(f"expected the path of a submodule as leaf, found '{path}'; it has none of that name")
 
 
+def _spread(values: Tensor) -> float:
+    """Return the range of an output; of a single value, or several alike, a part of what they are."""
+    return float((values.max() - values.min()).maximum(values.abs().max() * 1e-3).clamp_min(1e-300))
+
+
 def _check_same(network: Network, found: Sequence[Tensor]) -> None:
     """Compare what the graph gave with what the module gives, in float64, on the example.
 
@@ -252,8 +257,7 @@ def _check_same(network: Network, found: Sequence[Tensor]) -> None:
     """
     wanted = network.run(*network.examples)
     for name, ours, theirs in zip(network.outputs, found, wanted, strict=True):
-        spread = float((theirs.max() - theirs.min()).clamp_min(1e-300)) if theirs.numel() else 1.0
-        worst = float((ours - theirs).abs().max()) / spread if theirs.numel() else 0.0
+        worst = float((ours - theirs).abs().max()) / _spread(theirs) if theirs.numel() else 0.0
         if not worst <= EXACT:
             raise CaptureError(
                 f"the module's graph computes something else than the module: '{name}' differs by {worst:.1e} of its "

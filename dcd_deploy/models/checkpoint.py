@@ -49,7 +49,7 @@ class Checkpoint:
     """The weights of a file: key → tensor, and what else the file said about them.
 
     ``state_dict`` has the keys of the network as it was trained. ``notes`` says in plain sentences what was done to
-    them, such as a prefix that was taken away.
+    them, such as a prefix that was taken away; ``left_out`` are the keys that no part of the network was seen to use.
     """
 
     path: Path
@@ -59,6 +59,7 @@ class Checkpoint:
     info: dict[str, str | int | float] = field(default_factory=dict)
     has_average: bool = False  # whether the file also holds an averaged (EMA) copy
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:

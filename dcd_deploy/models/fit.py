@@ -28,7 +28,10 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Mismatch:
-    """The keys by which a checkpoint differs from a network; the shapes are (expected, found)."""
+    """The keys by which a checkpoint differs from a network; the shapes are (expected, found).
+
+    ``left_out`` are keys that were not compared, since no part of the network was seen to use them.
+    """
 
     spec: NetworkSpec
     missing: tuple[str, ...]
@@ -36,6 +39,7 @@ class Mismatch:
     wrong_shape: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
     matched: int
     dynamic_layers: str = ""
+    left_out: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -50,7 +54,12 @@ class Mismatch:
     def describe(self) -> str:
         """Return the differences in one line: how many of each, and the first of them."""
         shapes = [f"{cut(key)} (expected {want}, found {have})" for key, (want, have) in self.wrong_shape.items()]
-        named = (("missing", self.missing), ("unexpected", self.unexpected), ("wrongly shaped", shapes))
+        named = (
+            ("missing", self.missing),
+            ("unexpected", self.unexpected),
+            ("wrongly shaped", shapes),
+            ("left out as unused", self.left_out),
+        )
         return "; ".join(f"{len(keys)} {what}: {_first(keys)}" for what, keys in named if keys)
 
 
@@ -99,7 +108,7 @@ def fit_checkpoint(
     """
     overrides = overrides or SpecOverrides()
     named, family = recognised(checkpoint)
-    nearest = _nearest(_shapes(named.state_dict), overrides, family)
+    nearest = replace(_nearest(_shapes(named.state_dict), overrides, family), left_out=named.left_out)
     if not nearest.fits:
         advice = _advice(named, overrides, family, nearest, send_to_inspect=send_to_inspect)
         raise CheckpointMismatchError(_explain(named, overrides, nearest) + advice, nearest)

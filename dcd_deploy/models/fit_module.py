@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from torch import nn
 
@@ -50,7 +51,8 @@ def _behind(checkpoint: Checkpoint, prefix: str) -> Checkpoint:
         return checkpoint
     state = {key.removeprefix(prefix): value for key, value in checkpoint.state_dict.items() if key.startswith(prefix)}
     notes = [f"prefix '{prefix}' taken from {len(state)} keys"]
-    if others := [key for key in checkpoint.state_dict if not key.startswith(prefix)]:
+    others = [key for key in checkpoint.state_dict if not key.startswith(prefix)]
+    if others:
         groups = sorted({key.partition(".")[0] for key in others})
         notes.append(f"left out: {len(others)} keys outside the prefix ({', '.join(cut(each) for each in groups[:5])})")
-    return checkpoint.with_state(state, *notes)
+    return replace(checkpoint.with_state(state, *notes), left_out=tuple(others))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from dcd_deploy.errors import OptionError
 from dcd_deploy.models.checkpoint import DATA_PARALLEL, Checkpoint, cut, renamed
@@ -79,6 +80,7 @@ class _Renaming:
         within = {key.removeprefix(prefix): self.shapes[key] for key in self.backbone}
         self.features = family.features(within)
         self.notes: list[str] = []
+        self.left_out: list[str] = []
 
     def renamed(self) -> Checkpoint:
         """Return the checkpoint under the network's own names."""
@@ -87,6 +89,7 @@ class _Renaming:
         for group, keys in self._others(names).items():
             if self._is_apart(group, keys, names):
                 self.notes.append(f"left out: '{cut(group)}' ({len(keys)} tensors), which the network does not use")
+                self.left_out += keys
             else:
                 names |= {key: key.removeprefix(self.prefix) for key in keys}
         if self.prefix:
@@ -97,7 +100,7 @@ class _Renaming:
             {key: value for key, value in self.checkpoint.state_dict.items() if key in names},
             lambda key: names[key],
         )
-        return self.checkpoint.with_state(state, *self.notes)
+        return replace(self.checkpoint.with_state(state, *self.notes), left_out=tuple(self.left_out))
 
     def _root(self, key: str) -> str | None:
         """Return the first part of a key behind the prefix; None for other keys."""

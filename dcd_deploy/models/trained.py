@@ -66,7 +66,7 @@ def users_network(
     module = network_from_file(network, arguments).double().eval()
     named = fitted_to(checkpoint, module)
     check_values(named)
-    load_weights(module, named.state_dict, str(named.path))
+    load_weights(module, named.state_dict, str(named.path), named.left_out)
     return TrainedModule(module, random_example(shape), type(module).__name__, named, None)
 
 

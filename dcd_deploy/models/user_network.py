@@ -10,7 +10,7 @@ import inspect
 import json
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,8 +49,10 @@ def network_from_file(network: str, arguments: str | Mapping[str, Any] | None = 
     return made
 
 
-def load_weights(module: nn.Module, state: Mapping[str, Tensor], source: str) -> nn.Module:
-    """Put the tensors into the module, all of them and no others.
+def load_weights(
+    module: nn.Module, state: Mapping[str, Tensor], source: str, left_out: Sequence[str] = ()
+) -> nn.Module:
+    """Put the tensors into the module, all of them and no others; ``left_out`` are keys of the file that are not tried.
 
     Raises:
         NetworkError: names or shapes differ; the message has the first of each.
@@ -67,9 +69,11 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], source: str) ->
     both = sorted(expected.keys() & found.keys())
     wrong = [f"{k} (expected {expected[k]}, found {found[k]})" for k in both if expected[k] != found[k]]
     named = (("missing", missing), ("unexpected", unexpected), ("wrongly shaped", wrong))
-    if amiss := "; ".join(f"{len(keys)} {what}: {_first(keys)}" for what, keys in named if keys):
+    amiss = "; ".join(f"{len(keys)} {what}: {_first(keys)}" for what, keys in named if keys)
+    if amiss:
+        rest = f"; {len(left_out)} left out as unused: {_first(left_out)}" if left_out else ""
         raise NetworkError(
-            f"the weights of '{source}' are not those of {type(module).__name__}: {amiss}; check --network-args, "
+            f"the weights of '{source}' are not those of {type(module).__name__}: {amiss}{rest}; check --network-args, "
             "--prefix and --drop"
         )
     with torch.no_grad():
@@ -145,5 +149,5 @@ def _said(error: BaseException, path: Path) -> str:
     return f"{type(error).__name__}{where}: {text}" if text else f"{type(error).__name__}{where}"
 
 
-def _first(keys: list[str]) -> str:
+def _first(keys: Sequence[str]) -> str:
     return ", ".join(keys[:SHOWN]) + (", …" if len(keys) > SHOWN else "")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +15,7 @@ from dcd_deploy.export.pipeline import ExportedFile, ExportResult
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.reports import numbers
 from dcd_deploy.reports.machine import as_plain
+from dcd_deploy.reports.next_command import network_words
 from dcd_deploy.reports.terminal import line, show_table
 from dcd_deploy.reports.verification import show_verification
 
@@ -23,12 +26,11 @@ def show_export(
     screen: Console,
     result: ExportResult,
     checkpoint: str,
-    network: str | None = None,
-    network_args: str | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Print for each file its graph before and after our passes and its verification; then what to type next.
 
-    ``network`` and ``network_args`` are the options that the user's own network was given by.
+    ``options`` are those by which the network was named.
     """
     for note in result.checkpoint_notes:
         line(screen, f"checkpoint: {note}")
@@ -40,11 +42,10 @@ def show_export(
         if file.baseline is not None:
             line(screen, f"wrote {file.baseline} (static twin, untrained, for timing)")
     path = result.files[0].artifact.path
-    timed = network is None or result.baseline is not None  # nobody else can make the twin of the user's own network
+    own = options.get("network") is not None
+    timed = not own or result.baseline is not None  # nobody else can make the twin of the user's own network
     bench = [f"dcd-deploy bench {path}"] if timed else []
-    words = ["dcd-deploy", "verify", str(path), "--checkpoint", checkpoint]
-    words += [] if network is None else ["--network", network]
-    words += ["--network-args", network_args] if network and network_args else []
+    words = ["dcd-deploy", "verify", str(path), "--checkpoint", checkpoint, *network_words(options)]
     first, *others = [*bench, shlex.join(words)]
     line(screen, f"done in {result.seconds:.1f} s; next: {first}")
     for command in others:

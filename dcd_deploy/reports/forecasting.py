@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 
 from dcd_deploy.reports.terminal import line, show_table
-from dcd_deploy.tuning.forecast import Forecast, FormForecast, ShapeForecast
+from dcd_deploy.tuning.forecast import Forecast, LoweringForecast, ShapeForecast
 from dcd_deploy.tuning.subject import sizes_text
 
 COLUMNS = ("layer", "layers", "lowering", "", "µs more", "MACs", "computed", "maps", "layout", "weights", "nodes")
@@ -25,13 +25,13 @@ def show_forecast(screen: Console, forecast: Forecast) -> None:
 
 
 def _rows(shape: ShapeForecast) -> Iterator[tuple[str, ...]]:
-    for number, form in enumerate(shape.forms):
+    for number, lowering in enumerate(shape.lowerings):
         first = (shape.case.title, str(len(shape.layers))) if number == 0 else ("", "")
-        yield (*first, form.form, "taken" if form.form == shape.taken else "", *_numbers(form))
+        yield (*first, lowering.lowering, "taken" if lowering.lowering == shape.taken else "", *_numbers(lowering))
 
 
-def _numbers(form: FormForecast) -> tuple[str, ...]:
-    cost = form.cost
+def _numbers(lowering: LoweringForecast) -> tuple[str, ...]:
+    cost = lowering.cost
     computed = f"{cost.computed_macs / cost.macs:.0%}"
     moved = (f"{4 * floats / 1e3:.0f}" for floats in (cost.map_floats, cost.layout_floats, cost.weight_floats))
-    return (f"{form.extra_us:.1f}", f"{cost.macs / 1e6:.2f} M", computed, *moved, str(cost.nodes))
+    return (f"{lowering.extra_us:.1f}", f"{cost.macs / 1e6:.2f} M", computed, *moved, str(cost.nodes))

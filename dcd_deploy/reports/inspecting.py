@@ -157,7 +157,7 @@ def _card_rows(card: ModelCard) -> list[tuple[str, str]]:
     labels = (
         f"{len(card.labels)}: {', '.join(card.labels[:8])}{' …' * (len(card.labels) > 8)}" if card.labels else "none"
     )
-    forms = Counter(card.lowering.values()).most_common()
+    lowerings = Counter(card.lowering.values()).most_common()
     made_from = f"sha256 {card.checkpoint_sha256}" if card.checkpoint_sha256 else "none (a twin made for timing)"
     reference = "none"
     if card.reference is not None:
@@ -167,7 +167,7 @@ def _card_rows(card: ModelCard) -> list[tuple[str, str]]:
         ("preprocessing", _preprocessing(card.preprocessing)),
         *(("layout", f"{tensor.name} {tensor.layout}") for tensor in (*card.inputs, *card.outputs) if tensor.layout),
         ("labels", labels),
-        ("lowering", ", ".join(f"{form} in {number} layers" for form, number in forms) or "static"),
+        ("lowering", ", ".join(f"{lowering} in {number} layers" for lowering, number in lowerings) or "static"),
         ("checkpoint", made_from),
         ("reference", reference),
         *(("assumed", line) for line in card.assumed),

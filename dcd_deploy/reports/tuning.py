@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 from rich.console import Console
 
+from dcd_deploy.reports.next_command import network_words
 from dcd_deploy.reports.terminal import line, show_table
 from dcd_deploy.reports.wording import environment_line
 from dcd_deploy.tuning.choice import QUICKER, UNDECIDED
@@ -21,19 +25,18 @@ def show_tuning(
     result: TuneResult,
     checkpoint: str,
     out: str | None,
-    network: str | None = None,
-    network_args: str | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Print the time of each lowering of each shape, what was chosen and why, and what to do with it.
 
-    ``network`` and ``network_args`` are the options that the user's own network was given by.
+    ``options`` are those by which the network was named.
     """
     lowering = result.lowering
-    forms = list(dict.fromkeys(form for shape in result.shapes for form in shape.median_us if form != STATIC))
-    columns = ("layer", "layers", "static µs", *forms, "taken", "because of", "over the rule's")
+    names = list(dict.fromkeys(name for shape in result.shapes for name in shape.median_us if name != STATIC))
+    columns = ("layer", "layers", "static µs", *names, "taken", "because of", "over the rule's")
     runtime = f"{lowering.runtime} {lowering.runtime_version}"
     title = f"{runtime} on {lowering.device}, threads: {result.threads}; µs of a layer with its neighbours"
-    show_table(screen, title, columns, (_row(shape, forms) for shape in result.shapes))
+    show_table(screen, title, columns, (_row(shape, names) for shape in result.shapes))
     changed = sum(shape.choice.reason == QUICKER for shape in result.shapes)
     shapes = len(result.shapes)
     line(screen, f"{changed} of {shapes} shapes get another lowering than the rule of {lowering.target} takes")
@@ -46,28 +49,27 @@ def show_tuning(
     line(screen, environment_line(result.environment))
     if out is not None:
         words = ["dcd-deploy", "export", checkpoint, "--to", lowering.format]
-        words += [*_network_words(lowering, network, network_args), "--lowering", out]
+        words += [*_network_words(lowering, options), "--lowering", out]
         line(screen, f"wrote {out}; next: {shlex.join(words)}")
 
 
-def _network_words(lowering: TunedLowering, network: str | None, network_args: str | None) -> list[str]:
-    (_, *sides), *_ = lowering.inputs
-    if network is None:
-        return ["--input-size", "x".join(map(str, sides))]
-    arguments = ["--network-args", network_args] if network_args else []
-    return ["--network", network, *arguments, "--input-shape", ",".join(map(str, lowering.inputs[0]))]
+def _network_words(lowering: TunedLowering, options: Mapping[str, Any]) -> list[str]:
+    (channels, *sides), *_ = lowering.inputs
+    if options.get("network") is None:
+        return ["--input-size", "x".join(map(str, sides)), *network_words(options)]
+    return [*network_words(options), "--input-shape", ",".join(map(str, (channels, *sides)))]
 
 
-def _row(shape: TunedShape, forms: list[str]) -> tuple[str, ...]:
+def _row(shape: TunedShape, names: list[str]) -> tuple[str, ...]:
     choice = shape.choice
-    times = (_microseconds(shape.median_us[form]) if form in shape.median_us else "–" for form in forms)
-    gain = choice.ratios.get(choice.form)
+    times = (_microseconds(shape.median_us[name]) if name in shape.median_us else "–" for name in names)
+    gain = choice.ratios.get(choice.lowering)
     return (
         shape.case.title,
         str(len(shape.layers)),
         _microseconds(shape.median_us[STATIC]),
         *times,
-        choice.form,
+        choice.lowering,
         MARKS.get(choice.reason, "rule"),
         "" if gain is None else f"{gain.median:.2f} ({gain.low:.2f}–{gain.high:.2f})",
     )

@@ -1,13 +1,13 @@
-"""Which form each dynamic layer gets, decided by measuring on the device that will run it.
+"""Which lowering each dynamic layer gets, decided by measuring on the device that will run it.
 
 subject        the network: its name, its inputs, its captured graph
 layer_case     the layers of a network in groups of one shape
-layer_model    one such layer in one form, with what stands around it, as a model file
-layer_times    the forms of one shape measured in turns, cached
-choice         which form the measurements allow to choose
+layer_model    one such layer in one lowering, with what stands around it, as a model file
+layer_times    the lowerings of one shape measured in turns, cached
+choice         which lowering the measurements allow to choose
 runtimes       the targets that can be tuned for, and the runtime of each
 lowering_file  the result as a small file, that an export takes
 floor          the least that a network can take
-forecast       what the cost model says of every form, without measuring
+forecast       what the cost model says of every lowering, without measuring
 tune           all of it for a network
 """

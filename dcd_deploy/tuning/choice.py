@@ -1,9 +1,9 @@
-"""Which form a measurement allows to choose: another than the rule's only where the interval says that it is quicker.
+"""Which lowering a measurement allows to choose: another than the rule's where the interval says that it is quicker.
 
-Of the forms whose interval over the rule's form lies below 1, by a margin, it is the one with the smallest ratio. Where
-there is none the rule's form stays, "undecided" where the intervals are so wide that they could hide a gain worth
-having. Many forms of many shapes are compared, so that by chance alone some would look quicker: the intervals hold for
-all forms of a shape at once (Bonferroni), and a gain within the margin, which is what opening a model moves its time
+Of the lowerings whose interval over the rule's lies below 1, by a margin, it is the one with the smallest ratio. Where
+there is none the rule's stays, "undecided" where the intervals are so wide that they could hide a gain worth having.
+Many lowerings of many shapes are compared, so that by chance alone some would look quicker: the intervals hold for all
+lowerings of a shape at once (Bonferroni), and a gain within the margin, which is what opening a model moves its time
 by, is none.
 """
 
@@ -22,31 +22,31 @@ RULE, QUICKER, UNDECIDED = REASONS = ("rule", "quicker", "undecided")
 
 @dataclass(frozen=True)
 class Choice:
-    """The form that one shape of layer gets.
+    """The lowering that one shape of layer gets.
 
-    ``reason`` is RULE: none is surely quicker than the rule's form; QUICKER: this one is; UNDECIDED: the machine was
-    too noisy to tell, and the rule's form stands. ``ratios`` are the forms' times over that of ``rule``.
+    ``reason`` is RULE: none is surely quicker than the rule's; QUICKER: this one is; UNDECIDED: the machine was too
+    noisy to tell, and the rule's stands. ``ratios`` are the lowerings' times over that of ``rule``.
     """
 
-    form: str
+    lowering: str
     rule: str
     reason: str
     ratios: Mapping[str, Ratio]
 
     @property
     def gain(self) -> float:
-        """The share of the layer's time that the choice saves over the rule's form."""
-        return 1.0 - self.ratios[self.form].median if self.form != self.rule else 0.0
+        """The share of the layer's time that the choice saves over the rule's lowering."""
+        return 1.0 - self.ratios[self.lowering].median if self.lowering != self.rule else 0.0
 
 
 def choose(times: LayerTimes, rule: str) -> Choice:
-    """Return the form to take, where the target's rule would take ``rule``."""
-    others = [form for form in times.forms if form != rule]
+    """Return the lowering to take, where the target's rule would take ``rule``."""
+    others = [lowering for lowering in times.lowerings if lowering != rule]
     confidence = 1.0 - (1.0 - CONFIDENCE) / max(len(others), 1)
-    ratios = {form: times.over(form, rule, confidence) for form in others}
-    surely = [form for form, found in ratios.items() if found.high < 1.0 - MARGIN]
+    ratios = {lowering: times.over(lowering, rule, confidence) for lowering in others}
+    surely = [lowering for lowering, found in ratios.items() if found.high < 1.0 - MARGIN]
     if surely:
-        return Choice(min(surely, key=lambda form: ratios[form].median), rule, QUICKER, ratios)
+        return Choice(min(surely, key=lambda lowering: ratios[lowering].median), rule, QUICKER, ratios)
     unsure = any(found.low < 1.0 - NOISY and found.high - found.low > NOISY for found in ratios.values())
     return Choice(rule, rule, UNDECIDED if unsure else RULE, ratios)
 

@@ -48,7 +48,7 @@ def floor(captured: Captured, target: Target, static_ms: float, bytes_per_ms: fl
 
 
 def more_macs(captured: Captured, target: Target) -> int:
-    """Return the multiply-adds beyond the twin's, each layer in the form with the fewest."""
+    """Return the multiply-adds beyond the twin's, each layer in the lowering with the fewest."""
     graph = prepared(captured)
     found = sum(layer_macs(graph).values()) - twin_macs(graph)
     for _, site in sites(graph):

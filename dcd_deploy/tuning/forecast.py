@@ -1,4 +1,4 @@
-"""What each form of each layer costs on a target, told by its cost model, before anything is exported or measured."""
+"""What each lowering of each layer costs on a target, told by its cost model, with nothing exported or measured."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from dcd_deploy.tuning.subject import Shapes, Subject
 
 
 @dataclass(frozen=True)
-class FormForecast:
-    """What one form counts, and how many microseconds more than the static layer that is by the target's rates."""
+class LoweringForecast:
+    """What one lowering counts, and how many microseconds more than the static layer that is by the target's rates."""
 
-    form: str
+    lowering: str
     cost: Cost
     extra_us: float
 
 
 @dataclass(frozen=True)
 class ShapeForecast:
-    """One shape of layer: the layers that have it, its forms, and the one that the target's rule takes."""
+    """One shape of layer: the layers that have it, its lowerings, and the one that the target's rule takes."""
 
     case: LayerCase
     layers: tuple[str, ...]
-    forms: tuple[FormForecast, ...]
+    lowerings: tuple[LoweringForecast, ...]
     taken: str
 
 
@@ -33,7 +33,7 @@ class ShapeForecast:
 class Forecast:
     """A network on a target, for inputs of these shapes (without the batch).
 
-    ``extra_us`` sums over the calls of its layers, each in the form taken.
+    ``extra_us`` sums over the calls of its layers, each in the lowering taken.
     """
 
     target: str
@@ -46,7 +46,7 @@ class Forecast:
 def forecast(subject: Subject, target: Target) -> Forecast:
     """Return what the dynamic convolutions of a network cost on a target of one kind of machine."""
     shapes = tuple(_shape(group, target) for group in subject.groups)
-    extra = sum(len(s.layers) * next(f.extra_us for f in s.forms if f.form == s.taken) for s in shapes)
+    extra = sum(len(s.layers) * next(f.extra_us for f in s.lowerings if f.lowering == s.taken) for s in shapes)
     return Forecast(target.name, subject.title, subject.inputs, shapes, extra)
 
 
@@ -55,5 +55,5 @@ def _shape(group: LayerGroup, target: Target) -> ShapeForecast:
     case = group.case
     static = case.static_us(rates)
     costs = case.costs(target)
-    forms = tuple(FormForecast(name, cost, rates.microseconds(cost) - static) for name, cost in costs.items())
-    return ShapeForecast(case, group.layers, forms, case.rule(target))
+    lowerings = tuple(LoweringForecast(name, cost, rates.microseconds(cost) - static) for name, cost in costs.items())
+    return ShapeForecast(case, group.layers, lowerings, case.rule(target))

@@ -51,14 +51,17 @@ def kept_or_measured(
     if (kept := _read(path)) is not None and serves(kept):
         return kept
     times = measure().by_turns()
-    content = {"version": times.version, "samples": {form: asdict(found) for form, found in times.samples.items()}}
+    content = {
+        "version": times.version,
+        "samples": {lowering: asdict(found) for lowering, found in times.samples.items()},
+    }
     write_whole(path, json.dumps(content).encode())
     return times
 
 
 def _key(case: LayerCase, target: Target, where: Measured) -> str:
-    forms = sorted(case.costs(target))
-    content = [__version__, asdict(case), target.format, forms, asdict(where)]
+    lowerings = sorted(case.costs(target))
+    content = [__version__, asdict(case), target.format, lowerings, asdict(where)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -66,7 +69,7 @@ def _read(path: Path) -> LayerTimes | None:
     """Return what a file keeps; None where there is none, or a damaged one, which is measured anew."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        samples = {str(form): _samples(found) for form, found in content["samples"].items()}
+        samples = {str(lowering): _samples(found) for lowering, found in content["samples"].items()}
         return LayerTimes(samples, str(content["version"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -51,11 +51,11 @@ class LayerCase:
         return f"{kernel}{g.C}→{g.K}{groups} on {size.in_height}×{size.in_width}{stride}{dilation}{terms}"
 
     def costs(self, target: Target) -> dict[str, Cost]:
-        """Return what it costs in each form that the target's rule chooses from."""
+        """Return what it costs in each lowering that the target's rule chooses from."""
         return target.costs(self.shape, self.size, activated=self.activated)
 
     def rule(self, target: Target) -> str:
-        """Return the form that the target's rule takes."""
+        """Return the lowering that the target's rule takes."""
         return target.choose(self.shape, self.size, activated=self.activated)
 
     def static_us(self, rates: Rates) -> float:

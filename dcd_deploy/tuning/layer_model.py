@@ -1,4 +1,4 @@
-"""One layer in one form as a model file, with the neighbours that decide in which layout its maps come and go.
+"""One layer in one lowering as a model file, with the neighbours that decide in which layout its maps come and go.
 
     reads a sum (here: the input)     layer → its activation → depthwise
     any other, with an activation     depthwise → layer → its activation → depthwise
@@ -19,10 +19,6 @@ from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.export.deployable import deployable
-from dcd_deploy.export.in_blocks import in_blocks
-from dcd_deploy.export.simplify import simplify
-from dcd_deploy.export.to_onnx import trace_onnx
-from dcd_deploy.export.to_tflite import convert_tflite
 from dcd_deploy.lowering.annotate import ACTIVATIONS, annotate_places
 from dcd_deploy.lowering.capture import Captured, NamedGraph
 from dcd_deploy.lowering.deploy import lower
@@ -35,33 +31,44 @@ from dcd_deploy.lowering.target import Target
 from dcd_deploy.samples import InputSpec
 from dcd_deploy.tuning.layer_case import LayerGroup
 
-STATIC = "static"  # in place of a form: the layer of the static twin
+STATIC = "static"  # in place of a lowering: the layer of the static twin
 LAYER = "layer"
 INPUT, OPERAND, OUTPUT = "input", "operand", "output"
 SEED = 0
 RELAXED = 1e30  # nobody relies on what it computes
 
 
-def write_layer_model(group: LayerGroup, form: str, target: Target, path: Path) -> None:
-    """Write the group's layer in ``form``, or as the static twin has it (STATIC), to ``path``.
+def write_layer_model(group: LayerGroup, lowering: str, target: Target, path: Path) -> None:
+    """Write the group's layer in ``lowering``, or as the static twin has it (STATIC), to ``path``.
 
     Raises:
         ExportError: the converter refused it.
     """
     captured, examples = among_neighbours(group)
-    if form == STATIC:
+    if lowering == STATIC:
         captured, examples = _static(captured, examples), examples[:1]
         network = lower(captured, target).module
     else:
-        network = lower(captured, target, {LAYER: form}).module
+        network = lower(captured, target, {LAYER: lowering}).module
     names = (INPUT, OPERAND)[: len(examples)]
     inputs = [InputSpec(name, tuple(one.shape[1:])) for name, one in zip(names, examples, strict=True)]
-    if target.format == "tflite":
-        path.write_bytes(convert_tflite(deployable(network), inputs, (OUTPUT,)))
-        return
+    path.write_bytes(_tflite(network, inputs) if target.format == "tflite" else _onnx(network, inputs, examples))
+
+
+def _tflite(network: nn.Module, inputs: list[InputSpec]) -> bytes:
+    from dcd_deploy.export.to_tflite import convert_tflite
+
+    return convert_tflite(deployable(network), inputs, (OUTPUT,))
+
+
+def _onnx(network: nn.Module, inputs: list[InputSpec], examples: tuple[Tensor, ...]) -> bytes:
+    from dcd_deploy.export.in_blocks import in_blocks
+    from dcd_deploy.export.simplify import simplify
+    from dcd_deploy.export.to_onnx import trace_onnx
+
     traced = trace_onnx(network, inputs, (OUTPUT,)).tidied
     model = simplify(traced, [one.numpy().astype(np.float32) for one in examples], RELAXED)
-    path.write_bytes((in_blocks(model) or model).SerializeToString())
+    return bytes((in_blocks(model) or model).SerializeToString())
 
 
 def among_neighbours(group: LayerGroup) -> tuple[Captured, tuple[Tensor, ...]]:

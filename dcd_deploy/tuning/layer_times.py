@@ -1,4 +1,4 @@
-"""The forms of one shape of layer, measured in turns, in a process of their own."""
+"""The lowerings of one shape of layer, measured in turns, in a process of their own."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ Ask = Callable[[Request, float], Answer]
 
 @dataclass(frozen=True)
 class LayerTimes:
-    """Samples by form, and of the static layer (STATIC), all from the same turns."""
+    """Samples by lowering, and of the static layer (STATIC), all from the same turns."""
 
     samples: Mapping[str, Samples]
     version: str
 
     @property
-    def forms(self) -> tuple[str, ...]:
-        """The forms that were measured."""
+    def lowerings(self) -> tuple[str, ...]:
+        """The lowerings that were measured."""
         return tuple(name for name in self.samples if name != STATIC)
 
-    def over(self, form: str, other: str = STATIC, confidence: float = CONFIDENCE) -> Ratio:
-        """Return the time of one form over another's, or the static layer's, with its interval."""
-        return ratio(self.samples[form], self.samples[other], confidence)
+    def over(self, lowering: str, other: str = STATIC, confidence: float = CONFIDENCE) -> Ratio:
+        """Return the time of one lowering over another's, or the static layer's, with its interval."""
+        return ratio(self.samples[lowering], self.samples[other], confidence)
 
     def by_turns(self) -> LayerTimes:
         """Return the median of each turn in place of its runs: all that ratios use, and little enough to keep."""
-        return LayerTimes({form: _medians(found) for form, found in self.samples.items()}, self.version)
+        return LayerTimes({lowering: _medians(found) for lowering, found in self.samples.items()}, self.version)
 
-    def median_ms(self, form: str) -> float:
+    def median_ms(self, lowering: str) -> float:
         """Return the median of all runs."""
-        return latency(self.samples[form]).median_ms
+        return latency(self.samples[lowering]).median_ms
 
-    def extra_us(self, form: str) -> float:
-        """Return how much longer a form takes than the static layer: the median over the turns, in microseconds."""
+    def extra_us(self, lowering: str) -> float:
+        """Return how much longer a lowering takes than the static layer: the median over the turns, in microseconds."""
         ours, static = (
-            np.array([np.median(block) for block in self.samples[name].blocks_ms]) for name in (form, STATIC)
+            np.array([np.median(block) for block in self.samples[name].blocks_ms]) for name in (lowering, STATIC)
         )
         return float(np.median(ours - static)) * 1e3
 
@@ -59,7 +59,7 @@ def _medians(samples: Samples) -> Samples:
     return Samples(samples.load_ms, samples.first_ms, (), blocks, samples.rounds)
 
 
-def time_forms(
+def time_lowerings(
     group: LayerGroup,
     target: Target,
     runtime: str,
@@ -68,16 +68,16 @@ def time_forms(
     threads: int = 1,
     progress: Progress = silent,
 ) -> LayerTimes:
-    """Measure every form that suits the group's layer, and the static layer.
+    """Measure every lowering that suits the group's layer, and the static layer.
 
     Raises:
         DcdDeployError: the converter refused one, or the process that measures failed.
     """
-    forms = [*group.case.costs(target), STATIC]
+    lowerings = [*group.case.costs(target), STATIC]
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
-        models = {form: str(Path(folder) / f"{form}.{target.format}") for form in forms}
+        models = {lowering: str(Path(folder) / f"{lowering}.{target.format}") for lowering in lowerings}
         with progress("make the lowerings"):
-            for form, path in models.items():
-                write_layer_model(group, form, target, Path(path))
+            for lowering, path in models.items():
+                write_layer_model(group, lowering, target, Path(path))
         answer = ask(Request(TIME, models, runtime, threads, None, None, config), TIME_LIMIT)
     return LayerTimes(answer.samples, answer.version)

@@ -1,4 +1,4 @@
-"""A tuned lowering as a small file: the form of each dynamic layer of one network, and where that was measured.
+"""A tuned lowering as a small file: the lowering of each dynamic layer of one network, and where that was measured.
 
     {"kind": "dcd-deploy lowering", "schema": 2, "target": "litert", "format": "tflite",
      "network": "mobilenetv2_dcd ×1, fc_squeeze 16", "inputs": [[3, 224, 224]],
@@ -35,7 +35,7 @@ LONGEST_TEXT = 200
 
 @dataclass(frozen=True)
 class TunedLowering:
-    """The form of each dynamic layer, for one network at one input size, and where it was measured."""
+    """The lowering of each dynamic layer, for one network at one input size, and where it was measured."""
 
     target: str
     format: str
@@ -58,10 +58,10 @@ class TunedLowering:
             )
 
     def check_layers(self, layers: Iterable[str]) -> None:
-        """Raise LoweringFileError unless this has a form for each of these layers, and for no others."""
+        """Raise LoweringFileError unless this has a lowering for each of these layers, and for no others."""
         if amiss := sorted((known := set(layers)) ^ set(self.layers)):
             raise LoweringFileError(
-                f"expected a form for each of the {len(known)} dynamic layers of {self.network}, found "
+                f"expected a lowering for each of the {len(known)} dynamic layers of {self.network}, found "
                 f"'{amiss[0]}' {'missing' if amiss[0] in known else 'too'}; run 'dcd-deploy tune' on this checkpoint"
             )
 
@@ -96,7 +96,7 @@ def read_lowering(path: Path) -> TunedLowering:
     Raises:
         InputFileError: there is none.
         LoweringFileError: it is no such file, is damaged, or of another schema version.
-        UnknownNameError: it names a target or a form that there is not.
+        UnknownNameError: it names a target or a lowering that there is not.
     """
     where = existing_file(path, "a lowering file")
     if where.stat().st_size > LARGEST_BYTES:
@@ -125,7 +125,7 @@ def _parsed(content: Any) -> TunedLowering:
         raise ValueError(f"schema {schema!r:.40}, this version reads {FIRST_SCHEMA} to {SCHEMA}")
     texts = {key: _text(content[key]) for key in TEXTS}
     inputs = _inputs(content["inputs"]) if schema == SCHEMA else _picture(content["input"])
-    layers = {_text(name): _text(form) for name, form in dict(content["layers"]).items()}
+    layers = {_text(name): _text(lowering) for name, lowering in dict(content["layers"]).items()}
     return TunedLowering(**texts, threads=int(content["threads"]), inputs=inputs, layers=layers)
 
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dcd_deploy.errors import OptionError
-from dcd_deploy.export.threads import threads_by_load
-from dcd_deploy.lowering.capture import Captured, capture
-from dcd_deploy.lowering.network import Network
+from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.tuning.layer_case import LayerGroup, groups_of
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -39,15 +37,10 @@ class Subject:
         )
 
 
-def subject_of(network: Network, title: str) -> Subject:
-    """Capture a network.
-
-    Raises:
-        CaptureError: its forward cannot be followed.
-    """
-    inputs = tuple(tuple(int(side) for side in one.shape[1:]) for one in network.examples)
-    with threads_by_load():
-        return Subject(title, inputs, capture(network))
+def subject_of(captured: Captured, title: str) -> Subject:
+    """Return a captured network as what is tuned."""
+    inputs = tuple(tuple(int(side) for side in one.shape[1:]) for one in captured.network.examples)
+    return Subject(title, inputs, captured)
 
 
 def sizes_text(inputs: Iterable[tuple[int, ...]]) -> str:

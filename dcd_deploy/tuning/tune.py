@@ -1,7 +1,7 @@
-"""Tune a network for a device: measure each shape of layer in each form there, and choose.
+"""Tune a network for a device: measure each shape of layer in each lowering there, and choose.
 
-shapes of the network's layers → for each: forms and static layer measured in turns (or kept from before)
-→ the form that is surely the quickest, else the target's rule → a lowering file
+shapes of the network's layers → for each: lowerings and static layer measured in turns (or kept from before)
+→ the lowering that is surely the quickest, else the target's rule → a lowering file
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dcd_deploy.progress import Progress
 from dcd_deploy.tuning.choice import UNDECIDED, Choice, choose, decided
 from dcd_deploy.tuning.layer_cache import Measured, default_folder, kept_or_measured
 from dcd_deploy.tuning.layer_case import LayerCase, LayerGroup
-from dcd_deploy.tuning.layer_times import QUICK, LayerTimes, time_forms
+from dcd_deploy.tuning.layer_times import QUICK, LayerTimes, time_lowerings
 from dcd_deploy.tuning.lowering_file import TunedLowering
 from dcd_deploy.tuning.runtimes import installed_version, processor, runtime_of
 from dcd_deploy.tuning.subject import Subject
@@ -39,7 +39,7 @@ class TuneConfig:
 
 @dataclass(frozen=True)
 class TunedShape:
-    """One shape of layer: its layers, how long the static layer and each form took there, and the choice."""
+    """One shape of layer: its layers, how long the static layer and each lowering took there, and the choice."""
 
     case: LayerCase
     layers: tuple[str, ...]
@@ -88,7 +88,7 @@ def _shape(group: LayerGroup, config: TuneConfig, where: Measured, measure: Call
         return decided(decide(kept))  # what noise has spoilt is measured anew
 
     times = kept_or_measured(config.cache, group.case, config.target, where, measure, serves)
-    medians = {form: times.median_ms(form) * 1e3 for form in times.samples}
+    medians = {lowering: times.median_ms(lowering) * 1e3 for lowering in times.samples}
     return TunedShape(group.case, group.layers, medians, decide(times))
 
 
@@ -101,7 +101,7 @@ def _measurer(
             return place.ask(request, time_limit)
 
     def measure() -> LayerTimes:
-        return time_forms(group, config.target, runtime, ask, config.measure, config.threads, progress)
+        return time_lowerings(group, config.target, runtime, ask, config.measure, config.threads, progress)
 
     return measure
 
@@ -126,5 +126,5 @@ def _lowering(subject: Subject, config: TuneConfig, where: Measured, shapes: lis
         device=where.device,
         cpu=where.cpu,
         threads=where.threads,
-        layers={name: shape.choice.form for shape in by_size for name in shape.layers},
+        layers={name: shape.choice.lowering for shape in by_size for name in shape.layers},
     )
