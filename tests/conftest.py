@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 # Before torch is loaded: its threads otherwise spin while they wait, and beside another busy process all tests crawl.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+gc.set_threshold(50_000, 20, 100)  # as the command line has it
 
 import boards
 import numpy as np

@@ -5,7 +5,7 @@
 * Operands of different types are cast to one before an operator: by running each on tensors without values. In a graph
   whose tensors are all of one floating type there is nothing to cast.
 
-These are insides of torch 2.13; a test says when another version has others.
+These are insides of torch 2.13; with another version ``to_onnx`` leaves its exporter alone.
 """
 
 from __future__ import annotations

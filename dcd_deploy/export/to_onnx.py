@@ -26,9 +26,13 @@ from dcd_deploy.export.decomposed import decomposed_where_needed
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.older_opset import in_older_opset
 from dcd_deploy.export.quick_tracing import without_stack_traces
-from dcd_deploy.export.quick_translation import translated_quickly
 from dcd_deploy.export.tidied import tidy
 from dcd_deploy.samples import InputSpec
+
+if torch.__version__.startswith("2.13."):  # whose insides it knows
+    from dcd_deploy.export.quick_translation import translated_quickly as translation
+else:
+    translation = contextlib.nullcontext
 
 OPSETS = range(15, 27)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")  # colours, which the exporter puts into its messages
@@ -100,7 +104,7 @@ def _trace(
     free = _free_batch(network, len(inputs)) if batch is None else None
 
     def export() -> torch.onnx.ONNXProgram | None:
-        with _quiet(), torch.no_grad(), without_stack_traces(), translated_quickly():
+        with _quiet(), torch.no_grad(), without_stack_traces(), translation():
             return torch.onnx.export(
                 network,
                 examples,
