@@ -14,7 +14,6 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 # Before torch is loaded: its threads otherwise spin while they wait, and beside another busy process all tests crawl.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-gc.set_threshold(50_000, 20, 100)  # as the command line has it
 
 import boards
 import numpy as np
@@ -27,6 +26,7 @@ from torch import nn
 from dcd_deploy import commands
 from dcd_deploy.models.spec import NetworkSpec
 
+gc.set_threshold(50_000, 20, 100)  # as the command line has it
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "examples" / "digits"
 sys.path[:0] = [str(DIGITS), str(ROOT / "scripts")]

@@ -29,10 +29,11 @@ from dcd_deploy.export.quick_tracing import without_stack_traces
 from dcd_deploy.export.tidied import tidy
 from dcd_deploy.samples import InputSpec
 
+translation: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
 if torch.__version__.startswith("2.13."):  # whose insides it knows
-    from dcd_deploy.export.quick_translation import translated_quickly as translation
-else:
-    translation = contextlib.nullcontext
+    from dcd_deploy.export.quick_translation import translated_quickly
+
+    translation = translated_quickly
 
 OPSETS = range(15, 27)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")  # colours, which the exporter puts into its messages
