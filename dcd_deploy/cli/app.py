@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import sys
 import warnings
@@ -68,6 +70,7 @@ def main() -> None:
     # everything takes many times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.showwarning = _show_warning
+    atexit.register(_end_without_remarks)
     listen()
     try:
         app()
@@ -77,9 +80,12 @@ def main() -> None:
         if end.code == INTERRUPTED:
             leave_interrupted()
         raise
-    finally:
-        if REMARKS_AT_THE_END in sys.modules:
-            discard_native_output()
+
+
+def _end_without_remarks() -> None:
+    """Let no library speak when it is unloaded, which is when all that is ours has been said."""
+    if REMARKS_AT_THE_END in sys.modules:
+        discard_native_output()
 
 
 def _show_warning(
@@ -92,6 +98,12 @@ def _show_warning(
 ) -> None:
     """Say our own warnings as the command line speaks."""
     if category.__module__.startswith("dcd_deploy."):
-        typer.echo(f"dcd-deploy: note: {message}", err=True)
+        _note(str(message))
     else:
         _python_shows(message, category, filename, lineno, file, line)
+
+
+@functools.cache
+def _note(text: str) -> None:
+    """Say it once, from however many places it comes."""
+    typer.echo(f"dcd-deploy: note: {text}", err=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from dcd_deploy.runtimes.session import Array
 PACKAGE = "ai-edge-litert"
 TRIED = ("2.2", "2.3")  # the flags' numbers are those of the delegate's header, which another version may change
 QS8, QU8, DYNAMIC_FULLY_CONNECTED = 1, 2, 8
+CPUINFO, GPU_LIBRARY = Path("/proc/cpuinfo"), "libLiteRtWebGpuAccelerator.so"
 FLAGS = QS8 | QU8 | DYNAMIC_FULLY_CONNECTED  # the first two are the delegate's defaults, which flags replace
 HOW_TO_SET = {
     "Python": f"CompiledModel.from_file(path, options=Options(cpu_options=CpuOptions(xnnpack_flags={FLAGS})))",
@@ -108,12 +110,27 @@ def lacking() -> str | None:
     except MissingDependencyError as error:
         return str(error)
     found = installed_version(PACKAGE)
-    if found.startswith(tuple(f"{tried}." for tried in TRIED)) and hasattr(module, "CpuOptions"):
-        return None
-    return (
-        f"expected {PACKAGE} {' or '.join(TRIED)}, whose CompiledModel takes XNNPACK's flags as they were tried, found "
-        f"{found}; run: pip install '{PACKAGE}=={TRIED[-1]}.*'"
-    )
+    if not found.startswith(tuple(f"{tried}." for tried in TRIED)) or not hasattr(module, "CpuOptions"):
+        return (
+            f"expected {PACKAGE} {' or '.join(TRIED)}, whose CompiledModel takes XNNPACK's flags as they were tried, "
+            f"found {found}; run: pip install '{PACKAGE}=={TRIED[-1]}.*'"
+        )
+    return _too_old_for(Path(str(module.__file__)).with_name(GPU_LIBRARY))
+
+
+def _too_old_for(library: Path) -> str | None:
+    """Return what an ARM core of 2014 lacks: CompiledModel loads the library for GPUs, whoever asks for the CPU alone.
+
+    That was built for cores with atomic instructions (ARMv8.1), and ends the process on others.
+    """
+    with suppress(OSError):
+        texts = [line for line in CPUINFO.read_text(errors="replace").splitlines() if line.startswith("Features")]
+        if library.exists() and not all("atomics" in text.split() for text in texts):
+            return (
+                f"expected a processor with atomic instructions (ARMv8.1), which '{library}' needs and CompiledModel "
+                "loads, found one without; move that file away: the CPU does not need it"
+            )
+    return None
 
 
 def _names(details: dict[str, Any]) -> dict[int, str]:
