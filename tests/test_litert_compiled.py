@@ -23,8 +23,12 @@ from torch import nn
 import dcd_deploy
 from dcd_deploy import commands
 from dcd_deploy.artifacts import LITERT_COMPILED
+from dcd_deploy.benchmarks.environment import read_environment
+from dcd_deploy.devices.answers import Survey
 from dcd_deploy.devices.emulated import inside
+from dcd_deploy.devices.packages import check
 from dcd_deploy.errors import (
+    DeviceLackError,
     MissingDependencyError,
     ModelFileError,
     OptionError,
@@ -317,6 +321,15 @@ def test_the_old_interpreter_runs_it_and_says_so(digits_compiled, images, tmp_pa
     assert answer["classes"] == open_model(digits_compiled.artifact.path).run(images).argmax(1).tolist()
     assert done.stderr.count("SlowRuntimeWarning: 'digits.tflite' is right in litert, but slower") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_board_whose_interpreter_is_the_old_one():
+    """Before anything is sent: tflite-runtime has no CompiledModel."""
+    packages = {"numpy": "1.26.4", "tflite-runtime": "2.14.0"}
+    found = Survey(replace(read_environment(), packages=packages), (), 1000, "glibc 2.36")
+    check("litert", found, "ssh://board")
+    with pytest.raises(DeviceLackError, match="expected ai-edge-litert on ssh://board, found none"):
+        check(LITERT_COMPILED, found, "ssh://board")
 
 
 def test_a_runtime_that_nobody_knows(digits_compiled, images, tmp_path):

@@ -27,11 +27,14 @@ TRIED = ("2.2", "2.3")  # the flags' numbers are those of the delegate's header,
 QS8, QU8, DYNAMIC_FULLY_CONNECTED = 1, 2, 8
 CPUINFO, GPU_LIBRARY = Path("/proc/cpuinfo"), "libLiteRtWebGpuAccelerator.so"
 FLAGS = QS8 | QU8 | DYNAMIC_FULLY_CONNECTED  # the first two are the delegate's defaults, which flags replace
-HOW_TO_SET = {
+HOW_TO_SET = {  # as google-ai-edge/LiteRT has it, in August 2026
     "Python": f"CompiledModel.from_file(path, options=Options(cpu_options=CpuOptions(xnnpack_flags={FLAGS})))",
-    "Kotlin": f"CompiledModel.Options(Accelerator.CPU).cpuOptions = CompiledModel.CpuOptions(xnnPackFlags = {FLAGS})",
+    "Kotlin": "CompiledModel.Options(Accelerator.CPU).apply { cpuOptions = CompiledModel.CpuOptions(xnnPackFlags = "
+    f"{FLAGS}) }}",
     "C++": f"auto& cpu = *options.GetCpuOptions(); cpu.SetXNNPackFlags({FLAGS});",
-    "Swift": f"cpuOptions.setXNNPackFlags({FLAGS})",
+    "C": f"LrtSetCpuOptionsXNNPackFlags(cpu_options, {FLAGS});",
+    "Swift": 'try options.addOpaqueOptions(OpaqueOptions(identifier: "xnnpack", payload: strdup("flags = '
+    f'{FLAGS}\\n"), destructor: {{ free($0) }}))',
     "C, the delegate": "TfLiteXNNPackDelegateOptions.flags |= TFLITE_XNNPACK_DELEGATE_FLAG_DYNAMIC_FULLY_CONNECTED",
 }
 
