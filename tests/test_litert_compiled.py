@@ -234,6 +234,13 @@ def test_what_python_is_told_to_write(digits_compiled, images):
     assert_near(found[0].read(10, np.float32), open_model(digits_compiled.artifact.path).run(images[:1])[0])
 
 
+def test_the_page_says_what_inspect_says():
+    page = (ROOT / "docs" / "litert-compiled.md").read_text().replace("\\|", "|")
+    for language, line in HOW_TO_SET.items():
+        assert line.removeprefix("TfLiteXNNPackDelegateOptions.") in page, language
+    assert f"The value is {FLAGS}" in page
+
+
 # Where the flag cannot be set
 
 
