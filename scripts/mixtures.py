@@ -113,7 +113,8 @@ def opened(runtime: str, path: Path) -> Callable[[], object]:
     """Open a file on one thread, and return what runs it."""
     images = np.random.default_rng(0).standard_normal((1, IMAGE, SIDE, SIDE), np.float32)
     if runtime in TFLITE:
-        return TFLITE[runtime](path, 1).prepare(images)
+        session: LiteRtSession = TFLITE[runtime](path, 1)
+        return session.prepare(images)
     return OnnxRuntimeSession(path, 1, blocked=runtime == "onnxruntime").prepare(images)
 
 

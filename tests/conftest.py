@@ -74,6 +74,21 @@ def exported(checkpoint: Path, out: Path, to: str):
 
 
 @pytest.fixture(scope="session")
+def digits_compiled(digits_checkpoint, tmp_path_factory):
+    """The bundled dynamic checkpoint for LiteRT's CompiledModel, with its twin."""
+    return commands.export(
+        digits_checkpoint,
+        to="tflite",
+        target="litert-compiled",
+        out=tmp_path_factory.mktemp("digits_compiled"),
+        name="digits",
+        labels=DIGITS / "labels.txt",
+        with_baseline=True,
+        **DIGITS_OPTIONS,
+    )
+
+
+@pytest.fixture(scope="session")
 def onnx_file(digits_export) -> Path:
     return digits_export.artifact.path
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from adb_phone import PhoneSide
-from command_line import dcd_deploy
+from command_line import dcd_deploy, refused
 from phones import left_on, make_root, script, until
 
 from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
@@ -145,6 +145,21 @@ def test_what_a_model_is_is_known_without_opening_it(tflite_pair, onnx_pair, tmp
 def test_no_runner_for_such_files(opened, onnx_pair):
     with opened(BENCHMARK_MODEL) as device, pytest.raises(DeviceLackError, match="give onnxruntime_perf_test"):
         bench([contest(onnx_pair[0], "onnxruntime")], SHORT, place=device)
+
+
+def test_a_runtime_whose_flag_no_runner_sets(opened, phone_side, digits_compiled):
+    """What a phone's runner cannot do it says; by the interpreter's kernels the file can be timed there."""
+    path = digits_compiled.artifact.path
+    with opened(BENCHMARK_MODEL) as device:
+        with pytest.raises(
+            DeviceLackError, match="found litert-compiled, whose flag it cannot set; choose --runtime litert"
+        ):
+            bench([contest(path, "litert-compiled")], SHORT, place=device)
+        (trial,) = bench([contest(path, "litert")], SHORT, place=device).trials
+    assert trial.runtime == "litert"
+    done = dcd_deploy("bench", path, "--device", "adb", "--runner", BENCHMARK_MODEL, "--baseline", "none", *QUICK)
+    refused(done, DeviceLackError.exit_code, "whose flag it cannot set", "--runtime litert")
+    assert left_on(phone_side) == []
 
 
 def test_a_runner_of_another_architecture(opened, phone_side, tmp_path):

@@ -75,6 +75,28 @@ def test_a_core_computes_what_this_machine_does(files, format, core):
     assert not np.array_equal(found, wanted)  # another order of sums: it is not this machine's runtime
 
 
+@pytest.mark.parametrize("core", ["cortex-a53", "cortex-a76"])
+def test_a_core_runs_what_is_made_for_compiled_model(core, digits_compiled, digits_checkpoint):
+    """By CompiledModel, with the flag: right, and fewer passes over the map than without it."""
+    path, device = digits_compiled.artifact.path, f"arm64-emulated:{core}"
+    (comparison,) = commands.verify(path, checkpoint=digits_checkpoint, device=device).comparisons
+    assert comparison.stage == f"model file on emulated {core}"
+    assert comparison.relative <= LIMIT
+    result = commands.bench(path, device=device, runtime="litert,litert-compiled")
+    assert [trial.runtime for trial in result.counts.trials] == ["litert", "litert-compiled"]
+    ratios = [trial.ratio(trial.models[1], "instructions") for trial in result.counts.trials]
+    assert 1 < ratios[1] < ratios[0]
+    (usual,) = commands.bench(path, device=device, baseline="none").counts.trials
+    assert usual.runtime == "litert-compiled"
+
+
+def test_the_command_line_on_a_core_says_nothing_of_the_librarys(digits_compiled):
+    done = dcd_deploy("verify", digits_compiled.artifact.path, "--device", "arm64-emulated:cortex-a53")
+    assert done.returncode == 0, done.stderr
+    assert "start litert-compiled on emulated cortex-a53" in done.stderr
+    assert not re.search(r"^(INFO|WARNING|ERROR)\b", done.stdout + done.stderr, re.MULTILINE)
+
+
 def test_verified_against_the_checkpoint(files, digits_checkpoint):
     device = "arm64-emulated:cortex-a76"
     report = commands.verify(files["tflite"], checkpoint=digits_checkpoint, device=device)

@@ -40,7 +40,16 @@ ALLOWED["export"] = {
     "runtimes",
 }
 ALLOWED["recording"] = {"errors", "files"}
-ALLOWED["benchmarks"] = {"errors", "optional", "progress", "files", "artifacts", "network_names", "runtimes"}
+ALLOWED["benchmarks"] = {
+    "errors",
+    "optional",
+    "progress",
+    "files",
+    "native_output",
+    "artifacts",
+    "network_names",
+    "runtimes",
+}
 ALLOWED["devices"] = {*ALLOWED["benchmarks"], "benchmarks"}
 ALLOWED["tuning"] = set(ALLOWED) - {"devices"}
 ALLOWED["contests"] = set(ALLOWED) - {"tuning"}

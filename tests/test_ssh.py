@@ -38,6 +38,17 @@ def test_a_model_beside_its_twin_on_a_board(board, onnx_file, digits_tflite, tmp
     assert wait_for(lambda: not runners(board)), "nothing runs there any more"
 
 
+def test_a_model_for_compiled_model_on_a_board(board, digits_compiled):
+    """The runner that is sent opens it with the flag, beside its twin in the same runtime."""
+    result = commands.bench(digits_compiled.artifact.path, device=board.name, **FAST | {"memory": True})
+    (trial,) = result.trials
+    assert (trial.device, trial.runtime) == (board.name, "litert-compiled")
+    assert [timing.name for timing in trial.timings] == ["digits.tflite", "static twin"]
+    assert trial.runtime_version == result.environments[board.name].packages["ai-edge-litert"]
+    assert trial.ratios["static twin"].median > 1
+    assert wait_for(lambda: not runners(board)), "nothing runs there any more"
+
+
 def test_nothing_is_sent_twice_and_all_can_be_removed(board, onnx_file):
     said = Said()
     commands.bench(onnx_file, device=board.name, progress=said, **FAST)

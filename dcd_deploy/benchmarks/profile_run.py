@@ -26,7 +26,7 @@ from dcd_deploy.benchmarks.profile_onnxruntime import OnnxRuntimeProfile
 from dcd_deploy.benchmarks.worker import random_inputs
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.litert_compiled import FLAGS, LiteRtCompiledSession
-from dcd_deploy.runtimes.model import Model, open_model
+from dcd_deploy.runtimes.model import Model, open_model, usual_runtime
 from dcd_deploy.runtimes.nodes import FileNode
 
 BLOCK, DROPPED, WARMUP = 5, 1, 3
@@ -57,8 +57,9 @@ def profile_model(
     """
     check_cores(threads, None)
     environment = read_environment()
+    runtime = usual_runtime(path)
     with progress("open the model"):
-        model = open_model(path, threads=threads)
+        model = open_model(path, threads=threads, runtime=runtime)
         inputs = random_inputs(model)
         profile = _open(path, model, nodes, inputs, threads)
     try:

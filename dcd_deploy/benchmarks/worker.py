@@ -10,6 +10,7 @@ On a device ``devices.runner`` calls this; so this module and all that it import
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import sys
@@ -27,6 +28,7 @@ from dcd_deploy.benchmarks.measure import MeasureConfig, Run, Samples, measure_i
 from dcd_deploy.benchmarks.reading import read_text
 from dcd_deploy.errors import DcdDeployError, ModelFileError, OptionError
 from dcd_deploy.files import sha256
+from dcd_deploy.native_output import discard_native_output
 from dcd_deploy.network_names import names_of
 from dcd_deploy.runtimes.model import Model, load_runtime, open_model
 from dcd_deploy.runtimes.session import Array
@@ -72,6 +74,7 @@ class Answer:
 
 def main() -> None:
     """Answer the request on standard input."""
+    atexit.register(discard_native_output)  # libraries speak of being unloaded, which would hide its last words
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     with answers:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import gc
 import os
 import sys
@@ -72,6 +74,7 @@ def main() -> None:
     # cost an export a tenth of its time.
     gc.set_threshold(50_000, 20, 100)
     warnings.showwarning = _show_warning
+    atexit.register(_end_without_remarks)
     listen()
     try:
         app()
@@ -81,9 +84,12 @@ def main() -> None:
         if end.code == INTERRUPTED:
             leave_interrupted()
         raise
-    finally:
-        if REMARKS_AT_THE_END in sys.modules:
-            discard_native_output()
+
+
+def _end_without_remarks() -> None:
+    """Let no library speak when it is unloaded, which is when all that is ours has been said."""
+    if REMARKS_AT_THE_END in sys.modules:
+        discard_native_output()
 
 
 def _show_warning(
@@ -96,6 +102,12 @@ def _show_warning(
 ) -> None:
     """Say our own warnings as the command line speaks."""
     if category.__module__.startswith("dcd_deploy."):
-        typer.echo(f"dcd-deploy: note: {message}", err=True)
+        _note(str(message))
     else:
         _python_shows(message, category, filename, lineno, file, line)
+
+
+@functools.cache
+def _note(text: str) -> None:
+    """Say it once, from however many places it comes."""
+    typer.echo(f"dcd-deploy: note: {text}", err=True)

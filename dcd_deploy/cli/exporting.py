@@ -33,7 +33,7 @@ def export(
         str,
         typer.Option(
             help="What to be quick on: portable, onnxruntime-x86 (runs on x86-64 alone, with AVX-512, AVX2 or "
-            "neither), onnxruntime-arm or litert."
+            "neither), onnxruntime-arm, litert or litert-compiled (docs/litert-compiled.md)."
         ),
     ] = "portable",
     lowering: Annotated[

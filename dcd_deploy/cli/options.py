@@ -25,7 +25,9 @@ Reference = Annotated[
 Tolerance = Annotated[
     float | None, typer.Option("--tolerance", help="Largest error, relative to the outputs' range. [default: 5e-5]")
 ]
-Target = Annotated[str, typer.Option("--target", help="Runtime: onnxruntime-x86, onnxruntime-arm or litert.")]
+Target = Annotated[
+    str, typer.Option("--target", help="Runtime: onnxruntime-x86, onnxruntime-arm, litert or litert-compiled.")
+]
 Threads = Annotated[int, typer.Option("--threads", help="Threads of the runtime.")]
 ThreadCounts = Annotated[str, typer.Option("--threads", help="Threads of the runtime, such as 1 or 1,2.")]
 MinRuns = Annotated[int, typer.Option("--min-runs", help="Count at least so many runs of each model.")]

@@ -59,10 +59,10 @@ def tune(
 ) -> TuneResult:
     """Choose the lowering of each dynamic layer by measuring on the device that will run it, and write that to ``out``.
 
-    ``target`` is one runtime ("onnxruntime-x86", "onnxruntime-arm", "litert"). Layers of one shape are measured once,
-    all lowerings interleaved; another one than the target's rule would take is chosen only where the interval says
-    that it is quicker. What is measured is kept in the user's cache, and not measured again. ``export`` takes the file
-    as its ``lowering``. ``network`` says which network the checkpoint holds (``commands.networks``).
+    ``target`` is one runtime ("onnxruntime-x86", "onnxruntime-arm", "litert", "litert-compiled"). Layers of one shape
+    are measured once, all lowerings interleaved; another one than the target's rule would take is chosen only where the
+    interval says that it is quicker. What is measured is kept in the user's cache, and not measured again. ``export``
+    takes the file as its ``lowering``. ``network`` says which network the checkpoint holds (``commands.networks``).
 
     Raises:
         OptionError: the target is no single runtime, the network is not dynamic, or ``out`` does not end in .json.

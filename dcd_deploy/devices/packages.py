@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dcd_deploy.artifacts import LITERT_COMPILED
 from dcd_deploy.devices.answers import Survey, misread
 from dcd_deploy.errors import DeviceError, DeviceLackError
 from dcd_deploy.runtimes.model import RUNTIMES
@@ -9,12 +10,13 @@ from dcd_deploy.runtimes.model import RUNTIMES
 NUMPY = "numpy"
 # For each way to run models the packages that do, the best first.
 PACKAGES = {"onnxruntime": ("onnxruntime",), "litert": ("ai-edge-litert", "tflite-runtime")}
+APART = {LITERT_COMPILED: ("ai-edge-litert",)}  # runtimes that not every one of them has
 WANTED = [[NUMPY], *(list(names) for names in PACKAGES.values())]
 
 
 def check(runtime: str, found: Survey, device: str) -> None:
     """Raise DeviceLackError unless a device has what ``runtime`` needs."""
-    wanted = ((NUMPY,), PACKAGES[RUNTIMES[runtime].package])
+    wanted = ((NUMPY,), APART.get(runtime) or PACKAGES[RUNTIMES[runtime].package])
     missing = [names for names in wanted if not any(name in found.environment.packages for name in names)]
     if missing:
         here = found.environment

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,16 @@ from dcd_deploy.runtimes.session import Array
 PACKAGE = "ai-edge-litert"
 TRIED = ("2.2", "2.3")  # the flags' numbers are those of the delegate's header, which another version may change
 QS8, QU8, DYNAMIC_FULLY_CONNECTED = 1, 2, 8
+CPUINFO, GPU_LIBRARY = Path("/proc/cpuinfo"), "libLiteRtWebGpuAccelerator.so"
 FLAGS = QS8 | QU8 | DYNAMIC_FULLY_CONNECTED  # the first two are the delegate's defaults, which flags replace
-HOW_TO_SET = {
+HOW_TO_SET = {  # as google-ai-edge/LiteRT has it, in August 2026
     "Python": f"CompiledModel.from_file(path, options=Options(cpu_options=CpuOptions(xnnpack_flags={FLAGS})))",
-    "Kotlin": f"CompiledModel.Options(Accelerator.CPU).cpuOptions = CompiledModel.CpuOptions(xnnPackFlags = {FLAGS})",
+    "Kotlin": "CompiledModel.Options(Accelerator.CPU).apply { cpuOptions = CompiledModel.CpuOptions(xnnPackFlags = "
+    f"{FLAGS}) }}",
     "C++": f"auto& cpu = *options.GetCpuOptions(); cpu.SetXNNPackFlags({FLAGS});",
-    "Swift": f"cpuOptions.setXNNPackFlags({FLAGS})",
+    "C": f"LrtSetCpuOptionsXNNPackFlags(cpu_options, {FLAGS});",
+    "Swift": 'try options.addOpaqueOptions(OpaqueOptions(identifier: "xnnpack", payload: strdup("flags = '
+    f'{FLAGS}\\n"), destructor: {{ free($0) }}))',
     "C, the delegate": "TfLiteXNNPackDelegateOptions.flags |= TFLITE_XNNPACK_DELEGATE_FLAG_DYNAMIC_FULLY_CONNECTED",
 }
 
@@ -53,16 +57,9 @@ class LiteRtCompiledSession(LiteRtSession):
 
     def _load(self, content: bytes) -> None:
         """Compile; the interpreter, opened beside it and never run, says what goes in and out, and in which order."""
-        litert = require("ai_edge_litert.compiled_model")
-        cpu = litert.CpuOptions(num_threads=self._threads, xnnpack_flags=FLAGS)
-        options = litert.Options(hardware_accelerators=litert.HardwareAccelerator.CPU, cpu_options=cpu)
-        made = self._made = _Made(content, litert.CompiledModel.from_buffer(content, options=options))
-        weakref.finalize(self, made.release)
-        ((key, names),) = made.model.get_signature_list().items()
-        signature = self.interpreter.get_signature_runner(key)
+        made = self._made = _Made(content, self._threads)
+        signature = self.interpreter.get_signature_runner(made.signature)
         self._named = [_names(side()) for side in (signature.get_input_details, signature.get_output_details)]
-        made.entries |= {name: made.model.create_input_buffer_by_name(key, name) for name in names["inputs"]}
-        made.answers |= {name: made.model.create_output_buffer_by_name(key, name) for name in names["outputs"]}
         for name, tensor in signature.get_input_details().items():  # the library has remarks on the first one written
             made.entries[name].write(np.zeros(tensor["shape"], tensor["dtype"]))
 
@@ -76,25 +73,36 @@ class LiteRtCompiledSession(LiteRtSession):
         self._made.entries[self._named[0][index]].write(values)
 
     def _runner(self) -> Callable[[], object]:
-        entries, answers = list(self._made.entries.values()), list(self._made.answers.values())
-        return lambda: self._made.model.run_by_index(0, entries, answers)
+        return self._made.run
 
 
-@dataclass
 class _Made:
-    """What the library made, and the bytes in which it reads the weights; it remarks on being told to let go."""
+    """What the library made, and the bytes in which it reads the weights, as long as a session or a run needs them."""
 
-    content: bytes
-    model: Any
-    entries: dict[str, Any] = field(default_factory=dict)
-    answers: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, content: bytes, threads: int) -> None:
+        litert = require("ai_edge_litert.compiled_model")
+        cpu = litert.CpuOptions(num_threads=threads, xnnpack_flags=FLAGS)
+        options = litert.Options(hardware_accelerators=litert.HardwareAccelerator.CPU, cpu_options=cpu)
+        self.content = content
+        self.model: Any = litert.CompiledModel.from_buffer(content, options=options)
+        ((self.signature, names),) = self.model.get_signature_list().items()
+        self.entries = {each: self.model.create_input_buffer_by_name(self.signature, each) for each in names["inputs"]}
+        self.answers = {
+            each: self.model.create_output_buffer_by_name(self.signature, each) for each in names["outputs"]
+        }
+        self._sides = list(self.entries.values()), list(self.answers.values())
+        weakref.finalize(self, _release, vars(self))
 
-    def release(self) -> None:
-        """Let go of everything, without remarks."""
-        with captured_native_output():
-            self.entries.clear()
-            self.answers.clear()
-            self.model = None
+    def run(self) -> None:
+        """Compute the answers for the entries."""
+        self.model.run_by_index(0, *self._sides)
+
+
+def _release(held: dict[str, Any]) -> None:
+    """Let go of what the library made, the last first, without the remarks that it has on it."""
+    with captured_native_output():
+        while held:
+            held.popitem()
 
 
 def lacking() -> str | None:
@@ -105,12 +113,27 @@ def lacking() -> str | None:
     except MissingDependencyError as error:
         return str(error)
     found = installed_version(PACKAGE)
-    if found.startswith(tuple(f"{tried}." for tried in TRIED)) and hasattr(module, "CpuOptions"):
-        return None
-    return (
-        f"expected {PACKAGE} {' or '.join(TRIED)}, whose CompiledModel takes XNNPACK's flags as they were tried, found "
-        f"{found}; run: pip install '{PACKAGE}=={TRIED[-1]}.*'"
-    )
+    if not found.startswith(tuple(f"{tried}." for tried in TRIED)) or not hasattr(module, "CpuOptions"):
+        return (
+            f"expected {PACKAGE} {' or '.join(TRIED)}, whose CompiledModel takes XNNPACK's flags as they were tried, "
+            f"found {found}; run: pip install '{PACKAGE}=={TRIED[-1]}.*'"
+        )
+    return _too_old_for(Path(str(module.__file__)).with_name(GPU_LIBRARY))
+
+
+def _too_old_for(library: Path) -> str | None:
+    """Return what an ARM core of 2014 lacks: CompiledModel loads the library for GPUs, whoever asks for the CPU alone.
+
+    That was built for cores with atomic instructions (ARMv8.1), and ends the process on others.
+    """
+    with suppress(OSError):
+        texts = [line for line in CPUINFO.read_text(errors="replace").splitlines() if line.startswith("Features")]
+        if library.exists() and not all("atomics" in text.split() for text in texts):
+            return (
+                f"expected a processor with atomic instructions (ARMv8.1), which '{library}' needs and CompiledModel "
+                "loads, found one without; move that file away: the CPU does not need it"
+            )
+    return None
 
 
 def _names(details: dict[str, Any]) -> dict[int, str]:

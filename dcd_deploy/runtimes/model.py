@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -169,22 +170,32 @@ def usual_runtime(path: Path) -> str:
     Raises:
         UnknownNameError: there is none.
         InputFileError: there is no such file.
-        ModelFileError: the file is damaged.
     """
     known = runtimes_for(path)
     if path.suffix != RUNTIMES[LITERT_COMPILED].suffix:
         return known[0]
-    text = read_texts(existing_file(path, "a TFLite model").read_bytes(), path).get(METADATA_KEY)
-    wanted = None if text is None else ModelCard.from_json(text).runtime
-    if wanted not in known:
-        return known[0]
-    if wanted == LITERT_COMPILED and (lack := lacking()) is not None:
-        message = (
-            f"'{path.name}' is right, but two to three times slower, in {known[0]}: it was made for {wanted}; {lack}"
-        )
-        warnings.warn(message, SlowRuntimeWarning, stacklevel=3)
-        return known[0]
-    return wanted
+    wanted = _made_for(path)
+    if wanted is None or (lack := _lack_of(wanted, known)) is None:
+        return wanted or known[0]
+    message = f"'{path.name}' is right in {known[0]}, but slower: it was made for {ascii(wanted)[1:-1]}; {lack}"
+    warnings.warn(message, SlowRuntimeWarning, stacklevel=3)
+    return known[0]
+
+
+def _made_for(path: Path) -> str | None:
+    """Return the runtime that a TFLite file names; None of a damaged one too: what opens it says what is wrong."""
+    content = existing_file(path, "a TFLite model").read_bytes()
+    with suppress(ModelFileError):
+        text = read_texts(content, path).get(METADATA_KEY)
+        return None if text is None else ModelCard.from_json(text).runtime
+    return None
+
+
+def _lack_of(runtime: str, known: Sequence[str]) -> str | None:
+    """Return why a runtime that a file names cannot be had here, or None."""
+    if runtime not in known:
+        return f"this version of dcd-deploy knows {', '.join(known)} alone"
+    return lacking() if runtime == LITERT_COMPILED else None
 
 
 def runtimes_for(path: Path) -> list[str]:

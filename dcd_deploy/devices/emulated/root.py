@@ -23,6 +23,8 @@ from dcd_deploy.progress import Progress
 
 DEBIAN = ("python3-minimal", "python3", "libstdc++6", "libgomp1", "zlib1g", "libatomic1", "libgcc-s1")
 WHEELS = ("numpy", "onnxruntime", "ai-edge-litert", "ml_dtypes")  # what of it is installed here
+# CompiledModel loads it whoever asks for the CPU alone, and it ends the process on a core without ARMv8.1's atomics.
+LEFT_OUT = ("ai_edge_litert/libLiteRtWebGpuAccelerator.so",)
 GLIBC = range(17, 37)  # the versions 2.x of the C library that a wheel may have been built for, of Debian 12 the last
 SYSTEM_LINKS = ("etc", "lib", "lib64", "usr")
 
@@ -99,7 +101,7 @@ def _system_path() -> Path:
 
 
 def _wheels_path(python: str) -> Path:
-    return cache_folder() / f"wheels-{key_of(python, wheel_versions())}"
+    return cache_folder() / f"wheels-{key_of(python, wheel_versions(), LEFT_OUT)}"
 
 
 def _python_of(system: Path) -> str:
@@ -132,7 +134,7 @@ def _wheel_maker(python: str, versions: dict[str, str]) -> Callable[[Path], None
         run_program([*command, f"--dest={downloads}", *wanted], "pip download")
         for wheel in sorted(downloads.glob("*.whl")):
             with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(path)
+                archive.extractall(path, [name for name in archive.namelist() if name not in LEFT_OUT])
 
     return make
 
