@@ -9,12 +9,12 @@ MODEL := $(DEMO)/digits
 
 MAKEFLAGS += --jobs=2  # the two environments are set up beside each other
 
-.PHONY: demo test lint bench tour train clean
+.PHONY: demo test lint bench tour docs train clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): one to three minutes, of which torch is the most ..."
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -e ".[export,tflite-export,image,report,examples,dev]"
+	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -e ".[export,tflite-export,image,report,examples,docs,dev]"
 	@touch $@
 
 # TFLite's older interpreter, and the standard reader of TFLite metadata, which wants libusb.
@@ -42,7 +42,7 @@ demo: $(VENV)/installed ## the main job on the bundled trained checkpoint
 	$(BIN)/dcd-deploy predict $(MODEL).tflite examples/digits/seven.png --top 3
 	@echo; echo "== 5. Time them against their static twins"
 	@echo "(This network is a toy of 1.3 M multiply-adds: what one sees here is the cost of starting 600 nodes, not of the"
-	@echo "network. At 224x224 the ratio is 1.1 to 1.9: see the tables in README.md.)"
+	@echo "network. At 224x224 the ratio is 1.1 to 1.9: see docs/results.md.)"
 	$(BIN)/dcd-deploy bench $(MODEL).onnx $(MODEL).tflite --save $(DEMO)/bench.html
 	@echo; echo "Done: both files compute what was trained (to 5e-5 of the outputs' range, on every stage), and both say seven."
 	@echo "The benchmark as a page: $(DEMO)/bench.html"
@@ -63,14 +63,22 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/installed ## measure all networks and write the tables of README.md and docs/performance.md (about two hours)
+bench: $(VENV)/installed ## measure all networks and write the tables of docs/ and README.md (about two hours)
 	$(BIN)/python scripts/results.py --out bench-out/results
 	$(BIN)/python scripts/speed.py --out bench-out/speed --write
 	$(BIN)/python scripts/ablation.py --out bench-out/ablation --write
 	$(BIN)/python scripts/fit_costs.py --out bench-out/costs --write
+	$(BIN)/python scripts/front_page.py
+	$(BIN)/python scripts/figures.py
 
-tour: $(VENV)/installed ## run the commands of README.md's tour and put their output there
+tour: $(VENV)/installed ## run the commands of README.md and of docs/quick-start.md, and put their output there
 	$(BIN)/python scripts/tour.py
+
+docs: $(VENV)/installed ## build/site from docs/, strictly; a dead link is an error
+	$(BIN)/python scripts/commands_page.py
+	$(BIN)/python scripts/figures.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The site: build/site/index.html"
 
 train: $(VENV)/installed ## train the two bundled checkpoints anew (about seven minutes)
 	$(BIN)/python examples/digits/train.py --arch mobilenetv2_dcd --out examples/digits/dcd.pth.tar

@@ -50,7 +50,7 @@ Step = tuple[str, Callable[[Progress], None]]
 TOP = """# The networks on ARM cores, emulated
 
 Made by `python scripts/arm_results.py --out FOLDER`, with QEMU {qemu} and the aarch64 wheels of {versions}. Files of
-`--target {target}`, random weights. What the figures mean, and what they do not, stands in `docs/devices.md`.
+`--target {target}`, random weights. What the figures mean, and what they do not, stands in [Devices](devices.md).
 
 ## Do the files compute the right thing there?
 

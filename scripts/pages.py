@@ -10,7 +10,10 @@ from dcd_deploy.reports.wording import environment_line
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PERFORMANCE = ROOT / "docs" / "performance.md"
+DOCS = ROOT / "docs"
+PERFORMANCE = DOCS / "performance.md"
+QUICK_START = DOCS / "quick-start.md"
+RESULTS = DOCS / "results.md"
 
 
 def options_of(description: str | None) -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""Measure all networks beside their static twins, and write the tables into README.md.
+"""Measure all networks beside their static twins, and write the tables into docs/results.md.
 
     python scripts/results.py                 all networks in both formats (about fifteen minutes)
     python scripts/results.py --out FOLDER    keep models and results there, and go on where it ended
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pages import README, write_part
+from pages import RESULTS, write_part
 
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.place import LOCAL
@@ -89,7 +89,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         text = tables(commands.sweep(options.out or folder, progress=live_progress))
     print(text)
-    write_part(README, "results", text)
+    write_part(RESULTS, "results", text)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def undeclared(folder: str, *extras: str) -> list[str]:
     ]
 
 
-FOR_USERS = tuple(name for name in PROJECT["optional-dependencies"] if name not in ("examples", "dev"))
+FOR_USERS = tuple(name for name in PROJECT["optional-dependencies"] if name not in ("examples", "docs", "dev"))
 
 
 def test_what_the_package_imports():

@@ -1,0 +1,259 @@
+"""Draw the figures of README.md and docs/ as SVG, from the tables of docs/performance.md where they show numbers.
+
+Each figure is a card with a ground of its own, light or dark as the reader's system is, so that it is legible on both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from pages import DOCS, PERFORMANCE
+
+FIGURES = DOCS / "figures"
+STYLE = """
+  text { font: 15px system-ui, Roboto, "DejaVu Sans", sans-serif; fill: #1f2328; text-anchor: middle }
+  .left { text-anchor: start } .right { text-anchor: end }
+  .small { font-size: 12.5px; fill: #57606a } .head { font-weight: 600 }
+  .card { fill: #f6f8fa; stroke: #d0d7de }
+  .line { stroke: #57606a; stroke-width: 1.6; fill: none } .tip { fill: #57606a }
+  .plain { fill: #ffffff; stroke: #8c959f } .static { fill: #cfe3fb; stroke: #0969da }
+  .dynamic { fill: #ffdfc2; stroke: #bc4c00 } .good { fill: #c8f0d2; stroke: #1a7f37 }
+  .idle { fill: #e3e7eb; stroke: #8c959f }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #e6edf3 } .small { fill: #a3adb8 } .card { fill: #161b22; stroke: #30363d }
+    .line { stroke: #a3adb8 } .tip { fill: #a3adb8 } .plain { fill: #21262d; stroke: #8b949e }
+    .static { fill: #123a66; stroke: #58a6ff } .dynamic { fill: #5a2e0c; stroke: #f0883e }
+    .good { fill: #12401f; stroke: #3fb950 } .idle { fill: #30363d; stroke: #8b949e }
+  }"""
+TIP = (
+    '<marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" orient="auto">'
+    '<path class="tip" d="M0 0L10 5L0 10z"/></marker>'
+)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rounded box with lines of text, the first of them its heading."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    kind: str
+    lines: tuple[str, ...]
+
+    @property
+    def middle(self) -> float:
+        """The height of its middle."""
+        return self.y + self.height / 2
+
+    def __str__(self) -> str:
+        """Return its SVG."""
+        top = self.middle - 9.5 * (len(self.lines) - 1) + 5
+        parts = [f'<rect class="{self.kind}" {sides(self.x, self.y, self.width, self.height)} rx="8"/>']
+        for place, line in enumerate(self.lines):
+            kind = "head" if place == 0 else "small"
+            parts.append(text(self.x + self.width / 2, top + 19 * place, line, kind))
+        return "".join(parts)
+
+
+def sides(x: float, y: float, width: float, height: float) -> str:
+    """Return the attributes of a rectangle."""
+    return f'x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"'
+
+
+def text(x: float, y: float, words: str, kind: str = "") -> str:
+    """Return a line of text around ``x``, or beside it where the kind says so."""
+    escaped = words.replace("&", "&amp;").replace("<", "&lt;")
+    return f'<text class="{kind}" x="{x:g}" y="{y:g}">{escaped}</text>'
+
+
+def arrow(*points: tuple[float, float]) -> str:
+    """Return a line through the points, with a tip at the last."""
+    path = "L".join(f"{x:g} {y:g}" for x, y in points)
+    return f'<path class="line" marker-end="url(#tip)" d="M{path}"/>'
+
+
+def row(boxes: Sequence[Box]) -> Iterator[str]:
+    """Yield arrows from each box to the next on its right."""
+    for one, other in pairwise(boxes):
+        yield arrow((one.x + one.width, one.middle), (other.x, one.middle))
+
+
+def card(width: int, height: int, title: str, parts: Iterable[object]) -> str:
+    """Return a whole figure; ``title`` is what a screen reader says of it."""
+    inside, size = "\n".join(map(str, parts)), f'width="{width}" height="{height}"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {size} role="img">\n'
+        f"<title>{title}</title>\n<style>{STYLE}\n</style>\n<defs>{TIP}</defs>\n"
+        f'<rect class="card" {sides(0.5, 0.5, width - 1, height - 1)} rx="12"/>\n{inside}\n</svg>\n'
+    )
+
+
+def speed_row(network: str, target: str) -> dict[str, str]:
+    """Return a row of the table "networks × targets" of docs/performance.md, by its columns' names."""
+    rows = re.findall(r"^\| (.*) \|$", PERFORMANCE.read_text(encoding="utf-8"), re.MULTILINE)
+    names = next(row for row in rows if row.startswith("network | runtime | target")).split(" | ")
+    found = next(row for row in rows if row.startswith(f"{network} |") and f" | {target} | " in row)
+    return dict(zip(names, found.split(" | "), strict=True))
+
+
+def way() -> str:
+    """Checkpoint → verified file → phone, and how many times as long it takes there as its static twin."""
+    network, others = "mobilenetv2_dcd_x1.0", "2.3–3.4 ×"
+    ratios = [float(speed_row(network, target)["ratio (95 %)"].split()[0]) for target in ("litert", "onnxruntime-x86")]
+    ours = f"{min(ratios):.2f}–{max(ratios):.2f} ×"
+    boxes = [
+        Box(24, 34, 200, 92, "plain", ("trained network", "checkpoint, or", "any torch.nn.Module")),
+        Box(304, 34, 232, 92, "good", ("verified file", ".onnx, .tflite", "within 5e-5 of the float64 network")),
+        Box(616, 34, 200, 92, "plain", ("phone, board, server", "onnxruntime or LiteRT,", "and numpy; no torch")),
+    ]
+    unit = 125
+    bars = [
+        ("the matching static network", 1.0, "1 ×", "idle"),
+        ("dynamic, by dcd-deploy", max(ratios), ours, "good"),
+        ("dynamic, as torch exports it", 3.4, others, "dynamic"),
+    ]
+    parts: list[str] = [
+        *map(str, boxes),
+        *row(boxes),
+        text(264, 68, "export", "small"),
+        text(576, 68, "bench", "small"),
+    ]
+    for place, (name, length, words, kind) in enumerate(bars):
+        y = 160 + 36 * place
+        parts.append(text(270, y + 18, name, "right"))
+        parts.append(f'<rect class="{kind}" {sides(284, y, unit * length, 26)} rx="5"/>')
+        parts.append(text(284 + unit * length + 10, y + 19, words, "left head"))
+    caption = "time of one inference of MobileNetV2-DCD ×1.0; x86-64, one thread; as torch exports it: AVX2 to AVX-512"
+    parts.append(text(24, 290, caption, "small left"))
+    return card(840, 308, "From a trained checkpoint to a verified file on a phone, and the time it takes", parts)
+
+
+def dynamic_convolution() -> str:
+    """A static convolution beside a dynamic one."""
+    x, conv, y = (
+        Box(24, 40, 110, 52, "plain", ("map x",)),
+        Box(250, 40, 190, 52, "static", ("x * W", "the same W for all inputs")),
+        Box(560, 40, 110, 52, "plain", ("map y",)),
+    )
+    second = [
+        Box(24, 226, 110, 60, "plain", ("map x",)),
+        Box(250, 226, 190, 60, "static", ("x * W(x)", "a kernel for this input")),
+        Box(560, 226, 110, 60, "plain", ("map y",)),
+    ]
+    attention = Box(116, 136, 180, 58, "dynamic", ("attention", "pool, squeeze, heads"))
+    made = Box(376, 136, 380, 58, "dynamic", ("W(x) = λ(x) ⊙ W0 + P Φ(x) Q", "DCD; a mixture: W(x) = Σ π(x) W"))
+    parts = [*map(str, (x, conv, y, *second, attention, made)), *row((x, conv, y)), *row(second)]
+    parts += [
+        arrow((79, 226), (79, 165), (116, 165)),
+        arrow((296, 165), (376, 165)),
+        text(336, 156, "λ, Φ, π", "small"),
+        arrow((420, 194), (420, 226)),
+        text(24, 24, "static", "left head"),
+        text(24, 122, "dynamic", "left head"),
+    ]
+    return card(780, 310, "A static convolution has one kernel; a dynamic one makes its kernel from the input", parts)
+
+
+def orders() -> str:
+    """The branch order and the kernel order of the same layer."""
+    branch = [
+        text(24, 28, "branch order: convolve by each part, then combine the maps", "left head"),
+        Box(24, 76, 84, 52, "plain", ("map x",)),
+        Box(170, 48, 150, 46, "static", ("x * W0",)),
+        Box(170, 112, 150, 46, "static", ("x * Q", "L channels")),
+        Box(370, 48, 170, 46, "dynamic", ("times λ(x)", "each channel")),
+        Box(370, 112, 80, 46, "dynamic", ("Φ(x)",)),
+        Box(490, 112, 80, 46, "static", ("P",)),
+        Box(640, 76, 40, 52, "dynamic", ("+",)),
+        Box(730, 76, 84, 52, "plain", ("map y",)),
+        arrow((108, 94), (140, 71), (170, 71)),
+        arrow((108, 110), (140, 135), (170, 135)),
+        arrow((320, 71), (370, 71)),
+        arrow((320, 135), (370, 135)),
+        arrow((450, 135), (490, 135)),
+        arrow((540, 71), (600, 71), (640, 94)),
+        arrow((570, 135), (600, 135), (640, 110)),
+        arrow((680, 102), (730, 102)),
+        text(
+            24,
+            184,
+            "pays for maps: passes over H·W pixels. Good on small maps and for large kernels.",
+            "left small",
+        ),
+    ]
+    kernel = [
+        text(24, 232, "kernel order: combine the weights, then convolve once", "left head"),
+        Box(24, 334, 84, 52, "plain", ("map x",)),
+        Box(170, 256, 300, 52, "dynamic", ("W(x) = λ(x) ⊙ W0 + P Φ(x) Q", "K × C numbers, no map")),
+        Box(490, 334, 150, 52, "static", ("x * W(x)",)),
+        Box(730, 334, 84, 52, "plain", ("map y",)),
+        arrow((66, 334), (66, 282), (170, 282)),
+        arrow((470, 282), (565, 282), (565, 334)),
+        arrow((108, 360), (490, 360)),
+        arrow((640, 360), (730, 360)),
+        text(118, 274, "λ, Φ", "small"),
+        text(24, 412, "pays for weights: K·C numbers made anew. Good on large maps and for 1×1 kernels.", "left small"),
+    ]
+    return card(840, 432, "Two orders of computation of one dynamic layer", [*branch, *kernel])
+
+
+KINDS = {  # what the figure calls it: the rows of docs/performance.md's table, its colour
+    "convolutions": (("convolutions",), "static"),
+    "attention, λ, P Φ Q, sums": (
+        ("Gemm, FusedGemm, MatMul", "products and sums", "pooling", "λ' spread, hard sigmoids by themselves"),
+        "dynamic",
+    ),
+    "layout changes, reshapes, padding": (("layout changes", "reshapes, padding"), "idle"),
+}
+
+
+def microseconds(kind: str, column: int) -> int:
+    """Return a cell of docs/performance.md's table of where the time goes; 0 where it is empty."""
+    line = re.search(rf"^\| {re.escape(kind)} \|(.*)\|$", PERFORMANCE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert line is not None
+    number = re.match(r"\d+", line[1].split("|")[column].strip())
+    return int(number[0]) if number else 0
+
+
+def time_by_kind() -> str:
+    """Where the time of MobileNetV2-DCD ×0.5 goes on onnxruntime, beside its static twin."""
+    scale, left, parts = 0.18, 150, []
+    parts.append(text(24, 30, "MobileNetV2-DCD ×0.5 on onnxruntime, x86-64: microseconds by its profiler", "left head"))
+    sums = {name: [sum(microseconds(row, c) for row in rows) for c in (0, 2)] for name, (rows, _) in KINDS.items()}
+    for place, name in enumerate(("static twin", "dynamic")):
+        x, y = float(left), 50 + 52 * place
+        parts.append(text(left - 14, y + 23, name, "right"))
+        for kind, (_, colour) in KINDS.items():
+            width = sums[kind][place] * scale
+            parts.append(f'<rect class="{colour}" {sides(x, y, width, 36)}/>')
+            x += width
+        parts.append(text(x + 10, y + 23, f"{sum(both[place] for both in sums.values())}", "left"))
+    for place, (name, (_, colour)) in enumerate(KINDS.items()):
+        y = 164 + 26 * place
+        parts.append(f'<rect class="{colour}" {sides(left, y, 16, 16)}/>')
+        parts.append(text(left + 24, y + 13, f"{name}: {sums[name][0]} → {sums[name][1]}", "left small"))
+    return card(840, 250, "Where the time goes in a dynamic network and in its static twin", parts)
+
+
+ALL = {
+    "way.svg": way,
+    "dynamic-convolution.svg": dynamic_convolution,
+    "orders.svg": orders,
+    "time.svg": time_by_kind,
+}
+
+
+def main() -> None:
+    """Draw them all."""
+    FIGURES.mkdir(exist_ok=True)
+    for name, draw in ALL.items():
+        (FIGURES / name).write_text(draw(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
