@@ -40,6 +40,7 @@ CASES = {
     "max_pool_2d same": (MAP, 3, 2, 2, 2, True),
     "batch_matmul": ((2, 3, 5, 4), (2, 1, 4, 6)),
     "batch_matmul of one for all": ((1, 1, 5, 4), (2, 3, 4, 6)),
+    "fully_connected": (MAP, (6, 4), (6,)),
     "resize_bilinear": (MAP, 18, 10, False),
     "resize_bilinear of corners": (MAP, 13, 14, True),
     "resize_nearest_neighbor": (MAP, 18, 21, False),

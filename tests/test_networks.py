@@ -98,10 +98,11 @@ def odd(request):
 @pytest.mark.parametrize("lowering", ["auto", "branch", "kernel"])
 def test_deploy_form_at_odd_sizes(odd, lowering, target):
     network, images, wanted = odd
-    deploy = lower(network, target, lowering).module
+    lowered = lower(network, target, lowering)
+    deploy = lowered.module
     with torch.inference_mode():
         alone = torch.cat([deploy(image[None]) for image in images])
-        for found in (deploy(images), alone):
+        for found in (alone, *([deploy(images)] if lowered.batch is None else [])):
             assert (found - wanted).abs().max() <= 1e-9 * (wanted.max() - wanted.min())
 
 

@@ -58,7 +58,7 @@ def test_auto_takes_what_was_measured_to_be_fast(target):
     """One kernel for each sample where it is small against the map, and not where it is large."""
     wide_map, small_map = MapSize(56, 56, 56, 56), MapSize(7, 7, 7, 7)
     narrow, wide = published_shape(mobilenet_geometry(24, 144, 16)), published_shape(basic_geometry(512, 512, 1))
-    kernels = ("kernel", "nchwc", "homogeneous")
+    kernels = ("kernel", "nchwc", "homogeneous", "fully_connected")
     assert target.choose(narrow, wide_map, activated=True) in kernels
     assert target.choose(wide, small_map, activated=True) not in kernels
 

@@ -164,8 +164,10 @@ def test_a_layer_among_neighbours_computes_what_it_did(target):
         x = torch.cat([x, torch.randn_like(x)])
         with torch.inference_mode():
             (wanted,) = captured.graph.module(x)
-            for form in group.case.costs(target):
-                found = lower(captured, target, {LAYER: form}).module(x)
+            for lowering in group.case.costs(target):
+                deploy = lower(captured, target, {LAYER: lowering})
+                rows = [x] if deploy.batch is None else [row[None] for row in x]
+                found = torch.cat([deploy.module(each) for each in rows])
                 assert (found - wanted).abs().max() <= 1e-9 * wanted.abs().max()
 
 
