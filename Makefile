@@ -9,7 +9,7 @@ MODEL := $(DEMO)/digits
 
 MAKEFLAGS += --jobs=2  # the two environments are set up beside each other
 
-.PHONY: demo test lint bench tour docs train clean
+.PHONY: demo test test-long test-all wheel lint bench tour docs train clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): one to three minutes, of which torch is the most ..."
@@ -50,13 +50,24 @@ demo: $(VENV)/installed ## the main job on the bundled trained checkpoint
 	@echo; echo "    $(BIN)/dcd-deploy export model_best.pth.tar --to onnx,tflite --out deploy --with-baseline"
 	@echo "    $(BIN)/dcd-deploy bench deploy/*_224.onnx"
 
-test: $(VENV)/installed $(OLD_VENV)/installed lint ## lint, types, tests (Chromium opens the report's pages)
+test: $(VENV)/installed lint ## lint, types, and the tests that need Python's packages alone (tests/lanes.py)
+	$(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist loadfile --durations=10
+
+test-long: $(VENV)/installed $(OLD_VENV)/installed ## the other tests: devices, emulated processors, browsers, many exports
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
 	@command -v sshd >/dev/null || test -x /usr/sbin/sshd || { apt-get update -qq && apt-get install -y -qq openssh-server; }
 	@for program in adb mksh toybox gcc; do command -v $$program >/dev/null || set -- "$$@" $$program; done; \
 	    test $$# -eq 0 || { apt-get update -qq && apt-get install -y -qq "$$@"; }
 	$(BIN)/dcd-deploy setup-emulated --install
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=15
+	$(BIN)/python -m pytest -m long --numprocesses 2 --dist loadfile --durations=15
+
+test-all: ## both, one after the other
+	$(MAKE) test
+	$(MAKE) test-long
+
+wheel: $(VENV)/installed ## dist/dcd_deploy-….whl
+	$(BIN)/python -m pip wheel -q --no-deps -w dist .
+	@ls dist/*.whl
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import boards
+import lanes
 import numpy as np
 import phones
 import pytest
@@ -33,6 +34,12 @@ sys.path[:0] = [str(DIGITS), str(ROOT / "scripts")]
 
 DIGITS_OPTIONS = {"input_size": 32, "resize": 32, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 SMALL = NetworkSpec("resnet10_dcd", num_classes=10)  # few nodes, so that tracing it is quick
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if lanes.is_long(item.path.stem, set(getattr(item, "fixturenames", ()))):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session")

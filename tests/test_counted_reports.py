@@ -143,7 +143,8 @@ def test_plotly_knows_the_bars(both):
         graph_objects.Figure(json.loads(re.sub(r'"@[a-z0-9-]+"', '"#123456"', json.dumps(figure))))
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="needs Chromium, which make test installs")
+@pytest.mark.long
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs Chromium, which make test-long installs")
 def test_a_browser_draws_the_counts(alone, tmp_path):
     write_page(tmp_path / "page.html", alone)
     outline, said = opened(tmp_path / "page.html", tmp_path / "browser")

@@ -41,7 +41,7 @@ REPEATABLE = 1e-3
 
 @pytest.fixture(scope="session", autouse=True)
 def emulation():
-    """What emulation needs; ``make test`` has made it before, and installed QEMU."""
+    """What emulation needs; ``make test-long`` has made it before, and installed QEMU."""
     return commands.setup_emulated()
 
 

@@ -319,7 +319,7 @@ def test_without_xnnpack_it_is_right(digits_compiled, images):
 
 
 def test_the_old_interpreter_runs_it_and_says_so(digits_compiled, images, tmp_path):
-    assert LEGACY.exists(), "the environment of tflite-runtime is missing: run the tests with `make test`"
+    assert LEGACY.exists(), "the environment of tflite-runtime is missing: run the tests with `make test-long`"
     np.save(tmp_path / "images.npy", images)
     command = [LEGACY, ROOT / "tests" / "legacy_reader.py", digits_compiled.artifact.path, tmp_path / "images.npy"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

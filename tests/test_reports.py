@@ -305,7 +305,8 @@ def classes(outline, name):
     return sum(name in (attributes.get("class") or "").split() for _, attributes in outline.elements)
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium, which make test installs")
+@pytest.mark.long
+@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium, which make test-long installs")
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_browser_draws_the_page(realistic, tmp_path, theme):
     write_page(tmp_path / "page.html", realistic, profiles=[PROFILE])
@@ -321,7 +322,8 @@ def test_a_browser_draws_the_page(realistic, tmp_path, theme):
     assert ("rgb(98, 180, 245)" if theme == "dark" else "rgb(11, 95, 165)") in styles, "the theme's colours"
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium, which make test installs")
+@pytest.mark.long
+@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium, which make test-long installs")
 def test_a_browser_shows_hostile_names_as_text(hostile, tmp_path):
     write_page(tmp_path / "page.html", hostile, profiles=[EVIL], command=benching.HOSTILE)
     outline, said = opened(tmp_path / "page.html", tmp_path / "browser")
@@ -335,7 +337,8 @@ def test_a_browser_shows_hostile_names_as_text(hostile, tmp_path):
     assert shown.count("<script>") > 10, "in headings, tables and plots alike"
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium, which make test installs")
+@pytest.mark.long
+@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium, which make test-long installs")
 def test_the_policy_stops_what_gets_past_the_escaping(realistic, tmp_path):
     page = bench_page(realistic).replace("</main>", "<script>document.title='owned'</script></main>")
     (tmp_path / "page.html").write_text(page, encoding="utf-8")

@@ -35,7 +35,7 @@ class Function(nn.Module):
 
 
 def legacy(path, *arguments):
-    assert LEGACY.exists(), "the environment of tflite-runtime is missing: run the tests with `make test`"
+    assert LEGACY.exists(), "the environment of tflite-runtime is missing: run the tests with `make test-long`"
     command = [LEGACY, ROOT / "tests" / "legacy_reader.py", path, *arguments]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 

@@ -1,0 +1,23 @@
+"""Which tests `make test` leaves to `make test-long`: what takes minutes, or programs beyond Python's packages.
+
+A file is named here, or a test bears the mark `long`, or it uses a fixture that starts a server.
+"""
+
+FILES = {
+    "devices: sshd, adb, emulated cores": (
+        "across_devices adb adb_holding adb_native adb_portable adb_python adb_runners device_cache emulated fleets ssh "
+        "ssh_fleet ssh_lacking ssh_lost ssh_refused ssh_setup ssh_tuning"
+    ),
+    "processors by emulation, the old interpreter": "in_blocks mixtures_in_blocks x86_processors tflite_interpreters",
+    "many exports": (
+        "cli_endings cli_tuning export_module litert_compiled litert_compiled_commands networks opsets own_files "
+        "own_network_page own_networks sweep tflite_gate trials tuning"
+    ),
+}
+LONG = {f"test_{stem}" for stems in FILES.values() for stem in stems.split()}
+FIXTURES = {"board", "adb_server", "phone_side"}
+
+
+def is_long(file_stem: str, fixtures: set[str]) -> bool:
+    """Whether a test of a file, which uses these fixtures, is of the long lane."""
+    return file_stem in LONG or bool(FIXTURES & fixtures)
