@@ -25,7 +25,7 @@ from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.lowering import Rates, static_cost
 from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.target import Target
-from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
+from dcd_deploy.lowering.targets import LITERT, LITERT_COMPILED, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
 from dcd_deploy.models.random_weights import calibrated_network
 from dcd_deploy.models.trained import random_example
 from dcd_deploy.reports.live import live_progress
@@ -34,7 +34,12 @@ from dcd_deploy.tuning.layer_case import LayerCase, LayerGroup
 from dcd_deploy.tuning.layer_times import time_lowerings
 from dcd_deploy.tuning.subject import subject_of
 
-TARGETS = ((ONNXRUNTIME_X86, "onnxruntime"), (ONNXRUNTIME_ARM, "onnxruntime-plain"), (LITERT, "litert"))
+TARGETS = (
+    (ONNXRUNTIME_X86, "onnxruntime"),
+    (ONNXRUNTIME_ARM, "onnxruntime-plain"),
+    (LITERT, "litert"),
+    (LITERT_COMPILED, "litert-compiled"),
+)
 FITTED = ("mobilenetv2_dcd_x1.0", "mobilenetv2_dcd_x0.5", "resnet18_dcd")
 SIDE = 224
 FLOOR_US = 20.0  # errors are relative to the time and this much
@@ -114,7 +119,7 @@ def part_of(target: Target, table: dict[LayerCase, Times]) -> str:
     rates = fit(target, table)
     part = f"`{target.name}`, nanoseconds: {named(rates)}\n\n{table_of(target, rates, table)}"
     portable = tuple(lowering for lowering in target.lowerings if target.backend.lowerings[lowering].everywhere)
-    if portable != target.lowerings:
+    if target.format == "onnx" and portable != target.lowerings:
         without = named(fit(replace(target, lowerings=portable), table))
         part += f"\n\n`portable`, of such machines, by the other lowerings, nanoseconds: {without}"
     return part
