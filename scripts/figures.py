@@ -95,7 +95,8 @@ def card(width: int, height: int, title: str, parts: Iterable[object]) -> str:
 
 def speed_row(network: str, target: str) -> dict[str, str]:
     """Return a row of the table "networks × targets" of docs/performance.md, by its columns' names."""
-    rows = re.findall(r"^\| (.*) \|$", PERFORMANCE.read_text(encoding="utf-8"), re.MULTILINE)
+    table = PERFORMANCE.read_text(encoding="utf-8").partition("<!-- speed: begin -->")[2]
+    rows = re.findall(r"^\| (.*) \|$", table, re.MULTILINE)
     names = next(row for row in rows if row.startswith("network | runtime | target")).split(" | ")
     found = next(row for row in rows if row.startswith(f"{network} |") and f" | {target} | " in row)
     return dict(zip(names, found.split(" | "), strict=True))
