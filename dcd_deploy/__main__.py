@@ -13,6 +13,10 @@ def main() -> None:
         from dcd_deploy.interruption import leave_interrupted
 
         leave_interrupted()
+    except SystemExit as end:
+        from dcd_deploy.interruption import leave
+
+        leave(end)
 
 
 if __name__ == "__main__":

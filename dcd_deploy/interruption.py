@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -52,6 +53,22 @@ def leave_interrupted() -> NoReturn:
         sys.stderr.write("dcd-deploy: error: interrupted; nothing was left half-written\n")
         sys.stderr.flush()
     os._exit(INTERRUPTED)
+
+
+def leave(end: SystemExit) -> None:
+    """Exit as ``end`` says, but without taking torch's modules apart first, which takes a second and serves nobody.
+
+    What is registered for the end of the program runs. Where the last words cannot be written, Python says so its way.
+    """
+    if not isinstance(end.code, int | None) or "torch" not in sys.modules:
+        raise end
+    atexit._run_exitfuncs()  # noqa: SLF001 - Python's own, and the only way to run them before leaving
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        raise end from None
+    os._exit(end.code or 0)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

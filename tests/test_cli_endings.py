@@ -72,6 +72,42 @@ except KeyboardInterrupt:
     )
 
 
+LEAVING = """
+import atexit, sys, types
+from dcd_deploy.interruption import leave
+
+class Held:
+    def __del__(self):
+        print("taken apart")
+
+atexit.register(print, "registered")
+sys.modules["held"], held = types.ModuleType("held"), Held()
+sys.modules["held"].held = held
+if {torch}:
+    sys.modules["torch"] = types.ModuleType("torch")
+print("said")
+leave(SystemExit({code!r}))
+"""
+
+
+@pytest.mark.parametrize("code", [0, None, 7])
+@pytest.mark.parametrize("torch", [True, False])
+def test_leaving_says_all_and_runs_what_is_registered(torch, code):
+    """Only where torch is loaded is nothing taken apart, which Python would do for a second."""
+    program = LEAVING.format(torch=torch, code=code)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code or 0, "")
+    assert done.stdout.splitlines() == ["said", "registered", *([] if torch else ["taken apart"])]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_leaving_where_the_last_words_cannot_be_written():
+    program = LEAVING.format(torch=True, code=0)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode != 0
+
+
 def test_an_interruption_that_a_library_swallowed():
     code = """
 import signal, sys
