@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dcd_deploy.artifacts import Artifact
-from dcd_deploy.export.ahead import tracing_loaded_meanwhile
 from dcd_deploy.export.build import BuildConfig, BuiltModel, for_registry, picture_network, reference_for
 from dcd_deploy.export.describe import Subject, describe_export, describe_model
 from dcd_deploy.export.formats import build
@@ -128,7 +127,7 @@ def export_network(
     """
     start = time.perf_counter() if start is None else start
     check_targets(config)
-    with progress("reference outputs in float64"), tracing_loaded_meanwhile():
+    with progress("reference outputs in float64"):
         checked = reference_for(captured, config.build)
     built = {format: build(format, captured, config.build, checked, progress) for format in config.formats}
     twins: dict[str, BuiltModel] = {}
