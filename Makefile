@@ -7,8 +7,6 @@ BIN := $(VENV)/bin
 DEMO := demo-out
 MODEL := $(DEMO)/digits
 
-MAKEFLAGS += --jobs=2  # the two environments are set up beside each other
-
 .PHONY: demo test test-long test-all wheel lint bench tour docs train clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
