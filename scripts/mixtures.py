@@ -103,8 +103,7 @@ def content(ready: Captured, target: Target) -> bytes:
     module = lower(ready, target).module
     if target.format == "tflite":
         return to_tflite(deployable(module), SIDE, SIDE)
-    images = np.zeros((1, IMAGE, SIDE, SIDE), np.float32)
-    model = simplify(to_onnx(module, SIDE, SIDE).tidied, images, 1e30)
+    model = simplify(to_onnx(module, SIDE, SIDE).tidied)
     made: bytes = (in_blocks(model) or model).SerializeToString()
     return made
 

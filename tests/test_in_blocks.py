@@ -53,7 +53,7 @@ def images(batch: int, channels: int = 3, side: int = SIDE):
 def plain_model(network, batch: int) -> onnx.ModelProto:
     deploy = deployed(network, SIDE, SIDE, "nchwc", ONNXRUNTIME_X86)
     traced = to_onnx(deploy.module, SIDE, SIDE, batch)
-    return name_onnx(simplify(traced.tidied, images(batch), 1.0), onnx_scopes(traced.tidied), deploy.places)
+    return name_onnx(simplify(traced.tidied), onnx_scopes(traced.tidied), deploy.places)
 
 
 @pytest.fixture(scope="module", params=[1, 3])
@@ -113,7 +113,7 @@ def test_names_that_a_users_own_constants_have(models):
 
 def test_a_model_without_such_layers_stays(network):
     deploy = deployed(network, SIDE, SIDE, "kernel", ONNXRUNTIME_X86).module
-    assert in_blocks(simplify(to_onnx(deploy, SIDE, SIDE).tidied, images(1), 1.0)) is None
+    assert in_blocks(simplify(to_onnx(deploy, SIDE, SIDE).tidied)) is None
 
 
 def test_one_file_for_blocks_of_eight_and_sixteen(models, tmp_path):
@@ -165,7 +165,7 @@ class TwoAddedUp(nn.Module):
 
 def test_a_sum_waits_for_the_later_summand():
     x = images(1, 16, 8)
-    plain = simplify(to_onnx(TwoAddedUp(), 8, 8, channels=16).tidied, x, 1.0)
+    plain = simplify(to_onnx(TwoAddedUp(), 8, 8, channels=16).tidied)
     assert error(in_blocks(plain), plain, x) <= LIMIT
 
 
@@ -209,11 +209,11 @@ def test_the_gate_sees_a_pass_that_goes_wrong(network, monkeypatch):
     config = BuildConfig(Preprocessing.for_size(SIDE, SIDE), lowering="nchwc", target="onnxruntime-x86")
     ready = captured(network, SIDE, SIDE)
     checked = reference_for(ready, config)
-    built = build_onnx(ready, config, checked)
+    built = build_onnx(ready, config, lambda: checked)
     assert [c.stage for c in built.report.comparisons][-1] == "ONNX in blocks"
     monkeypatch.setattr(build_onnx_module, "in_blocks", without_activations)
     with pytest.raises(VerificationError, match="ONNX in blocks"):
-        build_onnx(ready, config, checked)
+        build_onnx(ready, config, lambda: checked)
 
 
 def test_where_the_lowering_cannot_serve():

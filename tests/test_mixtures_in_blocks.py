@@ -67,7 +67,7 @@ def cases(tmp_path_factory):
         network = Mixtures(channels).eval()
         for batch in (1, 2) if channels == 24 else (1,):
             x = np.random.default_rng(channels).standard_normal((batch, 3, SIDE, SIDE), np.float32)
-            moved = in_blocks(simplify(to_onnx(network, SIDE, SIDE, batch).tidied, x, 1e30))
+            moved = in_blocks(simplify(to_onnx(network, SIDE, SIDE, batch).tidied))
             onnx.save(moved, folder / f"{channels}-{batch}.onnx")
             np.save(folder / f"{channels}-{batch}.in.npy", x)
             found[channels, batch] = moved, x, network.wanted(torch.tensor(x, dtype=torch.float64)).numpy()

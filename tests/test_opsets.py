@@ -58,7 +58,7 @@ def bundled(digits_checkpoint):
 def test_the_bundled_network(traced_once, bundled, opset):
     deploy, images, wanted = bundled
     allowed = LIMIT * np.ptp(wanted)
-    model = simplify(to_onnx(deploy, 32, 32, 1, opset).tidied, images[:1], allowed)
+    model = simplify(to_onnx(deploy, 32, 32, 1, opset).tidied)
     onnx.checker.check_model(model, full_check=True)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", opset)]
     assert "Split" in {node.op_type for node in model.graph.node}
@@ -83,7 +83,7 @@ def test_any_batch_of_the_golden_network(traced_once):
     deploy = lower(captured(network, 64, 64), PORTABLE_ONNX.for_batch(None), lowering).module
     for opset in range(OPSETS.start, TRACED_FROM):
         traced = to_onnx(deploy, 64, 64, None, opset)
-        model = simplify(traced.tidied, case.input, LIMIT * np.ptp(case.output))
+        model = simplify(traced.tidied)
         assert model.opset_import[0].version == opset
         assert {"Split", "MatMul"} <= {node.op_type for node in model.graph.node}
         assert case.error(OnnxRuntimeSession(model.SerializeToString()).run(case.input)) <= LIMIT

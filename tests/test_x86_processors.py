@@ -64,7 +64,7 @@ def cases(tmp_path_factory):
     for channels in (*ODD_EIGHTS, *OTHERS):
         for batch in (1, 2) if channels in (24, 6) else (1,):
             x = np.random.default_rng(channels).standard_normal((batch, 3, SIDE, SIDE), np.float32)
-            plain = simplify(to_onnx(AnyChannels(channels), SIDE, SIDE, batch).tidied, x, 1.0)
+            plain = simplify(to_onnx(AnyChannels(channels), SIDE, SIDE, batch).tidied)
             moved = in_blocks(plain)
             wanted = OnnxRuntimeSession(plain.SerializeToString()).run(x)
             onnx.save(moved, folder / f"{channels}-{batch}.onnx")

@@ -239,16 +239,19 @@ def check_names(config: BuildConfig, reference: TrainReference) -> None:
         raise OptionError(f"expected outputs with names of their own, found one called '{min(clash)}'; rename it")
 
 
+def lowered(captured: Captured, config: BuildConfig, format: str) -> DeployNetwork:
+    """Return the deploy form for the target in that format, in float64."""
+    return lower(captured, target_for(config.target, format).for_batch(config.batch), config.lowering)
+
+
 def checked_deploy(
-    captured: Captured, config: BuildConfig, checked: CheckedReference, format: str, progress: Progress
-) -> tuple[DeployNetwork, CheckedReference]:
-    """Return the deploy form for the target in that format, and the report with its comparison in float64.
+    deploy: DeployNetwork, config: BuildConfig, checked: CheckedReference, progress: Progress
+) -> CheckedReference:
+    """Return the report with the deploy form's comparison in float64.
 
     Raises:
         VerificationError: it computes something else than the network.
     """
-    with progress("deploy form, verified in float64"), threads_by_load():
-        lowered = lower(captured, target_for(config.target, format).for_batch(config.batch), config.lowering)
-        return lowered, checked.compared(
-            "deploy form", runner(lowered.module, config.alone), DEPLOY_TOLERANCE, lowered.batch
-        )
+    with progress("verify the deploy form in float64"), threads_by_load():
+        run = runner(deploy.module, config.alone)
+        return checked.compared("deploy form", run, DEPLOY_TOLERANCE, deploy.batch)

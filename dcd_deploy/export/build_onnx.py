@@ -1,14 +1,17 @@
 """From a train-form network to a verified ONNX graph in memory, stage by stage.
 
-train form (float64) → reference outputs
+captured network (float64)
   → deploy form, channels first      checked, 1e-9
   → ONNX as traced                   checked, 5e-5
   → ONNX simplified                  checked, 5e-5
   → ONNX in blocks                   checked, 5e-5; where layers are of lowering nchwc
+
+All are made before the first is checked, so that the reference can be computed meanwhile.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +23,7 @@ import torch
 
 from dcd_deploy import __version__
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard
-from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, checked_deploy
+from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, checked_deploy, lowered
 from dcd_deploy.export.graph import graph_stats
 from dcd_deploy.export.in_blocks import in_blocks
 from dcd_deploy.export.naming_onnx import name_onnx, onnx_scopes
@@ -60,32 +63,31 @@ class BuiltOnnx(BuiltModel):
 
 
 def build_onnx(
-    captured: Captured, config: BuildConfig, checked: CheckedReference, progress: Progress = silent
+    captured: Captured,
+    config: BuildConfig,
+    reference: Callable[[], CheckedReference],
+    progress: Progress = silent,
 ) -> BuiltOnnx:
-    """Lower, trace, simplify and verify a captured network.
+    """Lower, trace, simplify and verify a captured network; ``reference`` waits for what it has to give.
 
     Raises:
         ExportError, VerificationError: a stage refused the network, or computed something else.
     """
-    deploy, checked = checked_deploy(captured, config, checked, "onnx", progress)
-    reference, batch = checked.reference, config.batch
+    with progress("lower"):
+        deploy = lowered(captured, config, "onnx")
     with progress("trace to ONNX"), threads_by_load():
-        traced = trace_onnx(deploy.module, config.entries, reference.names, batch, config.opset)
-    with progress("verify ONNX as traced"):
-        checked = _compared("ONNX as traced", traced.raw, checked, config)
+        traced = trace_onnx(deploy.module, config.entries, captured.network.outputs, config.batch, config.opset)
     with progress("simplify"):
-        rows = np.arange(batch or 2) % len(reference.images)
-        tolerance = config.tolerance * min(map(reference.range, reference.names))
-        simplified = simplify(traced.tidied, [values[rows] for values in reference.inputs], tolerance)
-        model = name_onnx(simplified, onnx_scopes(traced.tidied), deploy.places)
-    with progress("verify ONNX simplified"):
-        checked = _compared("ONNX simplified", model, checked, config)
+        model = name_onnx(simplify(traced.tidied), onnx_scopes(traced.tidied), deploy.places)
+    stages = {"ONNX as traced": traced.raw, "ONNX simplified": model}
     if NchwcLowering.name in deploy.lowering.values() and (moved := in_blocks(model)) is not None:
-        model = moved
-        with progress("verify ONNX in blocks"):
-            checked = _compared("ONNX in blocks", model, checked, config)
+        stages["ONNX in blocks"] = model = moved
+    checked = checked_deploy(deploy, config, reference(), progress)
+    for stage, made in stages.items():
+        with progress(f"verify {stage}"):
+            checked = _compared(stage, made, checked, config)
     counts = graph_stats(traced.raw), graph_stats(model)
-    return BuiltOnnx(config, checked.report, reference, *counts, deploy.lowering, deploy.notes, model)
+    return BuiltOnnx(config, checked.report, checked.reference, *counts, deploy.lowering, deploy.notes, model)
 
 
 def _compared(stage: str, model: onnx.ModelProto, checked: CheckedReference, config: BuildConfig) -> CheckedReference:

@@ -17,7 +17,7 @@ from typing import Any
 
 from dcd_deploy.artifacts import LAYOUTS, LITERT_COMPILED, ModelCard
 from dcd_deploy.errors import OptionError, UnknownNameError
-from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, checked_deploy
+from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, checked_deploy, lowered
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.tflite_file import finish, tflite_stats, with_card
 from dcd_deploy.export.threads import threads_by_load
@@ -70,27 +70,31 @@ class BuiltTflite(BuiltModel):
 
 
 def build_tflite(
-    captured: Captured, config: BuildConfig, checked: CheckedReference, progress: Progress = silent
+    captured: Captured,
+    config: BuildConfig,
+    reference: Callable[[], CheckedReference],
+    progress: Progress = silent,
 ) -> BuiltTflite:
-    """Lower, convert and verify a captured network.
+    """Lower, convert and verify a captured network; ``reference`` waits for what it has to give.
 
     Raises:
         OptionError: the batch is free, which TFLite's kernels do not support.
         ExportError, VerificationError: a stage refused the network, or computed something else.
     """
     check_tflite_options(config)
-    deploy, checked = checked_deploy(captured, config, checked, "tflite", progress)
-    names, lowering, notes, places = checked.reference.names, deploy.lowering, deploy.notes, deploy.places
-    single = deployable(deploy.module)
-    del deploy  # a deep network in float64 is most of what the process holds
+    names = captured.network.outputs
+    with progress("lower"):
+        deploy = lowered(captured, config, "tflite")
     with progress("convert to TFLite"), threads_by_load():
+        single = deployable(deploy.module)
         converted = convert_tflite(single, config.entries, names, config.batch or 1, config.layout)
         del single
         entries = [each.name for each in config.entries]
-        traced, model = tflite_stats(converted), finish(converted, places, entries, names)
+        traced, model = tflite_stats(converted), finish(converted, deploy.places, entries, names)
         del converted
+    checked = checked_deploy(deploy, config, reference(), progress)
     counts = traced, tflite_stats(model)
-    built = BuiltTflite(config, checked.report, checked.reference, *counts, lowering, notes, model)
+    built = BuiltTflite(config, checked.report, checked.reference, *counts, deploy.lowering, deploy.notes, model)
     for stage, opened in STAGES.items():
         if stage != COMPILED or built.runtime == LITERT_COMPILED:
             with progress(f"verify {stage}"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dcd_deploy.artifacts import LAYOUTS
 from dcd_deploy.errors import UnknownNameError
@@ -50,10 +50,10 @@ def build(
     format: str,
     captured: Captured,
     config: BuildConfig,
-    checked: CheckedReference,
+    reference: Callable[[], CheckedReference],
     progress: Progress,
 ) -> BuiltModel:
-    """Build and verify a captured network in one format, "onnx" or "tflite".
+    """Build and verify a captured network in one format, "onnx" or "tflite"; ``reference`` is called when it is needed.
 
     Raises:
         DcdDeployError: of the stage that refused it.
@@ -61,7 +61,7 @@ def build(
     if format == "onnx":
         from dcd_deploy.export.build_onnx import build_onnx
 
-        return build_onnx(captured, config, checked, progress)
+        return build_onnx(captured, config, reference, progress)
     from dcd_deploy.export.build_tflite import build_tflite
 
-    return build_tflite(captured, config, checked, progress)
+    return build_tflite(captured, config, reference, progress)

@@ -1,42 +1,26 @@
-"""Simplification by onnxsim, always checked, and the few passes that it lacks.
+"""Simplification by onnxsim, and the few passes that it lacks.
 
-onnxsim compares its result with what it was given, on the verification inputs, each time. Our own passes are one
-tuple in the order in which they run; each says why it is there.
+What comes out is compared with the float64 reference by the gate, on all its inputs, so that onnxsim's own comparison
+is not asked for. Our own passes are one tuple in the order in which they run; each says why it is there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import numpy as np
 import onnx
 import onnxsim
-
-from dcd_deploy.errors import VerificationError
-from dcd_deploy.samples import Images
 
 Pass = Callable[[onnx.ModelProto], None]
 
 
-def simplify(model: onnx.ModelProto, inputs: Images | Sequence[Images], tolerance: float) -> onnx.ModelProto:
-    """Return ``model`` simplified; ``inputs`` fit its own, and outputs may move by ``tolerance`` (absolute).
-
-    Raises:
-        VerificationError: onnxsim changed what the model computes.
-    """
-    arrays = [inputs] if isinstance(inputs, np.ndarray) else inputs
-    feed = {entry.name: values for entry, values in zip(model.graph.input, arrays, strict=True)}
-    with contextlib.redirect_stdout(io.StringIO()):  # it reports its check there, where our result goes
+def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return ``model`` simplified. Whoever writes it compares what it computes."""
+    with contextlib.redirect_stdout(io.StringIO()):  # it reports there, where our result goes
         simplified: onnx.ModelProto
-        simplified, same = onnxsim.simplify(
-            model, check_n=1, input_data=feed, check_rtol=0.0, check_atol=tolerance, certify=False
-        )
-    if not same:
-        raise VerificationError(
-            f"onnxsim changed the model: its outputs moved by more than {tolerance:.2g}; nothing was written"
-        )
+        simplified, _ = onnxsim.simplify(model, check_n=0, certify=False)
     for own_pass in PASSES:
         own_pass(simplified)
     onnx.checker.check_model(simplified, full_check=True)

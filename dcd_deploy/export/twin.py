@@ -41,7 +41,7 @@ def build_twins(
 
     config = replace(config, samples=None, recorded=None, assumed=(), lowering=AUTO)
     checked = reference_for(captured, config)
-    return {format: build(format, captured, config, checked, twin_progress) for format in formats}
+    return {format: build(format, captured, config, lambda: checked, twin_progress) for format in formats}
 
 
 def mean_twin(captured: Captured, reference: TrainReference) -> Captured:
