@@ -19,9 +19,8 @@ from dcd_deploy.dynamic.folds import without_gains
 from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.errors import ModelFileError, OptionError, VerificationError
 from dcd_deploy.export import build_onnx as build_onnx_module
-from dcd_deploy.export.build import BuildConfig, reference_for
-from dcd_deploy.export.build_onnx import build_onnx
-from dcd_deploy.export.formats import check_config
+from dcd_deploy.export.build import BuildConfig
+from dcd_deploy.export.formats import build_formats, check_config
 from dcd_deploy.export.in_blocks import DOMAIN, in_blocks
 from dcd_deploy.export.naming_onnx import name_onnx, onnx_scopes
 from dcd_deploy.export.plain_graph import changes_padding_alone
@@ -208,12 +207,11 @@ def test_the_gate_sees_a_pass_that_goes_wrong(network, monkeypatch):
 
     config = BuildConfig(Preprocessing.for_size(SIDE, SIDE), lowering="nchwc", target="onnxruntime-x86")
     ready = captured(network, SIDE, SIDE)
-    checked = reference_for(ready, config)
-    built = build_onnx(ready, config, lambda: checked)
+    built = build_formats(ready, config, ["onnx"])["onnx"]
     assert [c.stage for c in built.report.comparisons][-1] == "ONNX in blocks"
     monkeypatch.setattr(build_onnx_module, "in_blocks", without_activations)
     with pytest.raises(VerificationError, match="ONNX in blocks"):
-        build_onnx(ready, config, lambda: checked)
+        build_formats(ready, config, ["onnx"])
 
 
 def test_where_the_lowering_cannot_serve():

@@ -24,6 +24,8 @@ from dcd_deploy.progress import Progress
 
 T = TypeVar("T")
 
+TQDM = "tqdm_monitor"
+
 
 @contextmanager
 def alongside(stage: str, work: Callable[[], T], progress: Progress) -> Iterator[Callable[[], T]]:
@@ -34,6 +36,7 @@ def alongside(stage: str, work: Callable[[], T], progress: Progress) -> Iterator
     if not can_fork():
         with progress(stage):
             result = work()
+        del work  # and the networks that it holds
         yield lambda: result
         return
     with _forked(work) as answer:
@@ -54,9 +57,12 @@ def can_fork() -> bool:
     """Whether this process may be forked safely, and a core is free for a second one.
 
     A thread's locks stay locked in a fork, a CUDA context does not survive it, and macOS's own libraries do not either.
+    The thread of tqdm, which torch.fx starts, only sleeps.
     """
-    alone = sys.platform == "linux" and threading.active_count() == 1 and not torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return alone and free_cores() > 1
+    threads = [thread for thread in threading.enumerate() if thread.name != TQDM]
+    if sys.platform != "linux" or len(threads) > 1 or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    return free_cores() > 1
 
 
 @contextmanager

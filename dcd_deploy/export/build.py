@@ -7,6 +7,7 @@ network (float64) → reference outputs → deploy form, checked to 1e-9 → the
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,6 @@ from dcd_deploy.lowering.network import Network, network_of
 from dcd_deploy.lowering.passes.substitute import AUTO, Choice
 from dcd_deploy.lowering.targets import PORTABLE, target_for
 from dcd_deploy.models.spec import NO_HEAD, NetworkSpec
-from dcd_deploy.progress import Progress
 from dcd_deploy.samples import InputSpec, generated_inputs, inputs_from_file
 
 DEFAULT_OPSET = 18
@@ -239,19 +239,23 @@ def check_names(config: BuildConfig, reference: TrainReference) -> None:
         raise OptionError(f"expected outputs with names of their own, found one called '{min(clash)}'; rename it")
 
 
-def lowered(captured: Captured, config: BuildConfig, format: str) -> DeployNetwork:
-    """Return the deploy form for the target in that format, in float64."""
-    return lower(captured, target_for(config.target, format).for_batch(config.batch), config.lowering)
+def lowered(captured: Captured, config: BuildConfig, formats: Sequence[str]) -> dict[str, DeployNetwork]:
+    """Return the deploy form for the target in each format, in float64."""
+    targets = {format: target_for(config.target, format).for_batch(config.batch) for format in formats}
+    return {format: lower(captured, target, config.lowering) for format, target in targets.items()}
 
 
 def checked_deploy(
-    deploy: DeployNetwork, config: BuildConfig, checked: CheckedReference, progress: Progress
-) -> CheckedReference:
-    """Return the report with the deploy form's comparison in float64.
+    captured: Captured, config: BuildConfig, deploys: Mapping[str, DeployNetwork]
+) -> dict[str, CheckedReference]:
+    """Return for each format the float64 reference, and the report with its deploy form's comparison.
 
     Raises:
-        VerificationError: it computes something else than the network.
+        VerificationError: the reference is worth nothing, or a deploy form computes something else than the network.
     """
-    with progress("verify the deploy form in float64"), threads_by_load():
-        run = runner(deploy.module, config.alone)
-        return checked.compared("deploy form", run, DEPLOY_TOLERANCE, deploy.batch)
+    checked = reference_for(captured, config)
+    with threads_by_load():
+        return {
+            format: checked.compared("deploy form", runner(deploy.module, config.alone), DEPLOY_TOLERANCE, deploy.batch)
+            for format, deploy in deploys.items()
+        }

@@ -1,12 +1,11 @@
-"""From a train-form network to a verified ONNX graph in memory, stage by stage.
+"""From a deploy form to a verified ONNX graph in memory, stage by stage.
 
-captured network (float64)
-  → deploy form, channels first      checked, 1e-9
-  → ONNX as traced                   checked, 5e-5
-  → ONNX simplified                  checked, 5e-5
-  → ONNX in blocks                   checked, 5e-5; where layers are of lowering nchwc
+deploy form, channels first         checked, 1e-9
+  → ONNX as traced                  checked, 5e-5
+  → ONNX simplified                 checked, 5e-5
+  → ONNX in blocks                  checked, 5e-5; where layers are of lowering nchwc
 
-All are made before the first is checked, so that the reference can be computed meanwhile.
+All are made before they are checked, so that what runs in float64 can do so meanwhile.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ import torch
 
 from dcd_deploy import __version__
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard
-from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, checked_deploy, lowered
+from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
 from dcd_deploy.export.graph import graph_stats
 from dcd_deploy.export.in_blocks import in_blocks
 from dcd_deploy.export.naming_onnx import name_onnx, onnx_scopes
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.threads import threads_by_load
 from dcd_deploy.export.to_onnx import trace_onnx
-from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.channels_first.nchwc import NchwcLowering
+from dcd_deploy.lowering.deploy import DeployNetwork
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 
@@ -63,31 +62,29 @@ class BuiltOnnx(BuiltModel):
 
 
 def build_onnx(
-    captured: Captured,
+    deploy: DeployNetwork,
     config: BuildConfig,
-    reference: Callable[[], CheckedReference],
+    checked: Callable[[], CheckedReference],
     progress: Progress = silent,
 ) -> BuiltOnnx:
-    """Lower, trace, simplify and verify a captured network; ``reference`` waits for what it has to give.
+    """Trace, simplify and verify a deploy form; ``checked`` waits for what it is compared with.
 
     Raises:
         ExportError, VerificationError: a stage refused the network, or computed something else.
     """
-    with progress("lower"):
-        deploy = lowered(captured, config, "onnx")
     with progress("trace to ONNX"), threads_by_load():
-        traced = trace_onnx(deploy.module, config.entries, captured.network.outputs, config.batch, config.opset)
+        traced = trace_onnx(deploy.module, config.entries, deploy.outputs, config.batch, config.opset)
     with progress("simplify"):
         model = name_onnx(simplify(traced.tidied), onnx_scopes(traced.tidied), deploy.places)
     stages = {"ONNX as traced": traced.raw, "ONNX simplified": model}
     if NchwcLowering.name in deploy.lowering.values() and (moved := in_blocks(model)) is not None:
         stages["ONNX in blocks"] = model = moved
-    checked = checked_deploy(deploy, config, reference(), progress)
+    passed = checked()
     for stage, made in stages.items():
         with progress(f"verify {stage}"):
-            checked = _compared(stage, made, checked, config)
+            passed = _compared(stage, made, passed, config)
     counts = graph_stats(traced.raw), graph_stats(model)
-    return BuiltOnnx(config, checked.report, checked.reference, *counts, deploy.lowering, deploy.notes, model)
+    return BuiltOnnx(config, passed.report, passed.reference, *counts, deploy.lowering, deploy.notes, model)
 
 
 def _compared(stage: str, model: onnx.ModelProto, checked: CheckedReference, config: BuildConfig) -> CheckedReference:

@@ -17,14 +17,14 @@ from typing import Any
 
 from dcd_deploy.artifacts import LAYOUTS, LITERT_COMPILED, ModelCard
 from dcd_deploy.errors import OptionError, UnknownNameError
-from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, checked_deploy, lowered
+from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.tflite_file import finish, tflite_stats, with_card
 from dcd_deploy.export.threads import threads_by_load
 from dcd_deploy.export.to_tflite import convert_tflite
 from dcd_deploy.export.verify import Runner
-from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.channels_last.fully_connected import FullyConnectedLowering
+from dcd_deploy.lowering.deploy import DeployNetwork
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.litert_compiled import LiteRtCompiledSession
@@ -70,36 +70,34 @@ class BuiltTflite(BuiltModel):
 
 
 def build_tflite(
-    captured: Captured,
+    deploy: DeployNetwork,
     config: BuildConfig,
-    reference: Callable[[], CheckedReference],
+    checked: Callable[[], CheckedReference],
     progress: Progress = silent,
 ) -> BuiltTflite:
-    """Lower, convert and verify a captured network; ``reference`` waits for what it has to give.
+    """Convert and verify a deploy form; ``checked`` waits for what it is compared with.
 
     Raises:
         OptionError: the batch is free, which TFLite's kernels do not support.
         ExportError, VerificationError: a stage refused the network, or computed something else.
     """
     check_tflite_options(config)
-    names = captured.network.outputs
-    with progress("lower"):
-        deploy = lowered(captured, config, "tflite")
+    names, lowering, notes, places = deploy.outputs, deploy.lowering, deploy.notes, deploy.places
+    single = deployable(deploy.module)
+    del deploy  # a deep network in float64 is most of what the process holds
     with progress("convert to TFLite"), threads_by_load():
-        single = deployable(deploy.module)
         converted = convert_tflite(single, config.entries, names, config.batch or 1, config.layout)
         del single
         entries = [each.name for each in config.entries]
-        traced, model = tflite_stats(converted), finish(converted, deploy.places, entries, names)
+        traced, model = tflite_stats(converted), finish(converted, places, entries, names)
         del converted
-    checked = checked_deploy(deploy, config, reference(), progress)
-    counts = traced, tflite_stats(model)
-    built = BuiltTflite(config, checked.report, checked.reference, *counts, deploy.lowering, deploy.notes, model)
+    passed, counts = checked(), (traced, tflite_stats(model))
+    built = BuiltTflite(config, passed.report, passed.reference, *counts, lowering, notes, model)
     for stage, opened in STAGES.items():
         if stage != COMPILED or built.runtime == LITERT_COMPILED:
             with progress(f"verify {stage}"):
-                checked = checked.compared(stage, _runner(opened(model), config.layout), config.tolerance, config.batch)
-    return replace(built, report=checked.report)
+                passed = passed.compared(stage, _runner(opened(model), config.layout), config.tolerance, config.batch)
+    return replace(built, report=passed.report)
 
 
 def check_tflite_options(config: BuildConfig) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from dcd_deploy.artifacts import LAYOUTS
 from dcd_deploy.errors import UnknownNameError
-from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference, samples_for
+from dcd_deploy.export.alongside import alongside
+from dcd_deploy.export.build import BuildConfig, BuiltModel, checked_deploy, lowered, samples_for
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.deploy import check_choice
 from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.models.sizes import check_input_size
-from dcd_deploy.progress import Progress
+from dcd_deploy.progress import Progress, silent
 
 
 def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
@@ -46,22 +48,29 @@ def check_samples(config: BuildConfig) -> None:
         samples_for(config)
 
 
-def build(
-    format: str,
-    captured: Captured,
-    config: BuildConfig,
-    reference: Callable[[], CheckedReference],
-    progress: Progress,
-) -> BuiltModel:
-    """Build and verify a captured network in one format, "onnx" or "tflite"; ``reference`` is called when it is needed.
+def build_formats(
+    captured: Captured, config: BuildConfig, formats: Sequence[str], progress: Progress = silent
+) -> dict[str, BuiltModel]:
+    """Build and verify a captured network in each format; what runs in float64 may do so beside the rest.
 
     Raises:
         DcdDeployError: of the stage that refused it.
     """
+    with progress("lower"):
+        deploys = lowered(captured, config, formats)
+    stage = "reference and deploy form in float64"
+    with alongside(stage, partial(checked_deploy, captured, config, dict(deploys)), progress) as wait:
+        return {
+            format: _builder(format)(deploys.pop(format), config, lambda format=format: wait()[format], progress)
+            for format in formats
+        }
+
+
+def _builder(format: str) -> Callable[..., BuiltModel]:
     if format == "onnx":
         from dcd_deploy.export.build_onnx import build_onnx
 
-        return build_onnx(captured, config, reference, progress)
+        return build_onnx
     from dcd_deploy.export.build_tflite import build_tflite
 
-    return build_tflite(captured, config, reference, progress)
+    return build_tflite

@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from dcd_deploy.artifacts import Artifact
-from dcd_deploy.export.alongside import alongside
-from dcd_deploy.export.build import BuildConfig, BuiltModel, for_registry, picture_network, reference_for
+from dcd_deploy.export.build import BuildConfig, BuiltModel, for_registry, picture_network
 from dcd_deploy.export.describe import Subject, describe_export, describe_model
-from dcd_deploy.export.formats import build
+from dcd_deploy.export.formats import build_formats
 from dcd_deploy.export.threads import threads_by_load
 from dcd_deploy.export.twin import build_twins, mean_twin, twin_content
 from dcd_deploy.files import check_no_folder, check_writable, staging
@@ -129,11 +127,11 @@ def export_network(
     """
     start = time.perf_counter() if start is None else start
     check_targets(config)
-    with alongside("reference outputs in float64", partial(reference_for, captured, config.build), progress) as wait:
-        built = {format: build(format, captured, config.build, wait, progress) for format in config.formats}
+    built = build_formats(captured, config.build, config.formats, progress)
     twins: dict[str, BuiltModel] = {}
     if config.with_baseline:
-        twins = build_twins(mean_twin(captured, wait().reference), config.build, config.formats, progress)
+        reference = built[config.formats[0]].reference
+        twins = build_twins(mean_twin(captured, reference), config.build, config.formats, progress)
     with progress("write files"), staging(config.out) as folder:
         files = [_write(folder, config, subject, captured, *item) for item in built.items()]
         for format, twin in twins.items():

@@ -16,9 +16,9 @@ from torch import nn
 
 from dcd_deploy.artifacts import NCHW, ModelCard, Preprocessing
 from dcd_deploy.errors import ModelFileError
-from dcd_deploy.export.build import BuildConfig, BuiltModel, for_registry, picture_network, reference_for
+from dcd_deploy.export.build import BuildConfig, BuiltModel, for_registry, picture_network
 from dcd_deploy.export.describe import Subject, describe_model
-from dcd_deploy.export.formats import build
+from dcd_deploy.export.formats import build_formats
 from dcd_deploy.export.truth import TrainReference
 from dcd_deploy.files import write_whole
 from dcd_deploy.lowering.capture import Captured, capture
@@ -40,8 +40,7 @@ def build_twins(
         return progress(f"static twin: {stage}")
 
     config = replace(config, samples=None, recorded=None, assumed=(), lowering=AUTO)
-    checked = reference_for(captured, config)
-    return {format: build(format, captured, config, lambda: checked, twin_progress) for format in formats}
+    return build_formats(captured, config, formats, twin_progress)
 
 
 def mean_twin(captured: Captured, reference: TrainReference) -> Captured:
