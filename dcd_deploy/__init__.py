@@ -3,6 +3,7 @@
 The rooms, each importing only from those above it (``tests/test_import_directions.py`` holds them to it):
 
     errors        one exception tree, one exit code each
+    stages        hidden folders in which files are made, and what a kill left of them
     interruption  how an interrupted command line ends
     values        values of options, as texts or as Python has them
     optional      the one door for packages that only some commands need

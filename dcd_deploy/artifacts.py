@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dcd_deploy.errors import ModelFileError
+from dcd_deploy.errors import ModelFileError, shown
+from dcd_deploy.files import parse_json
 
 METADATA_KEY = "dcd_deploy"
 INPUT, OUTPUT = "input", "logits"  # what the files of classifiers call their tensors
@@ -22,6 +23,7 @@ LARGEST_SIZE, MOST_AXES, MOST_TENSORS = 1 << 20, 8, 256
 NHWC, NCHW = LAYOUTS = ("nhwc", "nchw")
 LITERT_COMPILED = "litert-compiled"  # a runtime, and the target of its files
 FLOAT32_TOLERANCE = 5e-5  # the stated limit of every check in float32; ``export.verify`` argues for it
+MOST_ZOOM = 16  # of what a picture is resized to, over the crop
 RESIZE_FOR_CROP = 256 / 224  # the published evaluation: resize the short side to 256, crop 224
 
 Json = dict[str, Any]
@@ -169,8 +171,8 @@ class ModelCard:
             ModelFileError: the text is not such a description; the message names the field.
         """
         try:
-            return _parse_card(json.loads(text))
-        except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+            return _parse_card(parse_json(text))
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise ModelFileError(
                 f"expected a dcd_deploy description in the file's metadata, found a damaged one ({_reason(error)}); "
                 "export it again"
@@ -198,7 +200,7 @@ class Artifact:
 
 
 def _reason(error: Exception) -> str:
-    return f"no field {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    return f"no field {error}" if isinstance(error, KeyError) else shown(str(error), 200) or type(error).__name__
 
 
 def _parse_card(data: Json) -> ModelCard:
@@ -276,6 +278,8 @@ def _parse_preprocessing(data: Json) -> Preprocessing:
     height, width, resize = (_size(data[key]) for key in ("height", "width", "resize"))
     if resize < max(height, width):
         raise ValueError(f"resize {resize} is smaller than the crop {height}×{width}")
+    if resize > MOST_ZOOM * max(height, width):
+        raise ValueError(f"resize {resize} is more than {MOST_ZOOM} times the crop {height}×{width}")
     return Preprocessing(height, width, resize, mean, std)
 
 

@@ -67,6 +67,7 @@ class VerificationError(DcdDeployError):
     """What was computed is not what was trained. ``report`` is the VerificationReport, where one was made."""
 
     exit_code = 9
+    report: object = None
 
     def __init__(self, message: str, report: object = None) -> None:
         super().__init__(message)
@@ -107,6 +108,7 @@ class BenchError(DcdDeployError):
     """A trial could not be measured: the runtime crashed or hung. ``result`` (BenchResult) has the other trials."""
 
     exit_code = 15
+    result: object = None
 
     def __init__(self, message: str, result: object = None) -> None:
         super().__init__(message)
@@ -120,6 +122,7 @@ class DeviceError(DcdDeployError):
     """
 
     exit_code = 17
+    result: object = None
 
     def __init__(self, message: str, result: object = None) -> None:
         super().__init__(message)
@@ -181,6 +184,22 @@ class CaptureError(DcdDeployError):
 
 
 INTERRUPTED = 130
+LONGEST_SHOWN = 80
+
+
+def shown(text: str, most: int = LONGEST_SHOWN) -> str:
+    """Return a text from outside as a message may show it: what could steer a terminal escaped, a long one cut."""
+    if len(text) > most:
+        return f"{shown(text[:most], most)}… ({len(text)} characters)"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def remade(kind: str, message: str) -> DcdDeployError:
+    """Return an error that another process raised: of the class that is called ``kind``, with what it said."""
+    cls = next((each for each in _below(DcdDeployError) if each.__name__ == kind), DcdDeployError)
+    error = cls.__new__(cls)
+    Exception.__init__(error, message)
+    return error
 
 
 def exit_codes() -> dict[int, type[DcdDeployError]]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import shutil
-import signal
-import tempfile
-import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
-from dcd_deploy.errors import InputFileError, OutputError
+from dcd_deploy.errors import InputFileError, OutputError, shown
+from dcd_deploy.stages import interruptions_held_back, stage_in
 
-PREFIX = ".dcd-deploy-"
 BLOCK_BYTES = 1 << 20
-HELD_BACK = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+LONGEST_PATH = 300
 
 
 def existing_file(path: str | os.PathLike[str], expected: str) -> Path:
@@ -26,18 +24,74 @@ def existing_file(path: str | os.PathLike[str], expected: str) -> Path:
         InputFileError: it is not; the message says that ``expected`` (such as "a checkpoint") was wanted there.
     """
     path = Path(path)
-    reason = None
-    if not path.exists():
-        reason = "there is no such file"
-    elif not path.is_file():
-        reason = "this is not a file"
-    elif not os.access(path, os.R_OK):
-        reason = "no permission to read it"
-    elif path.stat().st_size == 0:
-        reason = "the file is empty"
+    try:
+        reason = _unusable(path)
+    except (OSError, ValueError) as error:  # too long a name, a folder that may not be entered, a NUL
+        reason = getattr(error, "strerror", None) or str(error)
     if reason:
-        raise InputFileError(f"expected {expected} at '{path}', but {reason}; check the path or fetch the file again")
+        where = shown(str(path), LONGEST_PATH)
+        raise InputFileError(f"expected {expected} at '{where}', but {reason}; check the path or fetch the file again")
     return path
+
+
+def _unusable(path: Path) -> str | None:
+    """Return why a file cannot be read, or None."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return "there is no such file"
+    if not path.is_file():
+        return "this is not a file"
+    if not os.access(path, os.R_OK):
+        return "no permission to read it"
+    return None if size else "the file is empty"
+
+
+def read_whole(path: Path, most: int) -> bytes:
+    """Return the bytes of a file that is to have at most ``most``.
+
+    Raises:
+        ValueError: it has more.
+    """
+    with path.open("rb") as file:  # its size as the system says it may be that of an endless device
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"expected at most {most} bytes, found more")
+    return content
+
+
+def read_json(path: Path, most: int) -> Any:
+    """Return the JSON document in a file of at most ``most`` bytes, which anybody may have written.
+
+    Raises:
+        ValueError: it is larger or no JSON, has a key twice, or a number that is none.
+    """
+    return parse_json(read_whole(path, most).decode("utf-8"))
+
+
+def parse_json(text: str) -> Any:
+    """Return the JSON document in a text, as ``read_json`` does."""
+    try:
+        return json.loads(text, parse_constant=_no_number, object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def utf8(text: str) -> bytes:
+    """Return a text's bytes; half of a character, as of a file name in another encoding, is escaped as JSON does it."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object whose keys are different."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object has two fields of one name")
+    return found
 
 
 def sha256(path: Path) -> str:
@@ -52,11 +106,19 @@ def sha256(path: Path) -> str:
 def check_writable(folder: Path) -> None:
     """Raise OutputError if ``folder``, or the nearest folder above it that exists, cannot be written."""
     with _output_errors(folder):
-        nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+        nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if _is_there(place))
         if not nearest.is_dir():
             raise NotADirectoryError(0, f"'{nearest}' is not a folder")
-        with tempfile.TemporaryDirectory(prefix=PREFIX, dir=nearest):  # asking for permission is not enough: try it
+        with stage_in(nearest):  # asking for permission is not enough: try it
             pass
+
+
+def _is_there(place: Path) -> bool:
+    try:
+        place.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def check_no_folder(targets: Iterable[Path]) -> None:
@@ -74,23 +136,18 @@ def staging(folder: Path) -> Iterator[Path]:
     """Yield a hidden folder inside ``folder``; when the block ends well, move what lies in it into ``folder``.
 
     When the block or a move fails or is interrupted the hidden folder goes, and files already in ``folder`` stay, or
-    become again, as they were.
+    become again, as they were. After a kill the next call in this folder sees to that (``stages``).
 
     Raises:
         OutputError: ``folder`` cannot be made or written, a folder is where a file is to go, or the disk is full.
     """
     with _output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
-        try:
-            yield stage
-            staged = sorted(stage.iterdir())
-            kept = Path(tempfile.mkdtemp(prefix=PREFIX, dir=stage))
-            check_no_folder(folder / path.name for path in staged)
-            with _interruptions_held_back():
-                _move(staged, folder, kept)
-        finally:
-            shutil.rmtree(stage, ignore_errors=True)
+        with stage_in(folder) as stage:
+            yield stage.new
+            check_no_folder(folder / path.name for path in sorted(stage.new.iterdir()))
+            with interruptions_held_back():
+                stage.move()
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -103,69 +160,14 @@ def write_whole(path: Path, content: bytes) -> None:
         (stage / path.name).write_bytes(content)
 
 
-def _move(staged: Iterable[Path], folder: Path, kept: Path) -> None:
-    """Move all files into ``folder``, or none: what they replace is kept in ``kept`` until all have moved."""
-    moved: list[Path] = []
-    try:
-        for path in staged:
-            target = folder / path.name
-            _keep(target, kept / path.name)
-            path.replace(target)
-            moved.append(target)
-    except BaseException:
-        for target in moved:
-            _restore(kept / target.name, target)
-        raise
-
-
-def _keep(target: Path, place: Path) -> None:
-    """Give what is at ``target``, if anything, a second name, so that at no moment there is nothing under the first."""
-    if not os.path.lexists(target):
-        return
-    try:
-        os.link(target, place, follow_symlinks=False)
-    except (OSError, NotImplementedError):  # a file system without hard links
-        shutil.copy2(target, place, follow_symlinks=False)
-
-
-def _restore(place: Path, target: Path) -> None:
-    with suppress(OSError):  # the failure that led here is the one to report
-        if os.path.lexists(place):
-            place.replace(target)
-        else:
-            target.unlink()
-
-
-@contextmanager
-def _interruptions_held_back() -> Iterator[None]:
-    """Let a request to stop wait until the block is done.
-
-    Not by a signal mask: that is one thread's, and a runtime's thread would take the signal for this one.
-    """
-    if threading.current_thread() is not threading.main_thread():  # Python's handlers run in the main thread alone
-        yield
-        return
-    held: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in HELD_BACK}
-    handlers = {number: handler for number, handler in handlers.items() if handler is not None}  # None: not Python's
-    try:
-        for number in handlers:
-            signal.signal(number, lambda number, _: held.append(number))
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    if held:
-        signal.raise_signal(held[0])
-
-
 @contextmanager
 def _output_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
+        where = shown(str(folder), LONGEST_PATH)
         raise OutputError(
-            f"expected to write into '{folder}', but: {reason}; nothing was changed there: choose another --out, "
+            f"expected to write into '{where}', but: {reason}; nothing was changed there: choose another --out, "
             "or make room"
         ) from error

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 from dcd_deploy.errors import INTERRUPTED
+from dcd_deploy.stages import remove_own
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 _received: list[int] = []
@@ -47,6 +48,7 @@ def leave_interrupted() -> NoReturn:
     """Say so and exit with 130; after an interrupted exec() inside torch, Python would kill itself with the signal."""
     for number in SIGNALS:  # a second Ctrl-C must not cut the line off
         signal.signal(number, signal.SIG_IGN)
+    remove_own()
     with suppress(OSError):
         sys.stdout.flush()
     with suppress(OSError):

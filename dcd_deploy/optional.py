@@ -52,7 +52,8 @@ def require(name: str) -> ModuleType:
 
 
 def _missing(name: str, reason: str) -> MissingDependencyError:
-    package, extra = name.partition(".")[0], EXTRA_OF[name]
+    package = name.partition(".")[0]
+    extra = next(extra for known, extra in EXTRA_OF.items() if known == name or known.partition(".")[0] == package)
     what = f"dcd-deploy[{extra}]" if extra else package
     return MissingDependencyError(
         f"this needs the package '{package}', which cannot be imported ({reason}); run: pip install '{what}'"

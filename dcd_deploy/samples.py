@@ -7,19 +7,23 @@ in an app.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from dcd_deploy.artifacts import Preprocessing
-from dcd_deploy.errors import InputFileError, OptionError
+from dcd_deploy.errors import InputFileError, OptionError, shown
 from dcd_deploy.files import existing_file
 
 COUNT = 4
+LARGEST_HEADER = 4096  # of a .npy file
 GREY, SPREAD = 0.45, 0.25  # of pixels; they standardise pictures that have no preprocessing of their own
 MOST_VALUES = 1 << 27  # of one sample: a file that claims more is not believed
 
@@ -154,17 +158,35 @@ def inputs_from_file(path: str | Path, shape: tuple[int, ...]) -> Images:
     """
     path = existing_file(path, "a .npy file of pictures")
     try:
-        images = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise InputFileError(f"expected a .npy file of numbers at '{path}', but it cannot be read: {error}") from error
-    if not isinstance(images, np.ndarray):  # of an archive
+        with path.open("rb") as file:
+            images = read_array(file, path.stat().st_size, "fiu")
+    except Exception as error:  # numpy's parser raises whatever wrong bytes make it
+        reason = shown(str(error), 200) or type(error).__name__
         raise InputFileError(
-            f"expected one array in a .npy file at '{path}', found an archive; save it with numpy.save"
-        )
+            f"expected a .npy file of numbers at '{path}', but it cannot be read: {reason}; save one array with "
+            "numpy.save"
+        ) from error
     if images.ndim != 1 + len(shape) or images.shape[1:] != shape or len(images) < 2:
         raise InputFileError(f"expected at least two pictures of shape {shape} in '{path}', found shape {images.shape}")
-    if images.dtype.kind not in "fiu" or not np.isfinite(images).all():
-        raise InputFileError(
-            f"expected finite numbers in '{path}', found {images.dtype} with NaN, infinity or no numbers"
-        )
+    if not np.isfinite(images).all():
+        raise InputFileError(f"expected finite numbers in '{path}', found NaN or infinity")
     return np.ascontiguousarray(images, np.float32)
+
+
+def read_array(file: IO[bytes], size: int, kinds: str) -> NDArray[Any]:
+    """Return the array of a .npy file of ``size`` bytes, whose numbers are of one of numpy's ``kinds``.
+
+    What its header says is held against the size before anything is made.
+
+    Raises:
+        ValueError, or what numpy's parser raises: it is none, or of another kind or size.
+    """
+    start = io.BytesIO(file.read(LARGEST_HEADER))
+    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(start)]
+    shape, fortran, dtype = read(start, max_header_size=LARGEST_HEADER)
+    if dtype.kind not in kinds or not shape:
+        raise ValueError(f"it is no array (N, …) of numbers, but {shape} of {dtype}")
+    if start.tell() + math.prod(shape) * dtype.itemsize != size:
+        raise ValueError("it has not the size that its header says")
+    content = bytearray(start.read() + file.read())  # what torch makes of it may be written to
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")

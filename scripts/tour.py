@@ -50,7 +50,7 @@ def run(command: str, folder: Path = ROOT) -> str:
         [sys.executable, "-m", "dcd_deploy", *arguments],
         cwd=folder,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )

@@ -11,19 +11,20 @@ PACKAGE = Path(__file__).parent.parent / "dcd_deploy"
 # room → the rooms that it may import from, besides itself
 ALLOWED = {
     "errors": set(),
-    "interruption": {"errors"},
+    "stages": set(),
+    "interruption": {"errors", "stages"},
     "values": {"errors"},
     "optional": {"errors"},
     "progress": set(),
-    "files": {"errors"},
+    "files": {"errors", "stages"},
     "native_output": set(),
-    "artifacts": {"errors"},
+    "artifacts": {"errors", "files"},
     "samples": {"errors", "files", "artifacts"},
     "dynamic": {"errors"},
     "network_names": set(),
     "models": {"errors", "optional", "files", "network_names"},
     "lowering": {"errors", "dynamic"},
-    "runtimes": {"errors", "optional", "files", "native_output", "artifacts", "samples"},
+    "runtimes": {"errors", "optional", "progress", "files", "native_output", "artifacts", "samples"},
 }
 ALLOWED["export"] = {
     "network_names",
@@ -50,7 +51,7 @@ ALLOWED["benchmarks"] = {
     "network_names",
     "runtimes",
 }
-ALLOWED["devices"] = {*ALLOWED["benchmarks"], "benchmarks"}
+ALLOWED["devices"] = {*ALLOWED["benchmarks"], "benchmarks", "stages"}
 ALLOWED["tuning"] = set(ALLOWED) - {"devices"}
 ALLOWED["contests"] = set(ALLOWED) - {"tuning"}
 ALLOWED["sweep"] = set(ALLOWED) - {"contests", "devices", "tuning"}

@@ -225,6 +225,17 @@ def test_bad_files(digits_export, digits_tflite, tmp_path):
         commands.check_table("colour")
 
 
+@pytest.fixture
+def here(monkeypatch):
+    """Profile in this process, where a test can change what happens."""
+
+    def call(_, function, *arguments, **progress):
+        return function(*arguments, **progress)
+
+    monkeypatch.setattr("dcd_deploy.runtimes.isolated.Isolated.call", call)
+
+
+@pytest.mark.usefixtures("here")
 def test_nothing_is_left_behind(digits_export, digits_tflite, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     for exported in (digits_export, digits_tflite):
@@ -262,6 +273,7 @@ def test_litert_computes_what_the_interpreter_does(digits_tflite):
     assert np.array_equal(found, wanted) or np.abs(found - wanted).max() < 1e-6 * np.ptp(wanted)
 
 
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("version", ["", "2.1.0", "2.30.0", "3.0"])
 def test_litert_in_a_version_that_was_not_tried_is_not_called(digits_tflite, monkeypatch, version):
     monkeypatch.setattr(litert_profiler, "_version", lambda: version)
@@ -295,6 +307,7 @@ def test_operators_of_xnnpack_and_of_the_file_side_by_side():
     assert match([OperatorTime("ADD", 7, 5)], file_nodes("ADD")) is None
 
 
+@pytest.mark.usefixtures("here")
 def test_operators_that_fit_nothing_stand_for_themselves(digits_tflite, monkeypatch):
     monkeypatch.setattr("dcd_deploy.benchmarks.profile_litert.match", lambda operators, nodes: None)
     result = commands.profile(digits_tflite.artifact.path, runs=1)

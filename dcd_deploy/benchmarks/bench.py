@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from dcd_deploy.benchmarks.process import TIME_LIMIT
 from dcd_deploy.benchmarks.results import AGAINST, MODEL, STATIC, BenchResult, Failure, Memory, Timing, Trial
 from dcd_deploy.benchmarks.statistics import latency, ratio
 from dcd_deploy.benchmarks.verdicts import verdicts
-from dcd_deploy.benchmarks.worker import MEMORY, TIME, Answer, Request
+from dcd_deploy.benchmarks.worker import MEMORY, NO_AFFINITY, TIME, Answer, Request
 from dcd_deploy.errors import BenchError, DcdDeployError, DeviceError, OptionError
 from dcd_deploy.progress import Progress, silent
 
@@ -150,6 +151,8 @@ def check_cores(threads: int, cpus: tuple[int, ...] | None, cores: Sequence[int]
 
     More threads than cores would wait for each other.
     """
+    if cpus and cores is None and not hasattr(os, "sched_setaffinity"):
+        raise OptionError(NO_AFFINITY)
     cores = Here().cores() if cores is None else cores
     missing = sorted(set(cpus or ()) - set(cores))
     if missing:

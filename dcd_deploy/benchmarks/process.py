@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from dcd_deploy import errors
 from dcd_deploy.benchmarks.machine import Machine
 from dcd_deploy.benchmarks.measure import Samples
 from dcd_deploy.benchmarks.worker import Answer, Request
-from dcd_deploy.errors import BenchError, DcdDeployError
+from dcd_deploy.errors import BenchError, remade
+from dcd_deploy.runtimes.isolated import end, ending, last_lines
 
 WORKER = (sys.executable, "-m", "dcd_deploy.benchmarks.worker")
 TIME_LIMIT = 600.0
-LINES_SHOWN = 3
 
 
 def ask(request: Request, time_limit: float = TIME_LIMIT, command: Sequence[str] = WORKER) -> Answer:
@@ -35,6 +32,8 @@ def ask(request: Request, time_limit: float = TIME_LIMIT, command: Sequence[str]
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        encoding="utf-8",
+        errors="replace",
         start_new_session=True,  # a Ctrl-C is ours to handle
     ) as process:
         try:
@@ -45,8 +44,7 @@ def ask(request: Request, time_limit: float = TIME_LIMIT, command: Sequence[str]
                 "--time-limit, or look for what it hangs on"
             ) from None
         finally:
-            with suppress(ProcessLookupError):
-                process.kill()
+            end(process)
     if process.returncode:
         raise BenchError(f"{request.runtime} {ending(process.returncode)}{last_lines(remarks)}")
     return _answer(said, request.runtime)
@@ -56,7 +54,7 @@ def _answer(said: str, runtime: str) -> Answer:
     try:
         content: dict[str, Any] = json.loads(said)
         if "error" in content:
-            raise _error(**content["error"])
+            raise remade(**content["error"])
         fields = dict(content["answer"])
         samples = {name: _samples(found) for name, found in fields.pop("samples").items()}
         cpus = None if fields["cpus"] is None else tuple(fields["cpus"])
@@ -68,26 +66,3 @@ def _answer(said: str, runtime: str) -> Answer:
 def _samples(content: dict[str, Any]) -> Samples:
     blocks = tuple(map(tuple, content.pop("blocks_ms")))
     return Samples(**{key: tuple(value) for key, value in content.items()}, blocks_ms=blocks)
-
-
-def _error(kind: str, message: str) -> DcdDeployError:
-    """Return the error that the worker raised, with the exit code of its kind."""
-    cls = getattr(errors, kind, BenchError)
-    error: DcdDeployError = cls.__new__(cls)
-    Exception.__init__(error, message)
-    return error
-
-
-def ending(code: int) -> str:
-    """Return how a process ended, by its exit code as Python has it."""
-    if code >= 0:
-        return f"ended its process with exit code {code}"
-    with suppress(ValueError):
-        return f"crashed its process with {signal.Signals(-code).name}"
-    return f"crashed its process with signal {-code}"
-
-
-def last_lines(remarks: str) -> str:
-    """Return what a process said last, as the end of a message."""
-    lines = [line.strip() for line in remarks.splitlines() if line.strip()]
-    return f"; its last words: {' / '.join(lines[-LINES_SHOWN:])[:300]}" if lines else ""

@@ -46,7 +46,7 @@ class Profile(Protocol):
 
 
 def profile_model(
-    path: Path, nodes: Sequence[FileNode], *, threads: int = 1, runs: int = 30, progress: Progress = silent
+    path: Path, nodes: Sequence[FileNode], threads: int = 1, runs: int = 30, progress: Progress = silent
 ) -> ProfileResult:
     """Profile ``runs`` runs of a model whose file has these ``nodes``.
 

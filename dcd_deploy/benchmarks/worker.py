@@ -35,6 +35,7 @@ from dcd_deploy.runtimes.session import Array
 
 TIME, MEMORY = "time", "memory"
 MEMORY_RUNS = 3
+NO_AFFINITY = "expected no --cpus on this system, which has no way to keep a process to cores; leave it out"
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ def work(request: Request) -> Answer:
         InputFileError, ModelFileError: a file cannot be opened or run.
     """
     if request.cpus is not None:
+        if not hasattr(os, "sched_setaffinity"):
+            raise OptionError(NO_AFFINITY)
         os.sched_setaffinity(0, request.cpus)  # before the runtime starts its threads
     if request.task == MEMORY:
         return _memory(request)

@@ -16,8 +16,11 @@ from dcd_deploy.errors import (
     CheckpointMismatchError,
     DcdDeployError,
     DeviceError,
+    InputFileError,
+    OptionError,
     OutputError,
     VerificationError,
+    shown,
 )
 from dcd_deploy.interruption import heeded
 from dcd_deploy.native_output import output_to_stderr
@@ -49,7 +52,7 @@ def answer(
     """
     try:
         with output_to_stderr(), heeded():
-            result = run()
+            result = _run(run)
         with heeded():
             _present(result, show, plain, as_json=as_json, quiet=quiet)
             sys.stdout.flush()
@@ -72,6 +75,22 @@ def answer(
             traceback.print_exc()
         hint = f"a defect of dcd-deploy; please report it with the output of {DEBUG_VARIABLE}=1"
         fail(DEFECT, f"{type(error).__name__}: {' '.join(str(error).split())[:300]} ({hint})")
+
+
+def _run(run: Callable[[], Any]) -> Any:
+    """Run; what the system says of a file that nobody expected trouble with is told as one of that file."""
+    try:
+        return run()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = f" '{shown(os.fsdecode(error.filename), 300)}'" if isinstance(error.filename, str | bytes) else ""
+        raise InputFileError(
+            f"expected to read or write a file{where}, but: {error.strerror or error}; check the path and its "
+            "permissions"
+        ) from error
+    except MemoryError as error:
+        raise OptionError("expected an input that fits into memory, found none to spare; give a smaller one") from error
 
 
 def fail(code: int, message: str) -> None:

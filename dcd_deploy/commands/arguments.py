@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from dcd_deploy.artifacts import LARGEST_SIZE, Preprocessing
+from dcd_deploy.artifacts import LARGEST_SIZE, MOST_ZOOM, Preprocessing
 from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError
 from dcd_deploy.files import existing_file
 from dcd_deploy.optional import check_installed
@@ -99,6 +99,11 @@ def parse_preprocessing(input_size: Size, mean: Channels, std: Channels, resize:
         raise OptionError(f"expected positive --std, found {settings.std}")
     if settings.resize < max(height, width):
         raise OptionError(f"expected --resize of at least the input size {max(height, width)}, found {settings.resize}")
+    if settings.resize > MOST_ZOOM * max(height, width):
+        raise OptionError(
+            f"expected --resize of at most {MOST_ZOOM} times the input size {max(height, width)}, found "
+            f"{settings.resize}"
+        )
     return settings
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from dcd_deploy.artifacts import LARGEST_SIZE
 from dcd_deploy.commands.arguments import StrPath, emulated_core
@@ -121,9 +121,10 @@ def _as_in_file(model: Model, network: NetworkOptions) -> NetworkOptions:
 def _opened(artifact: Path, core: Core | None, progress: Progress) -> Iterator[Model]:
     """Yield a model file opened here, or on an emulated core."""
     if core is None:
-        from dcd_deploy.runtimes import open_model
+        from dcd_deploy.runtimes.isolated import isolated_model
 
-        yield open_model(artifact)
+        with isolated_model(artifact) as model:
+            yield model
         return
     from dcd_deploy.devices.emulated.session import emulated_model
 
@@ -147,12 +148,12 @@ def inspect(
     if path.suffix == ".tflite":
         from dcd_deploy.export.tflite_summary import summarise_tflite
 
-        return summarise_tflite(path)
+        return cast("TfliteFileSummary", _isolated(summarise_tflite, path))
     if path.suffix == ".onnx":
         require("onnx")
         from dcd_deploy.export.onnx_file import summarise_onnx
 
-        return summarise_onnx(path)
+        return cast("OnnxFileSummary", _isolated(summarise_onnx, path))
     require("torch")
     if network.get("network") is not None or network.get("leaf"):
         return _inspect_captured(path, progress, network)
@@ -161,6 +162,14 @@ def inspect(
     check_options(network)
     size = parse_size(network.get("input_size", USUAL_SIZE))
     return inspect_checkpoint(read_weights(path, network), *size, overrides_of(network))
+
+
+def _isolated(summarise: Callable[[Path], Any], path: Path) -> Any:
+    from dcd_deploy.files import existing_file
+    from dcd_deploy.runtimes.isolated import Isolated
+
+    with Isolated(existing_file(path, "a model file")) as other:
+        return other.call(summarise, path)
 
 
 def _inspect_captured(path: Path, progress: Progress, network: NetworkOptions) -> CheckpointSummary:
@@ -174,8 +183,9 @@ def _inspect_captured(path: Path, progress: Progress, network: NetworkOptions) -
 
 def predict(model: StrPath, image: StrPath, *, top: int = 5) -> list[Prediction]:
     """Return the likeliest classes of a picture file, the likeliest first."""
-    from dcd_deploy.runtimes import open_model
+    from dcd_deploy.runtimes.isolated import isolated_model
     from dcd_deploy.runtimes.pictures import read_picture
 
     top = parse_count("--top", top, LARGEST_SIZE)
-    return open_model(model).predict(read_picture(image), top)
+    with isolated_model(model) as opened:
+        return opened.predict(read_picture(image), top)

@@ -44,6 +44,7 @@ def profile(
     from dcd_deploy.benchmarks.bench import check_cores
     from dcd_deploy.benchmarks.profile import MOST_RUNS
     from dcd_deploy.benchmarks.profile_run import profile_model
+    from dcd_deploy.runtimes.isolated import PROFILE_LIMIT, Isolated
 
     check_cores(threads, None)
     runs = parse_count("--runs", runs, MOST_RUNS)
@@ -51,7 +52,10 @@ def profile(
         check_writable(Path(csv).parent)
         check_no_folder([Path(csv)])
     path = existing_file(model, "a model file")
-    result = profile_model(path, _nodes(path), threads=threads, runs=runs, progress=progress)
+    with Isolated(path, PROFILE_LIMIT) as other:
+        result: ProfileResult = other.call(
+            profile_model, path, other.call(_nodes, path), threads, runs, progress=progress
+        )
     if csv is not None:
         from dcd_deploy.benchmarks.profile_csv import write_csv
 

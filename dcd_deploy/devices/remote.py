@@ -11,7 +11,6 @@ from typing import Self
 
 from dcd_deploy.benchmarks.cores import big_cores
 from dcd_deploy.benchmarks.environment import Environment
-from dcd_deploy.benchmarks.process import ending, last_lines
 from dcd_deploy.benchmarks.worker import Answer, Request
 from dcd_deploy.devices import packages
 from dcd_deploy.devices.answers import Survey, misread, read_answer, read_error, read_survey
@@ -20,6 +19,7 @@ from dcd_deploy.devices.session import ANSWER_SECONDS, Link, Message, Session
 from dcd_deploy.errors import BenchError, DcdDeployError, DeviceLackError
 from dcd_deploy.files import existing_file, sha256
 from dcd_deploy.progress import Progress, silent
+from dcd_deploy.runtimes.isolated import ending, last_lines
 
 SETUP_SECONDS = 900.0  # for each package
 SLACK = 30.0  # seconds beyond a trial's own limit, until we stop waiting for the device to say that it is over

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from dcd_deploy.artifacts import Artifact
@@ -13,7 +14,7 @@ from dcd_deploy.export.describe import Subject, describe_export, describe_model
 from dcd_deploy.export.formats import build_formats
 from dcd_deploy.export.threads import threads_by_load
 from dcd_deploy.export.twin import build_twins, mean_twin, twin_content
-from dcd_deploy.files import check_no_folder, check_writable, staging
+from dcd_deploy.files import check_no_folder, check_writable, staging, utf8
 from dcd_deploy.lowering.capture import Captured, capture
 from dcd_deploy.lowering.network import Network
 from dcd_deploy.models.checkpoint import Checkpoint
@@ -151,8 +152,12 @@ def _write(
     """Write one format's file and sidecar into ``folder``, and return them as they will be in their place."""
     card = describe_model(subject, built, config.labels)
     content, path = built.content(card), config.model_path(format)
-    facts = {"size_bytes": len(content), **describe_export(subject, built, captured)}
+    facts = {
+        "size_bytes": len(content),
+        "sha256": sha256(content).hexdigest(),
+        **describe_export(subject, built, captured),
+    }
     artifact = Artifact(path, format, card, facts)
     (folder / path.name).write_bytes(content)
-    (folder / artifact.sidecar_path.name).write_text(artifact.sidecar(), encoding="utf-8")
+    (folder / artifact.sidecar_path.name).write_bytes(utf8(artifact.sidecar()))
     return ExportedFile(artifact, built, config.baseline_path(format) if config.with_baseline else None)

@@ -8,22 +8,19 @@ No size is believed before it was checked: those of the archive's directory, the
 
 from __future__ import annotations
 
-import io
-import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from dcd_deploy.errors import InputFileError
 from dcd_deploy.export.truth import TrainReference
 from dcd_deploy.files import existing_file
+from dcd_deploy.samples import read_array
 
 MOST_BYTES = 1 << 30  # of all arrays together
-LARGEST_HEADER = 4096
 DTYPES = tuple(map(np.dtype, ("<f2", "<f4", "<f8", ">f2", ">f4", ">f8")))
 ALONE = "output"
 EXPECTED = "an .npz file of your network's inputs and outputs (dcd_deploy.record_reference writes one)"
@@ -91,15 +88,9 @@ def _check_members(members: list[zipfile.ZipInfo]) -> None:
 def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[np.floating]:
     """Return an array of floating point whose header and size agree; zipfile gives no more than that size."""
     with archive.open(member) as file:
-        start = io.BytesIO(file.read(LARGEST_HEADER))
-        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(start)]
-        shape, fortran, dtype = read(start, max_header_size=LARGEST_HEADER)
-        if dtype not in DTYPES or not shape:
-            raise ValueError(f"'{member.filename}' is no array (N, …) of float16, float32 or float64")
-        if start.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
-            raise ValueError(f"'{member.filename}' has not the size that its header says")
-        content = start.read() + file.read()
-    values: NDArray[np.floating] = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+        values: NDArray[np.floating] = read_array(file, member.file_size, "f")
+    if values.dtype not in DTYPES:
+        raise ValueError(f"'{member.filename}' is of {values.dtype}, not of float16, float32 or float64")
     if not np.isfinite(values).all():
         raise ValueError(f"'{member.filename}' holds NaN or infinity")
     return values

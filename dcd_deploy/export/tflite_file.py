@@ -26,6 +26,7 @@ from dcd_deploy.lowering.places import Place
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.flatbuffer import read_texts
 from dcd_deploy.runtimes.nodes import FileNode
+from dcd_deploy.runtimes.tflite_structure import check_structure
 
 IDENTIFIER = b"TFL3"
 ALIGNMENT = 16  # of every buffer, by the schema
@@ -175,6 +176,7 @@ def read_tflite_nodes(path: Path) -> tuple[FileNode, ...]:
     """
     content = path.read_bytes()
     read_texts(content, path)
+    check_structure(content, path)
     try:
         return tflite_nodes(content)
     except (ValueError, TypeError, IndexError, AttributeError, struct.error) as error:  # generated code checks nothing

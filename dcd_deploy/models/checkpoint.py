@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcd_deploy.errors import CheckpointError, OptionError
+from dcd_deploy.errors import CheckpointError, OptionError, shown
 from dcd_deploy.files import existing_file, sha256
 from dcd_deploy.models.pickles import Foreign, PickleError, StoredTensor
 from dcd_deploy.models.safetensors_files import EXPECTED, INDEX_SUFFIX, in_folder, read_file, read_shards, shards_size
@@ -29,7 +29,6 @@ EMA_KEYS = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema",
 DATA_PARALLEL, COMPILED = "module.", "_orig_mod."  # what DataParallel and torch.compile put before keys
 COUNTERS = ("n_averaged",)  # torch.optim.swa_utils.AveragedModel's own
 LONGEST_KEY = 400
-LONGEST_SHOWN = 80
 SHOWN = 12
 
 SIGNATURES = {
@@ -83,8 +82,7 @@ def read_checkpoint(
         CheckpointError: it is not a checkpoint, is damaged, holds code in place of weights, or has no averaged copy.
         OptionError: no key begins with ``prefix`` or with one of ``drop``.
     """
-    path = Path(path)
-    path = existing_file(in_folder(path) if path.is_dir() else path, EXPECTED)
+    path = existing_file(in_folder(Path(path)), EXPECTED)
     with path.open("rb") as file:
         start = file.read(64)
     sharded = path.name.endswith(INDEX_SUFFIX)
@@ -93,11 +91,6 @@ def read_checkpoint(
     else:
         found = _read_torch(path, start, ema=ema)
     return _chosen(_without_wrappers(found), prefix, drop)
-
-
-def cut(text: str, most: int = LONGEST_SHOWN) -> str:
-    """Return a text from a file as it may be shown: a long one cut, with its length."""
-    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
 
 
 def _read_safetensors(path: Path, *, sharded: bool, ema: bool) -> Checkpoint:
@@ -146,7 +139,7 @@ def _find_state(path: Path, content: Any, *, ema: bool) -> tuple[Mapping[str, An
         if (inner := _state_under(content, key)) is not None:
             return inner, f"'{key}' of a dict"
     if not ema and (parts := _parts(content)):
-        names = ", ".join(f"'{cut(name)}'" for name in parts)
+        names = ", ".join(f"'{shown(name)}'" for name in parts)
         only = len(parts) == 1
         joined = {
             key if only else f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()
@@ -159,7 +152,7 @@ def _find_state(path: Path, content: Any, *, ema: bool) -> tuple[Mapping[str, An
 
 
 def _lacking(path: Path, content: Mapping[Any, Any], *, ema: bool) -> str:
-    names = sorted(repr(cut(str(key))) if not isinstance(key, Foreign) else f"a {cut(key.name)}" for key in content)
+    names = sorted(repr(shown(str(key))) if not isinstance(key, Foreign) else f"a {shown(key.name)}" for key in content)
     found = ", ".join(names[:SHOWN]) or "nothing"
     wanted = " or ".join(EMA_KEYS if ema else STATE_KEYS)
     what = "an averaged (EMA) copy under" if ema else "the weights under"
@@ -168,8 +161,8 @@ def _lacking(path: Path, content: Mapping[Any, Any], *, ema: bool) -> str:
 
 def _executable(path: Path, found: Foreign) -> str:
     return (
-        f"expected a checkpoint at '{path}', but it wants to load '{cut(found.name, 100)}', which is not a weight and "
-        "is never executed here; if you trust the file, save its state_dict alone with "
+        f"expected a checkpoint at '{path}', but it wants to load '{shown(found.name, 100)}', which is not a weight "
+        "and is never executed here; if you trust the file, save its state_dict alone with "
         "torch.save(network.state_dict(), ...)"
     )
 
@@ -211,24 +204,24 @@ def _read_state(path: Path, entries: Mapping[str, Any], run: Run) -> tuple[dict[
         _check_key(path, key)
         if (kind := not_plain(value)) is not None:
             raise CheckpointError(
-                f"expected plain real tensors in '{path}', found a {cut(kind)} tensor at '{cut(key)}'"
+                f"expected plain real tensors in '{path}', found a {shown(kind)} tensor at '{shown(key)}'"
             )
         if not isinstance(value, StoredTensor):
-            left.append(cut(key))
+            left.append(shown(key))
             continue
         try:
             state[key] = tensor(value, run)
         except DamagedError as error:
-            raise CheckpointError(f"'{cut(key)}' in '{path}': {error}; fetch the file again") from error
+            raise CheckpointError(f"'{shown(key)}' in '{path}': {error}; fetch the file again") from error
     more = ", …" * (len(left) > SHOWN)
     return state, (f"left out, being no tensors: {', '.join(left[:SHOWN])}{more}",) if left else ()
 
 
 def _check_key(path: Path, key: str) -> None:
     if len(key) > LONGEST_KEY or not key.isprintable():
-        shown = cut(key.encode("unicode_escape").decode())
         raise CheckpointError(
-            f"expected names of at most {LONGEST_KEY} printable characters for the tensors in '{path}', found '{shown}'"
+            f"expected names of at most {LONGEST_KEY} printable characters for the tensors in '{path}', found "
+            f"'{shown(key)}'"
         )
 
 
@@ -237,7 +230,7 @@ def _checked(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     for key, value in tensors.items():
         _check_key(path, key)
         if value.layout != torch.strided or value.is_complex():
-            raise CheckpointError(f"expected plain real tensors in '{path}', found {value.dtype} at '{cut(key)}'")
+            raise CheckpointError(f"expected plain real tensors in '{path}', found {value.dtype} at '{shown(key)}'")
     return tensors
 
 
@@ -260,7 +253,7 @@ def renamed(path: Path, state: Mapping[str, Tensor], rename: Callable[[str], str
     for key, value in state.items():
         if (name := rename(key)) in found:
             raise CheckpointError(
-                f"expected one tensor for '{cut(name)}' in '{path}', found two, one of them called '{cut(key)}'"
+                f"expected one tensor for '{shown(name)}' in '{path}', found two, one of them called '{shown(key)}'"
             )
         found[name] = value
     return found
@@ -273,7 +266,7 @@ def _chosen(checkpoint: Checkpoint, prefix: str | None, drop: Sequence[str]) -> 
         state = {k.removeprefix(prefix): v for k, v in checkpoint.state_dict.items() if k.startswith(prefix)}
         if not state:
             raise OptionError(
-                f"expected --prefix with which keys begin, found '{cut(prefix)}'; {_beginnings(checkpoint)}"
+                f"expected --prefix with which keys begin, found '{shown(prefix)}'; {_beginnings(checkpoint)}"
             )
         others = len(checkpoint.state_dict) - len(state)
         rest = f"; the other {others} keys were left out" if others else ""
@@ -285,7 +278,7 @@ def _chosen(checkpoint: Checkpoint, prefix: str | None, drop: Sequence[str]) -> 
         dropped = len(checkpoint.state_dict) - len(state)
         if not beginning or not dropped:
             raise OptionError(
-                f"expected --drop with which keys begin, found '{cut(beginning)}'; {_beginnings(checkpoint)}"
+                f"expected --drop with which keys begin, found '{shown(beginning)}'; {_beginnings(checkpoint)}"
             )
         checkpoint = checkpoint.with_state(state, f"dropped as asked: {dropped} keys that begin with '{beginning}'")
     return checkpoint
@@ -297,7 +290,7 @@ def _beginnings(checkpoint: Checkpoint) -> str:
         first = key.partition(".")[0]
         counts[first] = counts.get(first, 0) + 1
     most = sorted(counts.items(), key=lambda item: -item[1])[:SHOWN]
-    return "they begin with " + ", ".join(f"'{cut(name)}.' ({number})" for name, number in most)
+    return "they begin with " + ", ".join(f"'{shown(name)}.' ({number})" for name, number in most)
 
 
 def _info(file: TorchFile) -> dict[str, str | int | float]:
@@ -306,7 +299,7 @@ def _info(file: TorchFile) -> dict[str, str | int | float]:
     for key in ("arch", "epoch", "best_prec1"):
         value = _plain(file.content.get(key), file.run)
         if isinstance(value, str):
-            value = cut(value) if value.isprintable() else None
+            value = shown(value) if value.isprintable() else None
         if isinstance(value, str | float) or (isinstance(value, int) and abs(value) < 1 << 63):
             found[key] = value
     return found

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from dcd_deploy.errors import CheckpointMismatchError, WeightValueError
+from dcd_deploy.errors import CheckpointMismatchError, WeightValueError, shown
 from dcd_deploy.models import kinds
-from dcd_deploy.models.checkpoint import Checkpoint, cut
+from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.models.dynamic import DynamicConv2d, DynamicLayer
 from dcd_deploy.models.families import FAMILIES, Family, family_of
 from dcd_deploy.models.geometry import NORMS
@@ -53,7 +53,7 @@ class Mismatch:
 
     def describe(self) -> str:
         """Return the differences in one line: how many of each, and the first of them."""
-        shapes = [f"{cut(key)} (expected {want}, found {have})" for key, (want, have) in self.wrong_shape.items()]
+        shapes = [f"{shown(key)} (expected {want}, found {have})" for key, (want, have) in self.wrong_shape.items()]
         named = (
             ("missing", self.missing),
             ("unexpected", self.unexpected),
@@ -244,7 +244,7 @@ def _advice(
     if nearest.unexpected and not nearest.missing and not nearest.wrong_shape:
         kept = checkpoint.state_dict.keys() - set(nearest.unexpected)
         drops = dict.fromkeys(_beginning(key, kept) for key in nearest.unexpected)
-        options = " ".join(f"--drop {cut(drop)}" for drop in list(drops)[:SHOWN])
+        options = " ".join(f"--drop {shown(drop)}" for drop in list(drops)[:SHOWN])
         ways.append(f"if the network works without them leave them out with {options}")
     if send_to_inspect:
         ways.append(f"'dcd-deploy inspect {checkpoint.path}' lists them all")
@@ -285,4 +285,4 @@ def _check_values(checkpoint: Checkpoint, key: str, tensor: Tensor) -> None:
 
 
 def _first(keys: tuple[str, ...] | list[str]) -> str:
-    return ", ".join(cut(key, 160) for key in keys[:SHOWN]) + (", …" if len(keys) > SHOWN else "")
+    return ", ".join(shown(key, 160) for key in keys[:SHOWN]) + (", …" if len(keys) > SHOWN else "")

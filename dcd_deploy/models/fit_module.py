@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from torch import nn
 
-from dcd_deploy.models.checkpoint import DATA_PARALLEL, Checkpoint, cut, renamed
+from dcd_deploy.errors import shown
+from dcd_deploy.models.checkpoint import DATA_PARALLEL, Checkpoint, renamed
 from dcd_deploy.models.reparametrised import put_together
 
 COUNTER = "num_batches_tracked"  # BatchNorm's own, which old checkpoints lack and evaluation does not use
@@ -54,5 +55,7 @@ def _behind(checkpoint: Checkpoint, prefix: str) -> Checkpoint:
     others = [key for key in checkpoint.state_dict if not key.startswith(prefix)]
     if others:
         groups = sorted({key.partition(".")[0] for key in others})
-        notes.append(f"left out: {len(others)} keys outside the prefix ({', '.join(cut(each) for each in groups[:5])})")
+        notes.append(
+            f"left out: {len(others)} keys outside the prefix ({', '.join(shown(each) for each in groups[:5])})"
+        )
     return replace(checkpoint.with_state(state, *notes), left_out=tuple(others))

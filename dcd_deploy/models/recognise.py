@@ -16,8 +16,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from dcd_deploy.errors import OptionError
-from dcd_deploy.models.checkpoint import DATA_PARALLEL, Checkpoint, cut, renamed
+from dcd_deploy.errors import OptionError, shown
+from dcd_deploy.models.checkpoint import DATA_PARALLEL, Checkpoint, renamed
 from dcd_deploy.models.families import FAMILIES, Family
 from dcd_deploy.models.infer import PHI, Shapes
 from dcd_deploy.models.reparametrised import put_together
@@ -60,7 +60,7 @@ def _one_of(prefixes: list[str], checkpoint: Checkpoint) -> str:
     originals = [p for p in prefixes if not any(COPY.search(part) for part in p.split("."))]
     chosen = originals or prefixes
     if len(chosen) > 1:
-        names = ", ".join(f"'{cut(prefix)}'" for prefix in chosen)
+        names = ", ".join(f"'{shown(prefix)}'" for prefix in chosen)
         raise OptionError(
             f"expected one network in '{checkpoint.path}', found {len(chosen)}, behind {names}; choose with --prefix"
         )
@@ -88,7 +88,7 @@ class _Renaming:
         names |= self._head_names()
         for group, keys in self._others(names).items():
             if self._is_apart(group, keys, names):
-                self.notes.append(f"left out: '{cut(group)}' ({len(keys)} tensors), which the network does not use")
+                self.notes.append(f"left out: '{shown(group)}' ({len(keys)} tensors), which the network does not use")
                 self.left_out += keys
             else:
                 names |= {key: key.removeprefix(self.prefix) for key in keys}
@@ -124,7 +124,7 @@ class _Renaming:
             return {}
         known = CLASSIFIER.fullmatch(head.removeprefix(self.prefix))
         if not known or not head.startswith(self.prefix):
-            self.notes.append(f"head '{cut(head)}' read as the classifier")
+            self.notes.append(f"head '{shown(head)}' read as the classifier")
         index = known[1] if known else "0"
         return {key: f"classifier.{index}{key.removeprefix(head)}" for key in self.rest if key.startswith(f"{head}.")}
 

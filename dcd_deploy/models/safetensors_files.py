@@ -7,35 +7,44 @@ that the index gives it.
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections import defaultdict
 from pathlib import Path
 
 from torch import Tensor
 
-from dcd_deploy.errors import CheckpointError, InputFileError
-from dcd_deploy.files import existing_file, sha256
+from dcd_deploy.errors import CheckpointError, InputFileError, shown
+from dcd_deploy.files import existing_file, read_json, sha256
 from dcd_deploy.optional import require
 
 SUFFIX = ".safetensors"
 INDEX_SUFFIX = f"{SUFFIX}.index.json"
-LARGEST_INDEX_FILE = 64 * 1024**2
+LARGEST_INDEX_FILE = 32 << 20
 SHOWN = 3
 EXPECTED = "a checkpoint (.pth.tar, .pt, .pth, .safetensors, or an index of shards)"
 
 
-def in_folder(folder: Path) -> Path:
-    """Return the weights that a folder holds: its index of shards, or its one safetensors file.
+def in_folder(path: Path) -> Path:
+    """Return ``path``, or if it is a folder the weights in it: its index of shards, or its one safetensors file.
 
     Raises:
         InputFileError: it holds none, or several.
     """
-    found = sorted(folder.glob(f"*{INDEX_SUFFIX}")) or sorted(folder.glob(f"*{SUFFIX}"))
+    if not os.path.isdir(path):  # noqa: PTH112 - False too of a path that no system takes
+        return path
+    try:
+        names = sorted(path.iterdir())  # glob is silent about a refusal
+    except OSError as error:
+        raise InputFileError(f"expected {EXPECTED} at '{path}', but {error.strerror}; check the path") from error
+    indices = [each for each in names if each.name.endswith(INDEX_SUFFIX)]
+    found = indices or [each for each in names if each.name.endswith(SUFFIX)]
     if len(found) == 1:
         return found[0]
-    names = ", ".join(path.name[:80] for path in found[:SHOWN])
-    what = f"it is a folder with {names}: name one" if found else "this is not a file, and a folder without safetensors"
-    raise InputFileError(f"expected {EXPECTED} at '{folder}', but {what}")
+    several = ", ".join(shown(each.name) for each in found[:SHOWN])
+    what = (
+        f"it is a folder with {several}: name one" if found else "this is not a file, and a folder without safetensors"
+    )
+    raise InputFileError(f"expected {EXPECTED} at '{path}', but {what}")
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
@@ -73,7 +82,7 @@ def read_shards(index: Path) -> tuple[dict[str, Tensor], str]:
         if wrong := sorted(keys ^ found.keys()):
             raise CheckpointError(
                 f"expected the tensors that '{index.name}' names in '{name}', found {len(wrong)} others or missing: "
-                f"{', '.join(key[:80] for key in wrong[:SHOWN])}; fetch both again"
+                f"{', '.join(map(shown, wrong[:SHOWN]))}; fetch both again"
             )
         tensors |= found
     return tensors, digest.hexdigest()
@@ -86,13 +95,10 @@ def shards_size(index: Path) -> int:
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    if index.stat().st_size > LARGEST_INDEX_FILE:
-        raise CheckpointError(f"expected an index of shards at '{index}', found a file of more than 64 MiB")
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
-        found = content["weight_map"]
+        found = read_json(index, LARGEST_INDEX_FILE)["weight_map"]
         names = {str(key): _shard_name(name) for key, name in found.items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)[:200]
         raise CheckpointError(
             f"expected an index of shards at '{index}' ({{'weight_map': {{key: file}}}}), but it is damaged: {reason}"
@@ -106,5 +112,5 @@ def _shard_name(name: object) -> str:
     """Return the name if it is one of a file in the same folder."""
     plain = isinstance(name, str) and name.isprintable() and not set(name) & set("/\\:") and name.endswith(SUFFIX)
     if not plain or str(name).startswith("."):
-        raise ValueError(f"{str(name)[:80]!r} is no plain name of a safetensors file beside it")
+        raise ValueError(f"'{shown(str(name))}' is no plain name of a safetensors file beside it")
     return str(name)

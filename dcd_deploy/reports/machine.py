@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from dcd_deploy.errors import BenchError, CheckpointMismatchError, DcdDeployError, DeviceError, VerificationError
+from dcd_deploy.files import utf8
 
 PROPERTIES = ("passed", "smallest_tolerance")  # derived values that a reader wants beside the fields
 
 
 def to_json(result: Any) -> str:
-    """Return a result as JSON text; not-a-number becomes null."""
-    return json.dumps(as_plain(result), indent=2, ensure_ascii=False, allow_nan=False)
+    """Return a result as JSON text; not-a-number becomes null, half of a character is escaped."""
+    return utf8(json.dumps(as_plain(result), indent=2, ensure_ascii=False, allow_nan=False)).decode()
 
 
 def as_plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 from dcd_deploy import __version__
 from dcd_deploy.benchmarks.counts import CountSection
 from dcd_deploy.benchmarks.results import BenchResult, Trial
-from dcd_deploy.files import write_whole
+from dcd_deploy.files import utf8, write_whole
 from dcd_deploy.optional import require
 from dcd_deploy.reports import page_counts, page_overview, page_parts, page_trials, wording
 from dcd_deploy.reports.markup import Markup, element, join
@@ -40,7 +40,7 @@ def write_page(
         MissingDependencyError: plotly is not installed.
         OutputError: the file cannot be written.
     """
-    write_whole(Path(path), bench_page(result, profiles=profiles, command=command).encode("utf-8"))
+    write_whole(Path(path), utf8(bench_page(result, profiles=profiles, command=command)))
 
 
 def bench_page(result: BenchResult, *, profiles: Sequence[Profile] = (), command: str | None = None) -> str:
@@ -138,7 +138,7 @@ def _card(*children: str) -> Markup:
 
 
 def _head(title: str, scripts: Sequence[str]) -> Markup:
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(utf8(s)).digest()).decode()}'" for s in scripts)
     policy = (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; connect-src 'none'; "
         "base-uri 'none'; form-action 'none'"

@@ -11,7 +11,7 @@ from dcd_deploy.benchmarks.profile import ProfileResult
 from dcd_deploy.benchmarks.results import BenchResult
 from dcd_deploy.benchmarks.results_file import write_result
 from dcd_deploy.errors import UnknownNameError
-from dcd_deploy.files import check_no_folder, check_writable, write_whole
+from dcd_deploy.files import check_no_folder, check_writable, utf8, write_whole
 from dcd_deploy.optional import check_installed
 from dcd_deploy.reports.profiled import LayerTime, Profile
 from dcd_deploy.runtimes.nodes import DYNAMIC, LAYOUT, STATIC
@@ -64,13 +64,13 @@ def _shown(profile: ProfileResult) -> Profile:
 def _write_markdown(path: Path, result: BenchResult, _: Profiles) -> None:
     from dcd_deploy.reports.markdown import bench_markdown
 
-    write_whole(path, bench_markdown(result).encode("utf-8"))
+    write_whole(path, utf8(bench_markdown(result)))
 
 
 def _write_csv(path: Path, result: BenchResult, _: Profiles) -> None:
     from dcd_deploy.reports.tabular import bench_csv
 
-    write_whole(path, bench_csv(result).encode("utf-8"))
+    write_whole(path, utf8(bench_csv(result)))
 
 
 WRITERS: dict[str, Callable[[Path, BenchResult, Profiles], None]] = {

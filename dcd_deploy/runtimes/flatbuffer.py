@@ -1,4 +1,4 @@
-"""Reading the texts that a TFLite file carries, without the schema package: a flatbuffer is offsets and vectors.
+"""Reading a TFLite file without the schema package: a flatbuffer is offsets and vectors.
 
     file      u32 offset of the root table, "TFL3"
     table     i32 back to its vtable, fields                vtable: u16 its size, u16 table's size, u16 of each field
@@ -10,7 +10,7 @@ Every offset is checked against the file, which is untrusted; in passing that fi
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dcd_deploy.errors import ModelFileError
@@ -19,6 +19,96 @@ IDENTIFIER = b"TFL3"
 MODEL_BUFFERS, MODEL_METADATA = 4, 6  # fields of the root table
 METADATA_NAME, METADATA_BUFFER = 0, 1
 BUFFER_DATA = 0
+
+
+class Reading:
+    """A file's content, and how many elements of vectors may still be read from it.
+
+    No file has more of them than bytes, unless its vectors are one and the same, which would make reading it endless.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.content, self._left = content, len(content)
+
+    def spend(self, elements: int) -> None:
+        """Count elements that are read."""
+        self._left -= elements
+        if self._left < 0:
+            raise ValueError("the same parts used again and again")
+
+
+class Table:
+    """A table in a file at ``at``; its fields are read by their numbers in the schema.
+
+    All raise ValueError, IndexError or struct.error where the file is damaged.
+    """
+
+    def __init__(self, reading: Reading, at: int) -> None:
+        content = reading.content
+        self.reading, self.content, self.at = reading, content, at
+        self._vtable = at - struct.unpack_from("<i", content, at)[0]
+        if at < 0 or self._vtable < 0:
+            raise ValueError("a table outside the file")
+        self._size, self._own = struct.unpack_from("<HH", content, self._vtable)
+        if self._vtable + self._size > len(content) or at + self._own > len(content):
+            raise ValueError(f"a table at {at} in a file of {len(content)} bytes")
+
+    @classmethod
+    def root(cls, content: bytes) -> Table:
+        """Return the table in which everything else lies."""
+        return cls(Reading(content), _follow(content, 0))
+
+    def number(self, field: int, form: str = "I", default: int = 0) -> int:
+        """Return a scalar; ``form`` is its letter in ``struct``."""
+        at = self._field(field)
+        return int(struct.unpack_from(f"<{form}", self.content, at)[0]) if at else default
+
+    def numbers(self, field: int) -> tuple[int, ...]:
+        """Return a vector of int32."""
+        start, length = self._vector(field, 4)
+        return struct.unpack_from(f"<{length}i", self.content, start)
+
+    def data(self, field: int) -> memoryview:
+        """Return a vector of bytes, not copied."""
+        start, length = self._vector(field, 1)
+        return memoryview(self.content)[start : start + length]
+
+    def text(self, field: int) -> str:
+        """Return a text; one that is not UTF-8 is a ValueError."""
+        found = self.data(field)
+        self.reading.spend(len(found))
+        return bytes(found).decode()
+
+    def table(self, field: int) -> Table | None:
+        """Return a table that a field points to."""
+        at = self._field(field)
+        return Table(self.reading, _follow(self.content, at)) if at else None
+
+    def tables(self, field: int) -> Sequence[Table]:
+        """Return a vector of tables."""
+        start, length = self._vector(field, 4)
+        return [Table(self.reading, _follow(self.content, start + 4 * i)) for i in range(length)]
+
+    def _field(self, field: int) -> int:
+        """Return where a field lies, or 0 if the table has none."""
+        slot = 4 + 2 * field
+        offset = struct.unpack_from("<H", self.content, self._vtable + slot)[0] if slot < self._size else 0
+        if offset and offset >= self._own:
+            raise ValueError(f"a field outside its table at {self.at}")
+        return self.at + offset if offset else 0
+
+    def _vector(self, field: int, width: int) -> tuple[int, int]:
+        """Return the start and the length of a vector of elements ``width`` bytes wide."""
+        at = self._field(field)
+        if not at:
+            return 0, 0
+        vector = _follow(self.content, at)
+        length: int = struct.unpack_from("<I", self.content, vector)[0]
+        if vector + 4 + length * width > len(self.content):
+            raise ValueError(f"{length * width} bytes at {vector} in a file of {len(self.content)} bytes")
+        if width > 1:
+            self.reading.spend(length)
+        return vector + 4, length
 
 
 def read_texts(content: bytes, where: str | Path) -> dict[str, str]:
@@ -33,26 +123,27 @@ def read_texts(content: bytes, where: str | Path) -> dict[str, str]:
             "or fetch the file again"
         )
     try:
-        return _texts(content)
+        return dict(_texts(Table.root(content)))
     except (struct.error, IndexError, ValueError) as error:
-        raise ModelFileError(
-            f"expected a TFLite model at '{where}', but it is damaged or cut short ({error}); fetch the file again"
-        ) from error
+        raise damaged(where, error) from error
 
 
-def _texts(content: bytes) -> dict[str, str]:
-    root = _follow(content, 0)
-    buffers = [_field_bytes(content, table, BUFFER_DATA) for table in _tables(content, root, MODEL_BUFFERS)]
-    texts = {}
-    for entry in _tables(content, root, MODEL_METADATA):
-        name = _field_bytes(content, entry, METADATA_NAME)
-        at = _field(content, entry, METADATA_BUFFER)
-        index = struct.unpack_from("<I", content, at)[0] if at else 0
+def damaged(where: str | Path, reason: object) -> ModelFileError:
+    """Return the error of a file that is not what a writer of TFLite files writes."""
+    return ModelFileError(
+        f"expected a TFLite model at '{where}', but it is damaged or cut short ({reason}); fetch the file again"
+    )
+
+
+def _texts(root: Table) -> Iterator[tuple[str, str]]:
+    buffers = root.tables(MODEL_BUFFERS)
+    for entry in root.tables(MODEL_METADATA):
+        found = buffers[entry.number(METADATA_BUFFER)].data(BUFFER_DATA)  # of the others not one byte is copied
+        root.reading.spend(len(found))
         try:
-            texts[name.decode()] = buffers[index].rstrip(b"\0").decode()
+            yield entry.text(METADATA_NAME), bytes(found).rstrip(b"\0").decode()
         except UnicodeDecodeError:
             continue
-    return texts
 
 
 def _follow(content: bytes, at: int) -> int:
@@ -61,36 +152,3 @@ def _follow(content: bytes, at: int) -> int:
     if target + 4 > len(content):
         raise ValueError(f"offset {target} in a file of {len(content)} bytes")
     return target
-
-
-def _field(content: bytes, table: int, index: int) -> int:
-    """Return where a table's field lies, or 0 if it has none."""
-    vtable = table - struct.unpack_from("<i", content, table)[0]
-    if vtable < 0:
-        raise ValueError("a table outside the file")
-    size = struct.unpack_from("<H", content, vtable)[0]
-    slot = 4 + 2 * index
-    offset = struct.unpack_from("<H", content, vtable + slot)[0] if slot < size else 0
-    return table + offset if offset else 0
-
-
-def _vector(content: bytes, table: int, index: int, width: int) -> tuple[int, int]:
-    """Return the start and the length of a field that is a vector of elements ``width`` bytes wide."""
-    at = _field(content, table, index)
-    if not at:
-        return 0, 0
-    vector = _follow(content, at)
-    length: int = struct.unpack_from("<I", content, vector)[0]
-    if vector + 4 + length * width > len(content):
-        raise ValueError(f"{length * width} bytes at {vector} in a file of {len(content)} bytes")
-    return vector + 4, length
-
-
-def _tables(content: bytes, table: int, index: int) -> Iterator[int]:
-    start, length = _vector(content, table, index, 4)
-    return (_follow(content, start + 4 * i) for i in range(length))
-
-
-def _field_bytes(content: bytes, table: int, index: int) -> bytes:
-    start, length = _vector(content, table, index, 1)
-    return content[start : start + length]

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from dcd_deploy.artifacts import METADATA_KEY, NHWC, ModelCard, TensorSpec, guessed_layout
-from dcd_deploy.errors import MissingDependencyError, ModelFileError
+from dcd_deploy.errors import MissingDependencyError, ModelFileError, shown
 from dcd_deploy.files import existing_file
 from dcd_deploy.native_output import captured_native_output
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.flatbuffer import read_texts
-from dcd_deploy.runtimes.session import Array, check_count
+from dcd_deploy.runtimes.session import Array, check_count, check_threads
+from dcd_deploy.runtimes.tflite_structure import check_structure
 
 INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 MIN_RUNTIME = "min_runtime_version"  # what the converter notes in the file
@@ -42,6 +43,8 @@ class LiteRtSession:
         content = existing_file(model, "a TFLite model").read_bytes() if isinstance(model, Path) else model
         where = str(model) if isinstance(model, Path) else "the converted model"
         self.metadata = read_texts(content, where)
+        check_structure(content, where)
+        threads = check_threads(threads)
         runtime = interpreter_module()
         self.runtime = runtime.__name__.partition(".")[0].replace("_", "-")
         self.version = installed_version(self.runtime)
@@ -55,9 +58,9 @@ class LiteRtSession:
                     experimental_op_resolver_type=resolver,
                 )
                 self._load(content)
-        except (ValueError, RuntimeError) as error:
+            entries, answers = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        except Exception as error:  # what a damaged file makes it raise has no common base
             raise ModelFileError(self._refusal(where, error)) from error
-        entries, answers = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         layouts = _layouts(self.metadata)
         self.inputs = tuple(_spec(tensor, layouts) for tensor in entries)
         self.outputs = tuple(_spec(tensor, layouts) for tensor in answers)
@@ -71,8 +74,12 @@ class LiteRtSession:
 
     def run_all(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
         """Return all outputs for all inputs."""
-        self.prepare(*inputs)()
-        found = (self.interpreter.get_tensor(index) for index in self._outputs)
+        run = self.prepare(*inputs)
+        try:
+            run()
+            found = [self.interpreter.get_tensor(index) for index in self._outputs]
+        except Exception as error:  # as below
+            raise ModelFileError(f"the model cannot run on this input: {self.runtime} says: {said(error)}") from error
         return tuple(as_torch(values, spec) for values, spec in zip(found, self.outputs))
 
     def prepare(self, *inputs: Array) -> Callable[[], object]:
@@ -100,11 +107,16 @@ class LiteRtSession:
         return run
 
     def _refusal(self, where: str, error: Exception) -> str:
-        text = " ".join(str(error).split())[:300]
+        text = said(error)
         needed = self.metadata.get(MIN_RUNTIME)
         too_old = "builtin opcode" in text or "Didn't find op" in text
         advice = f"; the file needs TFLite {needed} or later" if too_old and needed else ""
         return f"expected a TFLite model at '{where}', but {self.runtime} says: {text}{advice}"
+
+
+def said(error: Exception) -> str:
+    """Return what an interpreter said, on one line."""
+    return shown(" ".join(str(error).split()) or type(error).__name__, 300)
 
 
 def laid_out(values: Array, spec: TensorSpec) -> Array:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from dcd_deploy.artifacts import TensorSpec
-from dcd_deploy.errors import MissingDependencyError
+from dcd_deploy.errors import MissingDependencyError, ModelFileError
 from dcd_deploy.native_output import captured_native_output
 from dcd_deploy.optional import require
-from dcd_deploy.runtimes.litert import LiteRtSession, as_torch, installed_version
-from dcd_deploy.runtimes.session import Array
+from dcd_deploy.runtimes.litert import LiteRtSession, as_torch, installed_version, said
+from dcd_deploy.runtimes.session import Array, check_threads
 
 PACKAGE = "ai-edge-litert"
 TRIED = ("2.2", "2.3")  # the flags' numbers are those of the delegate's header, which another version may change
@@ -51,7 +51,7 @@ class LiteRtCompiledSession(LiteRtSession):
     def __init__(self, model: Path | bytes, threads: int = 0) -> None:
         if (lack := lacking()) is not None:
             raise MissingDependencyError(lack)
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = check_threads(threads) or os.cpu_count() or 1
         super().__init__(model, 1, xnnpack=False)
         self.runtime = f"{self.runtime} CompiledModel"
 
@@ -65,9 +65,13 @@ class LiteRtCompiledSession(LiteRtSession):
 
     def run_all(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
         """Return all outputs for all inputs."""
-        self.prepare(*inputs)()
-        buffers = (self._made.answers[self._named[1][index]] for index in self._outputs)
-        return tuple(_read(buffer, spec) for buffer, spec in zip(buffers, self.outputs))
+        run = self.prepare(*inputs)
+        try:
+            run()
+            buffers = (self._made.answers[self._named[1][index]] for index in self._outputs)
+            return tuple(_read(buffer, spec) for buffer, spec in zip(buffers, self.outputs))
+        except Exception as error:
+            raise ModelFileError(f"the model cannot run on this input: {self.runtime} says: {said(error)}") from error
 
     def _set(self, index: int, values: Array) -> None:
         self._made.entries[self._named[0][index]].write(values)
@@ -127,7 +131,11 @@ def _too_old_for(library: Path) -> str | None:
     That was built for cores with atomic instructions (ARMv8.1), and ends the process on others.
     """
     with suppress(OSError):
-        texts = [line for line in CPUINFO.read_text(errors="replace").splitlines() if line.startswith("Features")]
+        texts = [
+            line
+            for line in CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+            if line.startswith("Features")
+        ]
         if library.exists() and not all("atomics" in text.split() for text in texts):
             return (
                 f"expected a processor with atomic instructions (ARMv8.1), which '{library}' needs and CompiledModel "

@@ -120,7 +120,13 @@ class Model:
             raise OptionError(
                 f"expected a classifier, whose only output is (N, classes), found outputs {outputs}; call run_all()"
             )
-        probabilities = softmax(self.run(self.preprocess(picture)))[0]
+        logits = self.run(self.preprocess(picture))
+        if not np.isfinite(logits).all():
+            raise ModelFileError(
+                "expected finite numbers from the model, found NaN or infinity: its weights or the mean and std in its "
+                "description are damaged; export it again"
+            )
+        probabilities = softmax(logits)[0]
         best = np.argsort(-probabilities, kind="stable")[:top]
         return [Prediction(int(i), self._label(int(i)), float(probabilities[i])) for i in best]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dcd_deploy.artifacts import NCHW, TensorSpec
-from dcd_deploy.errors import ModelFileError
+from dcd_deploy.errors import ModelFileError, shown
 from dcd_deploy.files import existing_file
 from dcd_deploy.optional import require
-from dcd_deploy.runtimes.session import Array, check_count
+from dcd_deploy.runtimes.session import Array, check_count, check_threads
 
 DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
 ERRORS_ONLY = 3
@@ -40,7 +40,7 @@ class OnnxRuntimeSession:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or it reports home from Linux too, in threads of its own
         runtime = require("onnxruntime")
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = check_threads(threads)
         options.log_severity_level = ERRORS_ONLY
         if not blocked:  # the blocked layout is what the level above this one adds
             options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -51,20 +51,16 @@ class OnnxRuntimeSession:
         source = str(model) if isinstance(model, Path) else model
         try:
             self._session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions have no public base
+            self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
+            self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
+            self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        except Exception as error:  # onnxruntime's exceptions have no public base; a name may be no text
             raise ModelFileError(
                 f"expected an ONNX model at {_where(model)}, but onnxruntime says: {_first_line(error)}; "
                 f"{advice(str(error))}"
             ) from error
-        self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
-        self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
         if not self.inputs or not self.outputs:
             raise ModelFileError(f"expected a model with an input and an output at {_where(model)}, found none")
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """The texts stored in the file."""
-        return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def end_profiling(self) -> str:
         """Return the path of the profile, after which nothing is written into it."""
@@ -128,4 +124,4 @@ def _where(model: Path | bytes) -> str:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0].removeprefix("[ONNXRuntimeError] : ")[:300] if lines else type(error).__name__
+    return shown(lines[0].removeprefix("[ONNXRuntimeError] : "), 300) if lines else type(error).__name__

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import warnings
+from typing import Any
 
 import numpy as np
 
-from dcd_deploy.errors import InputFileError
+from dcd_deploy.errors import InputFileError, shown
 from dcd_deploy.files import existing_file
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.preprocessing import Picture
+
+MOST_PIXELS = 110_000_000  # the largest cameras of phones; a picture of that size takes a gigabyte on the way
 
 
 def read_picture(path: str | os.PathLike[str]) -> Picture:
@@ -22,7 +26,25 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
     path = existing_file(path, "a picture")
     image_module, operations = require("PIL.Image"), require("PIL.ImageOps")
     try:
-        with image_module.open(path) as image:
-            return np.asarray(operations.exif_transpose(image).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError) as error:
-        raise InputFileError(f"expected a picture at '{path}', but it cannot be read: {error}") from error
+        with warnings.catch_warnings(), image_module.open(path) as image:
+            warnings.simplefilter("ignore")  # Pillow's on large pictures: the bound is ours
+            _check_size(*image.size)
+            return np.asarray(_eight_bits(operations.exif_transpose(image), image_module).convert("RGB"))
+    except Exception as error:  # a damaged picture fails in as many ways as there are formats
+        reason = shown(str(error) or type(error).__name__, 200)
+        raise InputFileError(f"expected a picture at '{path}', but it cannot be read: {reason}") from error
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"{width}×{height} pixels, more than {MOST_PIXELS // 10**6} million")
+
+
+def _eight_bits(image: Any, image_module: Any) -> Any:
+    """Return a picture of 16-bit grey levels with 8 bits of them; Pillow would make all above 255 white."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    levels = np.asarray(image)
+    if image.mode == "F" or levels.min() < 0 or levels.max() >= 1 << 16:
+        raise ValueError("its grey levels are not of 8 or 16 bits; convert it to RGB")
+    return image_module.fromarray((levels >> 8).astype(np.uint8))

@@ -1,7 +1,8 @@
 """From a picture to the input tensor, with numpy alone, as the published evaluation does it.
 
 Resize the short side (bilinear, averaging when it shrinks), crop the centre, scale to 0..1, normalise, channels
-first. The resizing is that of Pillow and torchvision to within one grey level.
+first. The resizing is that of Pillow and torchvision to within one grey level. Only the pixels that the crop keeps are
+computed: whatever a picture's proportions and a file's sizes are, that takes memory for the picture and the crop.
 """
 
 from __future__ import annotations
@@ -32,43 +33,50 @@ def preprocess(picture: Picture, settings: Preprocessing) -> NDArray[np.float32]
         raise OptionError(
             f"expected an RGB picture (height, width, 3) of uint8, found {picture.shape} of {picture.dtype}"
         )
-    pixels = centre_crop(resize_short_side(picture, settings.resize), settings.height, settings.width)
+    pixels = resized_crop(picture, settings.resize, settings.height, settings.width)
     mean, std = np.array(settings.mean), np.array(settings.std)
-    normalised = (pixels / 255.0 - mean) / std
-    return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None], np.float32)
+    with np.errstate(over="ignore"):  # numbers of a file that are none: whoever runs the model sees what comes of it
+        normalised = (pixels / 255.0 - mean) / std
+        return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None], np.float32)
 
 
-def resize_short_side(picture: Picture, side: int) -> NDArray[np.float64]:
-    """Return the picture with its short side at ``side`` pixels, its proportions kept; values 0..255."""
-    height, width = picture.shape[:2]
-    short = min(height, width)
-    new_height, new_width = (side * height // short, side * width // short)
-    narrowed = _resize_rows(picture.swapaxes(0, 1), new_width).swapaxes(0, 1)
-    return _resize_rows(narrowed, new_height)
+def resized_crop(picture: Picture, side: int, height: int, width: int) -> NDArray[np.float64]:
+    """Return the centre (height, width) of the picture with its short side at ``side`` pixels; values 0..255."""
+    short = min(picture.shape[:2])
+    rows, columns = (_Line(size, side * size // short, kept) for size, kept in zip(picture.shape[:2], (height, width)))
+    needed = rows.source()
+    narrowed = columns.resized(picture[needed].swapaxes(0, 1)).swapaxes(0, 1)
+    return rows.resized(narrowed, needed.start)
 
 
-def centre_crop(pixels: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
-    """Return the centre (height, width) of the picture."""
-    top, left = round((pixels.shape[0] - height) / 2), round((pixels.shape[1] - width) / 2)
-    return pixels[top : top + height, left : left + width]
+class _Line:
+    """The ``kept`` middle pixels of a line of ``size`` pixels that is resized to ``new``.
 
+    Resized by a triangle filter, as wide as a new pixel where it shrinks: ``taps`` (kept, T) are the pixels that each
+    is made of, ``weights`` their shares.
+    """
 
-def _resize_rows(pixels: NDArray[Any], new_size: int) -> NDArray[np.float64]:
-    """Resize the first axis by a triangle filter, as wide as a new pixel where it shrinks, to whole grey levels."""
-    size = pixels.shape[0]
-    scale = size / new_size
-    support = max(scale, 1.0)
-    centres = (np.arange(new_size) + 0.5) * scale
-    first = np.floor(centres - support).astype(int)
-    taps = first[:, None] + np.arange(int(np.ceil(2 * support)) + 1)  # (new_size, taps)
-    weights = np.maximum(1.0 - np.abs(taps + 0.5 - centres[:, None]) / support, 0.0)
-    weights[(taps < 0) | (taps >= size)] = 0.0
-    weights /= weights.sum(axis=1, keepdims=True)
-    taps = taps.clip(0, size - 1)
-    resized = np.zeros((new_size, *pixels.shape[1:]))
-    for i in range(taps.shape[1]):
-        resized += weights[:, i, None, None] * pixels[taps[:, i]]
-    return np.rint(resized, out=resized)
+    def __init__(self, size: int, new: int, kept: int) -> None:
+        first = max(0, round((new - kept) / 2))
+        scale = size / new
+        support = max(scale, 1.0)
+        centres = (np.arange(first, min(first + kept, new)) + 0.5) * scale
+        taps = np.floor(centres - support).astype(int)[:, None] + np.arange(int(np.ceil(2 * support)) + 1)
+        weights = np.maximum(1.0 - np.abs(taps + 0.5 - centres[:, None]) / support, 0.0)
+        weights[(taps < 0) | (taps >= size)] = 0.0
+        self.weights = weights / weights.sum(axis=1, keepdims=True)
+        self.taps = taps.clip(0, size - 1)
+
+    def source(self) -> slice:
+        """Return which pixels the line is made of."""
+        return slice(int(self.taps.min()), int(self.taps.max()) + 1)
+
+    def resized(self, pixels: NDArray[Any], start: int = 0) -> NDArray[np.float64]:
+        """Return pixels whose first axis is this line, from its pixel ``start`` on, resized to whole grey levels."""
+        resized = np.zeros((len(self.taps), *pixels.shape[1:]))
+        for i in range(self.taps.shape[1]):
+            resized += self.weights[:, i, None, None] * pixels[self.taps[:, i] - start]
+        return np.rint(resized, out=resized)
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcd_deploy.artifacts import TensorSpec
-from dcd_deploy.errors import ModelFileError
+from dcd_deploy.errors import ModelFileError, OptionError
 
 Array = NDArray[np.float32]
+MOST_THREADS = 1024
 
 
 class Session(Protocol):
@@ -49,6 +50,17 @@ class Session(Protocol):
 
     def prepare(self, *inputs: Array) -> Callable[[], object]:
         """Set the inputs, and return what runs the model on them and nothing else."""
+
+
+def check_threads(threads: int) -> int:
+    """Return a number of threads that a runtime may be given; 0 is as many as there are cores.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if not isinstance(threads, int) or isinstance(threads, bool) or not 0 <= threads <= MOST_THREADS:
+        raise OptionError(f"expected threads as a whole number from 0 to {MOST_THREADS}, found {threads!r:.40}")
+    return threads
 
 
 def check_count(inputs: Sequence[Array], wanted: tuple[TensorSpec, ...]) -> None:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from dcd_deploy.benchmarks.place import LOCAL
-from dcd_deploy.errors import LoweringFileError
-from dcd_deploy.files import existing_file, write_whole
+from dcd_deploy.errors import LoweringFileError, shown
+from dcd_deploy.files import existing_file, read_json, utf8, write_whole
 from dcd_deploy.lowering.deploy import check_choice
 from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.tuning.runtimes import RUNTIMES
@@ -28,7 +28,7 @@ from dcd_deploy.tuning.subject import Shapes, sizes_text
 
 KIND, SCHEMA, FIRST_SCHEMA = "dcd-deploy lowering", 2, 1
 MOST_INPUTS, MOST_SIDES, LARGEST_SIDE = 64, 8, 1 << 20
-LARGEST_BYTES = 1_000_000
+LARGEST_BYTES = 1 << 20
 TEXTS = ("target", "format", "network", "runtime", "runtime_version", "device", "cpu")
 LONGEST_TEXT = 200
 
@@ -87,7 +87,7 @@ class TunedLowering:
 def write_lowering(path: Path, lowering: TunedLowering) -> None:
     """Write the file, whole or not at all."""
     content = {"kind": KIND, "schema": SCHEMA, **asdict(lowering)}
-    write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(path, utf8(json.dumps(content, indent=2, ensure_ascii=False) + "\n"))
 
 
 def read_lowering(path: Path) -> TunedLowering:
@@ -99,13 +99,10 @@ def read_lowering(path: Path) -> TunedLowering:
         UnknownNameError: it names a target or a lowering that there is not.
     """
     where = existing_file(path, "a lowering file")
-    if where.stat().st_size > LARGEST_BYTES:
-        raise LoweringFileError(f"expected a lowering file of at most {LARGEST_BYTES} bytes at '{path}', found more")
     try:
-        content = json.loads(where.read_text(encoding="utf-8"))
-        lowering = _parsed(content)
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        lowering = _parsed(read_json(where, LARGEST_BYTES))
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else shown(str(error), LONGEST_TEXT)
         raise LoweringFileError(
             f"expected a lowering that 'dcd-deploy tune' wrote at '{path}', found another file ({reason}); tune again"
         ) from error

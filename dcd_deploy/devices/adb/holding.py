@@ -5,7 +5,6 @@ The lock is a file on this machine, to which the phone is plugged; the system le
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import weakref
@@ -13,6 +12,11 @@ from contextlib import suppress
 
 from dcd_deploy.devices.emulated.made_once import cache_folder
 from dcd_deploy.errors import DeviceError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 class Hold:
@@ -28,7 +32,7 @@ class Hold:
         Raises:
             DeviceError: another one has it.
         """
-        if self._end is not None:
+        if self._end is not None or fcntl is None:
             return
         place = cache_folder().parent / "phones" / f"{hashlib.sha256(self.serial.encode()).hexdigest()[:16]}.lock"
         with suppress(OSError):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from dcd_deploy.errors import DeviceLostError
+from dcd_deploy.runtimes.isolated import end
 
 MOST_BYTES = 8_000_000
 PIECE = 65536
@@ -51,7 +52,7 @@ class Programs:
             except subprocess.TimeoutExpired:
                 cut = "time"
             finally:
-                _end(process)
+                end(process)
             for drain in drains:
                 drain.join(5.0)  # a daemon that the program started may hold the pipe open
         if self._stopped and not tidying:
@@ -86,15 +87,9 @@ class Programs:
             try:
                 yield process
             finally:
-                _end(process)
+                end(process)
                 with self._lock:
                     self._running.discard(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        process.kill()
-    process.wait()
 
 
 class _Drain(threading.Thread):

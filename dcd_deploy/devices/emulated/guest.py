@@ -156,7 +156,7 @@ def opened_guest(
     check_programs(RUNNING)
     with (
         tempfile.TemporaryDirectory(prefix="dcd-deploy-") as name,
-        tempfile.TemporaryFile("w+", errors="replace") as words,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words,
     ):
         folder = Path(name)
         shutil.copy(INSIDE, folder)  # a folder of its own: Python finds modules beside the program first
@@ -169,6 +169,7 @@ def opened_guest(
             stdout=subprocess.PIPE,
             stderr=words,
             text=True,
+            encoding="utf-8",
             errors="replace",
             env=_environment(root),
             start_new_session=True,  # a Ctrl-C is ours to handle

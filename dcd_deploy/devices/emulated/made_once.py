@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from dcd_deploy.errors import OutputError
-from dcd_deploy.files import PREFIX
+from dcd_deploy.stages import stage_in
 
 
 def cache_folder() -> Path:
@@ -35,18 +33,13 @@ def made_once(target: Path, make: Callable[[Path], None]) -> Path:
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=PREFIX, dir=target.parent))
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    try:
-        make(stage / target.name)
-        with suppress(FileExistsError):  # somebody else made it at the same time
-            (stage / target.name).rename(target)
+        with stage_in(target.parent) as stage:
+            make(stage.new / target.name)
+            with suppress(FileExistsError):  # somebody else made it at the same time
+                (stage.new / target.name).rename(target)
     except OSError as error:
         if not target.exists():
             raise _unwritable(target, error) from error
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
     return target
 
 

@@ -57,7 +57,7 @@ def qemu_version() -> str:
         DeviceLackError: there is no QEMU, or it does not say its version.
     """
     check_programs([QEMU])
-    said = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    said = subprocess.run([QEMU, "--version"], capture_output=True, encoding="utf-8", errors="replace", check=False)  # noqa: S603
     found = re.search(r"version (\d+\.\d+(?:\.\d+)?)", said.stdout)
     if found is None:
         raise DeviceLackError(f"expected '{QEMU} --version' to say a version, found '{said.stdout.strip()[:80]}'")
@@ -83,7 +83,7 @@ def run_program(command: Sequence[str], title: str, given: str = "") -> str:
     """
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(  # noqa: S603 - argument lists of our own
-        command, input=given, capture_output=True, text=True, errors="replace", env=environment, check=False
+        command, input=given, capture_output=True, encoding="utf-8", errors="replace", env=environment, check=False
     )
     if done.returncode:
         raise DeviceLackError(f"expected {title} to succeed, but it ended with code {done.returncode}{_words(done)}")
