@@ -293,7 +293,10 @@ def _parse_reference(data: Json) -> Reference:
     scales = tuple(map(_finite, data["scales"]))
     if any(scale <= 0 for scale in scales) or len(scales) > MOST_TENSORS:
         raise ValueError("reference inputs of no size")
-    return Reference(_finite(data["contrast"]), outputs, tolerance, scales)
+    contrast = _finite(data["contrast"])
+    if not 0 < contrast <= 1:
+        raise ValueError(f"contrast {contrast} is not between 0 and 1")
+    return Reference(contrast, outputs, tolerance, scales)
 
 
 def _parse_carried(data: Json) -> CarriedOutput:

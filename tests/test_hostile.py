@@ -340,6 +340,14 @@ def test_a_folder_that_may_not_be_entered(tmp_path, monkeypatch):
         read_checkpoint(tmp_path / "f" / "c.pth")
 
 
+@pytest.mark.parametrize("name", ["inspect", "export", "verify", "bench", "report", "profile", "costs"])
+def test_a_file_that_may_not_be_read(digits_checkpoint, onnx_file, monkeypatch, name):
+    path = onnx_file if name in ("verify", "bench", "profile") else digits_checkpoint
+    monkeypatch.setattr("os.access", lambda given, mode, **_: str(given) != str(path))
+    more = ["--target", "litert"] if name == "costs" else []
+    refused(run_here(name, path, *more), 3, "no permission to read it", str(path))
+
+
 def test_what_the_system_says_of_a_file_is_said_of_that_file(digits_checkpoint, monkeypatch):
     def refuse(*_, **__):
         raise OSError(5, "Input/output error", "/disk/file")

@@ -22,9 +22,12 @@ from dcd_deploy.cli.outcome import answer
 
 @with_network_options(without=("input_shape", "input_size"))
 def verify(
-    artifact: Annotated[Path, typer.Argument(help="Model file that dcd-deploy exported.")],
+    artifact: Annotated[Path, typer.Argument(readable=False, help="Model file that dcd-deploy exported.")],
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Check against this checkpoint in float64; without it, the file checks itself.")
+        Path | None,
+        typer.Option(
+            readable=False, help="Check against this checkpoint in float64; without it, the file checks itself."
+        ),
     ] = None,
     tolerance: Tolerance = None,
     samples: Samples = None,
@@ -61,7 +64,7 @@ def verify(
 
 @with_network_options
 def inspect(
-    file: Annotated[Path, typer.Argument(help="Checkpoint or model file.")],
+    file: Annotated[Path, typer.Argument(readable=False, help="Checkpoint or model file.")],
     as_json: AsJson = False,
     **network: Any,
 ) -> None:
@@ -83,8 +86,8 @@ def inspect(
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="Model file.")],
-    image: Annotated[Path, typer.Argument(help="Picture file.")],
+    model: Annotated[Path, typer.Argument(readable=False, help="Model file.")],
+    image: Annotated[Path, typer.Argument(readable=False, help="Picture file.")],
     top: Annotated[int, typer.Option(help="How many classes to print.")] = 5,
     as_json: AsJson = False,
 ) -> None:

@@ -23,10 +23,11 @@ from dcd_deploy.cli.outcome import answer
 @with_network_options
 def export(
     checkpoint: Annotated[
-        Path, typer.Argument(help="Checkpoint: .pth.tar, .pt, .pth, .safetensors, or an index of shards.")
+        Path,
+        typer.Argument(readable=False, help="Checkpoint: .pth.tar, .pt, .pth, .safetensors, or an index of shards."),
     ],
     to: Annotated[str, typer.Option(help=f"Formats, separated by commas: {', '.join(commands.FORMATS)}.")] = "onnx",
-    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path(),
+    out: Annotated[Path, typer.Option(readable=False, help="Folder to write into.")] = Path(),
     name: Annotated[str | None, typer.Option(help="Name of the files. [default: network and input size]")] = None,
     batch: Annotated[str, typer.Option(help="Batch size: a number, or 'dynamic' for any.")] = "1",
     target: Annotated[
@@ -44,7 +45,7 @@ def export(
     ] = False,
     opset: Annotated[int, typer.Option(help="ONNX opset, 15 to 26.")] = 18,
     layout: Annotated[str, typer.Option(help="Input of a TFLite file: nhwc or nchw.")] = "nhwc",
-    labels: Annotated[Path | None, typer.Option(help="Text file with one label per line.")] = None,
+    labels: Annotated[Path | None, typer.Option(readable=False, help="Text file with one label per line.")] = None,
     mean: Annotated[str | None, typer.Option(help="Mean of R,G,B in 0..1. [default: 0.485,0.456,0.406]")] = None,
     std: Annotated[str | None, typer.Option(help="Deviation of R,G,B. [default: 0.229,0.224,0.225]")] = None,
     resize: Annotated[

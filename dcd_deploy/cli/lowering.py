@@ -21,9 +21,11 @@ from dcd_deploy.cli.outcome import answer
 
 @with_network_options
 def tune(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of the network to tune.")],
+    checkpoint: Annotated[Path, typer.Argument(readable=False, help="Checkpoint of the network to tune.")],
     target: Target,
-    out: Annotated[Path | None, typer.Option(help="Lowering file to write, for 'export --lowering'.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(readable=False, help="Lowering file to write, for 'export --lowering'.")
+    ] = None,
     device: Annotated[str, typer.Option(help="Where to measure: local, ssh://[user@]host, …")] = "local",
     threads: Threads = 1,
     as_json: AsJson = False,
@@ -55,7 +57,7 @@ def tune(
 
 @with_network_options
 def costs(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of the network.")],
+    checkpoint: Annotated[Path, typer.Argument(readable=False, help="Checkpoint of the network.")],
     target: Target,
     as_json: AsJson = False,
     **network: Any,

@@ -24,7 +24,9 @@ from dcd_deploy.cli.saving import answer_bench
 
 
 def bench(
-    models: Annotated[list[Path], typer.Argument(help="Model files, or checkpoints, which are exported first.")],
+    models: Annotated[
+        list[Path], typer.Argument(readable=False, help="Model files, or checkpoints, which are exported first.")
+    ],
     baseline: Annotated[
         str, typer.Option(help="Model file to time against; 'static' for the static twin; 'none'.")
     ] = "static",
@@ -56,13 +58,16 @@ def bench(
     ] = None,
     fleet: Fleet = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder that keeps each trial at once; a run goes on where it ended.")
+        Path | None,
+        typer.Option(readable=False, help="Folder that keeps each trial at once; a run goes on where it ended."),
     ] = None,
     setup: Setup = False,
     python: Annotated[str | None, typer.Option(help="Python to use on the devices. [default: what is found]")] = None,
     runner: Annotated[
         list[Path] | None,
-        typer.Option(help="Program made for the phone: benchmark_model, onnxruntime_perf_test; may be both."),
+        typer.Option(
+            readable=False, help="Program made for the phone: benchmark_model, onnxruntime_perf_test; may be both."
+        ),
     ] = None,
     portable: Annotated[
         bool, typer.Option("--portable", help="Experimental: take Python and onnxruntime along to the phone.")
@@ -111,7 +116,9 @@ def _kept_in(out: Path | None) -> list[Path]:
 
 
 def sweep(
-    out: Annotated[Path, typer.Option(help="Folder that keeps models and results; a sweep goes on where it ended.")],
+    out: Annotated[
+        Path, typer.Option(readable=False, help="Folder that keeps models and results; a sweep goes on where it ended.")
+    ],
     networks: Annotated[
         str, typer.Option(help="Networks, separated by commas, such as mobilenetv2_dcd_x0.5. [default: all]")
     ] = "",

@@ -14,11 +14,11 @@ from dcd_deploy.cli.outcome import answer
 
 
 def profile(
-    model: Annotated[Path, typer.Argument(help="Model file.")],
+    model: Annotated[Path, typer.Argument(readable=False, help="Model file.")],
     threads: Threads = 1,
     runs: Annotated[int, typer.Option(help="Runs to take the median of.")] = 30,
     by: Annotated[str, typer.Option(help="Table to print: layer, operator or type.")] = "layer",
-    csv: Annotated[Path | None, typer.Option(help="File to write a row for each node into.")] = None,
+    csv: Annotated[Path | None, typer.Option(readable=False, help="File to write a row for each node into.")] = None,
     device: Annotated[
         str | None, typer.Option(help="arm64-emulated[:CORE]: instructions and traffic by layer instead of times.")
     ] = None,

@@ -14,8 +14,8 @@ from dcd_deploy.cli.saving import answer_bench
 
 
 def compare(
-    before: Annotated[Path, typer.Argument(help="Result that 'bench --save FILE.json' wrote.")],
-    after: Annotated[Path, typer.Argument(help="Another one.")],
+    before: Annotated[Path, typer.Argument(readable=False, help="Result that 'bench --save FILE.json' wrote.")],
+    after: Annotated[Path, typer.Argument(readable=False, help="Another one.")],
     different_environments: Annotated[
         bool, typer.Option("--different-environments", help="Compare across machines, versions or settings.")
     ] = False,
@@ -36,9 +36,12 @@ def compare(
 
 
 def report(
-    result: Annotated[Path, typer.Argument(help="Result that 'bench --save FILE.json' or 'sweep' wrote.")],
+    result: Annotated[
+        Path, typer.Argument(readable=False, help="Result that 'bench --save FILE.json' or 'sweep' wrote.")
+    ],
     profile: Annotated[
-        list[Path] | None, typer.Option(help="What 'profile --json' printed, for the page; may be several.")
+        list[Path] | None,
+        typer.Option(readable=False, help="What 'profile --json' printed, for the page; may be several."),
     ] = None,
     save: Save = None,
     as_json: AsJson = False,
