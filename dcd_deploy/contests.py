@@ -23,7 +23,8 @@ from dcd_deploy.models.spec import LARGEST
 from dcd_deploy.network_names import FAMILIES, names_of
 from dcd_deploy.optional import check_installed
 from dcd_deploy.progress import Progress, silent
-from dcd_deploy.runtimes.model import RUNTIMES, SUFFIXES, open_model, runtimes_for, usual_runtime
+from dcd_deploy.runtimes.isolated import isolated_model
+from dcd_deploy.runtimes.model import RUNTIMES, SUFFIXES, runtimes_for, usual_runtime
 
 STATIC, NONE, RELEASED = "static", "none", "released"
 PACKAGES = {
@@ -190,7 +191,8 @@ def _known_card(model: Path, advice: str) -> ModelCard:
 
 
 def _card(model: Path) -> ModelCard:
-    return open_model(model, threads=1).described()
+    with isolated_model(model, threads=1) as opened:
+        return opened.described()
 
 
 def _check_packages(suffix: str) -> None:

@@ -324,6 +324,15 @@ def test_resizing_is_pillows(height, width, side):
     assert np.abs(ours - np.asarray(theirs, float)).max() <= 1
 
 
+@pytest.mark.parametrize(("height", "width", "side"), [(300, 500, 256), (97, 61, 64), (33, 500, 40)])
+def test_the_crop_is_the_middle_of_the_whole(height, width, side):
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    rows, columns = (side * size // min(height, width) for size in (height, width))
+    whole = resized_crop(picture, side, rows, columns)
+    top, left = round((rows - 32) / 2), round((columns - 40) / 2)
+    assert np.array_equal(resized_crop(picture, side, 32, 40), whole[top : top + 32, left : left + 40])
+
+
 def test_preprocessing_is_the_published_one():
     """Resize 256, centre crop 224, mean and deviation of ImageNet, channels first."""
     picture = np.random.default_rng(1).integers(0, 256, (300, 400, 3), dtype=np.uint8)

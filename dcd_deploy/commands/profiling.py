@@ -71,9 +71,12 @@ def count_layers(model: StrPath, *, device: str = "arm64-emulated", progress: Pr
         DeviceLackError: emulation is not set up here, or this version of QEMU cannot count.
     """
     from dcd_deploy.devices.emulated import layers
+    from dcd_deploy.runtimes.isolated import Isolated
 
     path = existing_file(model, "a model file")
-    return layers.count_layers(path, _nodes(path), emulated_core(device), progress)
+    with Isolated(path) as other:
+        nodes = other.call(_nodes, path)
+    return layers.count_layers(path, nodes, emulated_core(device), progress)
 
 
 def _nodes(path: Path) -> tuple[FileNode, ...]:

@@ -145,14 +145,14 @@ class IsolatedSession:
 
 
 @contextmanager
-def isolated_model(path: str | os.PathLike[str], *, threads: int = 0) -> Iterator[Model]:
+def isolated_model(path: str | os.PathLike[str], *, threads: int = 0, runtime: str | None = None) -> Iterator[Model]:
     """Yield the model of a file as ``open_model`` returns it, opened and run in a process of its own.
 
     Raises:
         DcdDeployError: as ``open_model``; ModelFileError where the runtime crashes.
     """
     path = existing_file(path, "a model file")
-    runtime = usual_runtime(path)
+    runtime = runtime or usual_runtime(path)
     with Isolated(path) as other:
         session = IsolatedSession(other, path, threads, runtime)
         yield as_model(session, RUNTIMES[runtime].suffix.removeprefix("."))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +10,10 @@ from dcd_deploy.benchmarks.worker import fixed_shape, network_name
 from dcd_deploy.errors import OptionError
 from dcd_deploy.files import existing_file
 from dcd_deploy.runtimes.flatbuffer import read_texts
-from dcd_deploy.runtimes.model import open_model
+from dcd_deploy.runtimes.isolated import isolated_model
 
 TFLITE = ".tflite"
 Shape = tuple[int | None, ...]
-_one_at_a_time = threading.Lock()  # opening a TFLite file moves standard error, which all threads share
 
 
 @dataclass(frozen=True)
@@ -37,9 +35,8 @@ def described(path: Path) -> Described:
         if text is not None:
             card = ModelCard.from_json(text)
             return Described(network_name(card), card.input.torch_shape)
-    with _one_at_a_time:
-        model = open_model(path, threads=1)
-    return Described(network_name(model.card), model.session.inputs[0].torch_shape)
+    with isolated_model(path, threads=1) as model:
+        return Described(network_name(model.card), model.session.inputs[0].torch_shape)
 
 
 def common_batch(models: dict[str, Described], batch: int | None) -> int:

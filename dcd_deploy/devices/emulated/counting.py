@@ -24,8 +24,9 @@ from dcd_deploy.devices.names import EMULATED
 from dcd_deploy.errors import DeviceAnswerError
 from dcd_deploy.files import sha256
 from dcd_deploy.progress import Progress, silent
+from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.litert import laid_out
-from dcd_deploy.runtimes.model import Model, open_model, usual_runtime
+from dcd_deploy.runtimes.model import Model, usual_runtime
 from dcd_deploy.runtimes.session import Array
 
 RUNS = 3
@@ -81,8 +82,8 @@ def count_trial(
     """
     counted, version, batch = [], "", 1
     for contender in each.contenders:
-        model = open_model(contender.path, threads=1, runtime=each.runtime)
-        inputs = inputs_of(model, each.batch)
+        with isolated_model(contender.path, threads=1, runtime=each.runtime) as model:
+            inputs = inputs_of(model, each.batch)
         batch = len(inputs[0])
         with progress(f"{contender.name}: count {each.runtime} on {core.name}"):
             found, version = count_runs(contender.path, each.runtime, core, inputs, runs, time_limit)

@@ -31,7 +31,7 @@ from dcd_deploy.devices.emulated.programs import qemu_version
 from dcd_deploy.devices.emulated.root import installed_root
 from dcd_deploy.errors import DeviceAnswerError, UnknownNameError
 from dcd_deploy.progress import Progress, silent
-from dcd_deploy.runtimes.model import open_model
+from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.nodes import FileNode
 from dcd_deploy.runtimes.session import Array
 
@@ -176,7 +176,8 @@ def _profiled(path: Path, core: Core) -> tuple[list[Event], list[Counts]]:
 
 
 def _inputs(path: Path) -> tuple[Array, ...]:
-    return inputs_of(open_model(path, threads=1, runtime=RUNTIME))
+    with isolated_model(path, threads=1, runtime=RUNTIME) as model:
+        return inputs_of(model)
 
 
 def _node(node: ProfiledNode, counts: Counts) -> CountedNode:

@@ -14,8 +14,9 @@ from dcd_deploy.devices.emulated.guest import TIME_LIMIT, Guest, opened_guest
 from dcd_deploy.devices.emulated.root import installed_root
 from dcd_deploy.errors import ModelFileError
 from dcd_deploy.progress import Progress, silent
+from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.litert import as_torch, laid_out
-from dcd_deploy.runtimes.model import Model, open_model, usual_runtime
+from dcd_deploy.runtimes.model import Model, usual_runtime
 from dcd_deploy.runtimes.session import Array, Session, check_count
 
 
@@ -64,9 +65,9 @@ def emulated_model(
         DeviceLackError: QEMU is not installed, or the root not set up.
         ModelFileError: the file is damaged.
     """
-    here = open_model(path, threads=1, runtime=runtime)
     chosen = runtime or usual_runtime(path)
     with ExitStack() as guests:
+        here = guests.enter_context(isolated_model(path, threads=1, runtime=chosen))
         with progress(f"start {chosen} on emulated {core.name}"):
             guest = guests.enter_context(
                 opened_guest(installed_root(), core, chosen, path, (), time_limit, len(here.session.outputs))
