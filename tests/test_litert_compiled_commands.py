@@ -137,12 +137,12 @@ def test_a_workers_last_words_are_its_own(file):
 DEFECT = """
 import sys
 from dcd_deploy.cli import app
-from dcd_deploy.runtimes import litert_compiled
+from dcd_deploy.runtimes import model
 
-def run_all(self, inputs):
+def softmax(logits):
     raise KeyError("a defect")
 
-litert_compiled.LiteRtCompiledSession.run_all = run_all
+model.softmax = softmax
 app.main()
 """
 

@@ -46,9 +46,14 @@ class Profile(Protocol):
 
 
 def profile_model(
-    path: Path, nodes: Sequence[FileNode], threads: int = 1, runs: int = 30, progress: Progress = silent
+    path: Path,
+    nodes: Sequence[FileNode],
+    threads: int = 1,
+    runs: int = 30,
+    runtime: str | None = None,
+    progress: Progress = silent,
 ) -> ProfileResult:
-    """Profile ``runs`` runs of a model whose file has these ``nodes``.
+    """Profile ``runs`` runs of a model whose file has these ``nodes``, in ``runtime`` or the file's usual one.
 
     Raises:
         OptionError: there is no core for each thread, or the file leaves its input size free.
@@ -57,7 +62,7 @@ def profile_model(
     """
     check_cores(threads, None)
     environment = read_environment()
-    runtime = usual_runtime(path)
+    runtime = runtime or usual_runtime(path)
     with progress("open the model"):
         model = open_model(path, threads=threads, runtime=runtime)
         inputs = random_inputs(model)

@@ -45,6 +45,7 @@ def profile(
     from dcd_deploy.benchmarks.profile import MOST_RUNS
     from dcd_deploy.benchmarks.profile_run import profile_model
     from dcd_deploy.runtimes.isolated import PROFILE_LIMIT, Isolated
+    from dcd_deploy.runtimes.model import usual_runtime
 
     check_cores(threads, None)
     runs = parse_count("--runs", runs, MOST_RUNS)
@@ -52,10 +53,10 @@ def profile(
         check_writable(Path(csv).parent)
         check_no_folder([Path(csv)])
     path = existing_file(model, "a model file")
+    runtime = usual_runtime(path)  # here, where what it warns of is seen
     with Isolated(path, PROFILE_LIMIT) as other:
-        result: ProfileResult = other.call(
-            profile_model, path, other.call(_nodes, path), threads, runs, progress=progress
-        )
+        nodes = other.call(_nodes, path)
+        result: ProfileResult = other.call(profile_model, path, nodes, threads, runs, runtime, progress=progress)
     if csv is not None:
         from dcd_deploy.benchmarks.profile_csv import write_csv
 
