@@ -93,7 +93,7 @@ class _Maker:
                 else [usual_runtime(model)]
             )
             if not chosen:
-                raise OptionError(f"expected --runtime {' or '.join(known)} for '{model.name}', found neither")
+                raise OptionError(f"expected `runtime` {' or '.join(known)} for '{model.name}', found neither")
             yield from ((runtime, model, batch) for runtime in chosen for batch in self.wanted.batches)
             return
         existing_file(model, "a checkpoint or a model file")
@@ -134,7 +134,7 @@ class _Maker:
             _check_packages(model.suffix)
             from dcd_deploy.export.released import export_released
 
-            card = _known_card(model, "name a model file in place of --against released")
+            card = _known_card(model, "name a model file in place of `against` released")
             return "released form", export_released(card, self._new_file(model), self.progress)
         if match := re.fullmatch(r"static:(\d+(?:\.\d+)?)", name):
             width = _checked_width(model, float(match[1]))
@@ -142,7 +142,7 @@ class _Maker:
         path = Path(name)
         if path.suffix != model.suffix:
             raise OptionError(
-                f"expected --against 'released', 'static:WIDTH' or a '{model.suffix}' file, found '{name}'"
+                f"expected `against` 'released', 'static:WIDTH' or a '{model.suffix}' file, found '{name}'"
             )
         return path.name, existing_file(path, "a model file")
 
@@ -150,7 +150,7 @@ class _Maker:
         _check_packages(model.suffix)
         from dcd_deploy.export.twin import export_twin
 
-        card = _known_card(model, "export it again with --with-baseline, or give --baseline FILE or none")
+        card = _known_card(model, "export it again with `with_baseline`, or give `baseline` FILE or none")
         return export_twin(card, self._new_file(model), width, self.progress)
 
     def _new_folder(self) -> Path:
@@ -168,12 +168,12 @@ def _checked_width(model: Path, width: float) -> float:
     if not names_of(arch).has_width:
         families = " or ".join(family.printed for family in FAMILIES if family.has_width)
         raise OptionError(
-            f"expected --against 'static:WIDTH' with a {families}, which comes in widths, found '{model.name}' of "
+            f"expected `against` 'static:WIDTH' with a {families}, which comes in widths, found '{model.name}' of "
             f"{arch}; name a model file instead"
         )
     if not 0 < width <= most:
         raise OptionError(
-            f"expected --against 'static:WIDTH' with a width above 0 and at most {most:g}, found {width:g}"
+            f"expected `against` 'static:WIDTH' with a width above 0 and at most {most:g}, found {width:g}"
         )
     return width
 

@@ -1,20 +1,38 @@
 """Every error that a user can meet, each with its own exit code.
 
-A message says what was expected, what was found and what to do. ``cli.main`` prints it on one line and exits with the
-code.
+A message says what was expected, what was found and what to do, and each is a field of the error too. It names
+parameters as `opset`, in backticks; the command line spells them as its flags, ``--opset``, prints the message on one
+line and exits with the code.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
+PARAMETER = re.compile(r"`([a-z]\w*)`")
+
 
 class DcdDeployError(Exception):
-    """The root of the tree. ``exit_code`` 1 itself is kept for defects of this program."""
+    """The root of the tree. ``exit_code`` 1 itself is kept for defects of this program.
+
+    Made of a whole message, or of what was ``expected``, ``found`` and is advised: "expected …, found …; advice".
+    """
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str = "", *, expected: str = "", found: str = "", advice: str = "") -> None:
+        self.expected, self.found, self.advice = expected, found, advice
+        if expected:
+            message = f"expected {expected}, found {found}" + (f"; {advice}" if advice else "")
+        super().__init__(message)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The parameters that the message names, the one that is at fault first."""
+        return tuple(dict.fromkeys(PARAMETER.findall(str(self))))
 
 
 class InputFileError(DcdDeployError):
@@ -55,6 +73,7 @@ class UnknownNameError(DcdDeployError):
         near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)
         hint = f"did you mean '{near[0]}'? " if near else ""
         super().__init__(f"unknown {kind} '{name}': {hint}Known: {', '.join(known)}")
+        self.expected, self.found, self.advice = f"a {kind} of {', '.join(known)}", name, hint.strip()
 
 
 class OptionError(DcdDeployError):
@@ -68,8 +87,8 @@ class VerificationError(DcdDeployError):
 
     exit_code = 9
 
-    def __init__(self, message: str, report: object = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "", report: object = None, **fields: str) -> None:
+        super().__init__(message, **fields)
         self.report = report
 
 
@@ -108,8 +127,8 @@ class BenchError(DcdDeployError):
 
     exit_code = 15
 
-    def __init__(self, message: str, result: object = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "", result: object = None, **fields: str) -> None:
+        super().__init__(message, **fields)
         self.result = result
 
 
@@ -121,8 +140,8 @@ class DeviceError(DcdDeployError):
 
     exit_code = 17
 
-    def __init__(self, message: str, result: object = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "", result: object = None, **fields: str) -> None:
+        super().__init__(message, **fields)
         self.result = result
 
 

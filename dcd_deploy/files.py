@@ -65,7 +65,7 @@ def check_no_folder(targets: Iterable[Path]) -> None:
         if target.is_dir() and not target.is_symlink():
             raise OutputError(
                 f"expected to write the file '{target}', but there is a folder of that name; nothing was changed: "
-                "choose another --name or --out, or move the folder away"
+                "choose another `name` or `out`, or move the folder away"
             )
 
 
@@ -166,6 +166,6 @@ def _output_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(
-            f"expected to write into '{folder}', but: {reason}; nothing was changed there: choose another --out, "
+            f"expected to write into '{folder}', but: {reason}; nothing was changed there: choose another `out`, "
             "or make room"
         ) from error

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dcd_deploy.commands.networks import trained_network
+from dcd_deploy.commands.network import trained_network
+from dcd_deploy.commands.values import parse_shape
 from dcd_deploy.errors import CaptureError, CheckpointError, NetworkError, OptionError, WeightValueError
-from dcd_deploy.values import parse_shape
 
 CODE = """
 import torch

@@ -12,7 +12,6 @@ PACKAGE = Path(__file__).parent.parent / "dcd_deploy"
 ALLOWED = {
     "errors": set(),
     "interruption": {"errors"},
-    "values": {"errors"},
     "optional": {"errors"},
     "progress": set(),
     "files": {"errors"},
@@ -56,6 +55,8 @@ ALLOWED["contests"] = set(ALLOWED) - {"tuning"}
 ALLOWED["sweep"] = set(ALLOWED) - {"contests", "devices", "tuning"}
 ALLOWED["commands"] = set(ALLOWED)
 ALLOWED["reports"] = set(ALLOWED) - {"commands"}
+ALLOWED["config"] = {"errors", "commands"}
+ALLOWED["reports"] |= {"config"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli", "interruption"}
 OFFERED = {"recording", "commands"}  # by the package itself, loaded when they are asked for

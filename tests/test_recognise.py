@@ -167,7 +167,7 @@ def test_a_refusal_names_what_was_left_out_too(tmp_path, mobile):
     assert "1 left out as unused: decoder.conv.weight" in str(caught.value)
     assert caught.value.mismatch.left_out == ("decoder.conv.weight",)
     screen = Console(file=io.StringIO(), width=200)
-    show_mismatch(screen, caught.value.mismatch)
+    show_mismatch(screen, caught.value.mismatch, {"command": "inspect"})
     assert re.search(r"left out +decoder\.conv\.weight", screen.file.getvalue())
     assert not held(tmp_path / "net.pth", mobile.state_dict()).checkpoint.left_out
 

@@ -400,7 +400,8 @@ def test_what_it_prints(capsys, monkeypatch):
         TunedShape(CASE, ("a", "b"), {"static": 1000.0, "kernel": 2000.0, "branch": 1.5}, choice)
         for choice in (quicker, unsure)
     )
-    show_tuning(console(), TuneResult(LOWERING, shapes, 1, Here().environment()), "model.pth", "tuned.json")
+    request = {"checkpoint": "model.pth", "out": "tuned.json"}
+    show_tuning(console(), TuneResult(LOWERING, shapes, 1, Here().environment()), request)
     said = capsys.readouterr().out
     assert "8→24 on 8×8" in said
     assert "0.75 (0.75–0.75)" in said

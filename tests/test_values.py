@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dcd_deploy import commands
+from dcd_deploy.commands.values import parse_batch, parse_count, parse_size, parse_tolerance, parse_triple
 from dcd_deploy.errors import DcdDeployError, InputFileError, OptionError, UnknownNameError
-from dcd_deploy.values import parse_batch, parse_count, parse_size, parse_tolerance, parse_triple
 
 
 @pytest.mark.parametrize("value", ["192x256", "192×256", (192, 256), [192, 256], (np.int64(192), 256)])

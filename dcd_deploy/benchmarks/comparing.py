@@ -61,7 +61,7 @@ def compare_results(before: BenchResult, after: BenchResult, *, different: bool 
     if found and not different:
         raise IncomparableError(
             f"expected two results of one machine, found different {'; '.join(found)}; measure both anew in one place, "
-            "or compare them nevertheless with --different-environments"
+            "or compare them nevertheless with `different_environments`"
         )
     others = {_key(trial, timing): (trial, timing) for trial, timing in _timings(after)}
     pairs = [(*entry, *others[_key(*entry)]) for entry in _timings(before) if _key(*entry) in others]

@@ -42,7 +42,7 @@ def ask(request: Request, time_limit: float = TIME_LIMIT, command: Sequence[str]
         except subprocess.TimeoutExpired:
             raise BenchError(
                 f"expected {request.runtime} to be done within {time_limit:g} s, but it is not; give it more with "
-                "--time-limit, or look for what it hangs on"
+                "`time_limit`, or look for what it hangs on"
             ) from None
         finally:
             with suppress(ProcessLookupError):

@@ -152,10 +152,10 @@ def input_shape(model: Model, batch: int | None) -> tuple[int, ...]:
 def fixed_shape(shape: tuple[int | None, ...], batch: int | None) -> tuple[int, ...]:
     """Return a shape, as torch has it, with the batch filled in where the file leaves it free."""
     if None in shape[1:]:
-        raise OptionError(f"expected a model whose input size is fixed, found {shape}; export it with --input-size")
+        raise OptionError(f"expected a model whose input size is fixed, found {shape}; export it with `input_size`")
     if batch is not None and shape[0] not in (None, batch):
         raise OptionError(
-            f"expected --batch {shape[0]}, which is fixed in the file, found {batch}; export it with --batch {batch}"
+            f"expected `batch` {shape[0]}, which is fixed in the file, found {batch}; export it with `batch` {batch}"
         )
     return tuple(batch or 1 if size is None else size for size in shape)
 

@@ -99,7 +99,7 @@ def misread(device: str, reason: object) -> DeviceAnswerError:
     """Return the error of a device that says something else than our runner."""
     return DeviceAnswerError(
         f"expected an answer of our runner from {device}, found another ({str(reason)[:200]}); see what its login "
-        f"prints, or start anew with dcd-deploy devices --clean {device}"
+        f"prints, or start anew: 'dcd-deploy devices {device}' with `clean`"
     )
 
 

@@ -52,7 +52,7 @@ def open_device(name: DeviceName, options: DeviceOptions | None = None, progress
     if name.kind == EMULATED:
         raise OptionError(
             f"expected a device that takes time, found '{name.text}': an emulated core is counted on: "
-            f"dcd-deploy bench MODEL --device {name.text}"
+            f"'dcd-deploy bench MODEL' with `device` {name.text}"
         )
     if name.kind not in OPENERS:
         raise UnknownNameError("kind of device", name.kind, OPENERS)

@@ -23,7 +23,7 @@ def check(runtime: str, found: Survey, device: str) -> None:
         named = " and ".join(" or ".join(names) for names in missing)
         machine = here.system.rpartition(" ")[2]
         raise DeviceLackError(
-            f"expected {named} on {device}, found none in its Python {here.python}; let --setup install it in an "
+            f"expected {named} on {device}, found none in its Python {here.python}; let `setup` install it in an "
             f"environment of its own, or install there a wheel for Python {here.python}, {machine}"
             f"{f', {found.library}' if found.library else ''}: python3 -m pip install {missing[0][0]}"
         )

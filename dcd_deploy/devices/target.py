@@ -69,7 +69,7 @@ def named_targets(names: Iterable[str], options: DeviceOptions | None = None) ->
     options = options or DeviceOptions()
     found = list(dict.fromkeys(_parsed(name) for name in names))
     if (options.runners or options.portable) and not any(name.kind == ADB for name in found):
-        raise OptionError("expected --runner and --portable with --device adb, found no phone among the devices")
+        raise OptionError("expected `runner` and `portable` with `device` adb, found no phone among the devices")
     plain = replace(options, runners=(), portable=False)
     chosen = {ADB: options, EMULATED: DeviceOptions()}
     return [Target(name, chosen.get(name.kind, plain)) for name in found]

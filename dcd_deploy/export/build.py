@@ -227,8 +227,8 @@ def samples_for(config: BuildConfig) -> tuple[Any, ...]:
     assert config.samples is not None
     if len(config.entries) > 1:
         raise OptionError(
-            f"expected --samples for a network of one input, found {len(config.entries)}; record what your network "
-            "answers, and give --reference"
+            f"expected `samples` for a network of one input, found {len(config.entries)}; record what your network "
+            "answers, and give `reference`"
         )
     return (inputs_from_file(config.samples, config.entries[0].shape),)
 

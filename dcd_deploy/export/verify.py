@@ -120,7 +120,7 @@ def new_report(reference: TrainReference, inputs: str, tolerance: float = FLOAT3
             which = f", as output '{name}' shows" if len(ranges) > 1 else ""
             raise VerificationError(
                 "the trained network itself gives no finite, varied outputs on the verification inputs"
-                f"{which}; check the weights, or pass real pictures with --samples"
+                f"{which}; check the weights, or pass real pictures with `samples`"
             )
     _check_sensitivity(reference.sensitivity, tolerance)
     notes = (
@@ -212,7 +212,7 @@ def _check_sensitivity(sensitivity: Sensitivity | None, tolerance: float) -> Non
             raise VerificationError(
                 f"the verification inputs do not exercise {SYMBOLS.get(head, head)}: freezing it moves the outputs by "
                 f"{effect:.1e} of their range, and {SENSITIVITY_MARGIN * tolerance:.1e} is needed to tell; pass real "
-                "pictures with --samples"
+                "pictures with `samples`"
             )
 
 
@@ -228,7 +228,7 @@ def _explain(comparison: Comparison, report: VerificationReport) -> str:
         return f"{text}; what no tensor tells was assumed{assumed}; or they were not recorded in full float32"
     # not of the tolerance asked for: a tiny one makes none restless
     restless = report.float32_error is not None and report.float32_error > FLOAT32_TOLERANCE / 10
-    hint = f"; this network amplifies rounding ({report.float32_error:.0e} by itself): try real pictures with --samples"
+    hint = f"; this network amplifies rounding ({report.float32_error:.0e} by itself): try real pictures with `samples`"
     return f"{text}{hint if restless else ''}"
 
 

@@ -273,7 +273,7 @@ def _chosen(checkpoint: Checkpoint, prefix: str | None, drop: Sequence[str]) -> 
         state = {k.removeprefix(prefix): v for k, v in checkpoint.state_dict.items() if k.startswith(prefix)}
         if not state:
             raise OptionError(
-                f"expected --prefix with which keys begin, found '{cut(prefix)}'; {_beginnings(checkpoint)}"
+                f"expected `prefix` with which keys begin, found '{cut(prefix)}'; {_beginnings(checkpoint)}"
             )
         others = len(checkpoint.state_dict) - len(state)
         rest = f"; the other {others} keys were left out" if others else ""
@@ -285,7 +285,7 @@ def _chosen(checkpoint: Checkpoint, prefix: str | None, drop: Sequence[str]) -> 
         dropped = len(checkpoint.state_dict) - len(state)
         if not beginning or not dropped:
             raise OptionError(
-                f"expected --drop with which keys begin, found '{cut(beginning)}'; {_beginnings(checkpoint)}"
+                f"expected `drop` with which keys begin, found '{cut(beginning)}'; {_beginnings(checkpoint)}"
             )
         checkpoint = checkpoint.with_state(state, f"dropped as asked: {dropped} keys that begin with '{beginning}'")
     return checkpoint

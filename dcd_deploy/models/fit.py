@@ -244,12 +244,12 @@ def _advice(
     if nearest.unexpected and not nearest.missing and not nearest.wrong_shape:
         kept = checkpoint.state_dict.keys() - set(nearest.unexpected)
         drops = dict.fromkeys(_beginning(key, kept) for key in nearest.unexpected)
-        options = " ".join(f"--drop {cut(drop)}" for drop in list(drops)[:SHOWN])
+        options = " ".join(f"`drop` {cut(drop)}" for drop in list(drops)[:SHOWN])
         ways.append(f"if the network works without them leave them out with {options}")
     if send_to_inspect:
         ways.append(f"'dcd-deploy inspect {checkpoint.path}' lists them all")
     ways.append(
-        "for a network of your own write a Python function that returns it and pass it with --network FILE.py:FUNCTION"
+        "for a network of your own write a Python function that returns it and pass it with `network` FILE.py:FUNCTION"
     )
     return "; " + "; ".join(ways)
 

@@ -29,12 +29,12 @@ def check_input_size(height: int, width: int) -> None:
     if min(height, width) < SMALLEST_INPUT:
         raise OptionError(
             f"expected an input size of at least {SMALLEST_INPUT}×{SMALLEST_INPUT}, found {height}×{width}; "
-            "choose a larger --input-size"
+            "choose a larger `input_size`"
         )
     if max(height, width) > LARGEST_INPUT:
         raise OptionError(
             f"expected an input size of at most {LARGEST_INPUT}×{LARGEST_INPUT}, found {height}×{width}; "
-            "choose a smaller --input-size"
+            "choose a smaller `input_size`"
         )
 
 

@@ -37,7 +37,7 @@ def network_from_file(network: str, arguments: str | Mapping[str, Any] | None = 
     """
     file, found, name = network.rpartition(":")
     if not found or not file.endswith(".py") or not name.isidentifier():
-        raise NetworkError(f"expected --network FILE.py:FACTORY, found '{network}'; FACTORY is a function in that file")
+        raise NetworkError(f"expected `network` FILE.py:FACTORY, found '{network}'; FACTORY is a function in that file")
     path = existing_file(file, "a Python file that makes the network")
     factory = _named(_loaded(path), name, path)
     made = factory if isinstance(factory, nn.Module) else _called(factory, _arguments(arguments), f"{path.name}:{name}")
@@ -73,8 +73,8 @@ def load_weights(
     if amiss:
         rest = f"; {len(left_out)} left out as unused: {_first(left_out)}" if left_out else ""
         raise NetworkError(
-            f"the weights of '{source}' are not those of {type(module).__name__}: {amiss}{rest}; check --network-args, "
-            "--prefix and --drop"
+            f"the weights of '{source}' are not those of {type(module).__name__}: {amiss}{rest}; check `network_args`, "
+            "`prefix` and `drop`"
         )
     with torch.no_grad():
         module.load_state_dict({k: v for k, v in state.items() if k in expected}, strict=False)
@@ -113,11 +113,11 @@ def _arguments(arguments: str | Mapping[str, Any] | None) -> dict[str, Any]:
         found = json.loads(arguments) if isinstance(arguments, str) else arguments
     except (ValueError, RecursionError) as error:
         raise NetworkError(
-            f"expected --network-args as JSON, such as '{{\"width\": 0.5}}', found other text ({error})"
+            f"expected `network_args` as JSON, such as '{{\"width\": 0.5}}', found other text ({error})"
         ) from error
     if not isinstance(found, Mapping):
         raise NetworkError(
-            f"expected --network-args as a JSON object of keyword arguments, found {type(found).__name__}"
+            f"expected `network_args` as a JSON object of keyword arguments, found {type(found).__name__}"
         )
     return dict(found)
 
@@ -129,7 +129,7 @@ def _called(factory: Any, arguments: dict[str, Any], title: str) -> Any:
         inspect.signature(factory).bind(**arguments)
     except TypeError as error:
         raise NetworkError(
-            f"'{title}' does not take these arguments: {error}; give them with --network-args"
+            f"'{title}' does not take these arguments: {error}; give them with `network_args`"
         ) from error
     except ValueError:
         pass  # a callable without a signature says by itself what it takes

@@ -6,7 +6,6 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -25,12 +24,11 @@ STAGES = {"onnx": ("ONNX graph", "as traced", "simplified"), "tflite": ("TFLite 
 def show_export(
     screen: Console,
     result: ExportResult,
-    checkpoint: str,
-    options: Mapping[str, Any] = MappingProxyType({}),
+    request: Mapping[str, Any],
 ) -> None:
     """Print for each file its graph before and after our passes and its verification; then what to type next.
 
-    ``options`` are those by which the network was named.
+    ``request`` has the ``checkpoint`` and by which options the network was named.
     """
     for note in result.checkpoint_notes:
         line(screen, f"checkpoint: {note}")
@@ -42,10 +40,10 @@ def show_export(
         if file.baseline is not None:
             line(screen, f"wrote {file.baseline} (static twin, untrained, for timing)")
     path = result.files[0].artifact.path
-    own = options.get("network") is not None
+    own = request.get("network") is not None
     timed = not own or result.baseline is not None  # nobody else can make the twin of the user's own network
     bench = [f"dcd-deploy bench {path}"] if timed else []
-    words = ["dcd-deploy", "verify", str(path), "--checkpoint", checkpoint, *network_words(options)]
+    words = ["dcd-deploy", "verify", str(path), "--checkpoint", str(request["checkpoint"]), *network_words(request)]
     first, *others = [*bench, shlex.join(words)]
     line(screen, f"done in {result.seconds:.1f} s; next: {first}")
     for command in others:

@@ -33,16 +33,6 @@ LAYER_COLUMNS = (
 )
 
 
-def show_inspection(screen: Console, summary: CheckpointSummary | OnnxFileSummary | TfliteFileSummary) -> None:
-    """Print what a file of any kind holds."""
-    show = {
-        "CheckpointSummary": show_checkpoint,
-        "OnnxFileSummary": show_onnx_file,
-        "TfliteFileSummary": show_tflite_file,
-    }
-    show[type(summary).__name__](screen, summary)  # type: ignore[operator]  # by name: a kind's packages may be missing
-
-
 def show_checkpoint(screen: Console, summary: CheckpointSummary) -> None:
     """Print what a checkpoint holds, a row for each dynamic layer, and totals beside the static twin."""
     network = summary.network

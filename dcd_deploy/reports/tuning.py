@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -23,13 +22,11 @@ MARKS = {QUICKER: "measured", UNDECIDED: "rule (too noisy to tell)"}
 def show_tuning(
     screen: Console,
     result: TuneResult,
-    checkpoint: str,
-    out: str | None,
-    options: Mapping[str, Any] = MappingProxyType({}),
+    request: Mapping[str, Any],
 ) -> None:
     """Print the time of each lowering of each shape, what was chosen and why, and what to do with it.
 
-    ``options`` are those by which the network was named.
+    ``request`` has the ``checkpoint``, the ``out`` and by which options the network was named.
     """
     lowering = result.lowering
     names = list(dict.fromkeys(name for shape in result.shapes for name in shape.median_us if name != STATIC))
@@ -47,9 +44,9 @@ def show_tuning(
             "other programs and tune again",
         )
     line(screen, environment_line(result.environment))
-    if out is not None:
-        words = ["dcd-deploy", "export", checkpoint, "--to", lowering.format]
-        words += [*_network_words(lowering, options), "--lowering", out]
+    if (out := request.get("out")) is not None:
+        words = ["dcd-deploy", "export", str(request["checkpoint"]), "--to", lowering.format]
+        words += [*_network_words(lowering, request), "--lowering", str(out)]
         line(screen, f"wrote {out}; next: {shlex.join(words)}")
 
 

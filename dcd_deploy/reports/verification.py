@@ -8,25 +8,17 @@ from rich.console import Console
 
 from dcd_deploy.reports import numbers
 from dcd_deploy.reports.terminal import line, show_table
-from dcd_deploy.runtimes.selfcheck import SelfCheck
 
 if TYPE_CHECKING:  # the self-check is shown where torch is not installed
     from dcd_deploy.export.truth import Sensitivity
     from dcd_deploy.export.verify import Comparison, VerificationReport
+    from dcd_deploy.runtimes.selfcheck import SelfCheck
 
 COLUMNS = ("stage", "inputs", "max abs", "of range", "passes at", "limit", "cosine", "top-1", "")
 MODES = {"one by one": "singly", "in one batch": "batched"}
 MOTION_COLUMNS = ("", "moved (median)", "moved (least)", "constant in", "if frozen, outputs move")
 CONSTANT = 1e-6
 NONE = "–"
-
-
-def show_check(screen: Console, check: VerificationReport | SelfCheck) -> None:
-    """Print a verification of either kind."""
-    if isinstance(check, SelfCheck):
-        show_self_check(screen, check)
-    else:
-        show_verification(screen, check)
 
 
 def show_verification(screen: Console, report: VerificationReport) -> None:

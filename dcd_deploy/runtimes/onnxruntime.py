@@ -98,7 +98,7 @@ class OnnxRuntimeSession:
 def advice(message: str) -> str:
     """Say what to do about a file that onnxruntime does not open, by what it says."""
     if X86_ALONE in message:
-        return "the file was made for onnxruntime on x86; export it for this machine, or with --target portable"
+        return "the file was made for onnxruntime on x86; export it for this machine, or with `target` portable"
     return "fetch or export the file again"
 
 
@@ -108,7 +108,7 @@ def _other_processor(message: str) -> str:
         return ""
     return (
         "; the file was made for processors whose blocks have other channels than this one's (16 with AVX-512, 8 "
-        "without); export it anew, or with --target portable"
+        "without); export it anew, or with `target` portable"
     )
 
 

@@ -67,7 +67,7 @@ def self_check(model: Model) -> SelfCheck:
     card = model.described()
     carried = card.reference
     if carried is None:
-        raise ModelFileError("the file carries no reference outputs (it was verified on --samples); give --checkpoint")
+        raise ModelFileError("the file carries no reference outputs (it was verified on `samples`); give `checkpoint`")
     inputs = generated_inputs(_input_specs(card, carried), card.preprocessing, carried.samples, carried.contrast)
     each = [model.run_all(*(values[i : i + 1] for values in inputs)) for i in range(carried.samples)]
     errors = [_errors(wanted, values) for wanted, values in zip(carried.outputs.values(), zip(*each))]

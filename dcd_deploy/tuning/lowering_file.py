@@ -75,12 +75,12 @@ class TunedLowering:
         if version is not None and version != self.runtime_version:
             raise LoweringFileError(
                 f"expected a lowering that was tuned for {self.runtime} {version}, found one for "
-                f"{self.runtime_version}; tune again, or pass --foreign-lowering"
+                f"{self.runtime_version}; tune again, or pass `foreign_lowering`"
             )
         if self.cpu != cpu:
             raise LoweringFileError(
                 f"expected a lowering that was tuned on this kind of machine ({cpu}), found one from {self.cpu}; tune "
-                "again, or pass --foreign-lowering"
+                "again, or pass `foreign_lowering`"
             )
 
 

@@ -55,6 +55,6 @@ def common_batch(models: dict[str, Described], batch: int | None) -> int:
     if found != 1 and any(model.shape[0] is None for model in models.values()):
         raise OptionError(
             f"expected a file of batch {found} for a runner, found one that leaves it free; export it with "
-            f"--batch {found}"
+            f"`batch` {found}"
         )
     return found

@@ -61,7 +61,7 @@ class Phone:
         if said.cut == "time":
             raise BenchError(
                 f"expected the phone '{self.serial}' to be done in time, but it is not; give it more with "
-                "--time-limit, or look for what it hangs on"
+                "`time_limit`, or look for what it hangs on"
             )
         found = re.fullmatch(rf"(.*?)\r?\n?{token}:(\d{{1,3}})\s*", said.out, re.DOTALL)
         if found is None:

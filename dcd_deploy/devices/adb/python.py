@@ -137,6 +137,6 @@ class PythonPhone(RemoteDevice):
 def no_setup() -> DeviceLackError:
     """Return the error of a phone on which nothing can be installed from here."""
     return DeviceLackError(
-        "expected a device on which something can be installed, found a phone over adb; give a --runner, or install "
+        "expected a device on which something can be installed, found a phone over adb; give a `runner`, or install "
         "Python and the runtime in Termux (docs/devices.md)"
     )

@@ -29,7 +29,7 @@ def check_programs(programs: Sequence[str]) -> None:
         packages = " ".join(PACKAGES[name] for name in missing)
         raise DeviceLackError(
             f"emulating ARM needs {_listed(missing)}, not found on this machine; on Debian: apt-get install {packages} "
-            f"(as root, {SETUP} --install does it)"
+            f"(as root, {SETUP} with `install` does it)"
         )
 
 
@@ -71,7 +71,7 @@ def check_counts(version: str) -> None:
         lowest = ".".join(map(str, FIRST_ACCEPTED))
         raise DeviceLackError(
             f"counting needs QEMU {lowest} to {FIRST_REFUSED - 1}, found {version}: plugins are built otherwise from "
-            f"{FIRST_REFUSED} on, and the counts are not verified there; 'verify --device' works with any"
+            f"{FIRST_REFUSED} on, and the counts are not verified there; 'verify' with `device` works with any"
         )
 
 

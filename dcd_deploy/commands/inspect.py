@@ -1,0 +1,66 @@
+"""What a checkpoint or a model file holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Unpack
+
+from dcd_deploy.commands.network import (
+    USUAL_SIZE,
+    check_options,
+    overrides_of,
+    read_weights,
+    trained_network,
+)
+from dcd_deploy.commands.network_options import NetworkOptions
+from dcd_deploy.commands.options import Argument, StrPath
+from dcd_deploy.commands.values import parse_size
+from dcd_deploy.optional import require
+from dcd_deploy.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from dcd_deploy.export.onnx_file import OnnxFileSummary
+    from dcd_deploy.export.tflite_summary import TfliteFileSummary
+    from dcd_deploy.models.inspection import CheckpointSummary
+
+
+def inspect(
+    file: Annotated[StrPath, Argument("Checkpoint or model file.")],
+    *,
+    progress: Progress = silent,
+    **network: Unpack[NetworkOptions],
+) -> CheckpointSummary | OnnxFileSummary | TfliteFileSummary:
+    """Say what a checkpoint or a model file holds.
+
+    ``network`` says which network it is (``commands.network``).
+
+    Raises:
+        CheckpointMismatchError: a checkpoint of no known network; the error carries the exact lists of keys.
+    """
+    path = Path(file)
+    if path.suffix == ".tflite":
+        from dcd_deploy.export.tflite_summary import summarise_tflite
+
+        return summarise_tflite(path)
+    if path.suffix == ".onnx":
+        require("onnx")
+        from dcd_deploy.export.onnx_file import summarise_onnx
+
+        return summarise_onnx(path)
+    require("torch")
+    if network.get("network") is not None or network.get("leaf"):
+        return _inspect_captured(path, progress, network)
+    from dcd_deploy.models.inspection import inspect_checkpoint
+
+    check_options(network)
+    size = parse_size(network.get("input_size", USUAL_SIZE))
+    return inspect_checkpoint(read_weights(path, network), *size, overrides_of(network))
+
+
+def _inspect_captured(path: Path, progress: Progress, network: NetworkOptions) -> CheckpointSummary:
+    """Count a network that has to be captured for it: a user's own, or one with submodules that are kept whole."""
+    from dcd_deploy.export.summary import summarise_captured
+    from dcd_deploy.models.inspection import described
+
+    found = trained_network(path, progress=progress, **network)
+    return described(found.checkpoint, summarise_captured(found.captured(progress), found.title), found.assumed)
