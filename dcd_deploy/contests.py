@@ -93,7 +93,7 @@ class _Maker:
                 else [usual_runtime(model)]
             )
             if not chosen:
-                raise OptionError(f"expected `runtime` {' or '.join(known)} for '{model.name}', found neither")
+                raise OptionError(expected=f"`runtime` {' or '.join(known)} for '{model.name}'", found="neither")
             yield from ((runtime, model, batch) for runtime in chosen for batch in self.wanted.batches)
             return
         existing_file(model, "a checkpoint or a model file")
@@ -142,7 +142,7 @@ class _Maker:
         path = Path(name)
         if path.suffix != model.suffix:
             raise OptionError(
-                f"expected `against` 'released', 'static:WIDTH' or a '{model.suffix}' file, found '{name}'"
+                expected=f"`against` 'released', 'static:WIDTH' or a '{model.suffix}' file", found=f"'{name}'"
             )
         return path.name, existing_file(path, "a model file")
 
@@ -168,12 +168,13 @@ def _checked_width(model: Path, width: float) -> float:
     if not names_of(arch).has_width:
         families = " or ".join(family.printed for family in FAMILIES if family.has_width)
         raise OptionError(
-            f"expected `against` 'static:WIDTH' with a {families}, which comes in widths, found '{model.name}' of "
-            f"{arch}; name a model file instead"
+            expected=f"`against` 'static:WIDTH' with a {families}, which comes in widths",
+            found=f"'{model.name}' of {arch}",
+            advice="name a model file instead",
         )
     if not 0 < width <= most:
         raise OptionError(
-            f"expected `against` 'static:WIDTH' with a width above 0 and at most {most:g}, found {width:g}"
+            expected=f"`against` 'static:WIDTH' with a width above 0 and at most {most:g}", found=f"{width:g}"
         )
     return width
 
@@ -183,8 +184,9 @@ def _known_card(model: Path, advice: str) -> ModelCard:
     card = _card(model)
     if card.spec is None:
         raise OptionError(
-            f"expected a network that is known by its settings, found '{model.name}' of the module {card.arch}, from "
-            f"which no other file can be made; {advice}"
+            expected="a network that is known by its settings",
+            found=f"'{model.name}' of the module {card.arch}, from which no other file can be made",
+            advice=advice,
         )
     return card
 

@@ -18,15 +18,19 @@ PARAMETER = re.compile(r"`([a-z]\w*)`")
 class DcdDeployError(Exception):
     """The root of the tree. ``exit_code`` 1 itself is kept for defects of this program.
 
-    Made of a whole message, or of what was ``expected``, ``found`` and is advised: "expected …, found …; advice".
+    Made of a whole message, or of what was ``expected``, what was ``found`` and ``advice``: "expected …, found …;
+    advice". Where no other thing was found, ``but`` says the reason: "expected …, but …; advice".
     """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str = "", *, expected: str = "", found: str = "", advice: str = "") -> None:
-        self.expected, self.found, self.advice = expected, found, advice
-        if expected:
-            message = f"expected {expected}, found {found}" + (f"; {advice}" if advice else "")
+    def __init__(
+        self, message: str = "", *, expected: object = "", found: object = "", but: object = "", advice: object = ""
+    ) -> None:
+        self.expected, self.found, self.advice = str(expected), str(found or but), str(advice)
+        if self.expected:
+            message = f"expected {expected}, " + (f"but {but}" if but else f"found {found}")
+            message += f"; {advice}" if advice else ""
         super().__init__(message)
 
     @property
@@ -87,7 +91,7 @@ class VerificationError(DcdDeployError):
 
     exit_code = 9
 
-    def __init__(self, message: str = "", report: object = None, **fields: str) -> None:
+    def __init__(self, message: str = "", report: object = None, **fields: object) -> None:
         super().__init__(message, **fields)
         self.report = report
 
@@ -127,7 +131,7 @@ class BenchError(DcdDeployError):
 
     exit_code = 15
 
-    def __init__(self, message: str = "", result: object = None, **fields: str) -> None:
+    def __init__(self, message: str = "", result: object = None, **fields: object) -> None:
         super().__init__(message, **fields)
         self.result = result
 
@@ -140,7 +144,7 @@ class DeviceError(DcdDeployError):
 
     exit_code = 17
 
-    def __init__(self, message: str = "", result: object = None, **fields: str) -> None:
+    def __init__(self, message: str = "", result: object = None, **fields: object) -> None:
         super().__init__(message, **fields)
         self.result = result
 

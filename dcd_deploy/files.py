@@ -36,7 +36,9 @@ def existing_file(path: str | os.PathLike[str], expected: str) -> Path:
     elif path.stat().st_size == 0:
         reason = "the file is empty"
     if reason:
-        raise InputFileError(f"expected {expected} at '{path}', but {reason}; check the path or fetch the file again")
+        raise InputFileError(
+            expected=f"{expected} at '{path}'", but=reason, advice="check the path or fetch the file again"
+        )
     return path
 
 
@@ -64,8 +66,9 @@ def check_no_folder(targets: Iterable[Path]) -> None:
     for target in targets:
         if target.is_dir() and not target.is_symlink():
             raise OutputError(
-                f"expected to write the file '{target}', but there is a folder of that name; nothing was changed: "
-                "choose another `name` or `out`, or move the folder away"
+                expected=f"to write the file '{target}'",
+                but="there is a folder of that name",
+                advice="nothing was changed: choose another `name` or `out`, or move the folder away",
             )
 
 

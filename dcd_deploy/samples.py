@@ -50,7 +50,9 @@ def generated_inputs(
     """
     for each in inputs:
         if math.prod(each.shape) > MOST_VALUES:
-            raise OptionError(f"expected inputs of at most {MOST_VALUES} values, found {each.shape} of '{each.name}'")
+            raise OptionError(
+                expected=f"inputs of at most {MOST_VALUES} values", found=f"{each.shape} of '{each.name}'"
+            )
     made = [_samples(each, np.random.Philox(i), count, contrast) for i, each in enumerate(inputs)]
     if preprocessing is not None:
         made[0] = verification_inputs(preprocessing, count, contrast)
@@ -156,15 +158,19 @@ def inputs_from_file(path: str | Path, shape: tuple[int, ...]) -> Images:
     try:
         images = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise InputFileError(f"expected a .npy file of numbers at '{path}', but it cannot be read: {error}") from error
+        raise InputFileError(
+            expected=f"a .npy file of numbers at '{path}'", but=f"it cannot be read: {error}"
+        ) from error
     if not isinstance(images, np.ndarray):  # of an archive
         raise InputFileError(
-            f"expected one array in a .npy file at '{path}', found an archive; save it with numpy.save"
+            expected=f"one array in a .npy file at '{path}'", found="an archive", advice="save it with numpy.save"
         )
     if images.ndim != 1 + len(shape) or images.shape[1:] != shape or len(images) < 2:
-        raise InputFileError(f"expected at least two pictures of shape {shape} in '{path}', found shape {images.shape}")
+        raise InputFileError(
+            expected=f"at least two pictures of shape {shape} in '{path}'", found=f"shape {images.shape}"
+        )
     if images.dtype.kind not in "fiu" or not np.isfinite(images).all():
         raise InputFileError(
-            f"expected finite numbers in '{path}', found {images.dtype} with NaN, infinity or no numbers"
+            expected=f"finite numbers in '{path}'", found=f"{images.dtype} with NaN, infinity or no numbers"
         )
     return np.ascontiguousarray(images, np.float32)

@@ -374,7 +374,7 @@ def test_another_checkpoint_is_said_first_and_an_averaged_copy_named(tmp_path, d
     content["state_dict"] = {key: value * 1.5 for key, value in content["state_dict"].items()}
     torch.save(content, tmp_path / "both.pth.tar")
     path = digits_export.files[0].artifact.path
-    with pytest.raises(VerificationError, match=r"^the model was made from another checkpoint .*try --ema$"):
+    with pytest.raises(VerificationError, match=r"^the model was made from another checkpoint .*try `ema`$"):
         commands.verify(path, checkpoint=tmp_path / "both.pth.tar")
     assert commands.verify(path, checkpoint=tmp_path / "both.pth.tar", ema=True).passed
 

@@ -241,7 +241,7 @@ def test_export_takes_what_tune_wrote(tmp_path, small_checkpoint, monkeypatch):
     exported = commands.export(small_checkpoint, lowering=file, out=tmp_path / "out", **network)
     assert {name: exported.artifact.card.lowering[name] for name in forms} == forms
     assert exported.built.config.target == "onnxruntime-x86"
-    with pytest.raises(OptionError, match=r"--target onnxruntime-x86, for which .* was tuned, found litert"):
+    with pytest.raises(OptionError, match=r"`target` onnxruntime-x86, for which .* was tuned, found litert"):
         commands.export(small_checkpoint, lowering=file, target="litert", input_size=32, out=tmp_path / "out")
     with pytest.raises(OptionError, match=r"ends in \.json, found '.*tuned\.txt'"):
         commands.tune(small_checkpoint, target="litert", out=tmp_path / "tuned.txt", input_size=32)
@@ -294,7 +294,7 @@ def test_a_lowering_of_another_network_runtime_or_machine_is_refused():
     LOWERING.check_place(None, "cpu")
     with pytest.raises(LoweringFileError, match=r"tuned for litert 2\.4\.0, found one for 2\.3\.0"):
         LOWERING.check_place("2.4.0", "cpu")
-    with pytest.raises(LoweringFileError, match="--foreign-lowering"):
+    with pytest.raises(LoweringFileError, match="`foreign_lowering`"):
         LOWERING.check_place("2.3.0", "another cpu")
     replace(LOWERING, device="ssh://pi@board").check_place("2.4.0", "another cpu")  # it is meant for the board
 

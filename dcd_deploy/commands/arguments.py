@@ -79,16 +79,16 @@ def parse_preprocessing(input_size: Size, mean: Channels, std: Channels, resize:
         height, width, **{key: value for key, value in given.items() if value is not None}
     )
     if min(settings.std) <= 0:
-        raise OptionError(f"expected positive `std`, found {settings.std}")
+        raise OptionError(expected="positive `std`", found=settings.std)
     if settings.resize < max(height, width):
-        raise OptionError(f"expected `resize` of at least the input size {max(height, width)}, found {settings.resize}")
+        raise OptionError(expected=f"`resize` of at least the input size {max(height, width)}", found=settings.resize)
     return settings
 
 
 def checked_name(name: str) -> str:
     """Return the name, if a file can have it anywhere."""
     if not re.fullmatch(r"[\w.+-]+", name) or name.startswith("."):
-        raise OptionError(f"expected a `name` of letters, digits, '_', '-', '+' and '.', found '{name}'")
+        raise OptionError(expected="a `name` of letters, digits, '_', '-', '+' and '.'", found=f"'{name}'")
     return name
 
 
@@ -100,7 +100,7 @@ def parse_labels(labels: StrPath | Sequence[str] | None) -> tuple[str, ...]:
         labels = _lines(existing_file(labels, "a file of labels, one per line"))
     found = tuple(label.strip() for label in labels)
     if not found:
-        raise OptionError("expected labels, one for each class of the network, found none; check `labels`")
+        raise OptionError(expected="labels, one for each class of the network", found="none", advice="check `labels`")
     return found
 
 
@@ -109,7 +109,7 @@ def _lines(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise InputFileError(
-            f"expected a UTF-8 text file of labels at '{path}', found other bytes ({error})"
+            expected=f"a UTF-8 text file of labels at '{path}'", found=f"other bytes ({error})"
         ) from error
     while lines and not lines[-1].strip():
         lines.pop()
@@ -120,7 +120,7 @@ def check_label_count(labels: tuple[str, ...], classes: int) -> None:
     """Raise OptionError unless there is a label for each class."""
     if len(labels) != classes:
         raise OptionError(
-            f"expected {classes} labels, one for each class of the network, found {len(labels)}; check `labels`"
+            expected=f"{classes} labels, one for each class of the network", found=len(labels), advice="check `labels`"
         )
 
 
@@ -128,7 +128,7 @@ def parse_batches(batch: Counts) -> tuple[int | None, ...]:
     """Return the batch sizes to measure; none of them is zero."""
     found = parse_counts("batch", batch)
     if 0 in found:
-        raise OptionError("expected a `batch` of at least one, found 0")
+        raise OptionError(expected="a `batch` of at least one", found="0")
     return found
 
 
@@ -145,7 +145,7 @@ def emulated_core(device: str) -> Core:
     name = parse_device(device)
     if name.kind != EMULATED:
         raise OptionError(
-            f"expected the device {FORMS[EMULATED]} alone, found '{name.text}': what is timed, here, on boards and on "
-            "phones, has a bench of its own"
+            expected=f"the device {FORMS[EMULATED]} alone",
+            found=f"'{name.text}': what is timed, here, on boards and on phones, has a bench of its own",
         )
     return core_named(name.part)

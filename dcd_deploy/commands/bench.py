@@ -131,7 +131,7 @@ def bench(
         batches=(None,) if batch is None else parse_batches(batch),
     )
     if not models:
-        raise OptionError("expected a model file or a checkpoint to time, found none")
+        raise OptionError(expected="a model file or a checkpoint to time", found="none")
     config = BenchConfig(
         measure,
         None if cpus is None else parse_counts("cpus", cpus),
@@ -157,8 +157,9 @@ def _check_countable(threads: tuple[int, ...], *for_times_only: object) -> None:
     """Raise OptionError where an option was given that means nothing, since no time is taken anywhere."""
     if any(for_times_only) or threads != (1,):
         raise OptionError(
-            "expected no `setup`, `cpus`, `python`, and no `threads` but 1, with arm64-emulated alone: one thread is "
-            "counted, and nothing is timed"
+            expected="no `setup`, `cpus`, `python`, and no `threads` but 1, with arm64-emulated alone",
+            found="one of them",
+            advice="one thread is counted, and nothing is timed",
         )
 
 

@@ -45,10 +45,10 @@ def devices(
     from dcd_deploy.devices.target import named_targets
 
     if setup and clean:
-        raise OptionError("expected `setup` or `clean`, found both")
+        raise OptionError(expected="`setup` or `clean`", found="both")
     asked = device_targets(names, fleet, DeviceOptions(setup=setup))
     if (setup or clean) and any(target.name.kind == EMULATED for target in asked):
-        raise OptionError("expected `setup` and `clean` with devices, found an emulated core: see setup-emulated")
+        raise OptionError(expected="`setup` and `clean` with devices", found="an emulated core: see setup-emulated")
     if asked:
         return list_devices(asked, clean=clean, progress=progress)
     found = [name.text for name in found_devices()] + [f"{EMULATED}:{core}" for core in CORES] * (not clean)

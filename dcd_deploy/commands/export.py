@@ -114,7 +114,9 @@ def export(
     tuned = tuned_lowering(lowering, foreign=foreign_lowering)
     if tuned is not None and target not in (PORTABLE, tuned.target):
         raise OptionError(
-            f"expected `target` {tuned.target}, for which '{lowering}' was tuned, found {target}; leave `target` out"
+            expected=f"`target` {tuned.target}, for which '{lowering}' was tuned",
+            found=target,
+            advice="leave `target` out",
         )
     build = BuildConfig(
         preprocessing=_early_preprocessing(network, mean, std, resize),
@@ -171,8 +173,9 @@ def _early_preprocessing(
     sides = parse_shape(shape)
     if not _is_picture((1, *sides)):
         raise OptionError(
-            f"expected `mean`, `std` and `resize` with a picture of three channels, found `input_shape` {shape}; leave "
-            "them out"
+            expected="`mean`, `std` and `resize` with a picture of three channels",
+            found=f"`input_shape` {shape}",
+            advice="leave them out",
         )
     return parse_preprocessing((sides[1], sides[2]), mean, std, resize)
 

@@ -131,7 +131,8 @@ def _preprocessing(network: Network, mean: Channels, std: Channels, resize: int 
     _, *shape = network.examples[0].shape
     if len(shape) != 3 or shape[0] != 3:
         raise OptionError(
-            f"expected `mean`, `std` and `resize` with a picture of three channels, found an input {tuple(shape)}; "
-            "leave them out"
+            expected="`mean`, `std` and `resize` with a picture of three channels",
+            found=f"an input {tuple(shape)}",
+            advice="leave them out",
         )
     return parse_preprocessing((int(shape[1]), int(shape[2])), mean, std, resize)

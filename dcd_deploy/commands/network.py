@@ -125,21 +125,23 @@ def check_options(options: NetworkOptions) -> None:
 
         for option in ("network_args", "input_shape"):
             if options.get(option) is not None:
-                raise OptionError(f"expected `{option}` together with `network` FILE.py:FACTORY, found it alone")
+                raise OptionError(expected=f"`{option}` together with `network` FILE.py:FACTORY", found="it alone")
         check_input_size(*size)
         return
     from dcd_deploy.models.infer import SpecOverrides
 
     if (shape := options.get("input_shape")) is None:
-        raise OptionError("expected `input_shape` C,H,W together with `network`, such as 3,224,224; found none")
+        raise OptionError(expected="`input_shape` C,H,W together with `network`, such as 3,224,224", found="none")
     parse_shape(shape)
     if options.get("input_size") is not None:
         raise OptionError(
-            f"expected `input_shape` alone with `network`, found `input_size` {size_text(options['input_size'])} too"
+            expected="`input_shape` alone with `network`", found=f"`input_size` {size_text(options['input_size'])} too"
         )
     if overrides != SpecOverrides():
         raise OptionError(
-            "expected no settings of known networks (`arch`, `gate`, …) with `network`; use `network_args`"
+            expected="no settings of known networks (`arch`, `gate`, …) with `network`",
+            found="some",
+            advice="use `network_args`",
         )
 
 

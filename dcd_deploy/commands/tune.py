@@ -87,7 +87,9 @@ def tune(
     require_packages(config.target.format)
     if out is not None:
         if Path(out).suffix != SUFFIX:
-            raise OptionError(f"expected a lowering file to write that ends in {SUFFIX}, found '{out}'; check `out`")
+            raise OptionError(
+                expected=f"a lowering file to write that ends in {SUFFIX}", found=f"'{out}'", advice="check `out`"
+            )
         check_writable(Path(out).parent)
         check_no_folder([Path(out)])
     found = trained_network(checkpoint, progress=progress, **network)

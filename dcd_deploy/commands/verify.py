@@ -104,8 +104,9 @@ def _as_in_file(model: Model, network: WeightOptions) -> NetworkOptions:
         return made
     if card.spec is None:
         raise OptionError(
-            f"expected `network` FILE.py:FACTORY with a file of your own module {card.arch}, found none; it makes the "
-            "network that the checkpoint's weights are for"
+            expected=f"`network` FILE.py:FACTORY with a file of your own module {card.arch}",
+            found="none",
+            advice="it makes the network that the checkpoint's weights are for",
         )
     made.setdefault("input_size", (sides[1], sides[2]))
     return made

@@ -140,8 +140,11 @@ class RemoteDevice:
         if "full" in said or "fault" in said:
             room = f"{said['full'] / 1e6:.0f} MB" if isinstance(said.get("full"), int) else str(said.get("fault"))
             raise DeviceLackError(
-                f"expected room for {len(content) / 1e6:.1f} MB in the home of {self.name}, found {room}; make room "
-                f"there, or remove what earlier runs keep: 'dcd-deploy devices {self.name}' with `clean`"
+                expected=f"room for {len(content) / 1e6:.1f} MB in the home of {self.name}",
+                found=room,
+                advice=(
+                    f"make room there, or remove what earlier runs keep: 'dcd-deploy devices {self.name}' with `clean`"
+                ),
             )
         if "kept" not in said:
             raise misread(self.name, f"no word of whether it kept a file, but {sorted(said)[:3]}")
@@ -151,8 +154,9 @@ class RemoteDevice:
             return read_error(said["error"], self.name)
         if said.get("late") is True:
             return BenchError(
-                f"expected {request.runtime} on {self.name} to be done within {time_limit:g} s, but it is not; give it "
-                "more with `time_limit`"
+                expected=f"{request.runtime} on {self.name} to be done within {time_limit:g} s",
+                but="it is not",
+                advice="give it more with `time_limit`",
             )
         if isinstance(ended := said.get("ended"), dict):
             code = ended.get("code")

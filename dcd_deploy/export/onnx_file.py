@@ -45,7 +45,9 @@ def summarise_onnx(path: Path) -> OnnxFileSummary:
         stats = graph_stats(model)
     except Exception as error:  # protobuf and shape inference have no common public base
         raise ModelFileError(
-            f"expected an ONNX model at '{path}', but it is damaged: {error}; fetch or export the file again"
+            expected=f"an ONNX model at '{path}'",
+            but=f"it is damaged: {error}",
+            advice="fetch or export the file again",
         ) from error
     card = session.metadata.get(METADATA_KEY)
     return OnnxFileSummary(
@@ -71,5 +73,7 @@ def read_onnx_nodes(path: Path) -> tuple[FileNode, ...]:
         return onnx_nodes(onnx.load(path, load_external_data=False))
     except Exception as error:  # as above
         raise ModelFileError(
-            f"expected an ONNX model at '{path}', but it is damaged: {error}; fetch or export the file again"
+            expected=f"an ONNX model at '{path}'",
+            but=f"it is damaged: {error}",
+            advice="fetch or export the file again",
         ) from error

@@ -126,8 +126,11 @@ def run_torch(network: nn.Module, inputs: Inputs, alone: str = OUTPUT) -> dict[s
     for name, values in found.items():
         if not values.ndim or len(values) != count:
             raise VerificationError(
-                f"expected output '{name}' of the network with an entry for each of {count} inputs, in its first "
-                f"dimension, found shape {tuple(values.shape)}; return outputs that begin with the batch"
+                expected=(
+                    f"output '{name}' of the network with an entry for each of {count} inputs, in its first dimension"
+                ),
+                found=f"shape {tuple(values.shape)}",
+                advice="return outputs that begin with the batch",
             )
     return {name: values.double().numpy() for name, values in found.items()}
 

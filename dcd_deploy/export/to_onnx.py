@@ -85,7 +85,9 @@ def trace_onnx(
         tidied = in_older_opset(tidied, opset)
     found = next(entry.version for entry in tidied.opset_import if entry.domain == "")
     if found != opset:
-        raise ExportError(f"expected a model of opset {opset}, but the exporter gave {found}; choose another `opset`")
+        raise ExportError(
+            expected=f"a model of opset {opset}", but=f"the exporter gave {found}", advice="choose another `opset`"
+        )
     return TracedOnnx(raw, tidied)
 
 
@@ -93,8 +95,9 @@ def check_opset(opset: int) -> None:
     """Raise OptionError unless the opset is among ``OPSETS``."""
     if opset not in OPSETS:
         raise OptionError(
-            f"expected an opset in {OPSETS.start}..{OPSETS.stop - 1}, the ones that come out right, found {opset}; "
-            "choose another `opset`"
+            expected=f"an opset in {OPSETS.start}..{OPSETS.stop - 1}, the ones that come out right",
+            found=opset,
+            advice="choose another `opset`",
         )
 
 

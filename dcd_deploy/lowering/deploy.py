@@ -107,7 +107,11 @@ def check_choice(choice: Choice, target: Target) -> None:
             raise UnknownNameError("lowering", name, known)
         if name not in target.lowerings and not target.backend.lowerings[name].everywhere:
             needed = _needed(target.backend.lowerings[name])
-            raise OptionError(f"expected {needed} for the lowering '{name}'; choose these, or another `lowering`")
+            raise OptionError(
+                expected=f"{needed} for the lowering '{name}'",
+                found=f"`target` {target.name}",
+                advice="choose these, or another `lowering`",
+            )
 
 
 def _needed(lowering: type[Lowering]) -> str:

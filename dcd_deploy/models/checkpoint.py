@@ -115,7 +115,7 @@ def _read_torch(path: Path, start: bytes, *, ema: bool) -> Checkpoint:
             state, notes = _read_state(path, entries, file.run)
             info = _info(file)
     except (PickleError, DamagedError, ScriptError) as error:
-        raise CheckpointError(f"expected a checkpoint at '{path}', but {_reason(error, start)}") from error
+        raise CheckpointError(expected=f"a checkpoint at '{path}'", but=_reason(error, start)) from error
     return Checkpoint(path, sha256(path), state, source, info, average, notes)
 
 
@@ -139,7 +139,7 @@ def _find_state(path: Path, content: Any, *, ema: bool) -> tuple[Mapping[str, An
     if isinstance(content, Foreign):
         raise CheckpointError(_executable(path, content))
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"expected a dict of tensors in '{path}', found {type(content).__name__}")
+        raise CheckpointError(expected=f"a dict of tensors in '{path}'", found=type(content).__name__)
     if not ema and _is_state(content):
         return content, "bare state_dict"
     for key in EMA_KEYS if ema else STATE_KEYS:
@@ -211,7 +211,7 @@ def _read_state(path: Path, entries: Mapping[str, Any], run: Run) -> tuple[dict[
         _check_key(path, key)
         if (kind := not_plain(value)) is not None:
             raise CheckpointError(
-                f"expected plain real tensors in '{path}', found a {cut(kind)} tensor at '{cut(key)}'"
+                expected=f"plain real tensors in '{path}'", found=f"a {cut(kind)} tensor at '{cut(key)}'"
             )
         if not isinstance(value, StoredTensor):
             left.append(cut(key))
@@ -228,7 +228,8 @@ def _check_key(path: Path, key: str) -> None:
     if len(key) > LONGEST_KEY or not key.isprintable():
         shown = cut(key.encode("unicode_escape").decode())
         raise CheckpointError(
-            f"expected names of at most {LONGEST_KEY} printable characters for the tensors in '{path}', found '{shown}'"
+            expected=f"names of at most {LONGEST_KEY} printable characters for the tensors in '{path}'",
+            found=f"'{shown}'",
         )
 
 
@@ -237,7 +238,7 @@ def _checked(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     for key, value in tensors.items():
         _check_key(path, key)
         if value.layout != torch.strided or value.is_complex():
-            raise CheckpointError(f"expected plain real tensors in '{path}', found {value.dtype} at '{cut(key)}'")
+            raise CheckpointError(expected=f"plain real tensors in '{path}'", found=f"{value.dtype} at '{cut(key)}'")
     return tensors
 
 
@@ -260,7 +261,7 @@ def renamed(path: Path, state: Mapping[str, Tensor], rename: Callable[[str], str
     for key, value in state.items():
         if (name := rename(key)) in found:
             raise CheckpointError(
-                f"expected one tensor for '{cut(name)}' in '{path}', found two, one of them called '{cut(key)}'"
+                expected=f"one tensor for '{cut(name)}' in '{path}'", found=f"two, one of them called '{cut(key)}'"
             )
         found[name] = value
     return found
@@ -273,7 +274,7 @@ def _chosen(checkpoint: Checkpoint, prefix: str | None, drop: Sequence[str]) -> 
         state = {k.removeprefix(prefix): v for k, v in checkpoint.state_dict.items() if k.startswith(prefix)}
         if not state:
             raise OptionError(
-                f"expected `prefix` with which keys begin, found '{cut(prefix)}'; {_beginnings(checkpoint)}"
+                expected="`prefix` with which keys begin", found=f"'{cut(prefix)}'", advice=_beginnings(checkpoint)
             )
         others = len(checkpoint.state_dict) - len(state)
         rest = f"; the other {others} keys were left out" if others else ""
@@ -285,7 +286,7 @@ def _chosen(checkpoint: Checkpoint, prefix: str | None, drop: Sequence[str]) -> 
         dropped = len(checkpoint.state_dict) - len(state)
         if not beginning or not dropped:
             raise OptionError(
-                f"expected `drop` with which keys begin, found '{cut(beginning)}'; {_beginnings(checkpoint)}"
+                expected="`drop` with which keys begin", found=f"'{cut(beginning)}'", advice=_beginnings(checkpoint)
             )
         checkpoint = checkpoint.with_state(state, f"dropped as asked: {dropped} keys that begin with '{beginning}'")
     return checkpoint

@@ -275,12 +275,15 @@ def _check_values(checkpoint: Checkpoint, key: str, tensor: Tensor) -> None:
     bad = int((~torch.isfinite(tensor)).sum())
     if bad:
         raise WeightValueError(
-            f"expected finite weights in '{checkpoint.path}', found {bad} of {tensor.numel()} NaN or infinite in "
-            f"'{key}'; use an earlier checkpoint of the training"
+            expected=f"finite weights in '{checkpoint.path}'",
+            found=f"{bad} of {tensor.numel()} NaN or infinite in '{key}'",
+            advice="use an earlier checkpoint of the training",
         )
     if key.endswith("running_var") and bool((tensor < 0).any()):
         raise WeightValueError(
-            f"expected variances in '{key}' of '{checkpoint.path}', found a negative one; use an earlier checkpoint"
+            expected=f"variances in '{key}' of '{checkpoint.path}'",
+            found="a negative one",
+            advice="use an earlier checkpoint",
         )
 
 

@@ -35,7 +35,7 @@ def in_folder(folder: Path) -> Path:
         return found[0]
     names = ", ".join(path.name[:80] for path in found[:SHOWN])
     what = f"it is a folder with {names}: name one" if found else "this is not a file, and a folder without safetensors"
-    raise InputFileError(f"expected {EXPECTED} at '{folder}', but {what}")
+    raise InputFileError(expected=f"{EXPECTED} at '{folder}'", but=what)
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
@@ -49,7 +49,7 @@ def read_file(path: Path) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = safetensors.load_file(path)
     except Exception as error:
         raise CheckpointError(
-            f"expected a safetensors file at '{path}', but it is damaged ({error}); fetch it again"
+            expected=f"a safetensors file at '{path}'", but=f"it is damaged ({error})", advice="fetch it again"
         ) from error
     return tensors
 
@@ -72,8 +72,9 @@ def read_shards(index: Path) -> tuple[dict[str, Tensor], str]:
         found = read_file(shard)
         if wrong := sorted(keys ^ found.keys()):
             raise CheckpointError(
-                f"expected the tensors that '{index.name}' names in '{name}', found {len(wrong)} others or missing: "
-                f"{', '.join(key[:80] for key in wrong[:SHOWN])}; fetch both again"
+                expected=f"the tensors that '{index.name}' names in '{name}'",
+                found=f"{len(wrong)} others or missing: {', '.join(key[:80] for key in wrong[:SHOWN])}",
+                advice="fetch both again",
             )
         tensors |= found
     return tensors, digest.hexdigest()
@@ -87,7 +88,7 @@ def shards_size(index: Path) -> int:
 
 def _weight_map(index: Path) -> dict[str, str]:
     if index.stat().st_size > LARGEST_INDEX_FILE:
-        raise CheckpointError(f"expected an index of shards at '{index}', found a file of more than 64 MiB")
+        raise CheckpointError(expected=f"an index of shards at '{index}'", found="a file of more than 64 MiB")
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
         found = content["weight_map"]
@@ -95,10 +96,11 @@ def _weight_map(index: Path) -> dict[str, str]:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)[:200]
         raise CheckpointError(
-            f"expected an index of shards at '{index}' ({{'weight_map': {{key: file}}}}), but it is damaged: {reason}"
+            expected=f"an index of shards at '{index}' ({{'weight_map': {{key: file}}}})",
+            but=f"it is damaged: {reason}",
         ) from error
     if not names:
-        raise CheckpointError(f"expected an index of shards at '{index}', found one without tensors")
+        raise CheckpointError(expected=f"an index of shards at '{index}'", found="one without tensors")
     return names
 
 

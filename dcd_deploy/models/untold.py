@@ -43,17 +43,21 @@ class Untold:
         if eps is not None and (
             isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps <= LARGEST_EPS
         ):
-            raise OptionError(f"expected `bn_eps` as a number, more than 0, up to {LARGEST_EPS:g}, found {eps!r}")
+            raise OptionError(expected=f"`bn_eps` as a number, more than 0, up to {LARGEST_EPS:g}", found=repr(eps))
         for option, values in (
-            ("`strides`", self.strides or ()),
-            ("`stem_stride`", () if self.stem_stride is None else (self.stem_stride,)),
-            ("`last_stride`", () if self.last_stride is None else (self.last_stride,)),
+            ("strides", self.strides or ()),
+            ("stem_stride", () if self.stem_stride is None else (self.stem_stride,)),
+            ("last_stride", () if self.last_stride is None else (self.last_stride,)),
         ):
             for value in values:
                 if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_STRIDE:
-                    raise OptionError(f"expected {option} as a whole number, 1 to {LARGEST_STRIDE}, found {value!r}")
+                    raise OptionError(
+                        expected=f"`{option}` as a whole number, 1 to {LARGEST_STRIDE}", found=repr(value)
+                    )
         if self.strides is not None and not (self.stem_stride is None and self.last_stride is None):
-            raise OptionError("expected `strides`, or `stem_stride` and `last_stride`, found both; leave one out")
+            raise OptionError(
+                expected="`strides`, or `stem_stride` and `last_stride`", found="both", advice="leave one out"
+            )
 
     def applied(self, spec: NetworkSpec, usual: tuple[int, ...]) -> NetworkSpec:
         """Return ``spec`` with what is said; ``usual`` are the strides of its family.
@@ -75,8 +79,9 @@ class Untold:
         if self.strides is not None:
             if len(self.strides) != len(usual):
                 raise OptionError(
-                    f"expected `strides` of {len(usual)} numbers for {spec.arch}, the stem's first (usual: "
-                    f"{_listed(usual)}), found {len(self.strides)}"
+                    expected=f"`strides` of {len(usual)} numbers for {spec.arch}, the stem's first "
+                    f"(usual: {_listed(usual)})",
+                    found=len(self.strides),
                 )
             return tuple(self.strides)
         found = list(spec.strides or usual)

@@ -29,14 +29,17 @@ def read_texts(content: bytes, where: str | Path) -> dict[str, str]:
     """
     if content[4:8] != IDENTIFIER:
         raise ModelFileError(
-            f"expected a TFLite model at '{where}', but the file has no '{IDENTIFIER.decode()}' mark; check the path, "
-            "or fetch the file again"
+            expected=f"a TFLite model at '{where}'",
+            but=f"the file has no '{IDENTIFIER.decode()}' mark",
+            advice="check the path, or fetch the file again",
         )
     try:
         return _texts(content)
     except (struct.error, IndexError, ValueError) as error:
         raise ModelFileError(
-            f"expected a TFLite model at '{where}', but it is damaged or cut short ({error}); fetch the file again"
+            expected=f"a TFLite model at '{where}'",
+            but=f"it is damaged or cut short ({error})",
+            advice="fetch the file again",
         ) from error
 
 

@@ -53,13 +53,14 @@ class OnnxRuntimeSession:
             self._session = runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no public base
             raise ModelFileError(
-                f"expected an ONNX model at {_where(model)}, but onnxruntime says: {_first_line(error)}; "
-                f"{advice(str(error))}"
+                expected=f"an ONNX model at {_where(model)}",
+                but=f"onnxruntime says: {_first_line(error)}",
+                advice=advice(str(error)),
             ) from error
         self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
         if not self.inputs or not self.outputs:
-            raise ModelFileError(f"expected a model with an input and an output at {_where(model)}, found none")
+            raise ModelFileError(expected=f"a model with an input and an output at {_where(model)}", found="none")
 
     @property
     def metadata(self) -> dict[str, str]:

@@ -25,4 +25,4 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
         with image_module.open(path) as image:
             return np.asarray(operations.exif_transpose(image).convert("RGB"))
     except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError) as error:
-        raise InputFileError(f"expected a picture at '{path}', but it cannot be read: {error}") from error
+        raise InputFileError(expected=f"a picture at '{path}'", but=f"it cannot be read: {error}") from error

@@ -50,11 +50,14 @@ def common_batch(models: dict[str, Described], batch: int | None) -> int:
     """
     shapes = {name: fixed_shape(model.shape, batch) for name, model in models.items()}
     if len(set(shapes.values())) != 1:
-        raise OptionError(f"expected models with the same input, found {shapes}; export both at one size and batch")
+        raise OptionError(
+            expected="models with the same input", found=shapes, advice="export both at one size and batch"
+        )
     found = next(iter(shapes.values()))[0]
     if found != 1 and any(model.shape[0] is None for model in models.values()):
         raise OptionError(
-            f"expected a file of batch {found} for a runner, found one that leaves it free; export it with "
-            f"`batch` {found}"
+            expected=f"a file of batch {found} for a runner",
+            found="one that leaves it free",
+            advice=f"export it with `batch` {found}",
         )
     return found

@@ -135,9 +135,14 @@ def node_counts(events: Sequence[Event], ticks: Sequence[Counts]) -> list[Counts
             fits.append(found)
     if len(fits) != 1:
         raise DeviceAnswerError(
-            f"expected one way to bring {len(events)} nodes of onnxruntime's profile and {len(ticks)} readings of its "
-            f"clock together, found {len(fits)}; layers can be counted with QEMU below 8.2, onnxruntime 1.32 and "
-            "networks of more than a few nodes"
+            expected=(
+                f"one way to bring {len(events)} nodes of onnxruntime's profile and {len(ticks)} readings of "
+                "its clock together"
+            ),
+            found=len(fits),
+            advice=(
+                "layers can be counted with QEMU below 8.2, onnxruntime 1.32 and networks of more than a few nodes"
+            ),
         )
     return fits[0]
 
@@ -171,7 +176,7 @@ def _profiled(path: Path, core: Core) -> tuple[list[Event], list[Counts]]:
         last = runs_of(events)[-1]
         ticks = [counts for kind, counts in lines[ends[0] + 1 : ends[1]] if kind == NODE]
     except (IndexError, KeyError, TypeError, AttributeError) as error:
-        raise DeviceAnswerError(f"expected onnxruntime's profile of a run, found another ({error})") from error
+        raise DeviceAnswerError(expected="onnxruntime's profile of a run", found=f"another ({error})") from error
     return last, ticks
 
 

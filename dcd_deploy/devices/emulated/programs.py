@@ -60,7 +60,7 @@ def qemu_version() -> str:
     said = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
     found = re.search(r"version (\d+\.\d+(?:\.\d+)?)", said.stdout)
     if found is None:
-        raise DeviceLackError(f"expected '{QEMU} --version' to say a version, found '{said.stdout.strip()[:80]}'")
+        raise DeviceLackError(expected=f"'{QEMU} --version' to say a version", found=f"'{said.stdout.strip()[:80]}'")
     return found[1]
 
 
@@ -86,7 +86,7 @@ def run_program(command: Sequence[str], title: str, given: str = "") -> str:
         command, input=given, capture_output=True, text=True, errors="replace", env=environment, check=False
     )
     if done.returncode:
-        raise DeviceLackError(f"expected {title} to succeed, but it ended with code {done.returncode}{_words(done)}")
+        raise DeviceLackError(expected=f"{title} to succeed", but=f"it ended with code {done.returncode}{_words(done)}")
     return done.stdout
 
 
