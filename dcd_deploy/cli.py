@@ -237,11 +237,11 @@ def run(words: Sequence[str]) -> NoReturn:
         code = app(words, standalone_mode=False, prog_name=NAME)
     except TyperException as error:
         near = getattr(error, "possibilities", None)
-        meant = f"; did you mean {' or '.join(near)}?" if near else ""
+        message = f"{error.message}; did you mean {near[0]}?" if near else error.format_message().rstrip(".")
         context = getattr(error, "ctx", None)
         command = "" if context is None or context.parent is None else context.info_name
         try:
-            fail(WRONG_USE, f"{' '.join(error.message.split()).rstrip('.')}{meant}{_see_help(command)}")
+            fail(WRONG_USE, f"{' '.join(message.split())}{_see_help(command)}")
         except typer.Exit as end:
             code = end.exit_code
     sys.exit(code)

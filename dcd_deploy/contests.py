@@ -18,7 +18,7 @@ from dcd_deploy.benchmarks.bench import Contest, contest
 from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.benchmarks.results import Failure
 from dcd_deploy.errors import ExportError, OptionError, UnknownNameError
-from dcd_deploy.files import existing_file
+from dcd_deploy.files import existing_file, suffix_of
 from dcd_deploy.models.spec import LARGEST
 from dcd_deploy.network_names import FAMILIES, names_of
 from dcd_deploy.optional import check_installed
@@ -84,7 +84,7 @@ class _Maker:
 
     def _files(self, model: Path) -> Iterator[tuple[str, Path, int | None]]:
         """Yield runtime, model file and batch."""
-        if model.suffix in SUFFIXES:
+        if suffix_of(model) in SUFFIXES:
             existing_file(model, "a model file")
             known = runtimes_for(model)
             chosen = (
@@ -131,7 +131,7 @@ class _Maker:
 
     def _other(self, model: Path, name: str) -> tuple[str, Path]:
         if name == RELEASED:
-            _check_packages(model.suffix)
+            _check_packages(suffix_of(model))
             from dcd_deploy.export.released import export_released
 
             card = _known_card(model, "name a model file in place of `against` released")
@@ -140,14 +140,14 @@ class _Maker:
             width = _checked_width(model, float(match[1]))
             return f"static ×{width:g}", self._made_static(model, width)
         path = Path(name)
-        if path.suffix != model.suffix:
+        if suffix_of(path) != suffix_of(model):
             raise OptionError(
-                expected=f"`against` 'released', 'static:WIDTH' or a '{model.suffix}' file", found=f"'{name}'"
+                expected=f"`against` 'released', 'static:WIDTH' or a '{suffix_of(model)}' file", found=f"'{name}'"
             )
         return path.name, existing_file(path, "a model file")
 
     def _made_static(self, model: Path, width: float | None) -> Path:
-        _check_packages(model.suffix)
+        _check_packages(suffix_of(model))
         from dcd_deploy.export.twin import export_twin
 
         card = _known_card(model, "export it again with `with_baseline`, or give `baseline` FILE or none")
@@ -159,7 +159,7 @@ class _Maker:
         return folder
 
     def _new_file(self, model: Path) -> Path:
-        return self._new_folder() / f"made{model.suffix}"
+        return self._new_folder() / f"made{suffix_of(model)}"
 
 
 def _checked_width(model: Path, width: float) -> float:

@@ -42,6 +42,11 @@ def existing_file(path: str | os.PathLike[str], expected: str) -> Path:
     return path
 
 
+def suffix_of(path: str | os.PathLike[str]) -> str:
+    """Return the suffix of a file's name, ".onnx" also of MODEL.ONNX."""
+    return Path(path).suffix.lower()
+
+
 def sha256(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:

@@ -87,8 +87,8 @@ def parse_preprocessing(input_size: Size, mean: Channels, std: Channels, resize:
 
 def checked_name(name: str) -> str:
     """Return the name, if a file can have it anywhere."""
-    if not re.fullmatch(r"[\w.+-]+", name) or name.startswith("."):
-        raise OptionError(expected="a `name` of letters, digits, '_', '-', '+' and '.'", found=f"'{name}'")
+    if not re.fullmatch(r"[\w+-][\w.+ -]*(?<! )", name):
+        raise OptionError(expected="a `name` of letters, digits, spaces, '_', '-', '+' and '.'", found=f"'{name}'")
     return name
 
 

@@ -15,6 +15,7 @@ from dcd_deploy.commands.network import (
 from dcd_deploy.commands.network_options import NetworkOptions
 from dcd_deploy.commands.options import Argument, StrPath
 from dcd_deploy.commands.values import parse_size
+from dcd_deploy.files import suffix_of
 from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
 
@@ -38,11 +39,11 @@ def inspect(
         CheckpointMismatchError: a checkpoint of no known network; the error carries the exact lists of keys.
     """
     path = Path(file)
-    if path.suffix == ".tflite":
+    if suffix_of(path) == ".tflite":
         from dcd_deploy.export.tflite_summary import summarise_tflite
 
         return summarise_tflite(path)
-    if path.suffix == ".onnx":
+    if suffix_of(path) == ".onnx":
         require("onnx")
         from dcd_deploy.export.onnx_file import summarise_onnx
 

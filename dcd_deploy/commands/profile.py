@@ -11,7 +11,7 @@ from dcd_deploy.commands.values import (
     parse_count,
 )
 from dcd_deploy.errors import UnknownNameError
-from dcd_deploy.files import check_no_folder, check_writable, existing_file
+from dcd_deploy.files import check_no_folder, check_writable, existing_file, suffix_of
 from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
 
@@ -77,12 +77,12 @@ def count_layers(model: StrPath, *, device: str = "arm64-emulated", progress: Pr
 
 def _nodes(path: Path) -> tuple[FileNode, ...]:
     """Return the nodes of a model file."""
-    if path.suffix == ".onnx":
+    if suffix_of(path) == ".onnx":
         require("onnx")
         from dcd_deploy.export.onnx_file import read_onnx_nodes
 
         return read_onnx_nodes(path)
-    if path.suffix == ".tflite":
+    if suffix_of(path) == ".tflite":
         require("ai_edge_litert.schema_py_generated")
         from dcd_deploy.export.tflite_file import read_tflite_nodes
 

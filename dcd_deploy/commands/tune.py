@@ -11,7 +11,7 @@ from dcd_deploy.commands.network_options import NetworkOptions
 from dcd_deploy.commands.options import Argument, Option, StrPath
 from dcd_deploy.commands.values import parse_count
 from dcd_deploy.errors import OptionError
-from dcd_deploy.files import check_no_folder, check_writable
+from dcd_deploy.files import check_no_folder, check_writable, suffix_of
 from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
 
@@ -28,7 +28,7 @@ SUFFIX = ".json"  # tells a lowering file from the name of a lowering
 def tuned_lowering(lowering: StrPath, *, foreign: bool) -> TunedLowering | None:
     """Return what a lowering file says; None where ``lowering`` is a name."""
     path = Path(lowering)
-    if path.suffix != SUFFIX:
+    if suffix_of(path) != SUFFIX:
         return None
     from dcd_deploy.benchmarks.environment import read_environment
     from dcd_deploy.tuning.lowering_file import read_lowering
@@ -86,7 +86,7 @@ def tune(
     config = TuneConfig(check_tunable(target), parse_count("threads", threads, MOST_THREADS))
     require_packages(config.target.format)
     if out is not None:
-        if Path(out).suffix != SUFFIX:
+        if suffix_of(out) != SUFFIX:
             raise OptionError(
                 expected=f"a lowering file to write that ends in {SUFFIX}", found=f"'{out}'", advice="check `out`"
             )

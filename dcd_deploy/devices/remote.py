@@ -18,7 +18,7 @@ from dcd_deploy.devices.answers import Survey, misread, read_answer, read_error,
 from dcd_deploy.devices.device import DeviceFacts
 from dcd_deploy.devices.session import ANSWER_SECONDS, Link, Message, Session
 from dcd_deploy.errors import BenchError, DcdDeployError, DeviceLackError
-from dcd_deploy.files import existing_file, sha256
+from dcd_deploy.files import existing_file, sha256, suffix_of
 from dcd_deploy.progress import Progress, silent
 
 SETUP_SECONDS = 900.0  # for each package
@@ -59,13 +59,13 @@ class RemoteDevice:
         """
         packages.check(runtime, self._surveyed(), self.name)
         hashes = {path: sha256(existing_file(path, "a model file")) for path in models if path not in self._sent}
-        names = {f"{digest}{path.suffix}": path for path, digest in hashes.items()}
+        names = {f"{digest}{suffix_of(path)}": path for path, digest in hashes.items()}
         have = self._session.told({"do": "have", "names": list(names)}, "have") if names else []
         for name, path in names.items():
             if not isinstance(have, list) or name not in have:
                 with progress(f"send {path.name} ({path.stat().st_size / 1e6:.1f} MB)"):
                     self._put(name, path.read_bytes())
-        self._sent |= {path: (digest, f"{digest}{path.suffix}") for path, digest in hashes.items()}
+        self._sent |= {path: (digest, f"{digest}{suffix_of(path)}") for path, digest in hashes.items()}
 
     def ask(self, request: Request, time_limit: float) -> Answer:
         """Let the worker measure there, on the fast cores where it has several kinds.

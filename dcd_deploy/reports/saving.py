@@ -14,7 +14,7 @@ from dcd_deploy.benchmarks.profile_file import read_profile
 from dcd_deploy.benchmarks.results import BenchResult
 from dcd_deploy.benchmarks.results_file import write_result
 from dcd_deploy.errors import BenchError, DeviceError, UnknownNameError
-from dcd_deploy.files import check_no_folder, check_writable, write_whole
+from dcd_deploy.files import check_no_folder, check_writable, suffix_of, write_whole
 from dcd_deploy.optional import check_installed
 from dcd_deploy.reports.profiled import LayerTime, Profile
 from dcd_deploy.runtimes.nodes import DYNAMIC, LAYOUT, STATIC
@@ -30,9 +30,9 @@ def check_save(paths: Sequence[Path]) -> None:
         MissingDependencyError: the page is wanted, but plotly is not installed.
     """
     for path in paths:
-        if path.suffix not in WRITERS:
+        if suffix_of(path) not in WRITERS:
             raise UnknownNameError("kind of report", path.suffix or path.name, WRITERS)
-        if path.suffix == ".html":
+        if suffix_of(path) == ".html":
             check_installed("plotly")
         check_writable(path.parent)
     check_no_folder(paths)
@@ -62,7 +62,7 @@ def saved(measure: Callable[[], BenchResult], paths: Sequence[Path], profiles: S
 def save_result(result: BenchResult, paths: Sequence[Path], profiles: Sequence[ProfileResult] = ()) -> None:
     """Write ``result`` to all ``paths``; the page shows the ``profiles`` too."""
     for path in paths:
-        WRITERS[path.suffix](path, result, profiles)
+        WRITERS[suffix_of(path)](path, result, profiles)
 
 
 def _write_json(path: Path, result: BenchResult, _: Profiles) -> None:

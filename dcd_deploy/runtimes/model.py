@@ -21,7 +21,7 @@ import numpy as np
 
 from dcd_deploy.artifacts import LITERT_COMPILED, METADATA_KEY, ModelCard
 from dcd_deploy.errors import ModelFileError, OptionError, UnknownNameError
-from dcd_deploy.files import existing_file
+from dcd_deploy.files import existing_file, suffix_of
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.flatbuffer import read_texts
 from dcd_deploy.runtimes.litert import LiteRtSession, interpreter_module
@@ -158,8 +158,8 @@ def open_model(path: str | os.PathLike[str], *, threads: int = 0, runtime: str |
     path = Path(path)
     known = runtimes_for(path)
     if runtime is not None and runtime not in known:
-        raise UnknownNameError(f"runtime for '{path.suffix}' files", runtime, known)
-    return as_model(RUNTIMES[runtime or usual_runtime(path)].open(path, threads), path.suffix.removeprefix("."))
+        raise UnknownNameError(f"runtime for '{suffix_of(path)}' files", runtime, known)
+    return as_model(RUNTIMES[runtime or usual_runtime(path)].open(path, threads), suffix_of(path).removeprefix("."))
 
 
 class SlowRuntimeWarning(UserWarning):
@@ -174,7 +174,7 @@ def usual_runtime(path: Path) -> str:
         InputFileError: there is no such file.
     """
     known = runtimes_for(path)
-    if path.suffix != RUNTIMES[LITERT_COMPILED].suffix:
+    if suffix_of(path) != RUNTIMES[LITERT_COMPILED].suffix:
         return known[0]
     wanted = _made_for(path)
     if wanted is None or (lack := _lack_of(wanted, known)) is None:
@@ -206,7 +206,7 @@ def runtimes_for(path: Path) -> list[str]:
     Raises:
         UnknownNameError: there is none.
     """
-    known = [name for name, runtime in RUNTIMES.items() if runtime.suffix == path.suffix]
+    known = [name for name, runtime in RUNTIMES.items() if runtime.suffix == suffix_of(path)]
     if not known:
         raise UnknownNameError("kind of model file", path.suffix or str(path), SUFFIXES)
     return known

@@ -9,7 +9,7 @@ from pathlib import Path
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard
 from dcd_deploy.benchmarks.worker import fixed_shape, network_name
 from dcd_deploy.errors import OptionError
-from dcd_deploy.files import existing_file
+from dcd_deploy.files import existing_file, suffix_of
 from dcd_deploy.runtimes.flatbuffer import read_texts
 from dcd_deploy.runtimes.model import open_model
 
@@ -32,7 +32,7 @@ def described(path: Path) -> Described:
     Raises:
         InputFileError, ModelFileError: there is none, or it is damaged.
     """
-    if path.suffix == TFLITE:
+    if suffix_of(path) == TFLITE:
         text = read_texts(existing_file(path, "a TFLite model").read_bytes(), path).get(METADATA_KEY)
         if text is not None:
             card = ModelCard.from_json(text)

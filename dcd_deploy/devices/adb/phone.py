@@ -23,7 +23,7 @@ from dcd_deploy.devices.adb.holding import Hold
 from dcd_deploy.devices.adb.program import Said
 from dcd_deploy.devices.adb.texts import last_lines
 from dcd_deploy.errors import BenchError, DeviceAnswerError, DeviceError, DeviceLackError, DeviceLostError
-from dcd_deploy.files import existing_file, sha256
+from dcd_deploy.files import existing_file, sha256, suffix_of
 
 FOLDER = PurePosixPath("/data/local/tmp/dcd-deploy")
 FILES = FOLDER / "files"
@@ -91,7 +91,7 @@ class Phone:
             DeviceAnswerError: the file did not arrive as it is.
         """
         digest = sha256(existing_file(path, "a file to send to the phone"))
-        suffix = path.suffix if SUFFIX.fullmatch(path.suffix) else ""
+        suffix = suffix_of(path) if SUFFIX.fullmatch(suffix_of(path)) else ""
         target = FILES / f"{digest}{suffix}"
         if not self._is_there(target, digest):
             self._push(path, target, digest)

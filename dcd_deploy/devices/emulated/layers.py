@@ -30,6 +30,7 @@ from dcd_deploy.devices.emulated.plugin import NODE, RUN, arguments, read_counts
 from dcd_deploy.devices.emulated.programs import qemu_version
 from dcd_deploy.devices.emulated.root import installed_root
 from dcd_deploy.errors import DeviceAnswerError, UnknownNameError
+from dcd_deploy.files import suffix_of
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.model import open_model
 from dcd_deploy.runtimes.nodes import FileNode
@@ -109,7 +110,7 @@ def count_layers(path: Path, file_nodes: Sequence[FileNode], core: Core, progres
         DeviceLackError: emulation is not set up here, or this version of QEMU cannot count.
         DeviceAnswerError: the runtime's profile and the counts cannot be brought together.
     """
-    if path.suffix != ".onnx":
+    if suffix_of(path) != ".onnx":
         raise UnknownNameError("kind of model file to count by layer", path.suffix or str(path), (".onnx",))
     with progress(f"count {RUNTIME} on {core.name}"):
         whole, version = count_runs(path, RUNTIME, core, _inputs(path), 1)
