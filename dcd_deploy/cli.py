@@ -39,6 +39,7 @@ REMARKS_AT_THE_END = "ai_edge_litert.compiled_model"  # whose library says that 
 NAME = "dcd-deploy"
 HELP = "Networks with dynamic convolution, from a trained checkpoint to a verified model file."
 OUTPUT = "Output"
+KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 
 
 # What the command line alone has: how a result is presented.
@@ -99,12 +100,9 @@ def _typed(entry: Parameter) -> inspect.Parameter:
         info: Any = typer.Argument(help=text, show_default=False)
         kind, missing = (kind, inspect.Parameter.empty) if entry.required else (kind | None, None)
     else:
-        heading = entry.option.group or None
-        info = typer.Option(*entry.forms, help=text, show_default=False, rich_help_panel=heading)
-        kind = kind | None
-    return inspect.Parameter(
-        entry.name, inspect.Parameter.KEYWORD_ONLY, default=missing, annotation=Annotated[kind, info]
-    )
+        panel = entry.option.group or None
+        info, kind = typer.Option(*entry.forms, help=text, show_default=False, rich_help_panel=panel), kind | None
+    return inspect.Parameter(entry.name, KEYWORD_ONLY, default=missing, annotation=Annotated[kind, info])
 
 
 def _made(command: Callable[..., Any]) -> Callable[..., None]:
@@ -142,8 +140,9 @@ def _answer(name: str, taken: Sequence[Parameter], given: Mapping[str, Any]) -> 
     request = {entry.name: entry.default for entry in taken} | {"command": name, **given}
     try:
         with output_to_stderr(), heeded():
-            config = configured(name.replace("_", "-"), taken, given, _known)
-            for note in config.notes:
+            known = lambda: {title(one): parameters(one) for one in commands.COMMANDS}  # noqa: E731 - where a file is
+            config = configured(name.replace("_", "-"), taken, given, known)
+            for note in () if request["quiet"] else config.notes:
                 _note(note)
             request |= (asked := {**config.values, **given})
             result = config.settings(taken, given) if request["show_config"] else _called(name, taken, asked, request)
@@ -169,10 +168,6 @@ def _answer(name: str, taken: Sequence[Parameter], given: Mapping[str, Any]) -> 
             traceback.print_exc()
         hint = f"a defect of dcd-deploy; please report it with the output of {DEBUG_VARIABLE}=1"
         fail(DEFECT, f"{type(error).__name__}: {' '.join(str(error).split())[:300]} ({hint})")
-
-
-def _known() -> dict[str, tuple[Parameter, ...]]:
-    return {title(command): parameters(command) for command in commands.COMMANDS}
 
 
 def _called(name: str, taken: Sequence[Parameter], asked: Mapping[str, Any], request: Mapping[str, Any]) -> Any:

@@ -25,6 +25,28 @@ commands are functions in Python, under the same words: [Python](python.md).
 Results go to standard output, progress and errors to standard error; `--json` prints one object and nothing else. An
 error is one line that says what was expected, what was found and what to do; nothing is left half-written, and each
 kind has its own [exit code](#exit-codes)."""
+DEFAULTS = """## Defaults from a file
+
+`dcd-deploy.toml` gives options that are not on the command line, under the same names without the dashes; a path is
+taken from the file's folder:
+
+```toml
+[defaults]          # of every command that has the option
+input-size = 192
+target = "onnxruntime-x86"
+
+[export]            # of one command
+out = "deploy"
+with-baseline = true
+```
+
+The file in the checkpoint's folder counts, or else the project's: that of the working directory, or of a folder above
+it up to the project's root, which has a `.git` or a `pyproject.toml`. A file beside a checkpoint came with it and is
+trusted no more than it: options that run code (`--network`), write (`--out`), reach a device or loosen a check
+(`--tolerance`) are not taken from it, which is said, and its paths must lie in its folder. `--show-config` prints
+each option's value and where it comes from, and does nothing else. An unknown table or option is refused.
+
+`dcd-deploy --install-completion` lets your shell complete options."""
 CODES = """## Exit codes
 
 | code | meaning |
@@ -46,7 +68,7 @@ def page() -> str:
     parts = [HEAD, names, *map(_section, COMMANDS)]
     network = [entry for entry in entries(export) if entry.name in OF_THE_NETWORK]
     codes = [f"| {code} | {_meaning(kind)} |" for code, kind in sorted(exit_codes().items())]
-    return "\n\n".join([*parts, _table(NETWORK, network), "\n".join([CODES, *codes, INTERRUPTED])]) + "\n"
+    return "\n\n".join([*parts, _table(NETWORK, network), DEFAULTS, "\n".join([CODES, *codes, INTERRUPTED])]) + "\n"
 
 
 def _meaning(kind: type[Exception]) -> str:

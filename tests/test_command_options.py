@@ -1,8 +1,10 @@
 """The command line is made from the annotations of the commands: help, completion, wrong usage, names of files."""
 
+import importlib
 import inspect
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from conftest import DIGITS
 from dcd_deploy import commands
 from dcd_deploy.cli import VERBOSE, entries
 from dcd_deploy.commands.options import Argument, parameters
+from dcd_deploy.reports.renderers import PLAIN, SHOW
 
 
 @pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.__name__)
@@ -112,3 +115,15 @@ def test_quiet_and_json_are_of_every_command():
         names = {entry.name for entry in entries(command)}
         assert {"json", "quiet", "show_config"} <= names
     assert VERBOSE in entries(commands.export)
+
+
+@pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.__name__)
+def test_every_result_has_a_renderer(command):
+    kinds = re.findall(r"\w+", command.__annotations__["return"].removeprefix("list"))
+    assert set(kinds) <= set(SHOW)
+
+
+def test_every_renderer_is_there():
+    for name in (*SHOW.values(), *PLAIN.values()):
+        module, _, function = name.partition(":")
+        assert callable(getattr(importlib.import_module(f"dcd_deploy.reports.{module}"), function))

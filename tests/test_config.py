@@ -1,12 +1,16 @@
 """Defaults from dcd-deploy.toml: what counts, where it comes from, and what a file beside a checkpoint may not say."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 from command_line import refused, run_here
 
 from dcd_deploy.config import MOST_BYTES, NAME
+
+COMMANDS_PAGE = Path(__file__).parent.parent / "docs" / "commands.md"
 
 
 @pytest.fixture
@@ -121,6 +125,19 @@ def test_what_is_damaged_is_refused_in_one_line(project, place, text, code, word
     done = run_here("export", project / "held" / "net.pth")
     refused(done, code, *words)
     assert done.stderr.count("\n") == 1
+
+
+def test_the_example_of_the_documentation(project):
+    (example,) = re.findall(r"```toml\n(.*?)```", COMMANDS_PAGE.read_text("utf-8"), re.DOTALL)
+    (project / NAME).write_text(example)
+    found, _ = chosen("export", "none.pt")
+    given = {option: value for option, (value, source) in found.items() if source == str(project / NAME)}
+    assert given == {
+        "--input-size": "192",
+        "--target": "onnxruntime-x86",
+        "--out": str(project / "deploy"),
+        "--with-baseline": True,
+    }
 
 
 def test_show_config_as_a_table(project):

@@ -9,11 +9,13 @@ import pytest
 
 from dcd_deploy import commands
 from dcd_deploy.cli import entries
+from dcd_deploy.commands.options import parameters
 from dcd_deploy.errors import PARAMETER, DcdDeployError, OptionError, UnknownNameError, VerificationError
 from dcd_deploy.reports.machine import as_plain
 from dcd_deploy.reports.numbers import spelled
 
 PACKAGE = Path(__file__).parent.parent / "dcd_deploy"
+OWN = {entry.name for command in commands.COMMANDS for entry in parameters(command)}
 NAMES = {entry.name for command in commands.COMMANDS for entry in entries(command)}
 FLAG = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)")
 PRESENTATION = {"cli.py", "reports", "__main__.py"}
@@ -35,7 +37,7 @@ def texts(source: str):
 
 
 def spelled_flags(source: str) -> list[str]:
-    return [text for text in texts(source) for name in FLAG.findall(text) if name.replace("-", "_") in NAMES]
+    return [text for text in texts(source) for name in FLAG.findall(text) if name.replace("-", "_") in OWN]
 
 
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.relative_to(PACKAGE).parts[0] not in PRESENTATION]

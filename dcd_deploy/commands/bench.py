@@ -25,10 +25,10 @@ from dcd_deploy.commands.options import DEVICES, MEASURING, Argument, Option, St
 from dcd_deploy.commands.values import (
     Counts,
     Size,
+    parse_amount,
     parse_count,
     parse_counts,
     parse_names,
-    parse_seconds,
 )
 from dcd_deploy.errors import OptionError
 from dcd_deploy.progress import Progress, silent
@@ -119,7 +119,7 @@ def bench(
 
     measure = MeasureConfig(
         min_runs=parse_count("min_runs", min_runs, MOST_RUNS),
-        min_seconds=parse_seconds("min_seconds", min_seconds),
+        min_seconds=parse_amount("min_seconds", min_seconds),
         rounds=parse_count("rounds", rounds, MOST_ROUNDS),
     )
     wanted = Wanted(
@@ -135,7 +135,7 @@ def bench(
     config = BenchConfig(
         measure,
         None if cpus is None else parse_counts("cpus", cpus),
-        parse_seconds("time_limit", time_limit),
+        parse_amount("time_limit", time_limit),
         memory,
     )
     runners = (runner,) if isinstance(runner, str | os.PathLike) else tuple(runner)

@@ -20,7 +20,7 @@ from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from dcd_deploy.export.onnx_file import OnnxFileSummary
+    from dcd_deploy.export.onnx_summary import OnnxFileSummary
     from dcd_deploy.export.tflite_summary import TfliteFileSummary
     from dcd_deploy.models.inspection import CheckpointSummary
 
@@ -44,8 +44,7 @@ def inspect(
 
         return summarise_tflite(path)
     if suffix_of(path) == ".onnx":
-        require("onnx")
-        from dcd_deploy.export.onnx_file import summarise_onnx
+        from dcd_deploy.export.onnx_summary import summarise_onnx
 
         return summarise_onnx(path)
     require("torch")
@@ -55,7 +54,10 @@ def inspect(
 
     check_options(network)
     size = parse_size(network.get("input_size", USUAL_SIZE))
-    return inspect_checkpoint(read_weights(path, network), *size, overrides_of(network))
+    with progress("read checkpoint"):
+        weights = read_weights(path, network)
+    with progress("recognise and count the network"):
+        return inspect_checkpoint(weights, *size, overrides_of(network))
 
 
 def _inspect_captured(path: Path, progress: Progress, network: NetworkOptions) -> CheckpointSummary:

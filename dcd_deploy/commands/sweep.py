@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from dcd_deploy.commands.arguments import MOST_RUNS, InputSize, MinRuns, MinSeconds, ThreadCounts
 from dcd_deploy.commands.options import Option, StrPath
-from dcd_deploy.commands.values import parse_count, parse_counts, parse_names, parse_seconds, parse_size
+from dcd_deploy.commands.values import parse_amount, parse_count, parse_counts, parse_names, parse_size
 from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
 
@@ -44,7 +44,7 @@ def sweep(
 
     measure = MeasureConfig(
         min_runs=parse_count("min_runs", min_runs, MOST_RUNS),
-        min_seconds=parse_seconds("min_seconds", min_seconds),
+        min_seconds=parse_amount("min_seconds", min_seconds),
     )
     config = SweepConfig(
         out=Path(out),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
@@ -9,7 +10,7 @@ from dcd_deploy.commands.arguments import MOST_THREADS, Target, Threads, require
 from dcd_deploy.commands.network import TrainedNetwork, check_options, trained_network
 from dcd_deploy.commands.network_options import NetworkOptions
 from dcd_deploy.commands.options import Argument, Option, StrPath
-from dcd_deploy.commands.values import parse_count
+from dcd_deploy.commands.values import parse_amount, parse_count
 from dcd_deploy.errors import OptionError
 from dcd_deploy.files import check_no_folder, check_writable, suffix_of
 from dcd_deploy.optional import require
@@ -56,6 +57,10 @@ def tune(
     out: Annotated[StrPath | None, Option("Lowering file to write, for 'export `lowering`'.")] = None,
     device: Annotated[str, Option("Where to measure: local, ssh://[user@]host, …")] = "local",
     threads: Threads = 1,
+    max_minutes: Annotated[
+        float | None,
+        Option("Begin no measurement after so many minutes; a later run goes on.", default="until all is measured"),
+    ] = None,
     progress: Progress = silent,
     **network: Unpack[NetworkOptions],
 ) -> TuneResult:
@@ -64,8 +69,9 @@ def tune(
     The lowering of each dynamic layer is written to ``out``. ``target`` is one runtime ("onnxruntime-x86",
     "onnxruntime-arm", "litert", "litert-compiled"). Layers of one shape are measured once, all lowerings interleaved;
     another one than the target's rule would take is chosen only where the interval says that it is quicker. What is
-    measured is kept in the user's cache, and not measured again. ``export`` takes the file as its ``lowering``.
-    ``network`` says which network the checkpoint holds (``commands.network``).
+    measured is kept in the user's cache, and not measured again. After ``max_minutes`` no other shape is begun, and
+    what was not measured keeps the rule's lowering. ``export`` takes the file as its ``lowering``. ``network`` says
+    which network the checkpoint holds (``commands.network``).
 
     Raises:
         OptionError: the target is no single runtime, the network is not dynamic, or ``out`` does not end in .json.
@@ -83,7 +89,9 @@ def tune(
     from dcd_deploy.tuning.tune import tune as tune_network
 
     check_options(network)
-    config = TuneConfig(check_tunable(target), parse_count("threads", threads, MOST_THREADS))
+    minutes = math.inf if max_minutes is None else parse_amount("max_minutes", max_minutes, "minutes")
+    number = parse_count("threads", threads, MOST_THREADS)
+    config = TuneConfig(check_tunable(target), number, max_seconds=60 * minutes)
     require_packages(config.target.format)
     if out is not None:
         if suffix_of(out) != SUFFIX:

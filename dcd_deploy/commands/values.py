@@ -113,10 +113,10 @@ def parse_tolerance(value: float) -> float:
     return float(value)
 
 
-def parse_seconds(parameter: str, value: float) -> float:
-    """Return a finite number that is not negative."""
+def parse_amount(parameter: str, value: float, unit: str = "seconds") -> float:
+    """Return a finite number of a unit that is not negative."""
     if not _real(value) or not 0 <= value < math.inf:
-        raise OptionError(expected=f"`{parameter}` as a number of seconds, at least 0", found=_shown(value))
+        raise OptionError(expected=f"`{parameter}` as a number of {unit}, at least 0", found=_shown(value))
     return float(value)
 
 

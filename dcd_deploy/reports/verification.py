@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -21,18 +22,29 @@ CONSTANT = 1e-6
 NONE = "–"
 
 
-def show_verification(screen: Console, report: VerificationReport) -> None:
-    """Print what was compared, and how well the inputs exercised the dynamic layers."""
+def show_verification(screen: Console, report: VerificationReport, request: Mapping[str, Any]) -> None:
+    """Print what was compared; with ``verbose`` also how well the inputs exercised the dynamic layers."""
+    if request.get("verbose"):
+        show_inputs(screen, report)
+    for note in report.notes:
+        line(screen, note)
+    show_comparisons(screen, report)
+    if report.assumed:
+        line(screen, f"assumed, since no tensor tells: {'; '.join(report.assumed)}")
+
+
+def show_inputs(screen: Console, report: VerificationReport) -> None:
+    """Print on what was compared, and how far these inputs move the weights that are made anew for each."""
     line(screen, f"inputs: {report.samples} {report.inputs}; output range {_ranges(report.output_ranges)}")
     if report.sensitivity is not None:
         heads = " and ".join(_symbol(head) for head in report.sensitivity.variation)
         line(screen, f"{heads} make the weights anew for each input: how far these inputs move them, and the outputs")
         show_table(screen, "", MOTION_COLUMNS, _motion_rows(report.sensitivity))
-    for note in report.notes:
-        line(screen, note)
+
+
+def show_comparisons(screen: Console, report: VerificationReport) -> None:
+    """Print each comparison with its limit."""
     show_table(screen, _title(report), COLUMNS, map(_row, report.comparisons), left=2)
-    if report.assumed:
-        line(screen, f"assumed, since no tensor tells: {'; '.join(report.assumed)}")
 
 
 def _ranges(ranges: dict[str, float]) -> str:
