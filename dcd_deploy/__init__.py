@@ -5,7 +5,6 @@ The rooms, each importing only from those above it (``tests/test_import_directio
     errors        one exception tree, one exit code each
     stages        hidden folders in which files are made, and what a kill left of them
     interruption  how an interrupted command line ends
-    values        values of options, as texts or as Python has them
     optional      the one door for packages that only some commands need
     progress      what a long function tells its caller while it runs
     files         reading refused early, writing whole or not at all
@@ -20,10 +19,11 @@ The rooms, each importing only from those above it (``tests/test_import_directio
     benchmarks    a model beside its static twin, interleaved                          needs a runtime
     devices       this machine, boards over ssh, phones over adb, emulated ARM cores   needs what they need
     tuning        the form of each layer, chosen by measuring on a device              needs export and a runtime
-    commands      the commands as Python functions
+    commands      the commands as Python functions; their annotations are the command line's options
+    config        defaults of options from a file dcd-deploy.toml
     reports       results → tables and JSON; the only place that formats a number
     recording     what a user's own network answers, kept for the checks                needs torch
-    cli           the command line: parse → one call of ``commands`` → one report
+    cli           the command line, made from the annotations of ``commands``
     __main__      the light door to it
 """
 
@@ -33,14 +33,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dcd_deploy.commands.modules import deploy_form, export_module
+    from dcd_deploy.commands.module import deploy_form, export_module
     from dcd_deploy.recording import record_reference
 
 __all__ = ["__version__", "deploy_form", "export_module", "record_reference"]
 __version__ = "0.1.0"
 OFFERED = {
-    "deploy_form": "dcd_deploy.commands.modules",
-    "export_module": "dcd_deploy.commands.modules",
+    "deploy_form": "dcd_deploy.commands.module",
+    "export_module": "dcd_deploy.commands.module",
     "record_reference": "dcd_deploy.recording",
 }
 

@@ -174,8 +174,9 @@ class ModelCard:
             return _parse_card(parse_json(text))
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise ModelFileError(
-                f"expected a dcd_deploy description in the file's metadata, found a damaged one ({_reason(error)}); "
-                "export it again"
+                expected="a dcd_deploy description in the file's metadata",
+                found=f"a damaged one ({_reason(error)})",
+                advice="export it again",
             ) from error
 
 

@@ -18,7 +18,7 @@ from dcd_deploy.benchmarks.bench import Contest, contest
 from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.benchmarks.results import Failure
 from dcd_deploy.errors import ExportError, OptionError, UnknownNameError
-from dcd_deploy.files import existing_file
+from dcd_deploy.files import existing_file, suffix_of
 from dcd_deploy.models.spec import LARGEST
 from dcd_deploy.network_names import FAMILIES, names_of
 from dcd_deploy.optional import check_installed
@@ -85,7 +85,7 @@ class _Maker:
 
     def _files(self, model: Path) -> Iterator[tuple[str, Path, int | None]]:
         """Yield runtime, model file and batch."""
-        if model.suffix in SUFFIXES:
+        if suffix_of(model) in SUFFIXES:
             existing_file(model, "a model file")
             known = runtimes_for(model)
             chosen = (
@@ -94,7 +94,7 @@ class _Maker:
                 else [usual_runtime(model)]
             )
             if not chosen:
-                raise OptionError(f"expected --runtime {' or '.join(known)} for '{model.name}', found neither")
+                raise OptionError(expected=f"`runtime` {' or '.join(known)} for '{model.name}'", found="neither")
             yield from ((runtime, model, batch) for runtime in chosen for batch in self.wanted.batches)
             return
         existing_file(model, "a checkpoint or a model file")
@@ -132,26 +132,26 @@ class _Maker:
 
     def _other(self, model: Path, name: str) -> tuple[str, Path]:
         if name == RELEASED:
-            _check_packages(model.suffix)
+            _check_packages(suffix_of(model))
             from dcd_deploy.export.released import export_released
 
-            card = _known_card(model, "name a model file in place of --against released")
+            card = _known_card(model, "name a model file in place of `against` released")
             return "released form", export_released(card, self._new_file(model), self.progress)
         if match := re.fullmatch(r"static:(\d+(?:\.\d+)?)", name):
             width = _checked_width(model, float(match[1]))
             return f"static ×{width:g}", self._made_static(model, width)
         path = Path(name)
-        if path.suffix != model.suffix:
+        if suffix_of(path) != suffix_of(model):
             raise OptionError(
-                f"expected --against 'released', 'static:WIDTH' or a '{model.suffix}' file, found '{name}'"
+                expected=f"`against` 'released', 'static:WIDTH' or a '{suffix_of(model)}' file", found=f"'{name}'"
             )
         return path.name, existing_file(path, "a model file")
 
     def _made_static(self, model: Path, width: float | None) -> Path:
-        _check_packages(model.suffix)
+        _check_packages(suffix_of(model))
         from dcd_deploy.export.twin import export_twin
 
-        card = _known_card(model, "export it again with --with-baseline, or give --baseline FILE or none")
+        card = _known_card(model, "export it again with `with_baseline`, or give `baseline` FILE or none")
         return export_twin(card, self._new_file(model), width, self.progress)
 
     def _new_folder(self) -> Path:
@@ -160,7 +160,7 @@ class _Maker:
         return folder
 
     def _new_file(self, model: Path) -> Path:
-        return self._new_folder() / f"made{model.suffix}"
+        return self._new_folder() / f"made{suffix_of(model)}"
 
 
 def _checked_width(model: Path, width: float) -> float:
@@ -169,12 +169,13 @@ def _checked_width(model: Path, width: float) -> float:
     if not names_of(arch).has_width:
         families = " or ".join(family.printed for family in FAMILIES if family.has_width)
         raise OptionError(
-            f"expected --against 'static:WIDTH' with a {families}, which comes in widths, found '{model.name}' of "
-            f"{arch}; name a model file instead"
+            expected=f"`against` 'static:WIDTH' with a {families}, which comes in widths",
+            found=f"'{model.name}' of {arch}",
+            advice="name a model file instead",
         )
     if not 0 < width <= most:
         raise OptionError(
-            f"expected --against 'static:WIDTH' with a width above 0 and at most {most:g}, found {width:g}"
+            expected=f"`against` 'static:WIDTH' with a width above 0 and at most {most:g}", found=f"{width:g}"
         )
     return width
 
@@ -184,8 +185,9 @@ def _known_card(model: Path, advice: str) -> ModelCard:
     card = _card(model)
     if card.spec is None:
         raise OptionError(
-            f"expected a network that is known by its settings, found '{model.name}' of the module {card.arch}, from "
-            f"which no other file can be made; {advice}"
+            expected="a network that is known by its settings",
+            found=f"'{model.name}' of the module {card.arch}, from which no other file can be made",
+            advice=advice,
         )
     return card
 

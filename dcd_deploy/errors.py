@@ -1,20 +1,42 @@
 """Every error that a user can meet, each with its own exit code.
 
-A message says what was expected, what was found and what to do. ``cli.main`` prints it on one line and exits with the
-code.
+A message says what was expected, what was found and what to do, and each is a field of the error too. It names
+parameters as `opset`, in backticks; the command line spells them as its flags, ``--opset``, prints the message on one
+line and exits with the code.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
+PARAMETER = re.compile(r"`([a-z]\w*)`")
+
 
 class DcdDeployError(Exception):
-    """The root of the tree. ``exit_code`` 1 itself is kept for defects of this program."""
+    """The root of the tree. ``exit_code`` 1 itself is kept for defects of this program.
+
+    Made of a whole message, or of what was ``expected``, what was ``found`` and ``advice``: "expected …, found …;
+    advice". Where no other thing was found, ``but`` says the reason: "expected …, but …; advice".
+    """
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self, message: str = "", *, expected: object = "", found: object = "", but: object = "", advice: object = ""
+    ) -> None:
+        self.expected, self.found, self.advice = str(expected), str(found or but), str(advice)
+        if self.expected:
+            message = f"expected {expected}, " + (f"but {but}" if but else f"found {found}")
+            message += f"; {advice}" if advice else ""
+        super().__init__(message)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The parameters that the message names, the one that is at fault first."""
+        return tuple(dict.fromkeys(PARAMETER.findall(str(self))))
 
 
 class InputFileError(DcdDeployError):
@@ -56,6 +78,7 @@ class UnknownNameError(DcdDeployError):
         near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)
         hint = f"did you mean '{near[0]}'? " if near else ""
         super().__init__(f"unknown {kind} '{name}': {hint}Known: {', '.join(known)}")
+        self.expected, self.found, self.advice = f"a {kind} of {', '.join(known)}", name, hint.strip()
 
 
 class OptionError(DcdDeployError):
@@ -70,8 +93,8 @@ class VerificationError(DcdDeployError):
     exit_code = 9
     report: object = None
 
-    def __init__(self, message: str, report: object = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "", report: object = None, **fields: object) -> None:
+        super().__init__(message, **fields)
         self.report = report
 
 
@@ -111,8 +134,8 @@ class BenchError(DcdDeployError):
     exit_code = 15
     result: object = None
 
-    def __init__(self, message: str, result: object = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "", result: object = None, **fields: object) -> None:
+        super().__init__(message, **fields)
         self.result = result
 
 
@@ -125,8 +148,8 @@ class DeviceError(DcdDeployError):
     exit_code = 17
     result: object = None
 
-    def __init__(self, message: str, result: object = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "", result: object = None, **fields: object) -> None:
+        super().__init__(message, **fields)
         self.result = result
 
 
@@ -195,11 +218,15 @@ def shown(text: str, most: int = LONGEST_SHOWN) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def remade(kind: str, message: str) -> DcdDeployError:
-    """Return an error that another process raised: of the class that is called ``kind``, with what it said."""
+def remade(kind: str, message: str, fields: Iterable[str] = ("", "", "")) -> DcdDeployError:
+    """Return an error that another process raised: of the class that is called ``kind``, with what it said.
+
+    ``fields`` are what was expected, what was found, and the advice.
+    """
     cls = next((each for each in _below(DcdDeployError) if each.__name__ == kind), DcdDeployError)
     error = cls.__new__(cls)
-    Exception.__init__(error, message)
+    DcdDeployError.__init__(error, message)
+    error.expected, error.found, error.advice = fields
     return error
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dcd_deploy.errors import InputFileError, OutputError, shown
+from dcd_deploy.errors import InputFileError, OptionError, OutputError, shown
 from dcd_deploy.stages import interruptions_held_back, stage_in
 
 BLOCK_BYTES = 1 << 20
@@ -30,7 +30,9 @@ def existing_file(path: str | os.PathLike[str], expected: str) -> Path:
         reason = getattr(error, "strerror", None) or str(error)
     if reason:
         where = shown(str(path), LONGEST_PATH)
-        raise InputFileError(f"expected {expected} at '{where}', but {reason}; check the path or fetch the file again")
+        raise InputFileError(
+            expected=f"{expected} at '{where}'", but=reason, advice="check the path or fetch the file again"
+        )
     return path
 
 
@@ -45,6 +47,35 @@ def _unusable(path: Path) -> str | None:
     if not os.access(path, os.R_OK):
         return "no permission to read it"
     return None if size else "the file is empty"
+
+
+@contextmanager
+def system_errors_told() -> Iterator[None]:
+    """Tell what the system says of a file that nobody expected trouble with as an error of that file.
+
+    Raises:
+        InputFileError: of an OSError. OptionError: of a MemoryError.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = f" '{shown(os.fsdecode(error.filename), LONGEST_PATH)}'" if error.filename else ""
+        raise InputFileError(
+            expected=f"to read or write a file{where}",
+            but=error.strerror or error,
+            advice="check the path and its permissions",
+        ) from error
+    except MemoryError as error:
+        raise OptionError(
+            expected="an input that fits into memory", found="none to spare", advice="give a smaller one"
+        ) from error
+
+
+def suffix_of(path: str | os.PathLike[str]) -> str:
+    """Return the suffix of a file's name, ".onnx" also of MODEL.ONNX."""
+    return Path(path).suffix.lower()
 
 
 def read_whole(path: Path, most: int) -> bytes:
@@ -126,8 +157,9 @@ def check_no_folder(targets: Iterable[Path]) -> None:
     for target in targets:
         if target.is_dir() and not target.is_symlink():
             raise OutputError(
-                f"expected to write the file '{target}', but there is a folder of that name; nothing was changed: "
-                "choose another --name or --out, or move the folder away"
+                expected=f"to write the file '{target}'",
+                but="there is a folder of that name",
+                advice="nothing was changed: choose another `name` or `out`, or move the folder away",
             )
 
 
@@ -168,6 +200,6 @@ def _output_errors(folder: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         where = shown(str(folder), LONGEST_PATH)
         raise OutputError(
-            f"expected to write into '{where}', but: {reason}; nothing was changed there: choose another --out, "
+            f"expected to write into '{where}', but: {reason}; nothing was changed there: choose another `out`, "
             "or make room"
         ) from error

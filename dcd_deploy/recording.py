@@ -40,17 +40,19 @@ def record_reference(module: nn.Module, inputs: Tensor | tuple[Tensor, ...], pat
         OutputError: the file cannot be written.
     """
     if not isinstance(module, nn.Module):
-        raise OptionError(f"expected a torch.nn.Module to record, found {type(module).__name__}")
+        raise OptionError(expected="a torch.nn.Module to record", found=type(module).__name__)
     given = inputs if isinstance(inputs, tuple) else (inputs,)
     arrays = {f"input_{i}" if i else "input": _array(f"input {i}", value) for i, value in enumerate(given)}
     with torch.no_grad(), _as_deployed(module):
         answers = _named(module(*_placed(module, given)))
     if clash := arrays.keys() & answers.keys():
-        raise OptionError(f"expected outputs with names of their own, found one called '{min(clash)}'; rename it")
+        raise OptionError(
+            expected="outputs with names of their own", found=f"one called '{min(clash)}'", advice="rename it"
+        )
     arrays |= {name: _array(f"output '{name}'", value) for name, value in answers.items()}
     counts = {name: len(values) for name, values in arrays.items()}
     if len(set(counts.values())) != 1 or 0 in counts.values():
-        raise OptionError(f"expected as many entries in every input and output, found {counts}")
+        raise OptionError(expected="as many entries in every input and output", found=counts)
     write_whole(Path(path), _archive(arrays))
     return Path(path)
 
@@ -82,13 +84,13 @@ def _named(result: object) -> dict[str, object]:
 def _array(what: str, value: object) -> Array:
     if not isinstance(value, Tensor) or not value.is_floating_point() or not value.ndim:
         found = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise OptionError(f"expected {what} as a tensor (N, …) of floating point, found {found}")
+        raise OptionError(expected=f"{what} as a tensor (N, …) of floating point", found=found)
     values = value.detach().cpu()
     values = (
         values if values.dtype in (torch.float16, torch.float64) and not what.startswith("input") else values.float()
     )
     if not bool(torch.isfinite(values).all()):
-        raise OptionError(f"expected finite numbers, found NaN or infinity in {what}")
+        raise OptionError(expected="finite numbers", found=f"NaN or infinity in {what}")
     array: Array = values.contiguous().numpy()
     return array
 

@@ -54,7 +54,9 @@ def generated_inputs(
     """
     for each in inputs:
         if math.prod(each.shape) > MOST_VALUES:
-            raise OptionError(f"expected inputs of at most {MOST_VALUES} values, found {each.shape} of '{each.name}'")
+            raise OptionError(
+                expected=f"inputs of at most {MOST_VALUES} values", found=f"{each.shape} of '{each.name}'"
+            )
     made = [_samples(each, np.random.Philox(i), count, contrast) for i, each in enumerate(inputs)]
     if preprocessing is not None:
         made[0] = verification_inputs(preprocessing, count, contrast)
@@ -163,13 +165,16 @@ def inputs_from_file(path: str | Path, shape: tuple[int, ...]) -> Images:
     except Exception as error:  # numpy's parser raises whatever wrong bytes make it
         reason = shown(str(error), 200) or type(error).__name__
         raise InputFileError(
-            f"expected a .npy file of numbers at '{path}', but it cannot be read: {reason}; save one array with "
-            "numpy.save"
+            expected=f"a .npy file of numbers at '{path}'",
+            but=f"it cannot be read: {reason}",
+            advice="save one array with numpy.save",
         ) from error
     if images.ndim != 1 + len(shape) or images.shape[1:] != shape or len(images) < 2:
-        raise InputFileError(f"expected at least two pictures of shape {shape} in '{path}', found shape {images.shape}")
+        raise InputFileError(
+            expected=f"at least two pictures of shape {shape} in '{path}'", found=f"shape {images.shape}"
+        )
     if not np.isfinite(images).all():
-        raise InputFileError(f"expected finite numbers in '{path}', found NaN or infinity")
+        raise InputFileError(expected=f"finite numbers in '{path}'", found="NaN or infinity")
     return np.ascontiguousarray(images, np.float32)
 
 

@@ -80,7 +80,7 @@ def run_sweep(config: SweepConfig, progress: Progress) -> BenchResult:
             if name not in known:
                 raise UnknownNameError(kind, name, known)
     if not config.runtimes:
-        raise OptionError(f"expected --runtime with some of {', '.join(RUNTIMES)}, found none")
+        raise OptionError(expected=f"`runtime` with some of {', '.join(RUNTIMES)}", found="none")
     for number in config.threads:
         check_cores(number, config.bench.cpus)
     work = _Sweep(config)

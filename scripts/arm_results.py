@@ -21,6 +21,7 @@ from pages import ROOT, options_of
 from dcd_deploy import commands
 from dcd_deploy.artifacts import FLOAT32_TOLERANCE
 from dcd_deploy.benchmarks.counts import Counts
+from dcd_deploy.commands.values import parse_names
 from dcd_deploy.devices.emulated.cores import CORES
 from dcd_deploy.devices.emulated.counting import assumptions, count_models
 from dcd_deploy.devices.emulated.programs import qemu_version
@@ -36,7 +37,6 @@ from dcd_deploy.reports.live import live_progress
 from dcd_deploy.reports.numbers import count, error, size
 from dcd_deploy.runtimes.selfcheck import SelfCheck
 from dcd_deploy.sweep import NETWORKS
-from dcd_deploy.values import parse_names
 
 DOCUMENT = ROOT / "docs" / "arm-results.md"
 FULL, SMALL = 224, 64  # the side of the pictures: of the published networks, and of the others of the registry

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
 from typing import Any
 
-import typer
 from pages import DOCS
 
-from dcd_deploy.cli.app import app
-from dcd_deploy.commands.networks import NetworkOptions
+from dcd_deploy.cli import entries, summary, title
+from dcd_deploy.commands import COMMANDS, export
+from dcd_deploy.commands.network_options import NetworkOptions
+from dcd_deploy.commands.options import Argument, Parameter
 from dcd_deploy.errors import exit_codes
+from dcd_deploy.reports.numbers import spelled
 
 PAGE = DOCS / "commands.md"
 HEAD = """# Commands
@@ -22,6 +25,28 @@ commands are functions in Python, under the same words: [Python](python.md).
 Results go to standard output, progress and errors to standard error; `--json` prints one object and nothing else. An
 error is one line that says what was expected, what was found and what to do; nothing is left half-written, and each
 kind has its own [exit code](#exit-codes)."""
+DEFAULTS = """## Defaults from a file
+
+`dcd-deploy.toml` gives options that are not on the command line, under the same names without the dashes; a path is
+taken from the file's folder:
+
+```toml
+[defaults]          # of every command that has the option
+input-size = 192
+target = "onnxruntime-x86"
+
+[export]            # of one command
+out = "deploy"
+with-baseline = true
+```
+
+The file in the checkpoint's folder counts, or else the project's: that of the working directory, or of a folder above
+it up to the project's root, which has a `.git` or a `pyproject.toml`. A file beside a checkpoint came with it and is
+trusted no more than it: options that run code (`--network`), write (`--out`), reach a device or loosen a check
+(`--tolerance`) are not taken from it, which is said, and its paths must lie in its folder. `--show-config` prints
+each option's value and where it comes from, and does nothing else. An unknown table or option is refused.
+
+`dcd-deploy --install-completion` lets your shell complete options."""
 CODES = """## Exit codes
 
 | code | meaning |
@@ -34,22 +59,16 @@ NETWORK = """## Which network it is
 [Checkpoints](checkpoints.md) and [your own network](own-network.md) say what each is for.
 """
 OF_THE_NETWORK = set(NetworkOptions.__annotations__)
-DEFAULT_AT_THE_END = re.compile(r" \\?\[(?:default: )?([^\]]+)\]$")
 INTERRUPTED = "| 130 | interrupted |"
 
 
 def page() -> str:
     """Return the whole page."""
-    group: Any = typer.main.get_command(app)
-    names = "\n".join(f"* [`{name}`](#{name}): {_first_line(command)}" for name, command in group.commands.items())
-    parts = [HEAD, names, *(_section(name, command) for name, command in group.commands.items())]
-    network = [entry for entry in group.commands["export"].params if entry.name in OF_THE_NETWORK]
+    names = "\n".join(f"* [`{title(each)}`](#{title(each)}): {summary(each)}" for each in COMMANDS)
+    parts = [HEAD, names, *map(_section, COMMANDS)]
+    network = [entry for entry in entries(export) if entry.name in OF_THE_NETWORK]
     codes = [f"| {code} | {_meaning(kind)} |" for code, kind in sorted(exit_codes().items())]
-    return "\n\n".join([*parts, _table(NETWORK, network), "\n".join([CODES, *codes, INTERRUPTED])]) + "\n"
-
-
-def _first_line(command: Any) -> str:
-    return str(command.help or "").strip().partition("\n")[0]
+    return "\n\n".join([*parts, _table(NETWORK, network), DEFAULTS, "\n".join([CODES, *codes, INTERRUPTED])]) + "\n"
 
 
 def _meaning(kind: type[Exception]) -> str:
@@ -57,57 +76,48 @@ def _meaning(kind: type[Exception]) -> str:
     return re.split(r"\. |\n", inspect.cleandoc(kind.__doc__ or ""), maxsplit=1)[0].rstrip(".")
 
 
-def _section(name: str, command: Any) -> str:
-    shared = OF_THE_NETWORK & {entry.name for entry in command.params}
+def _section(command: Callable[..., Any]) -> str:
+    taken = entries(command)
+    shared = OF_THE_NETWORK & {entry.name for entry in taken}
     shared = shared if "network" in shared else set()
-    own = [entry for entry in command.params if entry.name != "help" and entry.name not in shared]
-    arguments = [entry for entry in own if entry.param_type_name == "argument"]
-    usage = " ".join(["dcd-deploy", name, *map(_written, arguments), "[OPTIONS]"])
-    head = f"## {name}\n\n{inspect.cleandoc(command.help or '')}\n\n```\n{usage}\n```\n"
-    return _table(head, sorted(own, key=lambda entry: entry not in arguments)) + (_link(shared) if shared else "")
+    own = [entry for entry in taken if entry.name not in shared]
+    arguments = [entry for entry in own if isinstance(entry.option, Argument)]
+    usage = " ".join(["dcd-deploy", title(command), *map(_written, arguments), "[OPTIONS]"])
+    head = f"## {title(command)}\n\n{summary(command)}\n\n```\n{usage}\n```\n"
+    return _table(head, own) + (_link(shared) if shared else "")
 
 
 def _link(shared: set[str]) -> str:
     missing = sorted(OF_THE_NETWORK - shared)
-    but = f", but {' and '.join(_option(name) for name in missing)}" if missing else ""
+    but = f", but {' and '.join(f'`--{name}`'.replace('_', '-') for name in missing)}" if missing else ""
     return f"\n\nAnd the options about [which network it is](#which-network-it-is){but}."
 
 
-def _option(name: str) -> str:
-    return f"`--{name.replace('_', '-')}`"
+def _table(head: str, rows: list[Parameter]) -> str:
+    lines = [f"| {_names(entry)} | {_help(entry)} | {_default(entry)} |" for entry in rows]
+    return "\n".join([head, "| | | default |", "|---|---|---|", *lines])
 
 
-def _table(head: str, entries: list[Any]) -> str:
-    rows = [f"| {_names(entry)} | {_help(entry)} | {_default(entry)} |" for entry in entries]
-    return "\n".join([head, "| | | default |", "|---|---|---|", *rows])
-
-
-def _names(entry: Any) -> str:
-    if entry.param_type_name == "argument":
+def _names(entry: Parameter) -> str:
+    if isinstance(entry.option, Argument):
         return f"`{_written(entry)}`"
-    return ", ".join(f"`{name}`" for name in (*entry.opts, *entry.secondary_opts))
+    return ", ".join(f"`{name}`" for form in entry.forms for name in form.split("/"))
 
 
-def _written(argument: Any) -> str:
-    word = argument.name.upper() + ("…" if argument.nargs == -1 else "")
-    return word if argument.required else f"[{word}]"
+def _written(entry: Parameter) -> str:
+    word = entry.flag + ("…" if entry.many else "")
+    return word if entry.required else f"[{word}]"
 
 
-def _help(entry: Any) -> str:
-    """Return what the help says, less the default at its end."""
-    text = DEFAULT_AT_THE_END.sub("", entry.help or "")
+def _help(entry: Parameter) -> str:
+    text = spelled(entry.option.help)
     return text.replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")
 
 
-def _default(entry: Any) -> str:
+def _default(entry: Parameter) -> str:
     if entry.required:
         return "required"
-    said = DEFAULT_AT_THE_END.search((entry.help or "").replace("\\[", "["))
-    if said:
-        return said[1]
-    default = entry.default
-    nothing = default is None or default == "" or callable(default) or isinstance(default, bool | list | tuple)
-    return "" if nothing else f"`{default}`"
+    return entry.option.default or (f"`{entry.default_words}`" if entry.default_words else "")
 
 
 def main() -> None:

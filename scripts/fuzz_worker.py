@@ -57,19 +57,25 @@ def shown(show: Callable[[Console, Any], None], result: Any) -> None:
         raise AssertionError(f"a table of {len(text.getvalue())} characters")
 
 
+def _rendered(screen: Console, result: Any) -> None:
+    from dcd_deploy.reports import renderers  # noqa: PLC0415
+
+    renderers.show(screen, result, {"json": False})
+
+
 def try_model(path: Path) -> None:
     """Inspect a model file, let it check itself, and predict."""
     import numpy as np  # noqa: PLC0415
 
-    from dcd_deploy.export.onnx_file import read_onnx_nodes, summarise_onnx  # noqa: PLC0415
+    from dcd_deploy.export.onnx_file import read_onnx_nodes  # noqa: PLC0415
+    from dcd_deploy.export.onnx_summary import summarise_onnx  # noqa: PLC0415
     from dcd_deploy.export.tflite_file import read_tflite_nodes  # noqa: PLC0415
     from dcd_deploy.export.tflite_summary import summarise_tflite  # noqa: PLC0415
-    from dcd_deploy.reports.inspecting import show_inspection  # noqa: PLC0415
     from dcd_deploy.runtimes import open_model, self_check  # noqa: PLC0415
 
     onnx = path.suffix == ".onnx"
     tries: list[Callable[[], object]] = [
-        lambda: shown(show_inspection, summarise_onnx(path) if onnx else summarise_tflite(path)),
+        lambda: shown(_rendered, summarise_onnx(path) if onnx else summarise_tflite(path)),
         lambda: read_onnx_nodes(path) if onnx else read_tflite_nodes(path),
         lambda: self_check(open_model(path, threads=1)),
         lambda: open_model(path, threads=1).predict(np.full(PICTURE, 99, np.uint8)),
@@ -88,14 +94,11 @@ def try_checkpoint(path: Path) -> None:
     """Inspect a checkpoint."""
     from dcd_deploy import commands  # noqa: PLC0415
     from dcd_deploy.errors import CheckpointMismatchError  # noqa: PLC0415
-    from dcd_deploy.reports.inspecting import show_inspection  # noqa: PLC0415
-    from dcd_deploy.reports.mismatch import show_mismatch  # noqa: PLC0415
 
     try:
-        shown(show_inspection, commands.inspect(path))
+        shown(_rendered, commands.inspect(path))
     except CheckpointMismatchError as error:
-        mismatch: Any = error.mismatch
-        shown(lambda screen, _: show_mismatch(screen, mismatch, 10), error)
+        shown(_rendered, error)
         raise
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dcd_deploy.cli.app import app
+from dcd_deploy.cli import run
 
 COMMAND = [sys.executable, "-m", "dcd_deploy"]
 QUICK = ["--input-size", "32"]
@@ -39,7 +39,7 @@ def run_here(*arguments):
     ):
         patch.delenv("COLUMNS", raising=False)
         with diverted(1, "stdout", output), diverted(2, "stderr", errors), pytest.raises(SystemExit) as end:
-            app(command[1:])
+            run(command[1:])
         code = end.value.code or 0
         texts = [file.read() for file in (output, errors) if not file.seek(0)]
     return subprocess.CompletedProcess(command, code, *texts)

@@ -126,7 +126,7 @@ def test_cores_that_are_named(opened, perf_test, onnx_pair):
     config = BenchConfig(SHORT.measure, cpus=(0, 3))
     with opened(perf_test) as device:
         assert bench([contest(onnx_pair[0], "onnxruntime")], config, place=device).trials[0].cpus == (0, 3)
-        with pytest.raises(OptionError, match="expected --cpus among 0, 1, 2, 3"):
+        with pytest.raises(OptionError, match="expected `cpus` among 0, 1, 2, 3"):
             bench([contest(onnx_pair[0], "onnxruntime")], BenchConfig(SHORT.measure, cpus=(7,)), place=device)
 
 
@@ -152,7 +152,7 @@ def test_a_runtime_whose_flag_no_runner_sets(opened, phone_side, digits_compiled
     path = digits_compiled.artifact.path
     with opened(BENCHMARK_MODEL) as device:
         with pytest.raises(
-            DeviceLackError, match="found litert-compiled, whose flag it cannot set; choose --runtime litert"
+            DeviceLackError, match="found litert-compiled, whose flag it cannot set; choose `runtime` litert"
         ):
             bench([contest(path, "litert-compiled")], SHORT, place=device)
         (trial,) = bench([contest(path, "litert")], SHORT, place=device).trials

@@ -60,7 +60,7 @@ def test_a_phone_without_python_can_be_described_but_not_measure(side, onnx_pair
     (side.root / "bin" / "python3").unlink()
     with opened() as device:
         assert device.describe().environment.python is None
-        with pytest.raises(DeviceLackError, match="found neither Python there nor a --runner"):
+        with pytest.raises(DeviceLackError, match="found neither Python there nor a `runner`"):
             bench([contest(onnx_pair[0], "onnxruntime")], SHORT, place=device)
     assert left_on(side) == []
 

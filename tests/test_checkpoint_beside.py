@@ -278,10 +278,10 @@ def test_prefix_and_drop(tmp_path):
         "dropped as asked: 1 keys that begin with 'layer0.'",
         "dropped as asked: 1 keys that begin with 'layer1'",
     )
-    with pytest.raises(OptionError, match=r"--prefix .* found 'middle.'; .* with 'left.' \(5\), 'right.' \(1\)"):
+    with pytest.raises(OptionError, match=r"`prefix` .* found 'middle.'; .* with 'left.' \(5\), 'right.' \(1\)"):
         read_checkpoint(path, prefix="middle.")
     assert len(read_checkpoint(path, drop=["layer3."]).state_dict) == len(STATE)  # behind a prefix, too
-    with pytest.raises(OptionError, match="--drop with which keys begin, found 'aux.'"):
+    with pytest.raises(OptionError, match="`drop` with which keys begin, found 'aux.'"):
         read_checkpoint(path, drop=["aux."])
 
 

@@ -30,13 +30,17 @@ def test_export_verify_predict_inspect(tmp_path, digits_checkpoint):
     ]
     done = dcd_deploy("export", digits_checkpoint, "--out", tmp_path, *options)
     assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) <= 10, done.stdout
     for words in (
-        "as traced",
-        "simplified",
-        "HardSigmoid",
-        "passes at",
-        "moved (median)",
+        "mobilenetv2_dcd ×0.25",
+        "ONNX: 615 nodes, 2.6",
+        "1.23 M multiply-adds for one input (as trained 1.32 M)",
+        "of the outputs' range from the trained network's, limit 5.0e-05, on 4 generated pictures",
+        "order of computation: branch in 27 layers, kernel in 6 layers",
+        "assumed, since no tensor tells: BatchNorm eps 1e-05 (--bn-eps)",
+        "wrote ",
         "next: dcd-deploy bench",
+        "dcd-deploy verify",
     ):
         assert words in done.stdout
     assert "trace to ONNX" in done.stderr
@@ -61,6 +65,27 @@ def test_export_verify_predict_inspect(tmp_path, digits_checkpoint):
         "best_prec1",
     ):
         assert words in done.stdout
+
+
+def test_an_export_says_all_if_asked(tmp_path, digits_checkpoint):
+    """The weights' motion once, whatever the number of formats; each graph and all comparisons."""
+    done = run_here(
+        "export", digits_checkpoint, "--out", tmp_path, *QUICK, "--to", "onnx,tflite", "--with-baseline", "-v"
+    )
+    assert done.returncode == 0, done.stderr
+    for words in ("as traced", "simplified", "HardSigmoid", "passes at", "TFLite, XNNPACK", "static twin"):
+        assert words in done.stdout
+    assert done.stdout.count("moved (median)") == 1
+    model = next(tmp_path.glob("*_32.onnx"))
+    for options, times in (([], 0), (["--verbose"], 1)):
+        done = run_here("verify", model, "--checkpoint", digits_checkpoint, *options)
+        assert done.stdout.count("moved (median)") == times
+
+
+def test_inspect_shows_progress(small_checkpoint):
+    done = run_here("inspect", small_checkpoint)
+    assert "recognise and count the network" in done.stderr
+    assert run_here("inspect", small_checkpoint, "--quiet").stderr == ""
 
 
 def test_json_is_one_object_on_standard_output(tmp_path, small_checkpoint):

@@ -76,7 +76,7 @@ def test_what_a_file_was_made_with_is_verified_with(tmp_path, digits_checkpoint)
     assert tuple(sidecar["checkpoint_notes"]) == result.checkpoint_notes
     report = commands.verify(path, checkpoint=held)
     assert report.passed
-    assert "BatchNorm eps 0.001 (--bn-eps)" in report.assumed
+    assert "BatchNorm eps 0.001 (`bn_eps`)" in report.assumed
     assert report.notes == result.checkpoint_notes
     with pytest.raises(VerificationError):
         commands.verify(path, checkpoint=held, bn_eps=1e-5)

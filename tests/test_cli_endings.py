@@ -14,7 +14,7 @@ from dcd_deploy.errors import INTERRUPTED
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("stage", ["read checkpoint", "reference outputs", "trace to ONNX", "simplify"])
+@pytest.mark.parametrize("stage", ["read checkpoint", "reference and deploy form", "trace to ONNX", "simplify"])
 def test_interrupted(tmp_path, digits_checkpoint, stage, signal_number):
     (tmp_path / "net.onnx").write_bytes(b"an earlier export")
     before = contents(tmp_path)
@@ -22,7 +22,8 @@ def test_interrupted(tmp_path, digits_checkpoint, stage, signal_number):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=0) as process:
         seen = ""
         while stage not in seen:
-            seen += process.stderr.read(1)
+            seen += (character := process.stderr.read(1))
+            assert character, seen  # it ended without that stage
         time.sleep(0.05)
         process.send_signal(signal_number)
         output, errors = process.communicate(timeout=60)
@@ -38,7 +39,7 @@ def test_interrupted_while_it_loads(digits_checkpoint):
     """From the first line of ours on there is one line, and 130, whatever is being imported."""
     code = "import sys; from dcd_deploy.__main__ import main; print('!', flush=True); main()"
     for i in range(16):
-        command = [sys.executable, "-c", code, "inspect", digits_checkpoint, "--input-size", "32"]
+        command = [sys.executable, "-c", code, "inspect", digits_checkpoint, "--input-size", "32", "--quiet"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             process.stdout.readline()
             time.sleep(0.005 + 0.025 * i)
@@ -171,7 +172,8 @@ def test_a_reader_that_left_is_no_error(digits_checkpoint, as_json):
     command = [*COMMAND, "inspect", digits_checkpoint, "--input-size", "32", *as_json]
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert not [words for words in ("error", "Traceback", "Broken") if words in done.stderr]
 
 
 def test_nobody_follows_the_progress(digits_export):

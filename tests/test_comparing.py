@@ -58,7 +58,7 @@ def test_unequal_environments_are_refused_unless_told_otherwise(result, part, va
     changed = getattr(result, part)
     changed = {"local": replace(changed["local"], **values)} if part == "environments" else replace(changed, **values)
     other = replace(result, **{part: changed})
-    with pytest.raises(IncomparableError, match=rf"found different {message} .*--different-environments"):
+    with pytest.raises(IncomparableError, match=rf"found different {message} .*`different_environments`"):
         compare_results(result, other)
     found = compare_results(result, other, different=True)
     assert len(found.differences) == 1

@@ -102,7 +102,7 @@ WAYS = {
     "tflite": ("export.tflite_summary", "benchmarks.profile_litert", "runtimes.litert"),
     "image": ("runtimes.pictures",),
     "report": ("reports.page",),
-    None: ("cli.app", "commands", "runtimes.model", "benchmarks.bench", "devices.fleet"),
+    None: ("cli", "commands", "runtimes.model", "benchmarks.bench", "devices.fleet", "export.onnx_summary", "config"),
 }
 
 

@@ -18,6 +18,7 @@ from command_line import dcd_deploy as command
 
 from dcd_deploy import commands, optional
 from dcd_deploy.errors import DcdDeployError
+from dcd_deploy.reports.numbers import spelled
 from dcd_deploy.runtimes.onnxruntime import X86_ALONE, advice
 
 ROOT = Path(__file__).parent.parent
@@ -187,7 +188,7 @@ def test_quoted_errors_are_said(said, trouble):
     (cause,) = [cause for words, cause in trouble.items() if words in said]
     with pytest.raises(DcdDeployError) as refusal:
         cause()
-    message = re.sub(r"'[^']*/([\w.]+)'", r"'\1'", str(refusal.value))
+    message = re.sub(r"'[^']*/([\w.]+)'", r"'\1'", spelled(str(refusal.value)))
     parts = [re.escape(part) for part in said.split("…")]
     assert re.search(".*".join(parts), message), message
 

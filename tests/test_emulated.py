@@ -388,5 +388,5 @@ def test_a_file_in_the_blocks_of_x86_is_refused(digits_checkpoint, tmp_path):
     commands.export(
         digits_checkpoint, out=tmp_path, name="x86", target="onnxruntime-x86", lowering="nchwc", input_size=32
     )
-    with pytest.raises(ModelFileError, match=r"made for onnxruntime on x86.*--target portable"):
+    with pytest.raises(ModelFileError, match=r"made for onnxruntime on x86.*`target` portable"):
         commands.verify(tmp_path / "x86.onnx", device="arm64-emulated:cortex-a76")

@@ -202,7 +202,7 @@ def test_bad_settings_are_refused(foreign, tmp_path):
 def assert_the_report_says(result, *words):
     """What was left as it is, and commands that serve for a network of one's own."""
     screen = Console(file=io.StringIO(), width=200)
-    show_export(screen, result, "w.pt", {"network": "net.py:make", "network_args": '{"a": 1}'})
+    show_export(screen, result, {"checkpoint": "w.pt", "network": "net.py:make", "network_args": '{"a": 1}'})
     said = screen.file.getvalue()
     assert all(word in said for word in words), said
     assert "dcd-deploy bench" not in said  # there is no twin

@@ -33,6 +33,7 @@ from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.passes import fold_norms, substitute
 from dcd_deploy.models.dynamic import DynamicLayer
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
+from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.samples import verification_inputs
@@ -374,7 +375,7 @@ def test_another_checkpoint_is_said_first_and_an_averaged_copy_named(tmp_path, d
     content["state_dict"] = {key: value * 1.5 for key, value in content["state_dict"].items()}
     torch.save(content, tmp_path / "both.pth.tar")
     path = digits_export.files[0].artifact.path
-    with pytest.raises(VerificationError, match=r"^the model was made from another checkpoint .*try --ema$"):
+    with pytest.raises(VerificationError, match=r"^the model was made from another checkpoint .*try `ema`$"):
         commands.verify(path, checkpoint=tmp_path / "both.pth.tar")
     assert commands.verify(path, checkpoint=tmp_path / "both.pth.tar", ema=True).passed
 
@@ -387,3 +388,23 @@ def test_only_a_restless_network_is_called_so():
     assert "amplifies rounding" not in str(caught.value)
     with pytest.raises(VerificationError, match="amplifies rounding"):
         VerificationReport("pictures", 4, {"logits": 1.0}, 1e-4, None).with_comparisons(tight)
+
+
+def test_a_network_as_initialised_exports_and_the_report_says_that_this_proves_little(tmp_path):
+    """A user's first try. One norm that has seen a batch, and the inputs are to blame again."""
+    spec = NetworkSpec("mobilenetv2_dcd", 10, width_mult=0.25, fc_squeeze=8)
+    torch.manual_seed(0)
+    network = build(spec)
+    torch.save(network.state_dict(), tmp_path / "fresh.pt")
+    result = commands.export(tmp_path / "fresh.pt", input_size=32, out=tmp_path)
+    (note,) = result.built.report.notes
+    assert note.startswith("a network as initialised: no norm has seen a batch, and freezing Φ moves the outputs by")
+    assert "proves little" in note
+    again = commands.verify(result.artifact.path, checkpoint=tmp_path / "fresh.pt")
+    assert again.notes == (note,)
+    norm = next(module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    norm.running_mean += 1e-3
+    torch.save(network.state_dict(), tmp_path / "trained.pt")
+    with pytest.raises(VerificationError, match="do not exercise Φ"):
+        commands.export(tmp_path / "trained.pt", input_size=32, out=tmp_path / "none")
+    assert not (tmp_path / "none").exists()

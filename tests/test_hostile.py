@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import sys
 import time
 import tracemalloc
 import zipfile
@@ -180,7 +181,7 @@ def test_a_picture_is_not_blown_up_to_please_a_description(described):
 
 
 def test_the_same_bound_holds_at_export(digits_checkpoint, tmp_path):
-    with pytest.raises(OptionError, match=f"--resize of at most {MOST_ZOOM} times the input size 32, found 513"):
+    with pytest.raises(OptionError, match=f"`resize` of at most {MOST_ZOOM} times the input size 32, found 513"):
         commands.export(digits_checkpoint, out=tmp_path, input_size=32, resize=32 * MOST_ZOOM + 1)
     assert not list(tmp_path.iterdir())
 
@@ -352,7 +353,7 @@ def test_what_the_system_says_of_a_file_is_said_of_that_file(digits_checkpoint, 
     def refuse(*_, **__):
         raise OSError(5, "Input/output error", "/disk/file")
 
-    monkeypatch.setattr("dcd_deploy.commands.checking.read_weights", refuse)
+    monkeypatch.setattr(sys.modules["dcd_deploy.commands.inspect"], "read_weights", refuse)
     refused(run_here("inspect", digits_checkpoint), 3, "'/disk/file'", "Input/output error")
 
 

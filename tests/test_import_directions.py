@@ -13,7 +13,6 @@ ALLOWED = {
     "errors": set(),
     "stages": set(),
     "interruption": {"errors", "stages"},
-    "values": {"errors"},
     "optional": {"errors"},
     "progress": set(),
     "files": {"errors", "stages"},
@@ -57,6 +56,8 @@ ALLOWED["contests"] = set(ALLOWED) - {"tuning"}
 ALLOWED["sweep"] = set(ALLOWED) - {"contests", "devices", "tuning"}
 ALLOWED["commands"] = set(ALLOWED)
 ALLOWED["reports"] = set(ALLOWED) - {"commands"}
+ALLOWED["config"] = {"errors", "commands"}
+ALLOWED["reports"] |= {"config"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli", "interruption"}
 OFFERED = {"recording", "commands"}  # by the package itself, loaded when they are asked for

@@ -222,7 +222,7 @@ def test_where_the_lowering_cannot_serve():
         BuildConfig(settings, lowering="nchwc", target="onnxruntime-x86", batch=None),
     ):
         with pytest.raises(
-            OptionError, match="--target onnxruntime-x86, and a --batch number, for the lowering 'nchwc'"
+            OptionError, match="`target` onnxruntime-x86, and a `batch` number, for the lowering 'nchwc'"
         ):
             check_config(other, ["onnx"])
     assert "nchwc" in ONNXRUNTIME_X86.lowerings
@@ -238,5 +238,5 @@ def test_a_machine_without_blocks_says_what_to_do(models):
     for node in foreign.graph.node:
         if node.op_type == "ReorderInput":
             node.op_type = "ReorderInputs"
-    with pytest.raises(ModelFileError, match="made for onnxruntime on x86.*--target portable"):
+    with pytest.raises(ModelFileError, match="made for onnxruntime on x86.*`target` portable"):
         OnnxRuntimeSession(foreign.SerializeToString())

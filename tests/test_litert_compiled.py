@@ -160,12 +160,12 @@ def test_two_samples_at_once_get_other_lowerings(digits_checkpoint, digits_compi
 )
 def test_where_the_lowering_does_not_serve(options, digits_checkpoint, tmp_path):
     with pytest.raises(
-        OptionError, match="--target litert-compiled, and --batch 1, for the lowering 'fully_connected'"
+        OptionError, match="`target` litert-compiled, and `batch` 1, for the lowering 'fully_connected'"
     ):
         commands.export(
             digits_checkpoint, to="tflite", lowering=FULLY_CONNECTED, out=tmp_path, **DIGITS_OPTIONS, **options
         )
-    with pytest.raises(OptionError, match="litert-compiled with --to tflite, found --to onnx"):
+    with pytest.raises(OptionError, match="litert-compiled with `to` tflite, found `to` onnx"):
         commands.export(digits_checkpoint, to="onnx", target=LITERT_COMPILED, out=tmp_path, **DIGITS_OPTIONS)
     assert list(tmp_path.iterdir()) == []
 

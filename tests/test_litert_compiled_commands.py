@@ -28,7 +28,7 @@ REMARK = re.compile(r"^(INFO|WARNING|ERROR|E0000|W0000)\b", re.MULTILINE)
 UNTRIED = """
 import sys
 import dcd_deploy.runtimes.litert_compiled as litert_compiled
-from dcd_deploy.cli.app import main
+from dcd_deploy.cli import main
 litert_compiled.TRIED = ("9.9",)
 main()
 """

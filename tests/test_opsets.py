@@ -148,7 +148,7 @@ def test_the_same_in_an_older_opset(body, opset):
 @pytest.mark.parametrize("what", BEYOND)
 def test_what_an_older_opset_lacks_is_refused(what):
     body, opset = BEYOND[what]
-    with pytest.raises(ExportError, match=rf"in ONNX opset {opset}: .*{SAID[what]}.*; choose --opset 18 or above"):
+    with pytest.raises(ExportError, match=rf"in ONNX opset {opset}: .*{SAID[what]}.*; choose `opset` 18 or above"):
         in_older_opset(parsed(body), opset)
 
 

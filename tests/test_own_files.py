@@ -77,9 +77,9 @@ def test_benchmarks_of_any_module(files, to):
         (trial,) = commands.bench(model, baseline="none", **QUICK).trials
         assert trial.timings[0].latency.median_ms > 0
         assert trial.timings[0].network == type(NETWORKS[name]()[0]).__name__
-        with pytest.raises(OptionError, match=r"--with-baseline, or give --baseline FILE or none"):
+        with pytest.raises(OptionError, match=r"`with_baseline`, or give `baseline` FILE or none"):
             commands.bench(model, **QUICK)
-        with pytest.raises(OptionError, match="--against released"):
+        with pytest.raises(OptionError, match="`against` released"):
             commands.bench(model, baseline="none", against=["released"], **QUICK)
 
 

@@ -163,7 +163,7 @@ def test_symptoms_of_modules(symptom, tmp_path):
 
 @pytest.mark.parametrize("symptom", FACTORIES)
 def test_symptoms_of_files(symptom, tmp_path):
-    from dcd_deploy.commands.networks import trained_network
+    from dcd_deploy.commands.network import trained_network
 
     (tmp_path / "network.py").write_text(FILE)
     torch.save(nn.Conv2d(3, 5, 3).state_dict(), tmp_path / "weights.pt")

@@ -170,7 +170,7 @@ def test_what_tune_says_comes_next(own, capsys, monkeypatch):
     lowering = TunedLowering("litert", "tflite", "Grey", ((1, 45, 61),), "litert", "2", "local", "cpu", 1, {})
     result = TuneResult(lowering, (), 1, Here().environment())
     named = {"network": "own_net.py:make", "network_args": '{"kind": "Grey"}', "leaf": ["squeeze", "a b"]}
-    show_tuning(console(), result, "grey.pt", "t.json", named)
+    show_tuning(console(), result, {"checkpoint": "grey.pt", "out": "t.json"} | named)
     said = capsys.readouterr().out
     options = "--network own_net.py:make --network-args '{\"kind\": \"Grey\"}' --leaf squeeze --leaf 'a b'"
     assert f"dcd-deploy export grey.pt --to tflite {options} --input-shape 1,45,61 --lowering t.json" in said

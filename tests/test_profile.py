@@ -34,6 +34,7 @@ from dcd_deploy.lowering.places import Place, find_place
 from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_X86
 from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import NetworkSpec
+from dcd_deploy.reports.profiling import check_table
 from dcd_deploy.runtimes import litert_profiler
 from dcd_deploy.runtimes.litert_profiler import OperatorTime, ProfiledLiteRt
 from dcd_deploy.runtimes.model import open_model
@@ -222,7 +223,7 @@ def test_bad_files(digits_export, digits_tflite, tmp_path):
     with pytest.raises(UnknownNameError, match="kind of model file"):
         commands.profile(tmp_path / "model.bin")
     with pytest.raises(UnknownNameError, match="table of a profile"):
-        commands.check_table("colour")
+        check_table("colour")
 
 
 @pytest.fixture

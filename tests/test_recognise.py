@@ -132,7 +132,7 @@ def test_the_students_network_is_taken_of_two(tmp_path, mobile):
         assert any(note.startswith(f"left out: '{name}' (") for note in fit.checkpoint.notes)
     fit = held(tmp_path / "net.pth", within("left.", mobile.state_dict()) | within("right.", teacher), prefix="left")
     assert same(answers(fit, IMAGES), wanted_of(mobile))
-    with pytest.raises(OptionError, match="expected one network in .* found 2, behind 'left.', 'right.'; .* --prefix"):
+    with pytest.raises(OptionError, match="expected one network in .* found 2, behind 'left.', 'right.'; .* `prefix`"):
         held(tmp_path / "net.pth", within("left.", mobile.state_dict()) | within("right.", teacher))
 
 
@@ -167,7 +167,7 @@ def test_a_refusal_names_what_was_left_out_too(tmp_path, mobile):
     assert "1 left out as unused: decoder.conv.weight" in str(caught.value)
     assert caught.value.mismatch.left_out == ("decoder.conv.weight",)
     screen = Console(file=io.StringIO(), width=200)
-    show_mismatch(screen, caught.value.mismatch)
+    show_mismatch(screen, caught.value.mismatch, {"command": "inspect"})
     assert re.search(r"left out +decoder\.conv\.weight", screen.file.getvalue())
     assert not held(tmp_path / "net.pth", mobile.state_dict()).checkpoint.left_out
 
@@ -188,10 +188,10 @@ def test_what_might_take_part_is_refused_and_can_be_dropped(tmp_path, mobile, ki
     more = {key: torch.ones(shape) for key, shape in PERHAPS_PART[kind].items()}
     state = mobile.state_dict() | more
     first = next(iter(more))
-    with pytest.raises(CheckpointMismatchError, match=f"{len(more)} unexpected: {first}.* with --drop ") as caught:
+    with pytest.raises(CheckpointMismatchError, match=f"{len(more)} unexpected: {first}.* with `drop` ") as caught:
         held(tmp_path / "net.pth", state)
     assert caught.value.mismatch.unexpected == tuple(more)
-    drops = re.findall(r"--drop (\S+?)(?=;| )", f"{caught.value} ")
+    drops = re.findall(r"`drop` (\S+?)(?=;| )", f"{caught.value} ")
     fit = held(tmp_path / "net.pth", within("model.", state), drop=drops)  # as the message says
     assert same(answers(fit, IMAGES), wanted_of(mobile))
 
@@ -267,7 +267,7 @@ def test_a_refusal_says_which_dynamic_layers_it_saw(tmp_path, said):
     state = {key: torch.ones(shape) for key, shape in DYNAMIC_LAYERS[said].items()}
     with pytest.raises(CheckpointMismatchError, match=rf"\(it holds {said}\)") as caught:
         held(tmp_path / "net.pth", state)
-    assert "write a Python function that returns it and pass it with --network FILE.py:" in str(caught.value)
+    assert "write a Python function that returns it and pass it with `network` FILE.py:" in str(caught.value)
 
 
 def test_the_nearest_network_is_dynamic_where_the_tensors_are(tmp_path, mobile):

@@ -98,7 +98,7 @@ def test_another_function_of_the_same_tensors_is_refused(trained, exported, othe
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
     assert max(c.relative for c in caught.value.report.comparisons) > 20 * 5e-5
-    with pytest.raises(VerificationError, match=r"model file.*recorded answers.*--bn-eps"):
+    with pytest.raises(VerificationError, match=r"model file.*recorded answers.*`bn_eps`"):
         commands.verify(exported.artifact.path, reference=other_pairs)
     with pytest.raises(VerificationError, match="float64 network.*recorded answers"):
         commands.verify(exported.artifact.path, checkpoint=trained[0], reference=other_pairs)

@@ -51,7 +51,7 @@ def test_set_up_on_request(board, onnx_file):
     python = old[0] if old else sys.executable
     board.reset(python=f'exec {python} "$@"')
     with pytest.raises(
-        DeviceLackError, match=r"--setup .* a wheel for Python 3\.\d+\.\d+, \w+, glibc 2.*: python3 -m pip"
+        DeviceLackError, match=r"`setup` .* a wheel for Python 3\.\d+\.\d+, \w+, glibc 2.*: python3 -m pip"
     ):
         commands.bench(onnx_file, device=board.name, **FAST)
     result = commands.bench(onnx_file, device=board.name, setup=True, **FAST | {"memory": True})

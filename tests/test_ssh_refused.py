@@ -38,7 +38,7 @@ def test_an_error_of_the_worker_keeps_its_kind(board, tmp_path, onnx_file):
     with pytest.raises(ModelFileError, match="on ssh://board: expected an ONNX model") as caught:
         commands.bench(tmp_path / "noise.onnx", device=board.name, baseline="none", **FAST)
     assert type(caught.value) is ModelFileError
-    with pytest.raises(OptionError, match="expected --cpus among"):
+    with pytest.raises(OptionError, match="expected `cpus` among"):
         commands.bench(onnx_file, device=board.name, cpus=4000, **FAST)
 
 

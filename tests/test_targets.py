@@ -80,7 +80,7 @@ def test_portable_is_bad_nowhere():
 
 
 def test_a_target_is_of_one_format():
-    with pytest.raises(OptionError, match="--target litert with --to tflite, found --to onnx"):
+    with pytest.raises(OptionError, match="`target` litert with `to` tflite, found `to` onnx"):
         target_for("litert", "onnx")
     with pytest.raises(UnknownNameError, match="did you mean 'litert'"):
         target_for("litrt", "tflite")

@@ -75,7 +75,7 @@ def test_an_interpreter_too_old_for_the_file(monkeypatch, digits_tflite):
 
 
 def test_options_that_tflite_has_no_words_for(small_checkpoint, tmp_path):
-    with pytest.raises(OptionError, match="expected a --batch number for TFLite"):
+    with pytest.raises(OptionError, match="expected a `batch` number for TFLite"):
         commands.export(small_checkpoint, to="tflite", input_size=32, batch=None, out=tmp_path)
     with pytest.raises(UnknownNameError, match="unknown layout 'nhcw': did you mean 'nhwc'"):
         commands.export(small_checkpoint, to="tflite", input_size=32, layout="nhcw", out=tmp_path)

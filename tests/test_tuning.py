@@ -27,7 +27,7 @@ from dcd_deploy.models.dynamic import MobileNetDynamicConv
 from dcd_deploy.models.geometry import mobilenet_geometry
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import silent
-from dcd_deploy.tuning.choice import QUICKER, RULE, UNDECIDED, choose, decided
+from dcd_deploy.tuning.choice import QUICKER, RULE, UNDECIDED, choose, decided, unmeasured
 from dcd_deploy.tuning.layer_cache import Measured, kept_or_measured
 from dcd_deploy.tuning.layer_case import layers_of
 from dcd_deploy.tuning.layer_model import LAYER, among_neighbours, write_layer_model
@@ -226,6 +226,28 @@ def test_an_interrupted_run_goes_on_where_it_ended(tmp_path, monkeypatch):
     assert fourth.asked == 1
 
 
+def test_what_there_was_no_time_for_keeps_the_rules_lowering_and_what_was_measured_counts(tmp_path, monkeypatch):
+    config = TuneConfig(ONNXRUNTIME_X86, measure=FEW, cache=tmp_path / "cache")
+    tiny = registry_subject(TINY, 32, most=2)
+    monkeypatch.setattr("dcd_deploy.tuning.layer_times.write_layer_model", written_once())
+    none = tune(tiny, replace(config, max_seconds=0.0), asked := Counted(), silent)
+    rules = [group.case.rule(config.target) for group in tiny.groups]
+    assert (asked.asked, none.unmeasured) == (0, 2)
+    assert [shape.choice.lowering for shape in none.shapes] == rules
+    assert set(none.lowering.layers) == set(layers_of(tiny.groups)), "the file is whole"
+    with pytest.raises(BenchError):
+        tune(tiny, config, Counted(1), silent)  # the first is measured
+    some = tune(tiny, replace(config, max_seconds=0.0), asked := Counted(), silent)
+    assert (asked.asked, some.unmeasured, bool(some.shapes[0].median_us)) == (0, 1, True)
+
+
+@pytest.mark.parametrize("minutes", [-1, float("nan"), float("inf"), "3"])
+def test_minutes_that_are_none(minutes, small_checkpoint):
+    with pytest.raises(OptionError) as refusal:
+        commands.tune(small_checkpoint, target="onnxruntime-x86", max_minutes=minutes)
+    assert refusal.value.parameters == ("max_minutes",)
+
+
 def test_export_takes_what_tune_wrote(tmp_path, small_checkpoint, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("dcd_deploy.tuning.tune.decided", lambda _: True)  # so few runs leave most of it open
@@ -241,7 +263,7 @@ def test_export_takes_what_tune_wrote(tmp_path, small_checkpoint, monkeypatch):
     exported = commands.export(small_checkpoint, lowering=file, out=tmp_path / "out", **network)
     assert {name: exported.artifact.card.lowering[name] for name in forms} == forms
     assert exported.built.config.target == "onnxruntime-x86"
-    with pytest.raises(OptionError, match=r"--target onnxruntime-x86, for which .* was tuned, found litert"):
+    with pytest.raises(OptionError, match=r"`target` onnxruntime-x86, for which .* was tuned, found litert"):
         commands.export(small_checkpoint, lowering=file, target="litert", input_size=32, out=tmp_path / "out")
     with pytest.raises(OptionError, match=r"ends in \.json, found '.*tuned\.txt'"):
         commands.tune(small_checkpoint, target="litert", out=tmp_path / "tuned.txt", input_size=32)
@@ -294,7 +316,7 @@ def test_a_lowering_of_another_network_runtime_or_machine_is_refused():
     LOWERING.check_place(None, "cpu")
     with pytest.raises(LoweringFileError, match=r"tuned for litert 2\.4\.0, found one for 2\.3\.0"):
         LOWERING.check_place("2.4.0", "cpu")
-    with pytest.raises(LoweringFileError, match="--foreign-lowering"):
+    with pytest.raises(LoweringFileError, match="`foreign_lowering`"):
         LOWERING.check_place("2.3.0", "another cpu")
     replace(LOWERING, device="ssh://pi@board").check_place("2.4.0", "another cpu")  # it is meant for the board
 
@@ -400,13 +422,26 @@ def test_what_it_prints(capsys, monkeypatch):
         TunedShape(CASE, ("a", "b"), {"static": 1000.0, "kernel": 2000.0, "branch": 1.5}, choice)
         for choice in (quicker, unsure)
     )
-    show_tuning(console(), TuneResult(LOWERING, shapes, 1, Here().environment()), "model.pth", "tuned.json")
+    shapes += (TunedShape(CASE, ("c",), {}, unmeasured("kernel")),)
+    request = {"checkpoint": "model.pth", "out": "tuned.json"}
+    show_tuning(console(), TuneResult(LOWERING, shapes, 1, Here().environment()), request)
     said = capsys.readouterr().out
     assert "8→24 on 8×8" in said
     assert "0.75 (0.75–0.75)" in said
-    assert "1 of 2 shapes get another lowering than the rule of litert takes" in said
+    assert "1 of 3 shapes get another lowering than the rule of litert takes" in said
     assert "too noisy to decide for 1 of them" in said
+    assert "time was up before 1 of them were measured" in said
+    assert "rule (not measured)" in said
     assert "export model.pth --to tflite --input-size 224x224 --lowering tuned.json" in said
+
+
+def test_inspect_costs_and_export_count_the_same_multiply_adds(tmp_path, digits_checkpoint):
+    """As trained in all three, and as exported in the export and in what inspect says of its file."""
+    seen = commands.inspect(digits_checkpoint, input_size=32).network.macs
+    told = commands.costs(digits_checkpoint, target="onnxruntime-arm", input_size=32).macs_as_trained
+    made = commands.export(digits_checkpoint, input_size=32, out=tmp_path)
+    assert seen == told == made.artifact.facts["macs"]["released_form"]
+    assert commands.inspect(made.artifact.path).graph.macs == made.built.finished.macs
 
 
 def test_what_lowerings_cost_is_told_before_an_export(small_checkpoint):

@@ -52,8 +52,8 @@ def test_functions_classes_and_modules_make_networks(file):
     ("name", "arguments", "words"),
     [
         ("missing", None, ["'missing'", "it has make, needy, failing"]),
-        ("needy", None, ["'net.py:needy'", "'width'", "--network-args"]),
-        ("make", '{"breadth": 1}', ["'breadth'", "--network-args"]),
+        ("needy", None, ["'net.py:needy'", "'width'", "`network_args`"]),
+        ("make", '{"breadth": 1}', ["'breadth'", "`network_args`"]),
         ("make", "[1]", ["JSON object", "list"]),
         ("make", "{", ["JSON"]),
         ("failing", None, ["ValueError at line 12: no such width"]),

@@ -156,10 +156,10 @@ def check_cores(threads: int, cpus: tuple[int, ...] | None, cores: Sequence[int]
     cores = Here().cores() if cores is None else cores
     missing = sorted(set(cpus or ()) - set(cores))
     if missing:
-        raise OptionError(f"expected --cpus among {_listed(cores)}, the cores that there are, found {_listed(missing)}")
+        raise OptionError(expected=f"`cpus` among {_listed(cores)}, the cores that there are", found=_listed(missing))
     many = len(set(cpus)) if cpus else len(cores)
     if not isinstance(threads, int) or not 1 <= threads <= many:
-        raise OptionError(f"expected at least one thread and at most one for each of the {many} cores, found {threads}")
+        raise OptionError(expected=f"at least one thread and at most one for each of the {many} cores", found=threads)
 
 
 def _memory(place: Place, request: Request, config: BenchConfig) -> Memory | None:

@@ -60,15 +60,16 @@ def compare_results(before: BenchResult, after: BenchResult, *, different: bool 
     found = (*differences(before, after), *count_differences(before.counts, after.counts))
     if found and not different:
         raise IncomparableError(
-            f"expected two results of one machine, found different {'; '.join(found)}; measure both anew in one place, "
-            "or compare them nevertheless with --different-environments"
+            expected="two results of one machine",
+            found=f"different {'; '.join(found)}",
+            advice="measure both anew in one place, or compare them nevertheless with `different_environments`",
         )
     others = {_key(trial, timing): (trial, timing) for trial, timing in _timings(after)}
     pairs = [(*entry, *others[_key(*entry)]) for entry in _timings(before) if _key(*entry) in others]
     counts = tuple(count_changes(before.counts, after.counts))
     if not pairs and not counts:
         raise IncomparableError(
-            "expected results with a trial in common (device, model, runtime, threads, batch and cores), found none"
+            expected="results with a trial in common (device, model, runtime, threads, batch and cores)", found="none"
         )
     return ResultComparison(tuple(_change(*pair) for pair in pairs), found, counts, _remark(before, after))
 

@@ -40,8 +40,9 @@ def ask(request: Request, time_limit: float = TIME_LIMIT, command: Sequence[str]
             said, remarks = process.communicate(json.dumps(asdict(request)), timeout=time_limit)
         except subprocess.TimeoutExpired:
             raise BenchError(
-                f"expected {request.runtime} to be done within {time_limit:g} s, but it is not; give it more with "
-                "--time-limit, or look for what it hangs on"
+                expected=f"{request.runtime} to be done within {time_limit:g} s",
+                but="it is not",
+                advice="give it more with `time_limit`, or look for what it hangs on",
             ) from None
         finally:
             end(process)

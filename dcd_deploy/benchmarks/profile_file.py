@@ -10,7 +10,7 @@ from dcd_deploy.benchmarks.profile import KIND, SCHEMA, ProfileResult
 from dcd_deploy.benchmarks.results_file import read_document
 from dcd_deploy.errors import ResultFileError
 
-HINT = "write one with dcd-deploy profile --json"
+HINT = "write one with 'dcd-deploy profile', as JSON"
 
 
 def read_profile(path: Path) -> ProfileResult:

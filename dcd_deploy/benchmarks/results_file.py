@@ -19,7 +19,7 @@ from dcd_deploy.files import existing_file, read_json, write_whole
 
 LARGEST_BYTES = 32 << 20  # a hundred times what a usual run writes; in memory it is twenty times as large
 SCHEMA_FILE = Path(__file__).with_name("bench.schema.json")
-HINT = f"write one with dcd-deploy bench --json; what it holds is said in {SCHEMA_FILE.name}"
+HINT = f"write one with 'dcd-deploy bench', as JSON; what it holds is said in {SCHEMA_FILE.name}"
 
 
 def write_result(path: str | os.PathLike[str], result: BenchResult) -> None:

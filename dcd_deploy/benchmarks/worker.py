@@ -35,7 +35,7 @@ from dcd_deploy.runtimes.session import Array
 
 TIME, MEMORY = "time", "memory"
 MEMORY_RUNS = 3
-NO_AFFINITY = "expected no --cpus on this system, which has no way to keep a process to cores; leave it out"
+NO_AFFINITY = "expected no `cpus` on this system, which has no way to keep a process to cores; leave it out"
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ def work(request: Request) -> Answer:
     opened = {name: _open(request, name) for name in request.models}
     shapes = {name: input_shape(model, request.batch) for name, model in opened.items()}
     if len(set(shapes.values())) != 1:
-        raise OptionError(f"expected models with the same input, found {shapes}; export both at one size and batch")
+        raise OptionError(
+            expected="models with the same input", found=shapes, advice="export both at one size and batch"
+        )
     first = next(iter(opened.values()))
     batch, version = next(iter(shapes.values()))[0], first.session.version
     networks = {name: network_name(model.card) for name, model in opened.items()}
@@ -155,10 +157,14 @@ def input_shape(model: Model, batch: int | None) -> tuple[int, ...]:
 def fixed_shape(shape: tuple[int | None, ...], batch: int | None) -> tuple[int, ...]:
     """Return a shape, as torch has it, with the batch filled in where the file leaves it free."""
     if None in shape[1:]:
-        raise OptionError(f"expected a model whose input size is fixed, found {shape}; export it with --input-size")
+        raise OptionError(
+            expected="a model whose input size is fixed", found=shape, advice="export it with `input_size`"
+        )
     if batch is not None and shape[0] not in (None, batch):
         raise OptionError(
-            f"expected --batch {shape[0]}, which is fixed in the file, found {batch}; export it with --batch {batch}"
+            expected=f"`batch` {shape[0]}, which is fixed in the file",
+            found=batch,
+            advice=f"export it with `batch` {batch}",
         )
     return tuple(batch or 1 if size is None else size for size in shape)
 
@@ -184,7 +190,7 @@ def random_inputs(model: Model, batch: int | None = None) -> tuple[Array, ...]:
     """
     for entry in model.session.inputs:
         if entry.dtype != "float32":
-            raise ModelFileError(f"expected inputs of float32, found '{entry.name}' of {entry.dtype}")
+            raise ModelFileError(expected="inputs of float32", found=f"'{entry.name}' of {entry.dtype}")
     generator = np.random.default_rng(0)
     shapes = [fixed_shape(tensor.torch_shape, batch) for tensor in model.session.inputs]
     return tuple(generator.standard_normal(shape, np.float32) for shape in shapes)

@@ -15,21 +15,44 @@ and the runtime alone.
 
 from __future__ import annotations
 
-from dcd_deploy.commands.arguments import FORMATS, StrPath, emulated_core
-from dcd_deploy.commands.checking import inspect, predict, verify
-from dcd_deploy.commands.exporting import export
-from dcd_deploy.commands.lowering import costs, tune
-from dcd_deploy.commands.measuring import bench, compare, sweep
-from dcd_deploy.commands.modules import deploy_form, export_module
-from dcd_deploy.commands.profiling import PROFILE_TABLES, check_table, count_layers, profile
-from dcd_deploy.commands.reaching import devices, setup_emulated
+from collections.abc import Callable
+from typing import Any
+
+from dcd_deploy.commands.arguments import FORMATS, emulated_core
+from dcd_deploy.commands.bench import bench
+from dcd_deploy.commands.compare import compare, report
+from dcd_deploy.commands.devices import devices, setup_emulated
+from dcd_deploy.commands.export import export
+from dcd_deploy.commands.inspect import inspect
+from dcd_deploy.commands.module import deploy_form, export_module
+from dcd_deploy.commands.options import StrPath
+from dcd_deploy.commands.predict import predict
+from dcd_deploy.commands.profile import count_layers, profile
+from dcd_deploy.commands.sweep import sweep
+from dcd_deploy.commands.tune import costs, tune
+from dcd_deploy.commands.verify import verify
+
+COMMANDS: tuple[Callable[..., Any], ...] = (
+    export,
+    tune,
+    costs,
+    verify,
+    inspect,
+    bench,
+    devices,
+    sweep,
+    compare,
+    report,
+    setup_emulated,
+    profile,
+    predict,
+)  # as --help lists them
 
 __all__ = [
+    "COMMANDS",
     "FORMATS",
-    "PROFILE_TABLES",
     "StrPath",
     "bench",
-    "check_table",
     "compare",
     "costs",
     "count_layers",
@@ -41,6 +64,7 @@ __all__ = [
     "inspect",
     "predict",
     "profile",
+    "report",
     "setup_emulated",
     "sweep",
     "tune",

@@ -6,13 +6,11 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Annotated
 
 from dcd_deploy.artifacts import LARGEST_SIZE, MOST_ZOOM, Preprocessing
-from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError
-from dcd_deploy.files import existing_file
-from dcd_deploy.optional import check_installed
-from dcd_deploy.values import (
+from dcd_deploy.commands.options import CHECKS, DEVICES, MEASURING, Option, StrPath
+from dcd_deploy.commands.values import (
     Channels,
     Counts,
     Size,
@@ -21,12 +19,12 @@ from dcd_deploy.values import (
     parse_size,
     parse_triple,
 )
+from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError
+from dcd_deploy.files import existing_file
+from dcd_deploy.optional import check_installed
 
 if TYPE_CHECKING:
     from dcd_deploy.devices.emulated.cores import Core
-    from dcd_deploy.models.untold import Untold
-
-StrPath = str | os.PathLike[str]
 
 FORMATS = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
@@ -35,35 +33,20 @@ FORMATS = {
 MOST_RUNS, MOST_ROUNDS, MOST_THREADS = 1_000_000, 100, 1024
 
 
-class UntoldOptions(TypedDict, total=False):
-    """What no tensor of a checkpoint tells (``models.untold.Untold``); what is left out is as published.
-
-    ``strides``, the stem's and each stage's, are numbers or their text, such as "2,1,2,2,1".
-    """
-
-    bn_eps: float | None
-    gate: str | None
-    residual_q: bool | None
-    strides: Counts | None
-    stem_stride: int | None
-    last_stride: int | None
-    stem_pool: bool | None
-
-
-def parse_untold(options: UntoldOptions) -> Untold:
-    """Return what the options say; an unknown one is a TypeError, as with any function."""
-    from dcd_deploy.models.untold import Untold
-
-    return Untold(**{**options, "strides": _parse_strides(options.get("strides"))})  # type: ignore[arg-type]  # typed above
-
-
-def _parse_strides(value: Counts | None) -> tuple[int, ...] | None:
-    if value is None:
-        return None
-    parts = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
-    if not parts or not all(re.fullmatch(r"\d{1,3}", str(part).strip()) for part in parts):
-        raise OptionError(f"expected --strides as whole numbers such as 2,1,2,2,2, found {str(value)[:80]!r}")
-    return tuple(int(part) for part in parts)
+Tolerance = Annotated[float | None, Option("Largest error, relative to the outputs' range.", CHECKS, default="5e-5")]
+Samples = Annotated[StrPath | None, Option(".npy file of normalised pictures (n, 3, H, W) to verify on.", CHECKS)]
+Reference = Annotated[
+    StrPath | None,
+    Option(".npz file of what your own network answered (dcd_deploy.record_reference).", CHECKS),
+]
+Target = Annotated[str, Option("Runtime: onnxruntime-x86, onnxruntime-arm, litert or litert-compiled.", beside=True)]
+Threads = Annotated[int, Option("Threads of the runtime.")]
+ThreadCounts = Annotated[Counts, Option("Threads of the runtime, such as 1 or 1,2.")]
+MinRuns = Annotated[int, Option("Count at least so many runs of each model.", MEASURING)]
+MinSeconds = Annotated[float, Option("Measure at least this long.", MEASURING)]
+InputSize = Annotated[Size, Option("Side, or HEIGHTxWIDTH.")]
+Fleet = Annotated[StrPath | None, Option("File that names devices (devices.toml).", DEVICES)]
+Setup = Annotated[bool, Option("Install on the devices what measuring needs, in an environment of its own.", DEVICES)]
 
 
 def parse_formats(to: str | Sequence[str]) -> tuple[str, ...]:
@@ -88,29 +71,28 @@ def parse_preprocessing(input_size: Size, mean: Channels, std: Channels, resize:
     """Return the preprocessing that the options say; what they leave out is the usual one of the input size."""
     height, width = parse_size(input_size)
     given = {
-        "mean": parse_triple("--mean", mean),
-        "std": parse_triple("--std", std),
-        "resize": None if resize is None else parse_count("--resize", resize, LARGEST_SIZE),
+        "mean": parse_triple("mean", mean),
+        "std": parse_triple("std", std),
+        "resize": None if resize is None else parse_count("resize", resize, LARGEST_SIZE),
     }
     settings = Preprocessing.for_size(
         height, width, **{key: value for key, value in given.items() if value is not None}
     )
     if min(settings.std) <= 0:
-        raise OptionError(f"expected positive --std, found {settings.std}")
+        raise OptionError(expected="positive `std`", found=settings.std)
     if settings.resize < max(height, width):
-        raise OptionError(f"expected --resize of at least the input size {max(height, width)}, found {settings.resize}")
+        raise OptionError(expected=f"`resize` of at least the input size {max(height, width)}", found=settings.resize)
     if settings.resize > MOST_ZOOM * max(height, width):
         raise OptionError(
-            f"expected --resize of at most {MOST_ZOOM} times the input size {max(height, width)}, found "
-            f"{settings.resize}"
+            expected=f"`resize` of at most {MOST_ZOOM} times the input size {max(height, width)}", found=settings.resize
         )
     return settings
 
 
 def checked_name(name: str) -> str:
     """Return the name, if a file can have it anywhere."""
-    if not re.fullmatch(r"[\w.+-]+", name) or name.startswith("."):
-        raise OptionError(f"expected a --name of letters, digits, '_', '-', '+' and '.', found '{name}'")
+    if not re.fullmatch(r"[\w+-][\w.+ -]*(?<! )", name):
+        raise OptionError(expected="a `name` of letters, digits, spaces, '_', '-', '+' and '.'", found=f"'{name}'")
     return name
 
 
@@ -122,7 +104,7 @@ def parse_labels(labels: StrPath | Sequence[str] | None) -> tuple[str, ...]:
         labels = _lines(existing_file(labels, "a file of labels, one per line"))
     found = tuple(label.strip() for label in labels)
     if not found:
-        raise OptionError("expected labels, one for each class of the network, found none; check --labels")
+        raise OptionError(expected="labels, one for each class of the network", found="none", advice="check `labels`")
     return found
 
 
@@ -131,7 +113,7 @@ def _lines(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise InputFileError(
-            f"expected a UTF-8 text file of labels at '{path}', found other bytes ({error})"
+            expected=f"a UTF-8 text file of labels at '{path}'", found=f"other bytes ({error})"
         ) from error
     while lines and not lines[-1].strip():
         lines.pop()
@@ -142,15 +124,15 @@ def check_label_count(labels: tuple[str, ...], classes: int) -> None:
     """Raise OptionError unless there is a label for each class."""
     if len(labels) != classes:
         raise OptionError(
-            f"expected {classes} labels, one for each class of the network, found {len(labels)}; check --labels"
+            expected=f"{classes} labels, one for each class of the network", found=len(labels), advice="check `labels`"
         )
 
 
 def parse_batches(batch: Counts) -> tuple[int | None, ...]:
     """Return the batch sizes to measure; none of them is zero."""
-    found = parse_counts("--batch", batch)
+    found = parse_counts("batch", batch)
     if 0 in found:
-        raise OptionError("expected a --batch of at least one, found 0")
+        raise OptionError(expected="a `batch` of at least one", found="0")
     return found
 
 
@@ -167,7 +149,7 @@ def emulated_core(device: str) -> Core:
     name = parse_device(device)
     if name.kind != EMULATED:
         raise OptionError(
-            f"expected the device {FORMS[EMULATED]} alone, found '{name.text}': what is timed, here, on boards and on "
-            "phones, has a bench of its own"
+            expected=f"the device {FORMS[EMULATED]} alone",
+            found=f"'{name.text}': what is timed, here, on boards and on phones, has a bench of its own",
         )
     return core_named(name.part)

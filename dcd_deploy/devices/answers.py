@@ -98,8 +98,9 @@ def read_error(content: object, device: str) -> DcdDeployError:
 def misread(device: str, reason: object) -> DeviceAnswerError:
     """Return the error of a device that says something else than our runner."""
     return DeviceAnswerError(
-        f"expected an answer of our runner from {device}, found another ({str(reason)[:200]}); see what its login "
-        f"prints, or start anew with dcd-deploy devices --clean {device}"
+        expected=f"an answer of our runner from {device}",
+        found=f"another ({str(reason)[:200]})",
+        advice=f"see what its login prints, or start anew: 'dcd-deploy devices {device}' with `clean`",
     )
 
 

@@ -31,7 +31,9 @@ class LocalDevice(Here):
         """
         del progress
         raise OptionError(
-            "expected --setup for a device other than this machine; here: pip install 'dcd-deploy[tflite]'"
+            expected="`setup` for a device other than this machine",
+            found="this machine",
+            advice="here: pip install 'dcd-deploy[tflite]'",
         )
 
     def clean(self) -> None:

@@ -75,5 +75,5 @@ def _ssh(text: str) -> DeviceName:
 
 def _misnamed(kind: str, text: str) -> OptionError:
     return OptionError(
-        f"expected a device of the form {FORMS[kind]}, in letters, digits, '_', '.' and '-', found '{text[:80]}'"
+        expected=f"a device of the form {FORMS[kind]}, in letters, digits, '_', '.' and '-'", found=f"'{text[:80]}'"
     )

@@ -51,8 +51,10 @@ def open_device(name: DeviceName, options: DeviceOptions | None = None, progress
     options = options or DeviceOptions()
     if name.kind == EMULATED:
         raise OptionError(
-            f"expected a device that takes time, found '{name.text}': an emulated core is counted on: "
-            f"dcd-deploy bench MODEL --device {name.text}"
+            expected="a device that takes time",
+            found=(
+                f"'{name.text}': an emulated core is counted on: 'dcd-deploy bench MODEL' with `device` {name.text}"
+            ),
         )
     if name.kind not in OPENERS:
         raise UnknownNameError("kind of device", name.kind, OPENERS)

@@ -23,9 +23,13 @@ def check(runtime: str, found: Survey, device: str) -> None:
         named = " and ".join(" or ".join(names) for names in missing)
         machine = here.system.rpartition(" ")[2]
         raise DeviceLackError(
-            f"expected {named} on {device}, found none in its Python {here.python}; let --setup install it in an "
-            f"environment of its own, or install there a wheel for Python {here.python}, {machine}"
-            f"{f', {found.library}' if found.library else ''}: python3 -m pip install {missing[0][0]}"
+            expected=f"{named} on {device}",
+            found=f"none in its Python {here.python}",
+            advice=(
+                "let `setup` install it in an environment of its own, or install there a wheel for Python "
+                f"{here.python}, {machine}{(f', {found.library}' if found.library else '')}: python3 -m pip "
+                f"install {missing[0][0]}"
+            ),
         )
 
 
@@ -50,8 +54,9 @@ def check_setup(said: object, device: str) -> None:
     if installed[0] is None or not any(installed[1:]):
         number = 0 if installed[0] is None else 1
         raise DeviceLackError(
-            f"expected a wheel of {' or '.join(WANTED[number])} for {device}, but its pip says: "
-            f"{_last(made[number].get('words'))}; another version of Python there may have one"
+            expected=f"a wheel of {' or '.join(WANTED[number])} for {device}",
+            but=f"its pip says: {_last(made[number].get('words'))}",
+            advice="another version of Python there may have one",
         )
 
 
@@ -59,8 +64,9 @@ def not_started(said: dict[str, object], device: str) -> DeviceError:
     """Return the error of a device on which our runner does not start, by what its first program said."""
     if "old" in said:
         return DeviceLackError(
-            f"expected Python 3.9 or later on {device}, found Python {said['old']}; install one, or name another in a "
-            'fleet file: python = "/usr/local/bin/python3.11"'
+            expected=f"Python 3.9 or later on {device}",
+            found=f"Python {said['old']}",
+            advice='install one, or name another in a fleet file: python = "/usr/local/bin/python3.11"',
         )
     if "full" in said:
         return DeviceLackError(

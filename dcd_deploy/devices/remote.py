@@ -17,7 +17,7 @@ from dcd_deploy.devices.answers import Survey, misread, read_answer, read_error,
 from dcd_deploy.devices.device import DeviceFacts
 from dcd_deploy.devices.session import ANSWER_SECONDS, Link, Message, Session
 from dcd_deploy.errors import BenchError, DcdDeployError, DeviceLackError
-from dcd_deploy.files import existing_file, sha256
+from dcd_deploy.files import existing_file, sha256, suffix_of
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.isolated import ending, last_lines
 
@@ -59,13 +59,13 @@ class RemoteDevice:
         """
         packages.check(runtime, self._surveyed(), self.name)
         hashes = {path: sha256(existing_file(path, "a model file")) for path in models if path not in self._sent}
-        names = {f"{digest}{path.suffix}": path for path, digest in hashes.items()}
+        names = {f"{digest}{suffix_of(path)}": path for path, digest in hashes.items()}
         have = self._session.told({"do": "have", "names": list(names)}, "have") if names else []
         for name, path in names.items():
             if not isinstance(have, list) or name not in have:
                 with progress(f"send {path.name} ({path.stat().st_size / 1e6:.1f} MB)"):
                     self._put(name, path.read_bytes())
-        self._sent |= {path: (digest, f"{digest}{path.suffix}") for path, digest in hashes.items()}
+        self._sent |= {path: (digest, f"{digest}{suffix_of(path)}") for path, digest in hashes.items()}
 
     def ask(self, request: Request, time_limit: float) -> Answer:
         """Let the worker measure there, on the fast cores where it has several kinds.
@@ -140,8 +140,11 @@ class RemoteDevice:
         if "full" in said or "fault" in said:
             room = f"{said['full'] / 1e6:.0f} MB" if isinstance(said.get("full"), int) else str(said.get("fault"))
             raise DeviceLackError(
-                f"expected room for {len(content) / 1e6:.1f} MB in the home of {self.name}, found {room}; make room "
-                f"there, or remove what earlier runs keep: dcd-deploy devices --clean {self.name}"
+                expected=f"room for {len(content) / 1e6:.1f} MB in the home of {self.name}",
+                found=room,
+                advice=(
+                    f"make room there, or remove what earlier runs keep: 'dcd-deploy devices {self.name}' with `clean`"
+                ),
             )
         if "kept" not in said:
             raise misread(self.name, f"no word of whether it kept a file, but {sorted(said)[:3]}")
@@ -151,8 +154,9 @@ class RemoteDevice:
             return read_error(said["error"], self.name)
         if said.get("late") is True:
             return BenchError(
-                f"expected {request.runtime} on {self.name} to be done within {time_limit:g} s, but it is not; give it "
-                "more with --time-limit"
+                expected=f"{request.runtime} on {self.name} to be done within {time_limit:g} s",
+                but="it is not",
+                advice="give it more with `time_limit`",
             )
         if isinstance(ended := said.get("ended"), dict):
             code = ended.get("code")

@@ -69,7 +69,7 @@ def remote_command(python: str | None = None) -> str:
     """
     if python is not None and not PYTHON.fullmatch(python):
         raise OptionError(
-            f"expected python as a path in letters, digits, '_', '.', '+', '-' and '/', found '{python[:80]}'"
+            expected="python as a path in letters, digits, '_', '.', '+', '-' and '/'", found=f"'{python[:80]}'"
         )
     find = OURS if python is None else f'p=$(command -v "{python}") || exit 127'
     return f'exec sh -c \'{find}; cd / && exec "$p" -c "{START}"\''

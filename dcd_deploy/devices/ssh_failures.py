@@ -77,15 +77,18 @@ def explain(name: DeviceName, code: int | None, words: str) -> DeviceError:
     advice = f"try by hand: {_by_hand(name)}"
     if code in CANNOT_START:
         return DeviceLackError(
-            f"expected Python 3.9 or later on {name.text}, but none starts there{last}; install one, or name another "
-            'in a fleet file: python = "/usr/local/bin/python3.11"'
+            expected=f"Python 3.9 or later on {name.text}",
+            but=f"none starts there{last}",
+            advice='install one, or name another in a fleet file: python = "/usr/local/bin/python3.11"',
         )
     if code is None:
-        return DeviceError(f"expected {name.text} to answer, but nothing comes{last}; {advice}")
+        return DeviceError(expected=f"{name.text} to answer", but=f"nothing comes{last}", advice=advice)
     if code == SSH_FAILED:
-        return DeviceError(f"expected to reach {name.text}, but ssh fails{last}; {advice}")
+        return DeviceError(expected=f"to reach {name.text}", but=f"ssh fails{last}", advice=advice)
     return DeviceAnswerError(
-        f"expected our runner to start on {name.text}, but what starts there ends with exit code {code}{last}; {advice}"
+        expected=f"our runner to start on {name.text}",
+        but=f"what starts there ends with exit code {code}{last}",
+        advice=advice,
     )
 
 

@@ -69,7 +69,7 @@ def named_targets(names: Iterable[str], options: DeviceOptions | None = None) ->
     options = options or DeviceOptions()
     found = list(dict.fromkeys(_parsed(name) for name in names))
     if (options.runners or options.portable) and not any(name.kind == ADB for name in found):
-        raise OptionError("expected --runner and --portable with --device adb, found no phone among the devices")
+        raise OptionError(expected="`runner` and `portable` with `device` adb", found="no phone among the devices")
     plain = replace(options, runners=(), portable=False)
     chosen = {ADB: options, EMULATED: DeviceOptions()}
     return [Target(name, chosen.get(name.kind, plain)) for name in found]
@@ -99,11 +99,13 @@ def check_labels(targets: Iterable[Target]) -> None:
     targets, seen = list(targets), set[str]()
     phones = [target.name for target in targets if target.name.kind == ADB]
     if len(phones) > 1 and any(name.part is None for name in phones):
-        raise OptionError(f"expected {ADB}:SERIAL of each of several phones, found '{ADB}', which is the only one")
+        raise OptionError(expected=f"{ADB}:SERIAL of each of several phones", found=f"'{ADB}', which is the only one")
     for target in targets:
         for text in dict.fromkeys((target.label, target.name.text)):
             if text in seen:
-                raise OptionError(f"expected each device once, found '{text}' twice; give the second a run of its own")
+                raise OptionError(
+                    expected="each device once", found=f"'{text}' twice", advice="give the second a run of its own"
+                )
             seen.add(text)
 
 

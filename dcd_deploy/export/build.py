@@ -82,7 +82,7 @@ class BuildConfig:
         if self.inputs:
             return self.inputs
         if self.preprocessing is None:
-            raise OptionError("expected the inputs of the network or the preprocessing of its picture, found neither")
+            raise OptionError(expected="the inputs of the network or the preprocessing of its picture", found="neither")
         return (InputSpec(INPUT, (3, self.preprocessing.height, self.preprocessing.width)),)
 
 
@@ -227,8 +227,9 @@ def samples_for(config: BuildConfig) -> tuple[Any, ...]:
     assert config.samples is not None
     if len(config.entries) > 1:
         raise OptionError(
-            f"expected --samples for a network of one input, found {len(config.entries)}; record what your network "
-            "answers, and give --reference"
+            expected="`samples` for a network of one input",
+            found=len(config.entries),
+            advice="record what your network answers, and give `reference`",
         )
     return (inputs_from_file(config.samples, config.entries[0].shape),)
 
@@ -236,7 +237,9 @@ def samples_for(config: BuildConfig) -> tuple[Any, ...]:
 def check_names(config: BuildConfig, reference: TrainReference) -> None:
     """Raise OptionError where an input and an output have one name."""
     if clash := {each.name for each in config.entries} & set(reference.names):
-        raise OptionError(f"expected outputs with names of their own, found one called '{min(clash)}'; rename it")
+        raise OptionError(
+            expected="outputs with names of their own", found=f"one called '{min(clash)}'", advice="rename it"
+        )
 
 
 def lowered(captured: Captured, config: BuildConfig, formats: Sequence[str]) -> dict[str, DeployNetwork]:

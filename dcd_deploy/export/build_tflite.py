@@ -107,7 +107,7 @@ def check_tflite_options(config: BuildConfig) -> None:
         OptionError: the batch is free. UnknownNameError: there is no such layout.
     """
     if config.batch is None:
-        raise OptionError("expected a --batch number for TFLite, whose shapes are fixed, found 'dynamic'")
+        raise OptionError(expected="a `batch` number for TFLite, whose shapes are fixed", found="'dynamic'")
     if config.layout not in LAYOUTS:
         raise UnknownNameError("layout", config.layout, LAYOUTS)
 

@@ -64,4 +64,4 @@ def _axes_as_attribute(node: ir.Node, opset: int) -> None:
 
 
 def _refusal(opset: int, reason: str) -> ExportError:
-    return ExportError(f"the network cannot be written in ONNX opset {opset}: {reason}; choose --opset 18 or above")
+    return ExportError(f"the network cannot be written in ONNX opset {opset}: {reason}; choose `opset` 18 or above")

@@ -100,5 +100,5 @@ def _other_checkpoint(card: ModelCard, checkpoint: Checkpoint) -> str:
 def _other_copy(checkpoint: Checkpoint, *, ema: bool) -> str:
     if not checkpoint.has_average:
         return ""
-    advice = "leave out --ema" if ema else "try --ema"
+    advice = "leave out `ema`" if ema else "try `ema`"
     return f"; the checkpoint also holds {'a trained' if ema else 'an averaged'} copy of the weights: {advice}"

@@ -49,7 +49,7 @@ def described_inputs(card: ModelCard) -> list[tuple[str, tuple[int, ...]]]:
     for tensor in card.inputs:
         sizes = tuple(size for size in tensor.torch_shape[1:] if size is not None)
         if len(sizes) + 1 != len(tensor.shape):
-            raise ModelFileError(f"expected inputs whose sizes are fixed, found '{tensor.name}' of {tensor.shape}")
+            raise ModelFileError(expected="inputs whose sizes are fixed", found=f"'{tensor.name}' of {tensor.shape}")
         inputs.append((tensor.name, sizes))
     return inputs
 

@@ -38,12 +38,13 @@ def read_recorded(path: Path, inputs: Sequence[tuple[str, tuple[int, ...]]], out
     for name, shape in inputs:
         if arrays[name].shape[1:] != shape:
             raise InputFileError(
-                f"expected '{name}' of shape {('N', *shape)} in '{path}', found {arrays[name].shape}; record it at the "
-                "size of the model"
+                expected=f"'{name}' of shape {('N', *shape)} in '{path}'",
+                found=arrays[name].shape,
+                advice="record it at the size of the model",
             )
     counts = {name: len(values) for name, values in arrays.items()}
     if len(set(counts.values())) != 1 or 0 in counts.values():
-        raise InputFileError(f"expected as many outputs as inputs, and at least one, in '{path}', found {counts}")
+        raise InputFileError(expected=f"as many outputs as inputs, and at least one, in '{path}'", found=counts)
     return TrainReference(
         tuple(np.ascontiguousarray(arrays[name], np.float32) for name, _ in inputs),
         {output: arrays[name].astype(np.float64) for output, name in names.items()},
@@ -60,8 +61,9 @@ def _names(
     if arrays.keys() != {*inputs, *names.values()}:
         wanted = ", ".join(f"'{name}'" for name in (*inputs, *((ALONE,) if len(outputs) == 1 else outputs)))
         raise InputFileError(
-            f"expected the arrays {wanted} in '{path}', found {', '.join(sorted(arrays)) or 'none'}; record it with "
-            "the network that the model was made from"
+            expected=f"the arrays {wanted} in '{path}'",
+            found=", ".join(sorted(arrays)) or "none",
+            advice="record it with the network that the model was made from",
         )
     return names
 
@@ -74,7 +76,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[np.floating]]:
             return {each.filename.removesuffix(".npy"): _read_array(archive, each) for each in members}
     except Exception as error:  # zipfile, the decompressors and numpy's parser raise whatever wrong bytes make them
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputFileError(f"expected {EXPECTED} at '{path}', but it cannot be read: {reason}") from error
+        raise InputFileError(expected=f"{EXPECTED} at '{path}'", but=f"it cannot be read: {reason}") from error
 
 
 def _check_members(members: list[zipfile.ZipInfo]) -> None:

@@ -110,7 +110,26 @@ def _reference(network: nn.Module, tried: _Tried, alone: str, canonical: nn.Modu
         run = lambda: run_torch(network, tried.inputs, alone)  # noqa: E731
         frozen = {head: frozen_effect(network, run, tried.outputs, head) for head in tried.variation}
         sensitivity = Sensitivity(tried.variation, frozen) if tried.variation else None
-    return TrainReference(tried.inputs, tried.outputs, sensitivity, tried.float32_error, tried.contrast)
+    return TrainReference(
+        tried.inputs,
+        tried.outputs,
+        sensitivity,
+        tried.float32_error,
+        tried.contrast,
+        as_initialised=is_as_initialised(network),
+    )
+
+
+def is_as_initialised(network: nn.Module) -> bool:
+    """Whether no norm of the network has seen a batch: all statistics are those that it was made with."""
+    norms = [
+        (one.running_mean, one.running_var)
+        for one in network.modules()
+        if isinstance(one, nn.modules.batchnorm._NormBase)  # noqa: SLF001 - what all norms with statistics are
+        and one.running_mean is not None
+        and one.running_var is not None
+    ]
+    return bool(norms) and all(not mean.any() and bool((var == 1).all()) for mean, var in norms)
 
 
 def run_torch(network: nn.Module, inputs: Inputs, alone: str = OUTPUT) -> dict[str, Outputs]:
@@ -126,8 +145,11 @@ def run_torch(network: nn.Module, inputs: Inputs, alone: str = OUTPUT) -> dict[s
     for name, values in found.items():
         if not values.ndim or len(values) != count:
             raise VerificationError(
-                f"expected output '{name}' of the network with an entry for each of {count} inputs, in its first "
-                f"dimension, found shape {tuple(values.shape)}; return outputs that begin with the batch"
+                expected=(
+                    f"output '{name}' of the network with an entry for each of {count} inputs, in its first dimension"
+                ),
+                found=f"shape {tuple(values.shape)}",
+                advice="return outputs that begin with the batch",
             )
     return {name: values.double().numpy() for name, values in found.items()}
 

@@ -13,3 +13,13 @@ class GraphStats:
     operators: dict[str, int]
     size_bytes: int
     macs: int
+
+
+@dataclass(frozen=True)
+class OnnxFacts:
+    """What the package onnx tells of a file."""
+
+    opset: int
+    ir_version: int
+    producer: str
+    graph: GraphStats

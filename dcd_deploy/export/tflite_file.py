@@ -119,8 +119,9 @@ def _name_ends(model: TfliteModel, inputs: Sequence[str], outputs: Sequence[str]
     places = {_decoded(entry.name): int(entry.tensorIndex) for entry in signature.outputs}
     if len(graph.inputs) != len(inputs) or places.keys() != set(outputs):
         raise ExportError(
-            f"expected a converted model with inputs {tuple(inputs)} and outputs {tuple(outputs)}, found "
-            f"{len(graph.inputs)} inputs and {sorted(places)}; an input that nothing reads cannot stay"
+            expected=f"a converted model with inputs {tuple(inputs)} and outputs {tuple(outputs)}",
+            found=f"{len(graph.inputs)} inputs and {sorted(places)}",
+            advice="an input that nothing reads cannot stay",
         )
     if len(set(places.values())) != len(places):
         raise ExportError("two outputs of the network are one tensor; let it return each once")
@@ -180,7 +181,9 @@ def read_tflite_nodes(path: Path) -> tuple[FileNode, ...]:
     try:
         return tflite_nodes(content)
     except (ValueError, TypeError, IndexError, AttributeError, struct.error) as error:  # generated code checks nothing
-        raise ModelFileError(f"expected a TFLite model with one graph at '{path}', found another ({error})") from error
+        raise ModelFileError(
+            expected=f"a TFLite model with one graph at '{path}'", found=f"another ({error})"
+        ) from error
 
 
 def tflite_nodes(content: bytes) -> tuple[FileNode, ...]:

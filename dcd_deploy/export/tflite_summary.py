@@ -45,7 +45,9 @@ def summarise_tflite(path: Path) -> TfliteFileSummary:
     try:
         stats = tflite_stats(path.read_bytes())
     except (ValueError, TypeError, IndexError, AttributeError) as error:  # the generated code checks nothing
-        raise ModelFileError(f"expected a TFLite model with one graph at '{path}', found another ({error})") from error
+        raise ModelFileError(
+            expected=f"a TFLite model with one graph at '{path}'", found=f"another ({error})"
+        ) from error
     text = session.metadata.get(METADATA_KEY)
     card = None if text is None else ModelCard.from_json(text)
     return TfliteFileSummary(

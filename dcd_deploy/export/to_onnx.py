@@ -85,7 +85,9 @@ def trace_onnx(
         tidied = in_older_opset(tidied, opset)
     found = next(entry.version for entry in tidied.opset_import if entry.domain == "")
     if found != opset:
-        raise ExportError(f"expected a model of opset {opset}, but the exporter gave {found}; choose another --opset")
+        raise ExportError(
+            expected=f"a model of opset {opset}", but=f"the exporter gave {found}", advice="choose another `opset`"
+        )
     return TracedOnnx(raw, tidied)
 
 
@@ -93,8 +95,9 @@ def check_opset(opset: int) -> None:
     """Raise OptionError unless the opset is among ``OPSETS``."""
     if opset not in OPSETS:
         raise OptionError(
-            f"expected an opset in {OPSETS.start}..{OPSETS.stop - 1}, the ones that come out right, found {opset}; "
-            "choose another --opset"
+            expected=f"an opset in {OPSETS.start}..{OPSETS.stop - 1}, the ones that come out right",
+            found=opset,
+            advice="choose another `opset`",
         )
 
 
@@ -124,7 +127,7 @@ def _trace(
         reason = next(iter(ANSI.sub("", str(error.__cause__ or error)).strip().splitlines()), type(error).__name__)
         sizes = " and ".join("×".join(map(str, each.shape)) for each in inputs)
         raise ExportError(
-            f"torch's ONNX exporter refused the network at {sizes}: {reason}; try another --lowering"
+            f"torch's ONNX exporter refused the network at {sizes}: {reason}; try another `lowering`"
         ) from error
     assert program is not None
     return program

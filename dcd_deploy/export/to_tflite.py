@@ -137,7 +137,7 @@ def _refusal(error: Exception, remarks: str) -> str:
     text = " ".join(f"{said} {' '.join(complaints[:3])}".split()) or type(error).__name__
     layer = _layer_at(error)
     where = f" in layer '{layer}'" if layer else ""
-    return f"litert-torch refused the network{where}: {text[:400]}; try another --lowering, or --to onnx"
+    return f"litert-torch refused the network{where}: {text[:400]}; try another `lowering`, or `to` onnx"
 
 
 def _layer_at(error: Exception) -> str:

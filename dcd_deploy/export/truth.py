@@ -44,7 +44,7 @@ class TrainReference:
 
     ``sensitivity`` is None for a network without dynamic layers; ``float32_error`` is that of the network itself in
     float32, relative to the range; ``contrast`` that of generated inputs. Outputs that were ``stored_half`` stand for
-    the interval of numbers that half precision rounds to them.
+    the interval of numbers that half precision rounds to them. ``as_initialised``: the network was never trained.
     """
 
     inputs: Inputs
@@ -53,6 +53,7 @@ class TrainReference:
     float32_error: float = 0.0
     contrast: float | None = None
     stored_half: frozenset[str] = field(default_factory=frozenset)
+    as_initialised: bool = False
 
     @property
     def images(self) -> Images:

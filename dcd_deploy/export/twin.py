@@ -95,13 +95,16 @@ def described_build(card: ModelCard) -> tuple[NetworkSpec, BuildConfig]:
     """
     if card.spec is None:
         raise ModelFileError(
-            f"expected a file of a network that is known by its settings, found one of the module {card.arch}; its "
-            "static twin cannot be made from the file"
+            expected="a file of a network that is known by its settings",
+            found=f"one of the module {card.arch}",
+            advice="its static twin cannot be made from the file",
         )
     spec, sides = NetworkSpec.from_json(card.spec), card.input.torch_shape[2:]
     if len(sides) != 2 or None in sides:
         raise ModelFileError(
-            f"expected a picture of a fixed size as the input of {card.arch}, found {card.input.shape}; export it again"
+            expected=f"a picture of a fixed size as the input of {card.arch}",
+            found=card.input.shape,
+            advice="export it again",
         )
     preprocessing = card.preprocessing or Preprocessing.for_size(*(side or 1 for side in sides))
     config = BuildConfig(preprocessing, batch=card.input.shape[0], layout=card.input.layout or NCHW)

@@ -23,7 +23,7 @@ Needs numpy alone: a model file is compared with recorded answers where there is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -120,12 +120,9 @@ def new_report(reference: TrainReference, inputs: str, tolerance: float = FLOAT3
             which = f", as output '{name}' shows" if len(ranges) > 1 else ""
             raise VerificationError(
                 "the trained network itself gives no finite, varied outputs on the verification inputs"
-                f"{which}; check the weights, or pass real pictures with --samples"
+                f"{which}; check the weights, or pass real pictures with `samples`"
             )
-    _check_sensitivity(reference.sensitivity, tolerance)
-    notes = (
-        ("no dynamic layer: nothing makes its weights anew for each input",) if reference.sensitivity is None else ()
-    )
+    notes = _notes_on_sensitivity(reference, tolerance)
     return VerificationReport(
         inputs, len(reference.images), ranges, reference.float32_error, reference.sensitivity, notes=notes
     )
@@ -205,15 +202,27 @@ def _agreement(found: Outputs, wanted: Outputs) -> tuple[float | None, float | N
     return cosine, float(np.mean(found.argmax(axis=1) == wanted.argmax(axis=1)))
 
 
-def _check_sensitivity(sensitivity: Sensitivity | None, tolerance: float) -> None:
-    frozen: Mapping[str, float] = {} if sensitivity is None else sensitivity.frozen
-    for head, effect in frozen.items():
-        if not effect >= SENSITIVITY_MARGIN * tolerance:
+def _notes_on_sensitivity(reference: TrainReference, tolerance: float) -> tuple[str, ...]:
+    """Return what to know of how the inputs exercise the dynamic layers.
+
+    Raises:
+        VerificationError: they hardly do, in a network that was trained.
+    """
+    if reference.sensitivity is None:
+        return ("no dynamic layer: nothing makes its weights anew for each input",)
+    needed = SENSITIVITY_MARGIN * tolerance
+    for head, effect in reference.sensitivity.frozen.items():
+        if effect >= needed:
+            continue
+        symbol, moves = SYMBOLS.get(head, head), f"moves the outputs by {effect:.1e} of their range"
+        if not reference.as_initialised:
             raise VerificationError(
-                f"the verification inputs do not exercise {SYMBOLS.get(head, head)}: freezing it moves the outputs by "
-                f"{effect:.1e} of their range, and {SENSITIVITY_MARGIN * tolerance:.1e} is needed to tell; pass real "
-                "pictures with --samples"
+                f"the verification inputs do not exercise {symbol}: freezing it {moves}, and {needed:.1e} is needed to "
+                "tell; pass real pictures with `samples`"
             )
+        why = f"no norm has seen a batch, and freezing {symbol} {moves}"
+        return (f"a network as initialised: {why}; this proves little of its dynamic layers, export it when trained",)
+    return ()
 
 
 def _explain(comparison: Comparison, report: VerificationReport) -> str:
@@ -228,7 +237,7 @@ def _explain(comparison: Comparison, report: VerificationReport) -> str:
         return f"{text}; what no tensor tells was assumed{assumed}; or they were not recorded in full float32"
     # not of the tolerance asked for: a tiny one makes none restless
     restless = report.float32_error is not None and report.float32_error > FLOAT32_TOLERANCE / 10
-    hint = f"; this network amplifies rounding ({report.float32_error:.0e} by itself): try real pictures with --samples"
+    hint = f"; this network amplifies rounding ({report.float32_error:.0e} by itself): try real pictures with `samples`"
     return f"{text}{hint if restless else ''}"
 
 

@@ -241,7 +241,9 @@ def _check_leaves(module: nn.Module, leaf: Sequence[str]) -> None:
     known = dict(module.named_modules())
     for path in leaf:
         if path not in known:
-            raise CaptureError(f"expected the path of a submodule as leaf, found '{path}'; it has none of that name")
+            raise CaptureError(
+                expected="the path of a submodule as leaf", found=f"'{path}'", advice="it has none of that name"
+            )
 
 
 def _spread(values: Tensor) -> float:

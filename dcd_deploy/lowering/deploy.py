@@ -107,10 +107,14 @@ def check_choice(choice: Choice, target: Target) -> None:
             raise UnknownNameError("lowering", name, known)
         if name not in target.lowerings and not target.backend.lowerings[name].everywhere:
             needed = _needed(target.backend.lowerings[name])
-            raise OptionError(f"expected {needed} for the lowering '{name}'; choose these, or another --lowering")
+            raise OptionError(
+                expected=f"{needed} for the lowering '{name}'",
+                found=f"`target` {target.name}",
+                advice="choose these, or another `lowering`",
+            )
 
 
 def _needed(lowering: type[Lowering]) -> str:
     """Say which options a lowering asks for."""
-    batch = {KNOWN: ", and a --batch number,", ONE: ", and --batch 1,"}.get(lowering.batches, "")
-    return f"--target {' or '.join(lowering.only_for or ())}{batch}"
+    batch = {KNOWN: ", and a `batch` number,", ONE: ", and `batch` 1,"}.get(lowering.batches, "")
+    return f"`target` {' or '.join(lowering.only_for or ())}{batch}"

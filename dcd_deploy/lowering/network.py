@@ -46,7 +46,7 @@ def network_of(module: nn.Module, example: Tensor | Sequence[Tensor], alone: str
         CaptureError: it is no module, does not run on the example, or gives something else than tensors.
     """
     if not isinstance(module, nn.Module):
-        raise CaptureError(f"expected a torch.nn.Module, found {type(module).__name__}; pass the network itself")
+        raise CaptureError(expected="a torch.nn.Module", found=type(module).__name__, advice="pass the network itself")
     examples = _examples(example)
     ready, notes = _ready(module)
     doubles = tuple(e.detach().cpu().double() if e.is_floating_point() else e.detach().cpu() for e in examples)
@@ -68,7 +68,9 @@ def _ready(module: nn.Module) -> tuple[nn.Module, list[str]]:
     """Return a float64 copy in eval mode on the CPU, and what that changed."""
     notes = []
     if lazy := next((name for name, tensor in module.named_parameters() if is_lazy(tensor)), None):
-        raise CaptureError(f"expected a module that knows its shapes, found the lazy '{lazy}'; run it once before")
+        raise CaptureError(
+            expected="a module that knows its shapes", found=f"the lazy '{lazy}'", advice="run it once before"
+        )
     if any(part.training for part in module.modules()):
         notes.append("the module is in training mode; its eval form is exported")
     tensors = [*module.parameters(), *module.buffers()]
@@ -78,7 +80,9 @@ def _ready(module: nn.Module) -> tuple[nn.Module, list[str]]:
     if devices := {t.device.type for t in tensors} - {"cpu"}:
         notes.append(f"the weights were copied from {', '.join(sorted(devices))}")
     if "meta" in devices:
-        raise CaptureError("expected a module with weights, found one on the device 'meta'; load its weights first")
+        raise CaptureError(
+            expected="a module with weights", found="one on the device 'meta'", advice="load its weights first"
+        )
     try:
         ready = copy.deepcopy(module, _detached(module)).cpu().double().eval()
     except Exception as error:  # whatever a user's own __deepcopy__ raises, or torch of tensors with a history

@@ -24,14 +24,17 @@ def flat(result: object, alone: str = OUTPUT) -> dict[str, Tensor]:
     if len(found) < len(leaves):
         names = [name for name, _ in leaves]
         twice = next(name for name in names if names.count(name) > 1)
-        raise CaptureError(f"expected outputs with names of their own, found two called '{twice}'; rename one")
+        raise CaptureError(
+            expected="outputs with names of their own", found=f"two called '{twice}'", advice="rename one"
+        )
     if not found:
-        raise CaptureError("expected a network that returns tensors, found one that returns none")
+        raise CaptureError(expected="a network that returns tensors", found="one that returns none")
     for name, value in found.items():
         if not value.is_floating_point():
             raise CaptureError(
-                f"expected output '{name}' of the network as a tensor of floating point, found {value.dtype}; return "
-                "what it was computed from"
+                expected=f"output '{name}' of the network as a tensor of floating point",
+                found=value.dtype,
+                advice="return what it was computed from",
             )
     return found
 
@@ -49,12 +52,15 @@ def _leaves(value: object, path: tuple[str, ...]) -> list[tuple[str, Tensor]]:
         return [leaf for i, one in enumerate(value) for leaf in _leaves(one, (*path, str(i)))]
     where = f" at '{'_'.join(path)}'" if path else ""
     raise CaptureError(
-        f"expected tensors as the network's outputs (or tuples, lists and dicts of them), found "
-        f"{type(value).__name__}{where}; wrap the network in a module that returns tensors"
+        expected="tensors as the network's outputs (or tuples, lists and dicts of them)",
+        found=f"{type(value).__name__}{where}",
+        advice="wrap the network in a module that returns tensors",
     )
 
 
 def _name(key: object) -> str:
     if not isinstance(key, str) or not key:
-        raise CaptureError(f"expected outputs with names, found the key {key!r}; use texts as the dict's keys")
+        raise CaptureError(
+            expected="outputs with names", found=f"the key {key!r}", advice="use texts as the dict's keys"
+        )
     return key

@@ -50,4 +50,6 @@ def target_for(name: str, format: str) -> Target:
         if (target.name, target.format) == (name, format):
             return target
     formats = " and ".join(target.format for target in TARGETS if target.name == name)
-    raise OptionError(f"expected --target {name} with --to {formats}, found --to {format}; choose the one or the other")
+    raise OptionError(
+        expected=f"`target` {name} with `to` {formats}", found=f"`to` {format}", advice="choose the one or the other"
+    )

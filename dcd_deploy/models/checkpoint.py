@@ -108,7 +108,7 @@ def _read_torch(path: Path, start: bytes, *, ema: bool) -> Checkpoint:
             state, notes = _read_state(path, entries, file.run)
             info = _info(file)
     except (PickleError, DamagedError, ScriptError) as error:
-        raise CheckpointError(f"expected a checkpoint at '{path}', but {_reason(error, start)}") from error
+        raise CheckpointError(expected=f"a checkpoint at '{path}'", but=_reason(error, start)) from error
     return Checkpoint(path, sha256(path), state, source, info, average, notes)
 
 
@@ -132,7 +132,7 @@ def _find_state(path: Path, content: Any, *, ema: bool) -> tuple[Mapping[str, An
     if isinstance(content, Foreign):
         raise CheckpointError(_executable(path, content))
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"expected a dict of tensors in '{path}', found {type(content).__name__}")
+        raise CheckpointError(expected=f"a dict of tensors in '{path}'", found=type(content).__name__)
     if not ema and _is_state(content):
         return content, "bare state_dict"
     for key in EMA_KEYS if ema else STATE_KEYS:
@@ -204,7 +204,7 @@ def _read_state(path: Path, entries: Mapping[str, Any], run: Run) -> tuple[dict[
         _check_key(path, key)
         if (kind := not_plain(value)) is not None:
             raise CheckpointError(
-                f"expected plain real tensors in '{path}', found a {shown(kind)} tensor at '{shown(key)}'"
+                expected=f"plain real tensors in '{path}'", found=f"a {shown(kind)} tensor at '{shown(key)}'"
             )
         if not isinstance(value, StoredTensor):
             left.append(shown(key))
@@ -220,8 +220,8 @@ def _read_state(path: Path, entries: Mapping[str, Any], run: Run) -> tuple[dict[
 def _check_key(path: Path, key: str) -> None:
     if len(key) > LONGEST_KEY or not key.isprintable():
         raise CheckpointError(
-            f"expected names of at most {LONGEST_KEY} printable characters for the tensors in '{path}', found "
-            f"'{shown(key)}'"
+            expected=f"names of at most {LONGEST_KEY} printable characters for the tensors in '{path}'",
+            found=f"'{shown(key)}'",
         )
 
 
@@ -230,7 +230,7 @@ def _checked(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     for key, value in tensors.items():
         _check_key(path, key)
         if value.layout != torch.strided or value.is_complex():
-            raise CheckpointError(f"expected plain real tensors in '{path}', found {value.dtype} at '{shown(key)}'")
+            raise CheckpointError(expected=f"plain real tensors in '{path}'", found=f"{value.dtype} at '{shown(key)}'")
     return tensors
 
 
@@ -253,7 +253,7 @@ def renamed(path: Path, state: Mapping[str, Tensor], rename: Callable[[str], str
     for key, value in state.items():
         if (name := rename(key)) in found:
             raise CheckpointError(
-                f"expected one tensor for '{shown(name)}' in '{path}', found two, one of them called '{shown(key)}'"
+                expected=f"one tensor for '{shown(name)}' in '{path}'", found=f"two, one of them called '{shown(key)}'"
             )
         found[name] = value
     return found
@@ -266,7 +266,7 @@ def _chosen(checkpoint: Checkpoint, prefix: str | None, drop: Sequence[str]) -> 
         state = {k.removeprefix(prefix): v for k, v in checkpoint.state_dict.items() if k.startswith(prefix)}
         if not state:
             raise OptionError(
-                f"expected --prefix with which keys begin, found '{shown(prefix)}'; {_beginnings(checkpoint)}"
+                expected="`prefix` with which keys begin", found=f"'{shown(prefix)}'", advice=_beginnings(checkpoint)
             )
         others = len(checkpoint.state_dict) - len(state)
         rest = f"; the other {others} keys were left out" if others else ""
@@ -278,7 +278,7 @@ def _chosen(checkpoint: Checkpoint, prefix: str | None, drop: Sequence[str]) -> 
         dropped = len(checkpoint.state_dict) - len(state)
         if not beginning or not dropped:
             raise OptionError(
-                f"expected --drop with which keys begin, found '{shown(beginning)}'; {_beginnings(checkpoint)}"
+                expected="`drop` with which keys begin", found=f"'{shown(beginning)}'", advice=_beginnings(checkpoint)
             )
         checkpoint = checkpoint.with_state(state, f"dropped as asked: {dropped} keys that begin with '{beginning}'")
     return checkpoint

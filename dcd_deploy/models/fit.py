@@ -244,12 +244,12 @@ def _advice(
     if nearest.unexpected and not nearest.missing and not nearest.wrong_shape:
         kept = checkpoint.state_dict.keys() - set(nearest.unexpected)
         drops = dict.fromkeys(_beginning(key, kept) for key in nearest.unexpected)
-        options = " ".join(f"--drop {shown(drop)}" for drop in list(drops)[:SHOWN])
+        options = " ".join(f"`drop` {shown(drop)}" for drop in list(drops)[:SHOWN])
         ways.append(f"if the network works without them leave them out with {options}")
     if send_to_inspect:
         ways.append(f"'dcd-deploy inspect {checkpoint.path}' lists them all")
     ways.append(
-        "for a network of your own write a Python function that returns it and pass it with --network FILE.py:FUNCTION"
+        "for a network of your own write a Python function that returns it and pass it with `network` FILE.py:FUNCTION"
     )
     return "; " + "; ".join(ways)
 
@@ -275,12 +275,15 @@ def _check_values(checkpoint: Checkpoint, key: str, tensor: Tensor) -> None:
     bad = int((~torch.isfinite(tensor)).sum())
     if bad:
         raise WeightValueError(
-            f"expected finite weights in '{checkpoint.path}', found {bad} of {tensor.numel()} NaN or infinite in "
-            f"'{key}'; use an earlier checkpoint of the training"
+            expected=f"finite weights in '{checkpoint.path}'",
+            found=f"{bad} of {tensor.numel()} NaN or infinite in '{key}'",
+            advice="use an earlier checkpoint of the training",
         )
     if key.endswith("running_var") and bool((tensor < 0).any()):
         raise WeightValueError(
-            f"expected variances in '{key}' of '{checkpoint.path}', found a negative one; use an earlier checkpoint"
+            expected=f"variances in '{key}' of '{checkpoint.path}'",
+            found="a negative one",
+            advice="use an earlier checkpoint",
         )
 
 

@@ -67,8 +67,9 @@ def _check_number(name: str, value: object, *, whole: bool) -> None:
     if not isinstance(value, kind) or isinstance(value, bool) or not 0 < value <= LARGEST[name]:
         smallest = "1 to" if whole else "more than 0, up to"
         raise OptionError(
-            f"expected --{name.replace('_', '-')} as a {'whole ' * whole}number, {smallest} {LARGEST[name]:g}, "
-            f"found {value!r}; leave it out to take what the tensors say"
+            expected=f"`{name}` as a {'whole ' * whole}number, {smallest} {LARGEST[name]:g}",
+            found=repr(value),
+            advice="leave it out to take what the tensors say",
         )
 
 

@@ -31,5 +31,5 @@ def stage_strides(spec: NetworkSpec, usual: tuple[int, ...]) -> tuple[int, ...]:
     """
     found = spec.strides or usual
     if len(found) != len(usual):
-        raise ModelFileError(f"expected {len(usual)} strides of {spec.arch}, found {len(found)}")
+        raise ModelFileError(expected=f"{len(usual)} strides of {spec.arch}", found=len(found))
     return found

@@ -86,7 +86,7 @@ def plan_of(spec: NetworkSpec) -> ChannelPlan:
     if not spec.channels:
         return plan
     if len(spec.channels) != len(plan.channels):
-        raise ModelFileError(f"expected {len(plan.channels)} channels of {spec.arch}, found {len(spec.channels)}")
+        raise ModelFileError(expected=f"{len(plan.channels)} channels of {spec.arch}", found=len(spec.channels))
     stem, *inner, head = spec.channels
     inputs, blocks = stem, []
     for block, hidden, outputs in zip(plan.blocks, inner[::2], inner[1::2], strict=True):

@@ -62,7 +62,9 @@ def _one_of(prefixes: list[str], checkpoint: Checkpoint) -> str:
     if len(chosen) > 1:
         names = ", ".join(f"'{shown(prefix)}'" for prefix in chosen)
         raise OptionError(
-            f"expected one network in '{checkpoint.path}', found {len(chosen)}, behind {names}; choose with --prefix"
+            expected=f"one network in '{checkpoint.path}'",
+            found=f"{len(chosen)}, behind {names}",
+            advice="choose with `prefix`",
         )
     return chosen[0]
 

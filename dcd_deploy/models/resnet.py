@@ -126,7 +126,7 @@ def convolutions_of(spec: NetworkSpec) -> tuple[int, tuple[tuple[tuple[int, ...]
     if not spec.channels:
         return STEM, tuple((widths,) * count for widths, count in zip(usual, repeats, strict=True))
     if len(spec.channels) != 1 + block.depth * sum(repeats):
-        raise ModelFileError(f"expected {1 + block.depth * sum(repeats)} channels of {spec.arch}, found others")
+        raise ModelFileError(expected=f"{1 + block.depth * sum(repeats)} channels of {spec.arch}", found="others")
     stem, *outputs = spec.channels
     each = iter(zip(*[iter(outputs)] * block.depth, strict=True))
     return stem, tuple(tuple(next(each) for _ in range(count)) for count in repeats)

@@ -44,7 +44,7 @@ def in_folder(path: Path) -> Path:
     what = (
         f"it is a folder with {several}: name one" if found else "this is not a file, and a folder without safetensors"
     )
-    raise InputFileError(f"expected {EXPECTED} at '{path}', but {what}")
+    raise InputFileError(expected=f"{EXPECTED} at '{path}'", but=what)
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
@@ -58,7 +58,7 @@ def read_file(path: Path) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = safetensors.load_file(path)
     except Exception as error:
         raise CheckpointError(
-            f"expected a safetensors file at '{path}', but it is damaged ({error}); fetch it again"
+            expected=f"a safetensors file at '{path}'", but=f"it is damaged ({error})", advice="fetch it again"
         ) from error
     return tensors
 
@@ -81,8 +81,9 @@ def read_shards(index: Path) -> tuple[dict[str, Tensor], str]:
         found = read_file(shard)
         if wrong := sorted(keys ^ found.keys()):
             raise CheckpointError(
-                f"expected the tensors that '{index.name}' names in '{name}', found {len(wrong)} others or missing: "
-                f"{', '.join(map(shown, wrong[:SHOWN]))}; fetch both again"
+                expected=f"the tensors that '{index.name}' names in '{name}'",
+                found=f"{len(wrong)} others or missing: {', '.join(map(shown, wrong[:SHOWN]))}",
+                advice="fetch both again",
             )
         tensors |= found
     return tensors, digest.hexdigest()
@@ -101,10 +102,11 @@ def _weight_map(index: Path) -> dict[str, str]:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)[:200]
         raise CheckpointError(
-            f"expected an index of shards at '{index}' ({{'weight_map': {{key: file}}}}), but it is damaged: {reason}"
+            expected=f"an index of shards at '{index}' ({{'weight_map': {{key: file}}}})",
+            but=f"it is damaged: {reason}",
         ) from error
     if not names:
-        raise CheckpointError(f"expected an index of shards at '{index}', found one without tensors")
+        raise CheckpointError(expected=f"an index of shards at '{index}'", found="one without tensors")
     return names
 
 

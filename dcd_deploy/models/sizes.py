@@ -28,13 +28,15 @@ def check_input_size(height: int, width: int) -> None:
     """Raise OptionError if the networks cannot take an input of this size."""
     if min(height, width) < SMALLEST_INPUT:
         raise OptionError(
-            f"expected an input size of at least {SMALLEST_INPUT}×{SMALLEST_INPUT}, found {height}×{width}; "
-            "choose a larger --input-size"
+            expected=f"an input size of at least {SMALLEST_INPUT}×{SMALLEST_INPUT}",
+            found=f"{height}×{width}",
+            advice="choose a larger `input_size`",
         )
     if max(height, width) > LARGEST_INPUT:
         raise OptionError(
-            f"expected an input size of at most {LARGEST_INPUT}×{LARGEST_INPUT}, found {height}×{width}; "
-            "choose a smaller --input-size"
+            expected=f"an input size of at most {LARGEST_INPUT}×{LARGEST_INPUT}",
+            found=f"{height}×{width}",
+            advice="choose a smaller `input_size`",
         )
 
 

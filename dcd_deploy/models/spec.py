@@ -108,7 +108,7 @@ class NetworkSpec:
         bad = [k for k, v in numbers.items() if not isinstance(v, int | float) or not 0 <= v <= LARGEST[k]]
         if not isinstance(arch, str) or bad:
             raise ModelFileError(
-                f"expected the network's settings in the file's description, found {bad or 'no arch'} wrong"
+                expected="the network's settings in the file's description", found=f"{bad or 'no arch'} wrong"
             )
         counts = {key: int(numbers[key]) for key in ("num_classes", "fc_squeeze")}  # type: ignore[call-overload]  # numbers, checked above
         settings = {key: _setting(key, data[key]) for key in _READERS if key in data}
@@ -122,7 +122,7 @@ def _setting(key: str, value: object) -> Any:
         return _READERS[key](value)
     except (ValueError, TypeError, KeyError) as error:
         raise ModelFileError(
-            f"expected the network's settings in the file's description, found '{key}' wrong ({str(error)[:100]})"
+            expected="the network's settings in the file's description", found=f"'{key}' wrong ({str(error)[:100]})"
         ) from error
 
 

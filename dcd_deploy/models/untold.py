@@ -43,17 +43,21 @@ class Untold:
         if eps is not None and (
             isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 < eps <= LARGEST_EPS
         ):
-            raise OptionError(f"expected --bn-eps as a number, more than 0, up to {LARGEST_EPS:g}, found {eps!r}")
+            raise OptionError(expected=f"`bn_eps` as a number, more than 0, up to {LARGEST_EPS:g}", found=repr(eps))
         for option, values in (
-            ("--strides", self.strides or ()),
-            ("--stem-stride", () if self.stem_stride is None else (self.stem_stride,)),
-            ("--last-stride", () if self.last_stride is None else (self.last_stride,)),
+            ("strides", self.strides or ()),
+            ("stem_stride", () if self.stem_stride is None else (self.stem_stride,)),
+            ("last_stride", () if self.last_stride is None else (self.last_stride,)),
         ):
             for value in values:
                 if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_STRIDE:
-                    raise OptionError(f"expected {option} as a whole number, 1 to {LARGEST_STRIDE}, found {value!r}")
+                    raise OptionError(
+                        expected=f"`{option}` as a whole number, 1 to {LARGEST_STRIDE}", found=repr(value)
+                    )
         if self.strides is not None and not (self.stem_stride is None and self.last_stride is None):
-            raise OptionError("expected --strides, or --stem-stride and --last-stride, found both; leave one out")
+            raise OptionError(
+                expected="`strides`, or `stem_stride` and `last_stride`", found="both", advice="leave one out"
+            )
 
     def applied(self, spec: NetworkSpec, usual: tuple[int, ...]) -> NetworkSpec:
         """Return ``spec`` with what is said; ``usual`` are the strides of its family.
@@ -75,8 +79,9 @@ class Untold:
         if self.strides is not None:
             if len(self.strides) != len(usual):
                 raise OptionError(
-                    f"expected --strides of {len(usual)} numbers for {spec.arch}, the stem's first (usual: "
-                    f"{_listed(usual)}), found {len(self.strides)}"
+                    expected=f"`strides` of {len(usual)} numbers for {spec.arch}, the stem's first "
+                    f"(usual: {_listed(usual)})",
+                    found=len(self.strides),
                 )
             return tuple(self.strides)
         found = list(spec.strides or usual)
@@ -103,15 +108,15 @@ def assumed(spec: NetworkSpec, said: Untold, usual: tuple[int, ...], *, has_pool
     """Return in a few words each what neither the tensors nor the user say, with the option that sets it."""
     found = []
     if said.bn_eps is None:
-        found.append(f"BatchNorm eps {spec.bn_eps:g} (--bn-eps)")
+        found.append(f"BatchNorm eps {spec.bn_eps:g} (`bn_eps`)")
     if said.gate is None and _has_gate(spec):
-        found.append(f"gate {FORMULAS[spec.gate]} (--gate)")
+        found.append(f"gate {FORMULAS[spec.gate]} (`gate`)")
     if said.residual_q is None and _has_gate(spec):
-        found.append(f"{'with' if spec.residual_q else 'without'} '+ q' in the dynamic layers (--no-residual-q)")
+        found.append(f"{'with' if spec.residual_q else 'without'} '+ q' in the dynamic layers (`residual_q`)")
     if said.strides is None:
         found += _assumed_strides(said, spec.strides or usual)
     if said.stem_pool is None and has_pool:
-        found.append(f"{'a' if spec.stem_pool else 'no'} pool behind the stem (--stem-pool, --no-stem-pool)")
+        found.append(f"{'a' if spec.stem_pool else 'no'} pool behind the stem (`stem_pool`)")
     return tuple(found)
 
 
@@ -121,11 +126,11 @@ def _has_gate(spec: NetworkSpec) -> bool:
 
 def _assumed_strides(said: Untold, strides: tuple[int, ...]) -> list[str]:
     if said.stem_stride is None and said.last_stride is None:
-        return [f"strides {_listed(strides)}, the stem's first (--stem-stride, --last-stride, --strides)"]
+        return [f"strides {_listed(strides)}, the stem's first (`stem_stride`, `last_stride`, `strides`)"]
     if said.stem_stride is None:
-        return [f"stem stride {strides[0]} (--stem-stride)"]
+        return [f"stem stride {strides[0]} (`stem_stride`)"]
     if said.last_stride is None:
-        return [f"strides of the stages {_listed(strides[1:])} (--last-stride, --strides)"]
+        return [f"strides of the stages {_listed(strides[1:])} (`last_stride`, `strides`)"]
     return []
 
 

@@ -37,14 +37,17 @@ def network_from_file(network: str, arguments: str | Mapping[str, Any] | None = 
     """
     file, found, name = network.rpartition(":")
     if not found or not file.endswith(".py") or not name.isidentifier():
-        raise NetworkError(f"expected --network FILE.py:FACTORY, found '{network}'; FACTORY is a function in that file")
+        raise NetworkError(
+            expected="`network` FILE.py:FACTORY", found=f"'{network}'", advice="FACTORY is a function in that file"
+        )
     path = existing_file(file, "a Python file that makes the network")
     factory = _named(_loaded(path), name, path)
     made = factory if isinstance(factory, nn.Module) else _called(factory, _arguments(arguments), f"{path.name}:{name}")
     if not isinstance(made, nn.Module):
         raise NetworkError(
-            f"expected '{path.name}:{name}' to return a torch.nn.Module, found {type(made).__name__}; return "
-            "the network"
+            expected=f"'{path.name}:{name}' to return a torch.nn.Module",
+            found=type(made).__name__,
+            advice="return the network",
         )
     return made
 
@@ -59,8 +62,9 @@ def load_weights(
     """
     if any(is_lazy(tensor) for tensor in module.state_dict().values()):
         raise NetworkError(
-            f"expected a network that knows its shapes, found lazy layers in {type(module).__name__}; run it once in "
-            "its factory"
+            expected="a network that knows its shapes",
+            found=f"lazy layers in {type(module).__name__}",
+            advice="run it once in its factory",
         )
     expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
     found = {key: tuple(tensor.shape) for key, tensor in state.items()}
@@ -73,8 +77,8 @@ def load_weights(
     if amiss:
         rest = f"; {len(left_out)} left out as unused: {_first(left_out)}" if left_out else ""
         raise NetworkError(
-            f"the weights of '{source}' are not those of {type(module).__name__}: {amiss}{rest}; check --network-args, "
-            "--prefix and --drop"
+            f"the weights of '{source}' are not those of {type(module).__name__}: {amiss}{rest}; check `network_args`, "
+            "`prefix` and `drop`"
         )
     with torch.no_grad():
         module.load_state_dict({k: v for k, v in state.items() if k in expected}, strict=False)
@@ -103,7 +107,7 @@ def _named(module: ModuleType, name: str, path: Path) -> Any:
         return getattr(module, name)
     own = [k for k, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
     known = f"it has {_first(own)}" if own else "it defines no function or class"
-    raise NetworkError(f"expected '{name}' in '{path.name}', found none; {known}")
+    raise NetworkError(expected=f"'{name}' in '{path.name}'", found="none", advice=known)
 
 
 def _arguments(arguments: str | Mapping[str, Any] | None) -> dict[str, Any]:
@@ -113,23 +117,21 @@ def _arguments(arguments: str | Mapping[str, Any] | None) -> dict[str, Any]:
         found = json.loads(arguments) if isinstance(arguments, str) else arguments
     except (ValueError, RecursionError) as error:
         raise NetworkError(
-            f"expected --network-args as JSON, such as '{{\"width\": 0.5}}', found other text ({error})"
+            expected="`network_args` as JSON, such as '{\"width\": 0.5}'", found=f"other text ({error})"
         ) from error
     if not isinstance(found, Mapping):
-        raise NetworkError(
-            f"expected --network-args as a JSON object of keyword arguments, found {type(found).__name__}"
-        )
+        raise NetworkError(expected="`network_args` as a JSON object of keyword arguments", found=type(found).__name__)
     return dict(found)
 
 
 def _called(factory: Any, arguments: dict[str, Any], title: str) -> Any:
     if not callable(factory):
-        raise NetworkError(f"expected '{title}' to be a function, a class or a module, found {type(factory).__name__}")
+        raise NetworkError(expected=f"'{title}' to be a function, a class or a module", found=type(factory).__name__)
     try:
         inspect.signature(factory).bind(**arguments)
     except TypeError as error:
         raise NetworkError(
-            f"'{title}' does not take these arguments: {error}; give them with --network-args"
+            f"'{title}' does not take these arguments: {error}; give them with `network_args`"
         ) from error
     except ValueError:
         pass  # a callable without a signature says by itself what it takes

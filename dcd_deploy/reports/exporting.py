@@ -6,50 +6,70 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
 
+from dcd_deploy.artifacts import ModelCard
 from dcd_deploy.export.pipeline import ExportedFile, ExportResult
 from dcd_deploy.export.stats import GraphStats
+from dcd_deploy.export.verify import VerificationReport
 from dcd_deploy.reports import numbers
 from dcd_deploy.reports.machine import as_plain
 from dcd_deploy.reports.next_command import network_words
 from dcd_deploy.reports.terminal import line, show_table
-from dcd_deploy.reports.verification import show_verification
+from dcd_deploy.reports.verification import show_comparisons, show_inputs
 
 STAGES = {"onnx": ("ONNX graph", "as traced", "simplified"), "tflite": ("TFLite graph", "as converted", "finished")}
+FORMATS = {"onnx": "ONNX", "tflite": "TFLite"}
 
 
-def show_export(
-    screen: Console,
-    result: ExportResult,
-    checkpoint: str,
-    options: Mapping[str, Any] = MappingProxyType({}),
-) -> None:
-    """Print for each file its graph before and after our passes and its verification; then what to type next.
+def show_export(screen: Console, result: ExportResult, request: Mapping[str, Any]) -> None:
+    """Print what was exported, for each format what it is and how near the trained network, and what to type next.
 
-    ``options`` are those by which the network was named.
+    With ``verbose`` in ``request`` each graph before and after our passes and all comparisons too. ``request`` has the
+    ``checkpoint`` and by which options the network was named.
     """
+    first = result.files[0]
+    line(screen, f"{_title(first.artifact.card)}; from {request['checkpoint']}")
     for note in result.checkpoint_notes:
         line(screen, f"checkpoint: {note}")
+    if first.built.report.assumed:
+        line(screen, f"assumed, since no tensor tells: {'; '.join(first.built.report.assumed)}")
+    if request.get("verbose"):
+        show_inputs(screen, first.built.report)
     for file in result.files:
-        _show_file(screen, file)
+        _show_file(screen, file, verbose=bool(request.get("verbose")))
     for file in result.files:
-        path, sidecar = file.artifact.path, file.artifact.sidecar_path.name
-        line(screen, f"wrote {path} ({numbers.size(path.stat().st_size)}) and {sidecar}")
-        if file.baseline is not None:
-            line(screen, f"wrote {file.baseline} (static twin, untrained, for timing)")
+        line(screen, f"wrote {_written(file)}")
+    _show_next(screen, result, request)
+
+
+def _show_next(screen: Console, result: ExportResult, request: Mapping[str, Any]) -> None:
     path = result.files[0].artifact.path
-    own = options.get("network") is not None
+    own = request.get("network") is not None
     timed = not own or result.baseline is not None  # nobody else can make the twin of the user's own network
-    bench = [f"dcd-deploy bench {path}"] if timed else []
-    words = ["dcd-deploy", "verify", str(path), "--checkpoint", checkpoint, *network_words(options)]
+    bench = [shlex.join(["dcd-deploy", "bench", str(path)])] if timed else []
+    words = ["dcd-deploy", "verify", str(path), "--checkpoint", str(request["checkpoint"]), *network_words(request)]
     first, *others = [*bench, shlex.join(words)]
     line(screen, f"done in {result.seconds:.1f} s; next: {first}")
     for command in others:
         line(screen, f"      {command}")
+
+
+def _title(card: ModelCard) -> str:
+    """Say which network a file is, and what it takes."""
+    from dcd_deploy.models.spec import NetworkSpec
+
+    name = card.arch if card.spec is None else NetworkSpec.from_json(card.spec).describe()
+    sizes = ", ".join("×".join("any" if side is None else str(side) for side in one.shape) for one in card.inputs)
+    return f"{name}, for inputs {sizes}"
+
+
+def _written(file: ExportedFile) -> str:
+    path, sidecar = file.artifact.path, file.artifact.sidecar_path.name
+    words = f"{path} ({numbers.size(path.stat().st_size)}) and {sidecar}"
+    return words if file.baseline is None else f"{words}; {file.baseline.name} (static twin, untrained, for timing)"
 
 
 def export_as_plain(result: ExportResult) -> dict[str, Any]:
@@ -57,15 +77,28 @@ def export_as_plain(result: ExportResult) -> dict[str, Any]:
     return {"files": [_file_as_plain(file) for file in result.files], "seconds": result.seconds}
 
 
-def _show_file(screen: Console, file: ExportedFile) -> None:
-    title, before, after = STAGES[file.artifact.format]
-    rows = _graph_rows(file.built.traced, file.built.finished)
-    show_table(screen, title, ("", before, after), rows)
-    show_verification(screen, file.built.report)
-    for note in file.built.notes:
-        line(screen, f"note: {note}")
-    line(screen, f"order of computation: {_lowering(file.built.lowering)}")
-    line(screen)
+def _show_file(screen: Console, file: ExportedFile, *, verbose: bool) -> None:
+    built, kind = file.built, file.artifact.format
+    if verbose:
+        title, before, after = STAGES[kind]
+        show_table(screen, title, ("", before, after), _graph_rows(built.traced, built.finished))
+        show_comparisons(screen, built.report)
+    trained = numbers.count(file.artifact.facts["macs"]["released_form"])
+    macs = f"{numbers.count(built.finished.macs)} multiply-adds for one input (as trained {trained})"
+    line(screen, f"{FORMATS[kind]}: {built.finished.nodes} nodes, {numbers.size(built.finished.size_bytes)}, {macs}")
+    line(screen, f"  verified: {_nearness(built.report)}")
+    line(screen, f"  order of computation: {_lowering(built.lowering)}")
+    for note in (*built.report.notes, *built.notes):
+        line(screen, f"  note: {note}")
+
+
+def _nearness(report: VerificationReport) -> str:
+    """Say how far the finished file is from the trained network, on what, and that nothing else failed."""
+    last = [one for one in report.comparisons if one.stage == report.comparisons[-1].stage]
+    worst = max(last, key=lambda one: one.relative / one.tolerance)
+    error = f"{numbers.error(worst.relative)} of the outputs' range from {worst.against}"
+    inputs = f"on {report.samples} {report.inputs}"
+    return f"{error}, limit {numbers.error(worst.tolerance)}, {inputs}; {len(report.comparisons)} comparisons passed"
 
 
 def _file_as_plain(file: ExportedFile) -> dict[str, Any]:
@@ -83,7 +116,7 @@ def _graph_rows(before: GraphStats, after: GraphStats) -> list[tuple[str, str, s
     return [
         ("nodes", f"{before.nodes}", f"{after.nodes}"),
         ("bytes", numbers.size(before.size_bytes), numbers.size(after.size_bytes)),
-        ("MACs", numbers.count(before.macs), numbers.count(after.macs)),
+        ("multiply-adds", numbers.count(before.macs), numbers.count(after.macs)),
         *((f"  {name}", _or_dash(before, name), _or_dash(after, name)) for name in operators),
     ]
 

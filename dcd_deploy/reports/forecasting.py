@@ -6,11 +6,24 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
+from dcd_deploy.reports import numbers
 from dcd_deploy.reports.terminal import line, show_table
 from dcd_deploy.tuning.forecast import Forecast, LoweringForecast, ShapeForecast
 from dcd_deploy.tuning.subject import sizes_text
 
-COLUMNS = ("layer", "layers", "lowering", "", "µs more", "MACs", "computed", "maps", "layout", "weights", "nodes")
+COLUMNS = (
+    "layer",
+    "layers",
+    "lowering",
+    "",
+    "µs more",
+    "multiply-adds",
+    "computed",
+    "maps",
+    "layout",
+    "weights",
+    "nodes",
+)
 
 
 def show_forecast(screen: Console, forecast: Forecast) -> None:
@@ -20,6 +33,8 @@ def show_forecast(screen: Console, forecast: Forecast) -> None:
     line(
         screen, "µs: more than the static layer, warm; maps, layout and weights: kB moved beyond one pass over the maps"
     )
+    line(screen, "computed: the share of the multiply-adds that is by weights made anew for each input")
+    line(screen, f"the network: {numbers.count(forecast.macs_as_trained)} multiply-adds for one input as trained")
     line(screen, f"all layers in the lowerings taken: {forecast.extra_us:.0f} µs more than the static ones")
     line(screen, "next: dcd-deploy tune measures them on a device")
 

@@ -12,7 +12,8 @@ from dcd_deploy.reports import numbers
 from dcd_deploy.reports.terminal import line, show_table
 
 if TYPE_CHECKING:  # a model file is inspected where torch is not installed
-    from dcd_deploy.export.onnx_file import OnnxFileSummary
+    from dcd_deploy.export.onnx_summary import OnnxFileSummary
+    from dcd_deploy.export.stats import GraphStats
     from dcd_deploy.export.tflite_summary import TfliteFileSummary
     from dcd_deploy.models.inspection import CheckpointSummary
     from dcd_deploy.models.summary import LayerSummary, NetworkSummary
@@ -25,22 +26,12 @@ LAYER_COLUMNS = (
     "K",
     "L",
     "S",
-    "MACs static",
-    "MACs branch",
+    "static",
+    "branch",
     "branch/static",
     "params",
     "of all",
 )
-
-
-def show_inspection(screen: Console, summary: CheckpointSummary | OnnxFileSummary | TfliteFileSummary) -> None:
-    """Print what a file of any kind holds."""
-    show = {
-        "CheckpointSummary": show_checkpoint,
-        "OnnxFileSummary": show_onnx_file,
-        "TfliteFileSummary": show_tflite_file,
-    }
-    show[type(summary).__name__](screen, summary)  # type: ignore[operator]  # by name: a kind's packages may be missing
 
 
 def show_checkpoint(screen: Console, summary: CheckpointSummary) -> None:
@@ -57,16 +48,22 @@ def show_checkpoint(screen: Console, summary: CheckpointSummary) -> None:
         line(screen, f"assumed, since no tensor tells: {'; '.join(summary.assumed)}")
     line(screen)
     if network.layers:
-        show_table(screen, "", LAYER_COLUMNS, map(_layer_row, network.layers))
-    show_table(screen, "", ("total", "params", "MACs as trained", "over the twin"), _total_rows(network))
+        title = "multiply-adds for one input, in the order of computation of the training code"
+        show_table(screen, title, LAYER_COLUMNS, map(_layer_row, network.layers))
+    show_table(screen, "", ("total", "params", "multiply-adds as trained", "over the twin"), _total_rows(network))
 
 
 def show_onnx_file(screen: Console, summary: OnnxFileSummary) -> None:
     """Print inputs, outputs, operators and metadata of an ONNX file."""
-    versions = f"opset {summary.opset}  IR {summary.ir_version}"
-    line(screen, f"{summary.path}  {numbers.size(summary.graph.size_bytes)}  {summary.producer}  {versions}")
+    versions = "" if summary.opset is None else f"opset {summary.opset}  IR {summary.ir_version}"
+    line(screen, f"{summary.path}  {numbers.size(summary.size_bytes)}  {summary.producer}  {versions}".rstrip())
     line(screen)
-    _show_graph(screen, summary)
+    _show_tensors(screen, summary)
+    if summary.graph is None:
+        line(screen, "its nodes, multiply-adds and opset are read with the package onnx: pip install onnx")
+        line(screen)
+    else:
+        _show_graph(screen, summary.graph)
     _show_card(screen, summary)
 
 
@@ -74,7 +71,8 @@ def show_tflite_file(screen: Console, summary: TfliteFileSummary) -> None:
     """Print inputs, outputs, operators, delegation and metadata of a TFLite file."""
     line(screen, f"{summary.path}  {numbers.size(summary.graph.size_bytes)}  opened by {summary.runtime}")
     line(screen)
-    _show_graph(screen, summary)
+    _show_tensors(screen, summary)
+    _show_graph(screen, summary.graph)
     found = summary.delegation
     pieces = f"{found.partitions} partition{'s' * (found.partitions != 1)}"
     line(screen, f"XNNPACK takes {found.taken} of {summary.graph.nodes} operators, in {pieces}")
@@ -93,12 +91,19 @@ def show_tflite_file(screen: Console, summary: TfliteFileSummary) -> None:
     _show_card(screen, summary)
 
 
-def _show_graph(screen: Console, summary: OnnxFileSummary | TfliteFileSummary) -> None:
-    graph = summary.graph
+def _show_tensors(screen: Console, summary: OnnxFileSummary | TfliteFileSummary) -> None:
     tensors = [("input", *_tensor(t)) for t in summary.inputs] + [("output", *_tensor(t)) for t in summary.outputs]
     show_table(screen, "", ("", "name", "shape", "type"), tensors, left=4)
+
+
+def _show_graph(screen: Console, graph: GraphStats) -> None:
     counts = [(name, str(number)) for name, number in graph.operators.items()]
-    show_table(screen, f"{graph.nodes} nodes, {numbers.count(graph.macs)} MACs", ("operator", "nodes"), counts)
+    show_table(
+        screen,
+        f"{graph.nodes} nodes, {numbers.count(graph.macs)} multiply-adds for one input",
+        ("operator", "nodes"),
+        counts,
+    )
 
 
 def _show_card(screen: Console, summary: OnnxFileSummary | TfliteFileSummary) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from dcd_deploy.errors import BenchError, CheckpointMismatchError, DcdDeployError, DeviceError, VerificationError
 from dcd_deploy.files import utf8
+from dcd_deploy.reports.numbers import spelled
 
 PROPERTIES = ("passed", "smallest_tolerance")  # derived values that a reader wants beside the fields
 
@@ -35,7 +36,15 @@ def as_plain(value: Any) -> Any:
 
 
 def _error(error: DcdDeployError) -> dict[str, Any]:
-    content: dict[str, Any] = {"kind": type(error).__name__, "exit_code": error.exit_code, "message": str(error)}
+    content: dict[str, Any] = {
+        "kind": type(error).__name__,
+        "exit_code": error.exit_code,
+        "message": spelled(str(error)),
+        "parameters": list(error.parameters),
+        "expected": error.expected,
+        "found": error.found,
+        "advice": error.advice,
+    }
     if isinstance(error, VerificationError) and error.report is not None:
         content["report"] = as_plain(error.report)
     if isinstance(error, BenchError | DeviceError) and error.result is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -11,9 +12,12 @@ from dcd_deploy.reports.terminal import line, show_table
 if TYPE_CHECKING:
     from dcd_deploy.models.fit import Mismatch
 
+KEYS_SHOWN = 10
 
-def show_mismatch(screen: Console, mismatch: Mismatch, most: int | None = None) -> None:
-    """Print the keys by which a checkpoint differs from the nearest network, at most ``most`` of them."""
+
+def show_mismatch(screen: Console, mismatch: Mismatch, request: Mapping[str, Any]) -> None:
+    """Print the keys by which a checkpoint differs from the nearest network: ``inspect`` all, others ten."""
+    most = None if request.get("command") == "inspect" else KEYS_SHOWN
     rows = [("unexpected", key, "") for key in mismatch.unexpected]
     left_out = [("left out", key, "the network does not use it") for key in mismatch.left_out]
     title = "keys of no known network"

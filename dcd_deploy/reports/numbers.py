@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dcd_deploy.errors import PARAMETER
+
 UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -36,6 +38,11 @@ def error(value: float) -> str:
 def plain(text: str) -> str:
     """Return a text from a file with everything that could steer a terminal made visible instead."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def spelled(text: str) -> str:
+    """Return a text of the library, which names parameters as `input_size`, with the command line's flags."""
+    return PARAMETER.sub(lambda named: f"--{named[1].replace('_', '-')}", text)
 
 
 def _digits(value: float) -> int:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
 
 from dcd_deploy.benchmarks.profile import ProfiledNode, ProfileResult, Sums
+from dcd_deploy.errors import UnknownNameError
 from dcd_deploy.reports import numbers
 from dcd_deploy.reports.machine import as_plain
 from dcd_deploy.reports.terminal import line, show_table
 from dcd_deploy.runtimes.nodes import PARTS, UNKNOWN
 
 SLOWEST = 10
+TABLES = ("layer", "operator", "type")
 NO_LAYER = "(no layer)"
 
 
-def show_profile(screen: Console, result: ProfileResult, by: str = "layer") -> None:
+def check_table(by: str) -> None:
+    """Raise UnknownNameError unless ``by`` is one of ``TABLES``."""
+    if by not in TABLES:
+        raise UnknownNameError("table of a profile", by, TABLES)
+
+
+def show_profile(screen: Console, result: ProfileResult, request: Mapping[str, Any]) -> None:
     """Print the times by layer, by operator or by type of operator, the parts, and the sum beside the latency."""
+    by = request.get("by", "layer")
     threads = f"{result.threads} thread{'s' * (result.threads > 1)}"
     line(screen, f"{result.model}  {result.runtime}, {threads}, median of {result.runs} runs of each node")
     line(screen)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 from dcd_deploy.benchmarks.profile import ProfileResult
+from dcd_deploy.benchmarks.profile_file import read_profile
 from dcd_deploy.benchmarks.results import BenchResult
 from dcd_deploy.benchmarks.results_file import write_result
-from dcd_deploy.errors import UnknownNameError
-from dcd_deploy.files import check_no_folder, check_writable, utf8, write_whole
+from dcd_deploy.errors import BenchError, DeviceError, UnknownNameError
+from dcd_deploy.files import check_no_folder, check_writable, suffix_of, utf8, write_whole
 from dcd_deploy.optional import check_installed
 from dcd_deploy.reports.profiled import LayerTime, Profile
 from dcd_deploy.runtimes.nodes import DYNAMIC, LAYOUT, STATIC
@@ -27,18 +30,39 @@ def check_save(paths: Sequence[Path]) -> None:
         MissingDependencyError: the page is wanted, but plotly is not installed.
     """
     for path in paths:
-        if path.suffix not in WRITERS:
+        if suffix_of(path) not in WRITERS:
             raise UnknownNameError("kind of report", path.suffix or path.name, WRITERS)
-        if path.suffix == ".html":
+        if suffix_of(path) == ".html":
             check_installed("plotly")
         check_writable(path.parent)
     check_no_folder(paths)
 
 
+def kept_in(out: Path | None) -> list[Path]:
+    """Return what a run leaves in its folder besides the trials: all results, and the page where it can be made."""
+    if out is None:
+        return []
+    return [Path(out) / "result.json", *([Path(out) / "result.html"] if find_spec("plotly") else [])]
+
+
+def saved(measure: Callable[[], BenchResult], paths: Sequence[Path], profiles: Sequence[Path] = ()) -> BenchResult:
+    """Measure, and write the result to all ``paths``, also where trials failed; the page shows ``profiles`` too."""
+    check_save(paths)
+    shown = [read_profile(path) for path in profiles]
+    try:
+        result = measure()
+    except (BenchError, DeviceError) as error:
+        if error.result is not None:
+            save_result(cast("BenchResult", error.result), paths, shown)
+        raise
+    save_result(result, paths, shown)
+    return result
+
+
 def save_result(result: BenchResult, paths: Sequence[Path], profiles: Sequence[ProfileResult] = ()) -> None:
     """Write ``result`` to all ``paths``; the page shows the ``profiles`` too."""
     for path in paths:
-        WRITERS[path.suffix](path, result, profiles)
+        WRITERS[suffix_of(path)](path, result, profiles)
 
 
 def _write_json(path: Path, result: BenchResult, _: Profiles) -> None:

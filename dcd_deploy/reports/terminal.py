@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dcd_deploy.reports.numbers import plain
+from dcd_deploy.reports.numbers import plain, spelled
 
 FILE_WIDTH = 120  # of tables that go into a file or a pipe
 
 
 class PipeConsole(Console):
-    """A console that leaves a broken pipe to ``cli.outcome``; rich would exit with 1."""
+    """A console that leaves a broken pipe to ``cli``; rich would exit with 1."""
 
     def on_broken_pipe(self) -> None:
         """Raise the error that rich is handling."""
@@ -36,7 +36,7 @@ def console(*, stderr: bool = False) -> Console:
 
 def line(screen: Console, text: str = "") -> None:
     """Print one line, however long; the terminal folds it."""
-    screen.print(plain(text), soft_wrap=True)
+    screen.print(plain(spelled(text)), soft_wrap=True)
 
 
 def show_table(
@@ -49,7 +49,7 @@ def show_table(
     for i, column in enumerate(columns):
         made.add_column(plain(column), justify="left" if i < left else "right", overflow="fold")
     for row in rows:
-        made.add_row(*(Text(plain(cell)) for cell in row))
+        made.add_row(*(Text(plain(spelled(cell))) for cell in row))
     screen.print(made)
     screen.print()
 

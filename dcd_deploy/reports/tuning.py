@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -12,24 +11,22 @@ from rich.console import Console
 from dcd_deploy.reports.next_command import network_words
 from dcd_deploy.reports.terminal import line, show_table
 from dcd_deploy.reports.wording import environment_line
-from dcd_deploy.tuning.choice import QUICKER, UNDECIDED
+from dcd_deploy.tuning.choice import QUICKER, UNDECIDED, UNMEASURED
 from dcd_deploy.tuning.layer_model import STATIC
 from dcd_deploy.tuning.lowering_file import TunedLowering
 from dcd_deploy.tuning.tune import TunedShape, TuneResult
 
-MARKS = {QUICKER: "measured", UNDECIDED: "rule (too noisy to tell)"}
+MARKS = {QUICKER: "measured", UNDECIDED: "rule (too noisy to tell)", UNMEASURED: "rule (not measured)"}
 
 
 def show_tuning(
     screen: Console,
     result: TuneResult,
-    checkpoint: str,
-    out: str | None,
-    options: Mapping[str, Any] = MappingProxyType({}),
+    request: Mapping[str, Any],
 ) -> None:
     """Print the time of each lowering of each shape, what was chosen and why, and what to do with it.
 
-    ``options`` are those by which the network was named.
+    ``request`` has the ``checkpoint``, the ``out`` and by which options the network was named.
     """
     lowering = result.lowering
     names = list(dict.fromkeys(name for shape in result.shapes for name in shape.median_us if name != STATIC))
@@ -46,10 +43,16 @@ def show_tuning(
             f"! the machine was too noisy to decide for {result.undecided} of them, which keep the rule's; close "
             "other programs and tune again",
         )
+    if result.unmeasured:
+        line(
+            screen,
+            f"! time was up before {result.unmeasured} of them were measured, which keep the rule's; tune again to go "
+            "on: what was measured is kept",
+        )
     line(screen, environment_line(result.environment))
-    if out is not None:
-        words = ["dcd-deploy", "export", checkpoint, "--to", lowering.format]
-        words += [*_network_words(lowering, options), "--lowering", out]
+    if (out := request.get("out")) is not None:
+        words = ["dcd-deploy", "export", str(request["checkpoint"]), "--to", lowering.format]
+        words += [*_network_words(lowering, request), "--lowering", str(out)]
         line(screen, f"wrote {out}; next: {shlex.join(words)}")
 
 
@@ -67,7 +70,7 @@ def _row(shape: TunedShape, names: list[str]) -> tuple[str, ...]:
     return (
         shape.case.title,
         str(len(shape.layers)),
-        _microseconds(shape.median_us[STATIC]),
+        _microseconds(shape.median_us[STATIC]) if shape.median_us else "–",
         *times,
         choice.lowering,
         MARKS.get(choice.reason, "rule"),

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from dcd_deploy.reports import numbers
 from dcd_deploy.reports.terminal import line, show_table
-from dcd_deploy.runtimes.selfcheck import SelfCheck
 
 if TYPE_CHECKING:  # the self-check is shown where torch is not installed
     from dcd_deploy.export.truth import Sensitivity
     from dcd_deploy.export.verify import Comparison, VerificationReport
+    from dcd_deploy.runtimes.selfcheck import SelfCheck
 
 COLUMNS = ("stage", "inputs", "max abs", "of range", "passes at", "limit", "cosine", "top-1", "")
 MODES = {"one by one": "singly", "in one batch": "batched"}
@@ -21,26 +22,29 @@ CONSTANT = 1e-6
 NONE = "–"
 
 
-def show_check(screen: Console, check: VerificationReport | SelfCheck) -> None:
-    """Print a verification of either kind."""
-    if isinstance(check, SelfCheck):
-        show_self_check(screen, check)
-    else:
-        show_verification(screen, check)
+def show_verification(screen: Console, report: VerificationReport, request: Mapping[str, Any]) -> None:
+    """Print what was compared; with ``verbose`` also how well the inputs exercised the dynamic layers."""
+    if request.get("verbose"):
+        show_inputs(screen, report)
+    for note in report.notes:
+        line(screen, note)
+    show_comparisons(screen, report)
+    if report.assumed:
+        line(screen, f"assumed, since no tensor tells: {'; '.join(report.assumed)}")
 
 
-def show_verification(screen: Console, report: VerificationReport) -> None:
-    """Print what was compared, and how well the inputs exercised the dynamic layers."""
+def show_inputs(screen: Console, report: VerificationReport) -> None:
+    """Print on what was compared, and how far these inputs move the weights that are made anew for each."""
     line(screen, f"inputs: {report.samples} {report.inputs}; output range {_ranges(report.output_ranges)}")
     if report.sensitivity is not None:
         heads = " and ".join(_symbol(head) for head in report.sensitivity.variation)
         line(screen, f"{heads} make the weights anew for each input: how far these inputs move them, and the outputs")
         show_table(screen, "", MOTION_COLUMNS, _motion_rows(report.sensitivity))
-    for note in report.notes:
-        line(screen, note)
+
+
+def show_comparisons(screen: Console, report: VerificationReport) -> None:
+    """Print each comparison with its limit."""
     show_table(screen, _title(report), COLUMNS, map(_row, report.comparisons), left=2)
-    if report.assumed:
-        line(screen, f"assumed, since no tensor tells: {'; '.join(report.assumed)}")
 
 
 def _ranges(ranges: dict[str, float]) -> str:

@@ -119,8 +119,9 @@ def read_texts(content: bytes, where: str | Path) -> dict[str, str]:
     """
     if content[4:8] != IDENTIFIER:
         raise ModelFileError(
-            f"expected a TFLite model at '{where}', but the file has no '{IDENTIFIER.decode()}' mark; check the path, "
-            "or fetch the file again"
+            expected=f"a TFLite model at '{where}'",
+            but=f"the file has no '{IDENTIFIER.decode()}' mark",
+            advice="check the path, or fetch the file again",
         )
     try:
         return dict(_texts(Table.root(content)))
@@ -131,7 +132,9 @@ def read_texts(content: bytes, where: str | Path) -> dict[str, str]:
 def damaged(where: str | Path, reason: object) -> ModelFileError:
     """Return the error of a file that is not what a writer of TFLite files writes."""
     return ModelFileError(
-        f"expected a TFLite model at '{where}', but it is damaged or cut short ({reason}); fetch the file again"
+        expected=f"a TFLite model at '{where}'",
+        but=f"it is damaged or cut short ({reason})",
+        advice="fetch the file again",
     )
 
 

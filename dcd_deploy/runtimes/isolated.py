@@ -1,6 +1,6 @@
 """A runtime in a process of its own: a model file that crashes it, or makes it hang, takes no command down.
 
-    ours: (function, arguments)  →  the other: calls it, and answers (DONE, value), (ERROR, kind, message) or
+    ours: (function, arguments)  →  the other: calls it, and answers (DONE, value), (ERROR, kind, message, fields) or
                                     (BEGIN, text) and (END,) of its progress
 
 Both ends are this program, so they speak in pickles. What the other prints is kept aside; when it crashes, its last
@@ -117,8 +117,9 @@ class Isolated:
         words = last_lines(self._said.read().decode(errors="replace"))
         what = f"gave no answer within {self._limit:g} s" if late else ending(code)
         return ModelFileError(
-            f"expected a model that can be opened and run at '{self._about}', but its runtime {what}{words}; fetch or "
-            "export the file again"
+            expected=f"a model that can be opened and run at '{self._about}'",
+            but=f"its runtime {what}{words}",
+            advice="fetch or export the file again",
         )
 
 
@@ -196,7 +197,7 @@ def _called(function: Callable[..., Any], arguments: Sequence[Any], more: dict[s
     try:
         return DONE, function(*arguments, **more)
     except DcdDeployError as error:
-        return ERROR, type(error).__name__, str(error)
+        return ERROR, type(error).__name__, str(error), (error.expected, error.found, error.advice)
     except MemoryError:
         return ERROR, ModelFileError.__name__, "the model asks for more memory than there is; export it anew"
     except Exception as error:  # noqa: BLE001 - the other side says it

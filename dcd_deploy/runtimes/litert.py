@@ -65,7 +65,7 @@ class LiteRtSession:
         self.inputs = tuple(_spec(tensor, layouts) for tensor in entries)
         self.outputs = tuple(_spec(tensor, layouts) for tensor in answers)
         if not self.inputs or not self.outputs:
-            raise ModelFileError(f"expected a model with an input and an output at '{where}', found none")
+            raise ModelFileError(expected=f"a model with an input and an output at '{where}'", found="none")
         self._inputs, self._outputs = ([int(tensor["index"]) for tensor in side] for side in (entries, answers))
 
     def run(self, images: Array) -> Array:

@@ -167,7 +167,7 @@ class ProfiledLiteRt:
             size = self._size(c_void_p(buffer))
             place = next((i for i, values in enumerate(left) if values.nbytes == size), 0)
             if not left:
-                raise ModelFileError(f"expected {len(inputs)} inputs in '{self._path}', found {len(self._inputs)}")
+                raise ModelFileError(expected=f"{len(inputs)} inputs in '{self._path}'", found=len(self._inputs))
             self._copy(buffer, left.pop(place), LOCK_TO_WRITE)
 
     def _size(self, buffer: c_void_p) -> int:
@@ -178,7 +178,7 @@ class ProfiledLiteRt:
     def _copy(self, buffer: int, values: NDArray[np.float32], mode: int) -> None:
         handle, memory = c_void_p(buffer), c_void_p()
         if (size := self._size(handle)) != values.nbytes:
-            raise ModelFileError(f"expected a tensor of {values.nbytes} bytes in '{self._path}', found {size}")
+            raise ModelFileError(expected=f"a tensor of {values.nbytes} bytes in '{self._path}'", found=size)
         self._call("LiteRtLockTensorBuffer", handle, byref(memory), c_int(mode))
         ours, theirs = c_void_p(values.ctypes.data), memory
         ctypes.memmove(*((theirs, ours) if mode == LOCK_TO_WRITE else (ours, theirs)), values.nbytes)

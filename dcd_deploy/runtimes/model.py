@@ -21,7 +21,7 @@ import numpy as np
 
 from dcd_deploy.artifacts import LITERT_COMPILED, METADATA_KEY, ModelCard
 from dcd_deploy.errors import ModelFileError, OptionError, UnknownNameError
-from dcd_deploy.files import existing_file
+from dcd_deploy.files import existing_file, suffix_of
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.flatbuffer import read_texts
 from dcd_deploy.runtimes.litert import LiteRtSession, interpreter_module
@@ -72,7 +72,7 @@ class Model:
         """Return the first output, the logits (N, classes), for normalised images (N, 3, H, W) of any number N."""
         shape = np.shape(images) if isinstance(images, np.ndarray) else type(images).__name__
         if not isinstance(images, np.ndarray) or images.ndim != 4 or len(images) == 0:
-            raise OptionError(f"expected images of shape (N, 3, H, W), found {shape}")
+            raise OptionError(expected="images of shape (N, 3, H, W)", found=shape)
         return self.run_all(images)[0]
 
     def run_all(self, *inputs: Array) -> tuple[Array, ...]:
@@ -80,9 +80,7 @@ class Model:
         counts = {len(values) if isinstance(values, np.ndarray) and values.ndim else 0 for values in inputs}
         if len(counts) != 1 or 0 in counts:
             found = ", ".join(str(np.shape(v)) if isinstance(v, np.ndarray) else type(v).__name__ for v in inputs)
-            raise OptionError(
-                f"expected arrays of as many samples for every input of the model, found {found or 'none'}"
-            )
+            raise OptionError(expected="arrays of as many samples for every input of the model", found=found or "none")
         inputs = tuple(np.ascontiguousarray(values, np.float32) for values in inputs)
         (count,), batch = counts, self.session.inputs[0].shape[0]
         if batch is None or batch == count:
@@ -103,8 +101,9 @@ class Model:
         settings = self.described().preprocessing
         if settings is None:
             raise OptionError(
-                f"expected a model that takes RGB pictures, found one that takes {self.session.inputs[0].shape} and "
-                "says no preprocessing; call run_all() with inputs that you prepared yourself"
+                expected="a model that takes RGB pictures",
+                found=f"one that takes {self.session.inputs[0].shape} and says no preprocessing",
+                advice="call run_all() with inputs that you prepared yourself",
             )
         return preprocess(picture, settings)
 
@@ -118,7 +117,9 @@ class Model:
         if not card.is_classifier:
             outputs = ", ".join(f"'{output.name}' {output.shape}" for output in card.outputs)
             raise OptionError(
-                f"expected a classifier, whose only output is (N, classes), found outputs {outputs}; call run_all()"
+                expected="a classifier, whose only output is (N, classes)",
+                found=f"outputs {outputs}",
+                advice="call run_all()",
             )
         logits = self.run(self.preprocess(picture))
         if not np.isfinite(logits).all():
@@ -142,8 +143,9 @@ class Model:
         """
         if self.card is None:
             raise ModelFileError(
-                f"expected a model exported by dcd-deploy, with a '{METADATA_KEY}' entry in its metadata, found none; "
-                "export it again, or call run() with an input that you normalised yourself"
+                expected=f"a model exported by dcd-deploy, with a '{METADATA_KEY}' entry in its metadata",
+                found="none",
+                advice="export it again, or call run() with an input that you normalised yourself",
             )
         return self.card
 
@@ -162,8 +164,8 @@ def open_model(path: str | os.PathLike[str], *, threads: int = 0, runtime: str |
     path = Path(path)
     known = runtimes_for(path)
     if runtime is not None and runtime not in known:
-        raise UnknownNameError(f"runtime for '{path.suffix}' files", runtime, known)
-    return as_model(RUNTIMES[runtime or usual_runtime(path)].open(path, threads), path.suffix.removeprefix("."))
+        raise UnknownNameError(f"runtime for '{suffix_of(path)}' files", runtime, known)
+    return as_model(RUNTIMES[runtime or usual_runtime(path)].open(path, threads), suffix_of(path).removeprefix("."))
 
 
 class SlowRuntimeWarning(UserWarning):
@@ -178,7 +180,7 @@ def usual_runtime(path: Path) -> str:
         InputFileError: there is no such file.
     """
     known = runtimes_for(path)
-    if path.suffix != RUNTIMES[LITERT_COMPILED].suffix:
+    if suffix_of(path) != RUNTIMES[LITERT_COMPILED].suffix:
         return known[0]
     wanted = _made_for(path)
     if wanted is None or (lack := _lack_of(wanted, known)) is None:
@@ -210,7 +212,7 @@ def runtimes_for(path: Path) -> list[str]:
     Raises:
         UnknownNameError: there is none.
     """
-    known = [name for name, runtime in RUNTIMES.items() if runtime.suffix == path.suffix]
+    known = [name for name, runtime in RUNTIMES.items() if runtime.suffix == suffix_of(path)]
     if not known:
         raise UnknownNameError("kind of model file", path.suffix or str(path), SUFFIXES)
     return known

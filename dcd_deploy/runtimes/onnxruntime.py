@@ -56,11 +56,12 @@ class OnnxRuntimeSession:
             self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         except Exception as error:  # onnxruntime's exceptions have no public base; a name may be no text
             raise ModelFileError(
-                f"expected an ONNX model at {_where(model)}, but onnxruntime says: {_first_line(error)}; "
-                f"{advice(str(error))}"
+                expected=f"an ONNX model at {_where(model)}",
+                but=f"onnxruntime says: {_first_line(error)}",
+                advice=advice(str(error)),
             ) from error
         if not self.inputs or not self.outputs:
-            raise ModelFileError(f"expected a model with an input and an output at {_where(model)}, found none")
+            raise ModelFileError(expected=f"a model with an input and an output at {_where(model)}", found="none")
 
     def end_profiling(self) -> str:
         """Return the path of the profile, after which nothing is written into it."""
@@ -94,7 +95,7 @@ class OnnxRuntimeSession:
 def advice(message: str) -> str:
     """Say what to do about a file that onnxruntime does not open, by what it says."""
     if X86_ALONE in message:
-        return "the file was made for onnxruntime on x86; export it for this machine, or with --target portable"
+        return "the file was made for onnxruntime on x86; export it for this machine, or with `target` portable"
     return "fetch or export the file again"
 
 
@@ -104,7 +105,7 @@ def _other_processor(message: str) -> str:
         return ""
     return (
         "; the file was made for processors whose blocks have other channels than this one's (16 with AVX-512, 8 "
-        "without); export it anew, or with --target portable"
+        "without); export it anew, or with `target` portable"
     )
 
 

@@ -26,12 +26,13 @@ def preprocess(picture: Picture, settings: Preprocessing) -> NDArray[np.float32]
     """
     if not isinstance(picture, np.ndarray):
         raise OptionError(
-            f"expected an RGB picture as an array (height, width, 3) of uint8, found {type(picture).__name__}; "
-            "read a file with dcd_deploy.runtimes.pictures.read_picture"
+            expected="an RGB picture as an array (height, width, 3) of uint8",
+            found=type(picture).__name__,
+            advice="read a file with dcd_deploy.runtimes.pictures.read_picture",
         )
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
         raise OptionError(
-            f"expected an RGB picture (height, width, 3) of uint8, found {picture.shape} of {picture.dtype}"
+            expected="an RGB picture (height, width, 3) of uint8", found=f"{picture.shape} of {picture.dtype}"
         )
     pixels = resized_crop(picture, settings.resize, settings.height, settings.width)
     mean, std = np.array(settings.mean), np.array(settings.std)

@@ -67,7 +67,7 @@ def self_check(model: Model) -> SelfCheck:
     card = model.described()
     carried = card.reference
     if carried is None:
-        raise ModelFileError("the file carries no reference outputs (it was verified on --samples); give --checkpoint")
+        raise ModelFileError("the file carries no reference outputs (it was verified on `samples`); give `checkpoint`")
     with np.errstate(all="ignore"):  # numbers that lead nowhere show in the error
         return _checked(model, card, carried)
 
@@ -84,7 +84,7 @@ def _input_specs(card: ModelCard, carried: Reference) -> list[InputSpec]:
     """Return what the verification inputs are generated from."""
     scales = carried.scales or (1.0,) * len(card.inputs)
     if len(scales) != len(card.inputs) or any(None in tensor.shape[1:] for tensor in card.inputs):
-        raise ModelFileError("expected a description that says the sizes of all inputs, found one that does not")
+        raise ModelFileError(expected="a description that says the sizes of all inputs", found="one that does not")
     return [
         InputSpec(tensor.name, tuple(size or 1 for size in tensor.torch_shape[1:]), scale)
         for tensor, scale in zip(card.inputs, scales)
@@ -96,8 +96,9 @@ def _errors(wanted: CarriedOutput, found: tuple[Array, ...]) -> tuple[float, flo
     shapes = {values.shape[1:] for values in found}
     if shapes != {wanted.shape} or wanted.range <= 0:
         raise ModelFileError(
-            f"expected reference outputs of shape {found[0].shape[1:]} in the file, found {wanted.shape}; "
-            "export it again"
+            expected=f"reference outputs of shape {found[0].shape[1:]} in the file",
+            found=wanted.shape,
+            advice="export it again",
         )
     rows = np.stack([values.astype(np.float64).ravel()[:: wanted.step] for values in found])
     max_abs = float(np.abs(rows - np.array(wanted.values)).max())

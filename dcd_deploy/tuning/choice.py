@@ -17,7 +17,7 @@ from dcd_deploy.tuning.layer_times import LayerTimes
 
 MARGIN = 0.02  # of the layer's time
 NOISY = 0.10  # of an interval's width: what could hide a gain worth having
-RULE, QUICKER, UNDECIDED = REASONS = ("rule", "quicker", "undecided")
+RULE, QUICKER, UNDECIDED, UNMEASURED = REASONS = ("rule", "quicker", "undecided", "unmeasured")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Choice:
     """The lowering that one shape of layer gets.
 
     ``reason`` is RULE: none is surely quicker than the rule's; QUICKER: this one is; UNDECIDED: the machine was too
-    noisy to tell, and the rule's stands. ``ratios`` are the lowerings' times over that of ``rule``.
+    noisy to tell, and the rule's stands; UNMEASURED: time was up, and the rule's stands. ``ratios`` are the lowerings'
+    times over that of ``rule``.
     """
 
     lowering: str
@@ -49,6 +50,11 @@ def choose(times: LayerTimes, rule: str) -> Choice:
         return Choice(min(surely, key=lambda lowering: ratios[lowering].median), rule, QUICKER, ratios)
     unsure = any(found.low < 1.0 - NOISY and found.high - found.low > NOISY for found in ratios.values())
     return Choice(rule, rule, UNDECIDED if unsure else RULE, ratios)
+
+
+def unmeasured(rule: str) -> Choice:
+    """Return the rule's lowering, for want of a measurement."""
+    return Choice(rule, rule, UNMEASURED, {})
 
 
 def decided(choice: Choice) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dcd_deploy.lowering.counts import layer_macs
 from dcd_deploy.lowering.lowering import Cost
 from dcd_deploy.lowering.target import Target
 from dcd_deploy.tuning.layer_case import LayerCase, LayerGroup
@@ -33,7 +34,8 @@ class ShapeForecast:
 class Forecast:
     """A network on a target, for inputs of these shapes (without the batch).
 
-    ``extra_us`` sums over the calls of its layers, each in the lowering taken.
+    ``extra_us`` sums over the calls of its layers, each in the lowering taken; ``macs_as_trained`` are the whole
+    network's multiply-adds for one input, in the order of computation of the training code.
     """
 
     target: str
@@ -41,13 +43,15 @@ class Forecast:
     inputs: Shapes
     shapes: tuple[ShapeForecast, ...]
     extra_us: float
+    macs_as_trained: int
 
 
 def forecast(subject: Subject, target: Target) -> Forecast:
     """Return what the dynamic convolutions of a network cost on a target of one kind of machine."""
     shapes = tuple(_shape(group, target) for group in subject.groups)
     extra = sum(len(s.layers) * next(f.extra_us for f in s.lowerings if f.lowering == s.taken) for s in shapes)
-    return Forecast(target.name, subject.title, subject.inputs, shapes, extra)
+    macs = sum(layer_macs(subject.captured.graph).values())
+    return Forecast(target.name, subject.title, subject.inputs, shapes, extra, macs)
 
 
 def _shape(group: LayerGroup, target: Target) -> ShapeForecast:

@@ -34,6 +34,11 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dcd-deploy" / "tune"
 
 
+def kept(folder: Path, case: LayerCase, target: Target, where: Measured) -> LayerTimes | None:
+    """Return the times that ``folder`` keeps of a shape; None where there are none."""
+    return _read(folder / f"{_key(case, target, where)}.json")
+
+
 def kept_or_measured(
     folder: Path,
     case: LayerCase,
@@ -48,8 +53,8 @@ def kept_or_measured(
         OutputError: the folder cannot be written.
     """
     path = folder / f"{_key(case, target, where)}.json"
-    if (kept := _read(path)) is not None and serves(kept):
-        return kept
+    if (found := _read(path)) is not None and serves(found):
+        return found
     times = measure().by_turns()
     content = {
         "version": times.version,

@@ -53,16 +53,18 @@ class TunedLowering:
         wanted, found = (title, tuple(map(tuple, inputs))), (self.network, self.inputs)
         if wanted != found:
             raise LoweringFileError(
-                f"expected a lowering for {_title(*wanted)}, found one for {_title(*found)}; run 'dcd-deploy tune' on "
-                "this checkpoint"
+                expected=f"a lowering for {_title(*wanted)}",
+                found=f"one for {_title(*found)}",
+                advice="run 'dcd-deploy tune' on this checkpoint",
             )
 
     def check_layers(self, layers: Iterable[str]) -> None:
         """Raise LoweringFileError unless this has a lowering for each of these layers, and for no others."""
         if amiss := sorted((known := set(layers)) ^ set(self.layers)):
             raise LoweringFileError(
-                f"expected a lowering for each of the {len(known)} dynamic layers of {self.network}, found "
-                f"'{amiss[0]}' {'missing' if amiss[0] in known else 'too'}; run 'dcd-deploy tune' on this checkpoint"
+                expected=f"a lowering for each of the {len(known)} dynamic layers of {self.network}",
+                found=f"'{amiss[0]}' {('missing' if amiss[0] in known else 'too')}",
+                advice="run 'dcd-deploy tune' on this checkpoint",
             )
 
     def check_place(self, version: str | None, cpu: str) -> None:
@@ -74,13 +76,15 @@ class TunedLowering:
             return
         if version is not None and version != self.runtime_version:
             raise LoweringFileError(
-                f"expected a lowering that was tuned for {self.runtime} {version}, found one for "
-                f"{self.runtime_version}; tune again, or pass --foreign-lowering"
+                expected=f"a lowering that was tuned for {self.runtime} {version}",
+                found=f"one for {self.runtime_version}",
+                advice="tune again, or pass `foreign_lowering`",
             )
         if self.cpu != cpu:
             raise LoweringFileError(
-                f"expected a lowering that was tuned on this kind of machine ({cpu}), found one from {self.cpu}; tune "
-                "again, or pass --foreign-lowering"
+                expected=f"a lowering that was tuned on this kind of machine ({cpu})",
+                found=f"one from {self.cpu}",
+                advice="tune again, or pass `foreign_lowering`",
             )
 
 
@@ -104,13 +108,17 @@ def read_lowering(path: Path) -> TunedLowering:
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else shown(str(error), LONGEST_TEXT)
         raise LoweringFileError(
-            f"expected a lowering that 'dcd-deploy tune' wrote at '{path}', found another file ({reason}); tune again"
+            expected=f"a lowering that 'dcd-deploy tune' wrote at '{path}'",
+            found=f"another file ({reason})",
+            advice="tune again",
         ) from error
     target = target_for(lowering.target, lowering.format)
     check_choice(lowering.layers, target)
     if lowering.runtime not in RUNTIMES.get(target.name, ()):
         raise LoweringFileError(
-            f"expected a runtime of {target.name} in the lowering '{path}', found '{lowering.runtime}'; tune again"
+            expected=f"a runtime of {target.name} in the lowering '{path}'",
+            found=f"'{lowering.runtime}'",
+            advice="tune again",
         )
     return lowering
 

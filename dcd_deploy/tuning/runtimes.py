@@ -35,7 +35,7 @@ def check_tunable(name: str) -> Target:
         if target.name == name:
             return target
     names = ", ".join(target.name for target in TUNABLE)
-    raise OptionError(f"expected a --target that is one runtime to measure on ({names}), found '{name}'")
+    raise OptionError(expected=f"a `target` that is one runtime to measure on ({names})", found=f"'{name}'")
 
 
 def runtime_of(target: Target, environment: Environment) -> str:
@@ -59,7 +59,9 @@ def installed_version(runtime: str, environment: Environment, device: str) -> st
         return found
     packages = " or ".join(PACKAGES[runtime])
     raise MissingDependencyError(
-        f"expected {packages} on '{device}' to tune for, found none; install it there, or choose another --target"
+        expected=f"{packages} on '{device}' to tune for",
+        found="none",
+        advice="install it there, or choose another `target`",
     )
 
 

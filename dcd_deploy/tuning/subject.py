@@ -32,8 +32,8 @@ class Subject:
             return
         refused = "; ".join(f"'{path}' is none: {why.reason}" for path, why in self.captured.refused.items())
         raise OptionError(
-            f"expected a network with dynamic layers, found {self.title}, which has no dynamic convolution"
-            + (f" ({refused[:300]})" if refused else "")
+            expected="a network with dynamic layers",
+            found=f"{self.title}, which has no dynamic convolution" + (f" ({refused[:300]})" if refused else ""),
         )
 
 

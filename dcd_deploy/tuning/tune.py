@@ -6,6 +6,8 @@ shapes of the network's layers → for each: lowerings and static layer measured
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -18,8 +20,8 @@ from dcd_deploy.benchmarks.place import Place
 from dcd_deploy.benchmarks.worker import Answer, Request
 from dcd_deploy.lowering.target import Target
 from dcd_deploy.progress import Progress
-from dcd_deploy.tuning.choice import UNDECIDED, Choice, choose, decided
-from dcd_deploy.tuning.layer_cache import Measured, default_folder, kept_or_measured
+from dcd_deploy.tuning.choice import UNDECIDED, UNMEASURED, Choice, choose, decided, unmeasured
+from dcd_deploy.tuning.layer_cache import Measured, default_folder, kept, kept_or_measured
 from dcd_deploy.tuning.layer_case import LayerCase, LayerGroup
 from dcd_deploy.tuning.layer_times import QUICK, LayerTimes, time_lowerings
 from dcd_deploy.tuning.lowering_file import TunedLowering
@@ -29,12 +31,13 @@ from dcd_deploy.tuning.subject import Subject
 
 @dataclass(frozen=True)
 class TuneConfig:
-    """What to tune for; ``cache`` keeps what was measured."""
+    """What to tune for; ``cache`` keeps what was measured. After ``max_seconds`` nothing more is begun."""
 
     target: Target
     threads: int = 1
     measure: MeasureConfig = QUICK
     cache: Path = field(default_factory=default_folder)
+    max_seconds: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,11 @@ class TuneResult:
         """How many shapes the machine was too noisy for."""
         return sum(shape.choice.reason == UNDECIDED for shape in self.shapes)
 
+    @property
+    def unmeasured(self) -> int:
+        """How many shapes there was no time for."""
+        return sum(shape.choice.reason == UNMEASURED for shape in self.shapes)
+
 
 def tune(subject: Subject, config: TuneConfig, place: Place, progress: Progress) -> TuneResult:
     """Measure every shape of the network's dynamic convolutions at ``place`` and choose.
@@ -73,23 +81,37 @@ def tune(subject: Subject, config: TuneConfig, place: Place, progress: Progress)
     runtime = runtime_of(config.target, environment)
     version = installed_version(runtime, environment, place.name)
     where = Measured(place.name, processor(environment), runtime, version, config.threads)
-    shapes = []
+    shapes, end = [], time.monotonic() + config.max_seconds
     for number, group in enumerate(groups := subject.groups, 1):
         stage = f"[{number}/{len(groups)}] {group.case.title}"
         measure = _measurer(group, config, runtime, place, _prefixed(progress, stage))
-        shapes.append(_shape(group, config, where, measure))
+        late = time.monotonic() >= end
+        shapes.append(_kept_shape(group, config, where) if late else _shape(group, config, where, measure))
     return TuneResult(_lowering(subject, config, where, shapes), tuple(shapes), config.threads, environment)
 
 
 def _shape(group: LayerGroup, config: TuneConfig, where: Measured, measure: Callable[[], LayerTimes]) -> TunedShape:
     decide = partial(choose, rule=group.case.rule(config.target))
 
-    def serves(kept: LayerTimes) -> bool:
-        return decided(decide(kept))  # what noise has spoilt is measured anew
+    def serves(times: LayerTimes) -> bool:
+        return decided(decide(times))  # what noise has spoilt is measured anew
 
     times = kept_or_measured(config.cache, group.case, config.target, where, measure, serves)
+    return _tuned(group, times, decide(times))
+
+
+def _kept_shape(group: LayerGroup, config: TuneConfig, where: Measured) -> TunedShape:
+    """Return what an earlier run measured of a shape, or without that the rule's lowering."""
+    rule = group.case.rule(config.target)
+    times = kept(config.cache, group.case, config.target, where)
+    if times is None:
+        return TunedShape(group.case, group.layers, {}, unmeasured(rule))
+    return _tuned(group, times, choose(times, rule))
+
+
+def _tuned(group: LayerGroup, times: LayerTimes, choice: Choice) -> TunedShape:
     medians = {lowering: times.median_ms(lowering) * 1e3 for lowering in times.samples}
-    return TunedShape(group.case, group.layers, medians, decide(times))
+    return TunedShape(group.case, group.layers, medians, choice)
 
 
 def _measurer(

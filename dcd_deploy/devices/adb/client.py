@@ -60,8 +60,9 @@ class Adb:
         for place in filter(None, places):
             return cls(Path(place))
         raise MissingDependencyError(
-            "expected the program 'adb', found none on PATH or under ANDROID_HOME; install it (Debian: apt install "
-            "adb) or Android's platform-tools"
+            expected="the program 'adb'",
+            found="none on PATH or under ANDROID_HOME",
+            advice="install it (Debian: apt install adb) or Android's platform-tools",
         )
 
     def run(self, *arguments: str, seconds: float = ANSWERS_WITHIN, tidying: bool = False) -> Said:
@@ -76,7 +77,7 @@ class Adb:
         except OSError as error:
             raise DeviceError(f"expected to run '{self.path}', but: {error.strerror or error}") from error
         if said.cut == "size":
-            raise DeviceAnswerError(f"expected an answer from adb, found one without end: {cleaned(said.out)}")
+            raise DeviceAnswerError(expected="an answer from adb", found=f"one without end: {cleaned(said.out)}")
         return said
 
     def listed(self) -> list[Listed]:
@@ -102,18 +103,19 @@ def chosen(listed: Sequence[Listed], serial: str | None) -> str:
         named = [phone for phone in listed if phone.serial == serial]
         if not named:
             hint = f", or run: adb connect {serial}" if re.fullmatch(r"[\w.-]+:\d+", serial) else ""
-            raise DeviceError(f"expected the phone '{serial}', found {_told(listed)}; check the serial{hint}")
+            raise DeviceError(expected=f"the phone '{serial}'", found=_told(listed), advice=f"check the serial{hint}")
         return _usable(named[0])
     if len(ready) == 1:
         return _usable(ready[0])
     if len(ready) > 1:
         names = " or ".join(f"adb:{phone.serial}" for phone in ready)
-        raise DeviceError(f"expected one phone, found {_told(ready)}; say which: {names}")
+        raise DeviceError(expected="one phone", found=_told(ready), advice=f"say which: {names}")
     if len(listed) == 1:
         return _usable(listed[0])
     raise DeviceError(
-        f"expected a phone that adb sees, found {_told(listed)}; plug one in with USB debugging allowed, "
-        "or run: adb connect HOST:PORT"
+        expected="a phone that adb sees",
+        found=_told(listed),
+        advice="plug one in with USB debugging allowed, or run: adb connect HOST:PORT",
     )
 
 

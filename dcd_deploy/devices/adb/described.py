@@ -8,7 +8,7 @@ from pathlib import Path
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard
 from dcd_deploy.benchmarks.worker import fixed_shape, network_name
 from dcd_deploy.errors import OptionError
-from dcd_deploy.files import existing_file
+from dcd_deploy.files import existing_file, suffix_of
 from dcd_deploy.runtimes.flatbuffer import read_texts
 from dcd_deploy.runtimes.isolated import isolated_model
 
@@ -30,7 +30,7 @@ def described(path: Path) -> Described:
     Raises:
         InputFileError, ModelFileError: there is none, or it is damaged.
     """
-    if path.suffix == TFLITE:
+    if suffix_of(path) == TFLITE:
         text = read_texts(existing_file(path, "a TFLite model").read_bytes(), path).get(METADATA_KEY)
         if text is not None:
             card = ModelCard.from_json(text)
@@ -47,11 +47,14 @@ def common_batch(models: dict[str, Described], batch: int | None) -> int:
     """
     shapes = {name: fixed_shape(model.shape, batch) for name, model in models.items()}
     if len(set(shapes.values())) != 1:
-        raise OptionError(f"expected models with the same input, found {shapes}; export both at one size and batch")
+        raise OptionError(
+            expected="models with the same input", found=shapes, advice="export both at one size and batch"
+        )
     found = next(iter(shapes.values()))[0]
     if found != 1 and any(model.shape[0] is None for model in models.values()):
         raise OptionError(
-            f"expected a file of batch {found} for a runner, found one that leaves it free; export it with "
-            f"--batch {found}"
+            expected=f"a file of batch {found} for a runner",
+            found="one that leaves it free",
+            advice=f"export it with `batch` {found}",
         )
     return found

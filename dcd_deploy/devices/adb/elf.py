@@ -31,7 +31,7 @@ def machine(path: Path) -> str | None:
     if head.startswith(SCRIPT):
         return None
     if len(head) < 20 or not head.startswith(b"\x7fELF") or head[5] not in (1, 2):
-        raise DeviceLackError(f"expected a program of the phone as --runner, found '{path.name}', which is none")
+        raise DeviceLackError(expected="a program of the phone as `runner`", found=f"'{path.name}', which is none")
     (number,) = struct.unpack_from("<H" if head[5] == 1 else ">H", head, 18)
     return MACHINES.get(number, f"machine {number}")
 
@@ -41,6 +41,7 @@ def check_runs_on(path: Path, abi: str) -> None:
     found = machine(path)
     if found is not None and found not in ABIS.get(abi, (abi,)):
         raise DeviceLackError(
-            f"expected a --runner for the phone's {abi}, found '{path.name}', which is for {found}; build or fetch it "
-            f"for {abi}"
+            expected=f"a `runner` for the phone's {abi}",
+            found=f"'{path.name}', which is for {found}",
+            advice=f"build or fetch it for {abi}",
         )

@@ -54,5 +54,7 @@ class Hold:
 
 def _busy(serial: str) -> DeviceError:
     return DeviceError(
-        f"expected the phone '{serial}' to be free, found another dcd-deploy at work on it; start again when it is done"
+        expected=f"the phone '{serial}' to be free",
+        found="another dcd-deploy at work on it",
+        advice="start again when it is done",
     )

@@ -91,19 +91,25 @@ class NativePhone(AdbDevice):
         suffix = RUNTIMES[runtime].suffix
         if not self.runners:
             raise DeviceLackError(
-                f"expected a way to measure on {self.name}, found neither Python there nor a --runner; give "
-                "benchmark_model or onnxruntime_perf_test, made for the phone, with --runner PATH (docs/devices.md)"
+                expected=f"a way to measure on {self.name}",
+                found="neither Python there nor a `runner`",
+                advice=(
+                    "give benchmark_model or onnxruntime_perf_test, made for the phone, with `runner` PATH "
+                    "(docs/devices.md)"
+                ),
             )
         if runtime == LITERT_COMPILED:
             raise DeviceLackError(
-                f"expected a runtime that benchmark_model is, found {runtime}, whose flag it cannot set; choose "
-                "--runtime litert, or measure by Python on the phone"
+                expected="a runtime that benchmark_model is",
+                found=f"{runtime}, whose flag it cannot set",
+                advice="choose `runtime` litert, or measure by Python on the phone",
             )
         if suffix not in self.runners:
             wanted = next(kind for kind in KINDS if kind.suffix == suffix)
             raise DeviceLackError(
-                f"expected a runner for '{suffix}' files, found --runner for {', '.join(self.runners)} alone; give "
-                f"{wanted.name} by another --runner"
+                expected=f"a runner for '{suffix}' files",
+                found=f"`runner` for {', '.join(self.runners)} alone",
+                advice=f"give {wanted.name} by another `runner`",
             )
         return self.runners[suffix]
 
@@ -112,7 +118,9 @@ def _left(ends: float, runner: str) -> float:
     """Return how many seconds are left."""
     left = ends - time.monotonic()
     if left <= 0:
-        raise BenchError(f"expected {runner} to be done in time, but it is not; give it more with --time-limit")
+        raise BenchError(
+            expected=f"{runner} to be done in time", but="it is not", advice="give it more with `time_limit`"
+        )
     return left
 
 

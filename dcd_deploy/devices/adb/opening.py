@@ -30,7 +30,9 @@ class Means:
 
     def __post_init__(self) -> None:
         if sum([bool(self.runners), self.python is not None, self.portable]) > 1:
-            raise OptionError("expected one way to measure on a phone: --runner, --python or --portable; found several")
+            raise OptionError(
+                expected="one way to measure on a phone: `runner`, `python` or `portable`", found="several"
+            )
 
 
 def open_phone(label: str, serial: str | None, means: Means) -> Device:

@@ -23,7 +23,7 @@ from dcd_deploy.devices.adb.holding import Hold
 from dcd_deploy.devices.adb.program import Said
 from dcd_deploy.devices.adb.texts import last_lines
 from dcd_deploy.errors import BenchError, DeviceAnswerError, DeviceError, DeviceLackError, DeviceLostError
-from dcd_deploy.files import existing_file, sha256
+from dcd_deploy.files import existing_file, sha256, suffix_of
 
 FOLDER = PurePosixPath("/data/local/tmp/dcd-deploy")
 FILES = FOLDER / "files"
@@ -60,8 +60,9 @@ class Phone:
         said = self.adb.run("-s", self.serial, "shell", line, seconds=seconds, tidying=tidying)
         if said.cut == "time":
             raise BenchError(
-                f"expected the phone '{self.serial}' to be done in time, but it is not; give it more with "
-                "--time-limit, or look for what it hangs on"
+                expected=f"the phone '{self.serial}' to be done in time",
+                but="it is not",
+                advice="give it more with `time_limit`, or look for what it hangs on",
             )
         found = re.fullmatch(rf"(.*?)\r?\n?{token}:(\d{{1,3}})\s*", said.out, re.DOTALL)
         if found is None:
@@ -76,8 +77,8 @@ class Phone:
         said = self.shell(*words, seconds=seconds)
         if said.code:
             raise DeviceError(
-                f"expected '{words[0]}' to succeed on the phone '{self.serial}', found exit code {said.code}: "
-                f"{last_lines(said.err or said.out)}"
+                expected=f"'{words[0]}' to succeed on the phone '{self.serial}'",
+                found=f"exit code {said.code}: {last_lines(said.err or said.out)}",
             )
         return said.out
 
@@ -90,7 +91,7 @@ class Phone:
             DeviceAnswerError: the file did not arrive as it is.
         """
         digest = sha256(existing_file(path, "a file to send to the phone"))
-        suffix = path.suffix if SUFFIX.fullmatch(path.suffix) else ""
+        suffix = suffix_of(path) if SUFFIX.fullmatch(suffix_of(path)) else ""
         target = FILES / f"{digest}{suffix}"
         if not self._is_there(target, digest):
             self._push(path, target, digest)
@@ -161,8 +162,9 @@ class Phone:
     def _check_arrived(self, path: Path, target: PurePosixPath, digest: str) -> None:
         if not self._is_there(target, digest):
             raise DeviceAnswerError(
-                f"expected '{path.name}' on the phone '{self.serial}' as it was sent, found another content there; "
-                "its storage may be failing"
+                expected=f"'{path.name}' on the phone '{self.serial}' as it was sent",
+                found="another content there",
+                advice="its storage may be failing",
             )
 
     def free_bytes(self) -> int | None:
@@ -175,8 +177,9 @@ class Phone:
         free = self.free_bytes()
         if free is not None and free < size:
             raise DeviceLackError(
-                f"expected {size / 1e6:.1f} MB of space in {FOLDER.parent} on the phone '{self.serial}', found "
-                f"{free / 1e6:.1f} MB; make room"
+                expected=f"{size / 1e6:.1f} MB of space in {FOLDER.parent} on the phone '{self.serial}'",
+                found=f"{free / 1e6:.1f} MB",
+                advice="make room",
             )
 
     def _not_sent(self, name: str, size: int, said: Said) -> DeviceError:

@@ -31,7 +31,9 @@ def portable_phone(label: str, phone: Phone) -> Device:
     """
     abi = phone.done("getprop", "ro.product.cpu.abi").strip()
     if abi != ABI:
-        raise DeviceLackError(f"expected a phone of {ABI} for the portable bundle, found '{abi[:40]}'; give a --runner")
+        raise DeviceLackError(
+            expected=f"a phone of {ABI} for the portable bundle", found=f"'{abi[:40]}'", advice="give a `runner`"
+        )
     archive = portable_archive()
     phone.hold.take()
     try:

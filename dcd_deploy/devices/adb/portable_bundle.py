@@ -51,7 +51,7 @@ def python_place(archive: Path) -> PurePosixPath:
         for member in found:
             if PurePosixPath(member.name).match("usr/bin/python3.*"):
                 return PurePosixPath(member.name)
-    raise DeviceLackError(f"expected Python in '{archive}', found none; remove it and try again")
+    raise DeviceLackError(expected=f"Python in '{archive}'", found="none", advice="remove it and try again")
 
 
 def _pack(root: Root, target: Path) -> None:
@@ -85,4 +85,6 @@ def _library(system: Path, name: str) -> Path:
     for folder in FOLDERS:
         if (system / folder / name).exists():
             return system / folder / name
-    raise DeviceLackError(f"expected the library '{name}' in the aarch64 root '{system}', found none; set it up anew")
+    raise DeviceLackError(
+        expected=f"the library '{name}' in the aarch64 root '{system}'", found="none", advice="set it up anew"
+    )

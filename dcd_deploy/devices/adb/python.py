@@ -42,15 +42,16 @@ def found_python(phone: Phone, python: str | None) -> str | None:
     """
     if python is not None and not PYTHON.fullmatch(python):
         raise OptionError(
-            f"expected python as a path in letters, digits, '_', '.', '+', '-' and '/', found '{python[:80]}'"
+            expected="python as a path in letters, digits, '_', '.', '+', '-' and '/'", found=f"'{python[:80]}'"
         )
     for place in PLACES if python is None else (python,):
         if phone.script(f"command -v {shlex.quote(place)} >/dev/null").code == 0:
             return place
     if python is not None:
         raise DeviceLackError(
-            f"expected the Python '{python}' on the phone '{phone.serial}', found none there that adb's shell may run; "
-            "an app's own is closed to it: see docs/devices.md"
+            expected=f"the Python '{python}' on the phone '{phone.serial}'",
+            found="none there that adb's shell may run",
+            advice="an app's own is closed to it: see docs/devices.md",
         )
     return None
 
@@ -130,13 +131,14 @@ class PythonPhone(RemoteDevice):
         if code == NONE_THERE or "not found" in said or "inaccessible" in said:
             return DeviceLackError(f"expected Python on the phone '{self.phone.serial}', found: {said}")
         return DeviceLostError(
-            f"expected our runner to start on the phone '{self.phone.serial}', found exit code {code}: {said}"
+            expected=f"our runner to start on the phone '{self.phone.serial}'", found=f"exit code {code}: {said}"
         )
 
 
 def no_setup() -> DeviceLackError:
     """Return the error of a phone on which nothing can be installed from here."""
     return DeviceLackError(
-        "expected a device on which something can be installed, found a phone over adb; give a --runner, or install "
-        "Python and the runtime in Termux (docs/devices.md)"
+        expected="a device on which something can be installed",
+        found="a phone over adb",
+        advice="give a `runner`, or install Python and the runtime in Termux (docs/devices.md)",
     )

@@ -99,7 +99,7 @@ def kind_of(path: Path, kinds: Sequence[Runner]) -> Runner:
                     return runner
             kept = block[-64:]
     known = " or ".join(f"{runner.name} (for {runner.suffix} files)" for runner in kinds)
-    raise DeviceLackError(f"expected --runner {known}, found '{path.name}', which prints the times of neither")
+    raise DeviceLackError(expected=f"`runner` {known}", found=f"'{path.name}', which prints the times of neither")
 
 
 def checked_ms(value: float, what: str) -> float:

@@ -44,8 +44,9 @@ class Starter:
         said = self.phone.script(line, seconds=effort.most_seconds)
         if said.code:
             raise BenchError(
-                f"expected {self.kind.name} to end well on the phone, found exit code {said.code}; its last words: "
-                f"{last_lines(said.out)}"
+                expected=f"{self.kind.name} to end well on the phone",
+                found=f"exit code {said.code}",
+                advice=f"its last words: {last_lines(said.out)}",
             )
         written = self.phone.read(self.place / results, MOST_RESULTS) if results else ""
         return self._parsed(Output(said.out, written), effort)
@@ -55,8 +56,9 @@ class Starter:
             start = self.kind.parse(output, effort)
         except (ValueError, KeyError) as error:
             raise DeviceAnswerError(
-                f"expected the times that {self.kind.name} prints, found {error}; the first lines of what it said: "
-                f"{first_lines(output.said)}"
+                expected=f"the times that {self.kind.name} prints",
+                found=error,
+                advice=f"the first lines of what it said: {first_lines(output.said)}",
             ) from error
         self.sample = self.kind.sample(output)
         return start

@@ -111,7 +111,7 @@ def count_runs(
         lines = read_counts(out.read_text(encoding="ascii", errors="replace"))
     found = [counts for kind, counts in lines if kind == RUN][1:]  # the first one warmed the cache
     if len(found) != runs:
-        raise DeviceAnswerError(f"expected counts of {runs} runs, found {len(found)}")
+        raise DeviceAnswerError(expected=f"counts of {runs} runs", found=len(found))
     return found, version
 
 

@@ -73,7 +73,7 @@ class Guest:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise DeviceAnswerError(
-                f"expected a profile of the emulated model, but it cannot be read: {error}"
+                expected="a profile of the emulated model", but=f"it cannot be read: {error}"
             ) from error
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class Guest:
             found: NDArray[np.float32] = np.load(self._folder / f"output_{number}.npy", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise DeviceAnswerError(
-                f"expected an output of the emulated model, but it cannot be read: {error}"
+                expected="an output of the emulated model", but=f"it cannot be read: {error}"
             ) from error
         return found
 
@@ -202,4 +202,4 @@ def _content(line: str, expected: str) -> Any:
             raise ModelFileError(f"the aarch64 runtime says: {said[:300]}; {advice(said)}")
         return content[expected]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DeviceAnswerError(f"expected an answer of the emulated model, found '{line.strip()[:80]}'") from error
+        raise DeviceAnswerError(expected="an answer of the emulated model", found=f"'{line.strip()[:80]}'") from error

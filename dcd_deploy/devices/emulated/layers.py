@@ -30,6 +30,7 @@ from dcd_deploy.devices.emulated.plugin import NODE, RUN, arguments, read_counts
 from dcd_deploy.devices.emulated.programs import qemu_version
 from dcd_deploy.devices.emulated.root import installed_root
 from dcd_deploy.errors import DeviceAnswerError, UnknownNameError
+from dcd_deploy.files import suffix_of
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.nodes import FileNode
@@ -109,7 +110,7 @@ def count_layers(path: Path, file_nodes: Sequence[FileNode], core: Core, progres
         DeviceLackError: emulation is not set up here, or this version of QEMU cannot count.
         DeviceAnswerError: the runtime's profile and the counts cannot be brought together.
     """
-    if path.suffix != ".onnx":
+    if suffix_of(path) != ".onnx":
         raise UnknownNameError("kind of model file to count by layer", path.suffix or str(path), (".onnx",))
     with progress(f"count {RUNTIME} on {core.name}"):
         whole, version = count_runs(path, RUNTIME, core, _inputs(path), 1)
@@ -135,9 +136,14 @@ def node_counts(events: Sequence[Event], ticks: Sequence[Counts]) -> list[Counts
             fits.append(found)
     if len(fits) != 1:
         raise DeviceAnswerError(
-            f"expected one way to bring {len(events)} nodes of onnxruntime's profile and {len(ticks)} readings of its "
-            f"clock together, found {len(fits)}; layers can be counted with QEMU below 8.2, onnxruntime 1.32 and "
-            "networks of more than a few nodes"
+            expected=(
+                f"one way to bring {len(events)} nodes of onnxruntime's profile and {len(ticks)} readings of "
+                "its clock together"
+            ),
+            found=len(fits),
+            advice=(
+                "layers can be counted with QEMU below 8.2, onnxruntime 1.32 and networks of more than a few nodes"
+            ),
         )
     return fits[0]
 
@@ -171,7 +177,7 @@ def _profiled(path: Path, core: Core) -> tuple[list[Event], list[Counts]]:
         last = runs_of(events)[-1]
         ticks = [counts for kind, counts in lines[ends[0] + 1 : ends[1]] if kind == NODE]
     except (IndexError, KeyError, TypeError, AttributeError) as error:
-        raise DeviceAnswerError(f"expected onnxruntime's profile of a run, found another ({error})") from error
+        raise DeviceAnswerError(expected="onnxruntime's profile of a run", found=f"another ({error})") from error
     return last, ticks
 
 

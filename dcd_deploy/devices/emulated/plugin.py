@@ -59,15 +59,15 @@ def read_counts(text: str) -> list[tuple[str, Counts]]:
     """
     header, *lines = text.splitlines() or [""]
     if header.split() != ["line", *COLUMNS, "threads"]:
-        raise DeviceAnswerError(f"expected the counting plugin's columns, found '{header[:80]}'")
+        raise DeviceAnswerError(expected="the counting plugin's columns", found=f"'{header[:80]}'")
     return [_line(line) for line in lines]
 
 
 def _line(line: str) -> tuple[str, Counts]:
     kind, *numbers = line.split()
     if kind not in (RUN, NODE) or len(numbers) != len(COLUMNS) + 1 or not all(map(NUMBER.fullmatch, numbers)):
-        raise DeviceAnswerError(f"expected a line of counts, found '{line[:80]}'")
+        raise DeviceAnswerError(expected="a line of counts", found=f"'{line[:80]}'")
     values = [int(number) for number in numbers]
     if values.pop() != 1:
-        raise DeviceAnswerError("expected a runtime with one thread, found more, whose counts would mix")
+        raise DeviceAnswerError(expected="a runtime with one thread", found="more, whose counts would mix")
     return kind, Counts(*values)

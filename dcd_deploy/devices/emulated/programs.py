@@ -29,7 +29,7 @@ def check_programs(programs: Sequence[str]) -> None:
         packages = " ".join(PACKAGES[name] for name in missing)
         raise DeviceLackError(
             f"emulating ARM needs {_listed(missing)}, not found on this machine; on Debian: apt-get install {packages} "
-            f"(as root, {SETUP} --install does it)"
+            f"(as root, {SETUP} with `install` does it)"
         )
 
 
@@ -60,7 +60,7 @@ def qemu_version() -> str:
     said = subprocess.run([QEMU, "--version"], capture_output=True, encoding="utf-8", errors="replace", check=False)  # noqa: S603
     found = re.search(r"version (\d+\.\d+(?:\.\d+)?)", said.stdout)
     if found is None:
-        raise DeviceLackError(f"expected '{QEMU} --version' to say a version, found '{said.stdout.strip()[:80]}'")
+        raise DeviceLackError(expected=f"'{QEMU} --version' to say a version", found=f"'{said.stdout.strip()[:80]}'")
     return found[1]
 
 
@@ -71,7 +71,7 @@ def check_counts(version: str) -> None:
         lowest = ".".join(map(str, FIRST_ACCEPTED))
         raise DeviceLackError(
             f"counting needs QEMU {lowest} to {FIRST_REFUSED - 1}, found {version}: plugins are built otherwise from "
-            f"{FIRST_REFUSED} on, and the counts are not verified there; 'verify --device' works with any"
+            f"{FIRST_REFUSED} on, and the counts are not verified there; 'verify' with `device` works with any"
         )
 
 
@@ -86,7 +86,7 @@ def run_program(command: Sequence[str], title: str, given: str = "") -> str:
         command, input=given, capture_output=True, encoding="utf-8", errors="replace", env=environment, check=False
     )
     if done.returncode:
-        raise DeviceLackError(f"expected {title} to succeed, but it ended with code {done.returncode}{_words(done)}")
+        raise DeviceLackError(expected=f"{title} to succeed", but=f"it ended with code {done.returncode}{_words(done)}")
     return done.stdout
 
 

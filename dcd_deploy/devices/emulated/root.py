@@ -62,8 +62,9 @@ def installed_root() -> Root:
         if wheels.exists():
             return Root(system, wheels, python, wheel_versions())
     raise DeviceLackError(
-        f"expected the aarch64 root that emulation runs in, with {_listed(wheel_versions())}, found none; make it once "
-        f"with: {SETUP}"
+        expected=f"the aarch64 root that emulation runs in, with {_listed(wheel_versions())}",
+        found="none",
+        advice=f"make it once with: {SETUP}",
     )
 
 
@@ -110,7 +111,7 @@ def _python_of(system: Path) -> str:
     target = link.readlink().name.removeprefix("python") if link.is_symlink() else ""
     if not target.startswith("3."):
         raise DeviceLackError(
-            f"expected Python 3 in the aarch64 root '{system}', found none; remove it and set up anew"
+            expected=f"Python 3 in the aarch64 root '{system}'", found="none", advice="remove it and set up anew"
         )
     return target
 

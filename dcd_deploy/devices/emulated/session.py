@@ -43,7 +43,9 @@ class EmulatedSession:
         for values, spec in zip(found, self.outputs, strict=True):
             wanted = tuple(size or len(inputs[0]) for size in spec.shape)
             if values.shape != wanted or values.dtype != np.float32:
-                raise ModelFileError(f"expected an output {wanted} of float32, found {values.shape} of {values.dtype}")
+                raise ModelFileError(
+                    expected=f"an output {wanted} of float32", found=f"{values.shape} of {values.dtype}"
+                )
         return tuple(as_torch(values, spec) for values, spec in zip(found, self.outputs, strict=True))
 
     def prepare(self, *inputs: Array) -> Callable[[], object]:

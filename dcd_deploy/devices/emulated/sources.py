@@ -38,7 +38,9 @@ def apt_sources(name: str, folder: Path = APT) -> list[str]:
     files = [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]
     found = [line for file in files if file.is_file() for line in _lines(file, name)]
     if not found:
-        raise DeviceLackError(f"expected package sources of '{name}' in {folder}, found none; apt-get needs them too")
+        raise DeviceLackError(
+            expected=f"package sources of '{name}' in {folder}", found="none", advice="apt-get needs them too"
+        )
     return found
 
 

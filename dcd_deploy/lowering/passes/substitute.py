@@ -100,7 +100,7 @@ class Substitute(Pass):
             if site.path not in self.choice:
                 if site.shape.geometry.vector:
                     return self.target.choose(site.shape, site.size, activated=site.activated)
-                raise OptionError(f"expected a lowering for layer '{site.path}', found {some(self.choice)}")
+                raise OptionError(expected=f"a lowering for layer '{site.path}'", found=some(self.choice))
             return self.choice[site.path]
         if self.choice != AUTO:
             return self.choice
@@ -116,7 +116,7 @@ class Substitute(Pass):
 
     def _check_used(self) -> None:
         if isinstance(self.choice, Mapping) and (unused := set(self.choice) - set(self.rows)):
-            raise OptionError(f"expected lowerings for the layers of this network alone, found {some(unused)} too")
+            raise OptionError(expected="lowerings for the layers of this network alone", found=f"{some(unused)} too")
 
 
 def some(names: object) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Annotated, Unpack
 
-from dcd_deploy.commands.arguments import MOST_THREADS, StrPath, require_packages
-from dcd_deploy.commands.networks import NetworkOptions, TrainedNetwork, check_options, trained_network
+from dcd_deploy.commands.arguments import MOST_THREADS, Target, Threads, require_packages
+from dcd_deploy.commands.network import TrainedNetwork, check_options, trained_network
+from dcd_deploy.commands.network_options import NetworkOptions
+from dcd_deploy.commands.options import Argument, Option, StrPath
+from dcd_deploy.commands.values import parse_amount, parse_count
 from dcd_deploy.errors import OptionError
-from dcd_deploy.files import check_no_folder, check_writable
+from dcd_deploy.files import check_no_folder, check_writable, suffix_of
 from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
-from dcd_deploy.values import parse_count
 
 if TYPE_CHECKING:
     from dcd_deploy.lowering.capture import Captured
@@ -26,7 +29,7 @@ SUFFIX = ".json"  # tells a lowering file from the name of a lowering
 def tuned_lowering(lowering: StrPath, *, foreign: bool) -> TunedLowering | None:
     """Return what a lowering file says; None where ``lowering`` is a name."""
     path = Path(lowering)
-    if path.suffix != SUFFIX:
+    if suffix_of(path) != SUFFIX:
         return None
     from dcd_deploy.benchmarks.environment import read_environment
     from dcd_deploy.tuning.lowering_file import read_lowering
@@ -48,21 +51,27 @@ def check_tuned(tuned: TunedLowering, title: str, captured: Captured) -> None:
 
 
 def tune(
-    checkpoint: StrPath,
+    checkpoint: Annotated[StrPath, Argument("Checkpoint of the network to tune.")],
     *,
-    target: str,
-    out: StrPath | None = None,
-    device: str = "local",
-    threads: int = 1,
+    target: Target,
+    out: Annotated[StrPath | None, Option("Lowering file to write, for 'export `lowering`'.")] = None,
+    device: Annotated[str, Option("Where to measure: local, ssh://[user@]host, …")] = "local",
+    threads: Threads = 1,
+    max_minutes: Annotated[
+        float | None,
+        Option("Begin no measurement after so many minutes; a later run goes on.", default="until all is measured"),
+    ] = None,
     progress: Progress = silent,
     **network: Unpack[NetworkOptions],
 ) -> TuneResult:
-    """Choose the lowering of each dynamic layer by measuring on the device that will run it, and write that to ``out``.
+    """Choose the order of computation of each layer by measuring on a device.
 
-    ``target`` is one runtime ("onnxruntime-x86", "onnxruntime-arm", "litert", "litert-compiled"). Layers of one shape
-    are measured once, all lowerings interleaved; another one than the target's rule would take is chosen only where the
-    interval says that it is quicker. What is measured is kept in the user's cache, and not measured again. ``export``
-    takes the file as its ``lowering``. ``network`` says which network the checkpoint holds (``commands.networks``).
+    The lowering of each dynamic layer is written to ``out``. ``target`` is one runtime ("onnxruntime-x86",
+    "onnxruntime-arm", "litert", "litert-compiled"). Layers of one shape are measured once, all lowerings interleaved;
+    another one than the target's rule would take is chosen only where the interval says that it is quicker. What is
+    measured is kept in the user's cache, and not measured again. After ``max_minutes`` no other shape is begun, and
+    what was not measured keeps the rule's lowering. ``export`` takes the file as its ``lowering``. ``network`` says
+    which network the checkpoint holds (``commands.network``).
 
     Raises:
         OptionError: the target is no single runtime, the network is not dynamic, or ``out`` does not end in .json.
@@ -80,11 +89,15 @@ def tune(
     from dcd_deploy.tuning.tune import tune as tune_network
 
     check_options(network)
-    config = TuneConfig(check_tunable(target), parse_count("--threads", threads, MOST_THREADS))
+    minutes = math.inf if max_minutes is None else parse_amount("max_minutes", max_minutes, "minutes")
+    number = parse_count("threads", threads, MOST_THREADS)
+    config = TuneConfig(check_tunable(target), number, max_seconds=60 * minutes)
     require_packages(config.target.format)
     if out is not None:
-        if Path(out).suffix != SUFFIX:
-            raise OptionError(f"expected a lowering file to write that ends in {SUFFIX}, found '{out}'; check --out")
+        if suffix_of(out) != SUFFIX:
+            raise OptionError(
+                expected=f"a lowering file to write that ends in {SUFFIX}", found=f"'{out}'", advice="check `out`"
+            )
         check_writable(Path(out).parent)
         check_no_folder([Path(out)])
     found = trained_network(checkpoint, progress=progress, **network)
@@ -97,15 +110,16 @@ def tune(
 
 
 def costs(
-    checkpoint: StrPath,
+    checkpoint: Annotated[StrPath, Argument("Checkpoint of the network.")],
     *,
-    target: str,
+    target: Target,
     progress: Progress = silent,
     **network: Unpack[NetworkOptions],
 ) -> Forecast:
-    """Say what each lowering of each dynamic layer costs on a target, by its cost model; nothing is measured.
+    """Say what each lowering of each layer costs on a target, before anything is exported.
 
-    ``network`` says which network the checkpoint holds (``commands.networks``).
+    It is told by the target's cost model; nothing is measured. ``network`` says which network the checkpoint holds
+    (``commands.network``).
 
     Raises:
         OptionError: the target is no single runtime, or the network is not dynamic.

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack
 
 from dcd_deploy.artifacts import FEATURES, OUTPUT
-from dcd_deploy.commands.arguments import StrPath, UntoldOptions, parse_untold
+from dcd_deploy.commands.network_options import UNTOLD, NetworkOptions, WeightOptions
+from dcd_deploy.commands.options import StrPath
+from dcd_deploy.commands.values import Size, parse_shape, parse_size, parse_strides, size_text
 from dcd_deploy.errors import OptionError
 from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
-from dcd_deploy.values import Shape, Size, parse_shape, parse_size, size_text
 
 if TYPE_CHECKING:
     from dcd_deploy.lowering.capture import Captured
@@ -23,31 +23,6 @@ if TYPE_CHECKING:
 
 USUAL_SIZE: Size = 224
 RECOGNISED = ("arch", "width_mult", "fc_squeeze", "num_classes", "dropout")  # settings of a known network
-
-
-class NetworkOptions(UntoldOptions, total=False):
-    """Which network a checkpoint holds, and how its weights are found in the file; all may be left out.
-
-    ``network`` is "FILE.py:FACTORY", a user's own file, which is run; ``network_args`` (a JSON object) are the
-    factory's, ``input_shape``, (C, H, W) or "C,H,W", its input. ``input_size``, a side or (height, width), and the
-    other settings belong to a network that is known by its tensors. ``prefix`` stands before the keys that count, keys
-    that begin with one of ``drop`` do not; ``ema`` takes the averaged copy. Submodules at the paths of ``leaf`` are
-    kept whole, as ordinary operators.
-    """
-
-    ema: bool
-    prefix: str | None
-    drop: Sequence[str]
-    leaf: Sequence[str]
-    network: str | None
-    network_args: str | Mapping[str, Any] | None
-    input_shape: Shape | None
-    input_size: Size
-    arch: str | None
-    width_mult: float | None
-    fc_squeeze: int | None
-    num_classes: int | None
-    dropout: float | None
 
 
 @dataclass(frozen=True)
@@ -150,32 +125,35 @@ def check_options(options: NetworkOptions) -> None:
 
         for option in ("network_args", "input_shape"):
             if options.get(option) is not None:
-                name = f"--{option.replace('_', '-')}"
-                raise OptionError(f"expected {name} together with --network FILE.py:FACTORY, found it alone")
+                raise OptionError(expected=f"`{option}` together with `network` FILE.py:FACTORY", found="it alone")
         check_input_size(*size)
         return
     from dcd_deploy.models.infer import SpecOverrides
 
     if (shape := options.get("input_shape")) is None:
-        raise OptionError("expected --input-shape C,H,W together with --network, such as 3,224,224; found none")
+        raise OptionError(expected="`input_shape` C,H,W together with `network`, such as 3,224,224", found="none")
     parse_shape(shape)
     if options.get("input_size") is not None:
         raise OptionError(
-            f"expected --input-shape alone with --network, found --input-size {size_text(options['input_size'])} too"
+            expected="`input_shape` alone with `network`", found=f"`input_size` {size_text(options['input_size'])} too"
         )
     if overrides != SpecOverrides():
         raise OptionError(
-            "expected no settings of known networks (--arch, --gate, …) with --network; use --network-args"
+            expected="no settings of known networks (`arch`, `gate`, …) with `network`",
+            found="some",
+            advice="use `network_args`",
         )
 
 
-def overrides_of(options: NetworkOptions) -> SpecOverrides:
-    """Return what the options say of a known network."""
+def overrides_of(options: WeightOptions) -> SpecOverrides:
+    """Return what the options say of a known network; an unknown one is a TypeError, as with any function."""
     from dcd_deploy.models.infer import SpecOverrides
+    from dcd_deploy.models.untold import Untold
 
-    untold = {key: options[key] for key in UntoldOptions.__annotations__ if key in options}  # type: ignore[literal-required]  # its own keys
-    settings = {key: options.get(key) for key in RECOGNISED}
-    return SpecOverrides(**settings, untold=parse_untold(untold))  # type: ignore[arg-type]  # typed above
+    untold: dict[str, Any] = {key: value for key, value in options.items() if key in UNTOLD}
+    if untold.get("strides") is not None:
+        untold["strides"] = parse_strides(untold["strides"])
+    return SpecOverrides(**{key: options.get(key) for key in RECOGNISED}, untold=Untold(**untold))  # type: ignore[arg-type]  # typed above
 
 
 def _known(checkpoint: StrPath, options: NetworkOptions, made_as: NetworkSpec | None) -> TrainedModule:

@@ -3,44 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from dcd_deploy.commands.arguments import StrPath, emulated_core
-from dcd_deploy.errors import UnknownNameError
-from dcd_deploy.files import check_no_folder, check_writable, existing_file
-from dcd_deploy.optional import require
-from dcd_deploy.progress import Progress, silent
-from dcd_deploy.values import (
+from dcd_deploy.commands.arguments import Threads, emulated_core
+from dcd_deploy.commands.options import Argument, Option, StrPath
+from dcd_deploy.commands.values import (
     parse_count,
 )
+from dcd_deploy.errors import UnknownNameError
+from dcd_deploy.files import check_no_folder, check_writable, existing_file, suffix_of
+from dcd_deploy.optional import require
+from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
     from dcd_deploy.benchmarks.profile import ProfileResult
     from dcd_deploy.devices.emulated.layers import LayerCounts
     from dcd_deploy.runtimes.nodes import FileNode
 
-PROFILE_TABLES = ("layer", "operator", "type")
-
-
-def check_table(by: str) -> None:
-    """Raise UnknownNameError unless ``by`` is one of ``PROFILE_TABLES``."""
-    if by not in PROFILE_TABLES:
-        raise UnknownNameError("table of a profile", by, PROFILE_TABLES)
-
 
 def profile(
-    model: StrPath, *, threads: int = 1, runs: int = 30, csv: StrPath | None = None, progress: Progress = silent
-) -> ProfileResult:
-    """Say where the time of a model goes: by node, by layer, and static part against dynamic part and layout.
+    model: Annotated[StrPath, Argument("Model file.")],
+    *,
+    threads: Threads = 1,
+    runs: Annotated[int, Option("Runs to take the median of.")] = 30,
+    csv: Annotated[StrPath | None, Option("File to write a row for each node into.")] = None,
+    device: Annotated[
+        str | None, Option("arm64-emulated[:CORE]: instructions and traffic by layer instead of times.")
+    ] = None,
+    progress: Progress = silent,
+) -> ProfileResult | LayerCounts:
+    """Say where the time goes: by layer, and static part against dynamic.
 
     The median over ``runs`` runs under the runtime's own profiler, beside the latency without it; as a table of nodes
-    in the file ``csv`` too, if given.
+    in the file ``csv`` too, if given. With ``device`` the counts of ``count_layers`` instead.
 
     Raises:
         OptionError: a value is out of range.
         UnknownNameError: this kind of file has no profiler here.
         MissingDependencyError: what reads the file, or a version of LiteRT whose profiler can be read, is not there.
     """
+    if device is not None:
+        return count_layers(model, device=device, progress=progress)
     from dcd_deploy.benchmarks.bench import check_cores
     from dcd_deploy.benchmarks.profile import MOST_RUNS
     from dcd_deploy.benchmarks.profile_run import profile_model
@@ -48,7 +51,7 @@ def profile(
     from dcd_deploy.runtimes.model import usual_runtime
 
     check_cores(threads, None)
-    runs = parse_count("--runs", runs, MOST_RUNS)
+    runs = parse_count("runs", runs, MOST_RUNS)
     if csv is not None:
         check_writable(Path(csv).parent)
         check_no_folder([Path(csv)])
@@ -82,12 +85,12 @@ def count_layers(model: StrPath, *, device: str = "arm64-emulated", progress: Pr
 
 def _nodes(path: Path) -> tuple[FileNode, ...]:
     """Return the nodes of a model file."""
-    if path.suffix == ".onnx":
+    if suffix_of(path) == ".onnx":
         require("onnx")
         from dcd_deploy.export.onnx_file import read_onnx_nodes
 
         return read_onnx_nodes(path)
-    if path.suffix == ".tflite":
+    if suffix_of(path) == ".tflite":
         require("ai_edge_litert.schema_py_generated")
         from dcd_deploy.export.tflite_file import read_tflite_nodes
 

@@ -27,7 +27,7 @@ def parse_size(value: Size) -> tuple[int, int]:
         return int(value), int(value)  # type: ignore[arg-type]  # a whole number, as just seen
     if isinstance(value, Sequence) and len(value) == 2 and all(map(_whole, value)):
         return int(value[0]), int(value[1])
-    raise OptionError(f"expected --input-size as a side or HEIGHTxWIDTH (224, 192x256), found {_shown(value)}")
+    raise OptionError(expected="`input_size` as a side or HEIGHTxWIDTH (224, 192x256)", found=_shown(value))
 
 
 def size_text(value: Size) -> str:
@@ -43,10 +43,10 @@ def parse_shape(value: Shape) -> tuple[int, int, int]:
     except TypeError:
         texts = []
     if len(texts) != 3 or not all(re.fullmatch(r"[1-9]\d{0,5}", text) for text in texts):
-        raise OptionError(f"expected --input-shape as C,H,W such as 3,224,224, found {_shown(value)}")
+        raise OptionError(expected="`input_shape` as C,H,W such as 3,224,224", found=_shown(value))
     channels, height, width = map(int, texts)
     if channels * height * width > MOST_VALUES:
-        raise OptionError(f"expected an --input-shape of at most {MOST_VALUES} values, found {_shown(value)}")
+        raise OptionError(expected=f"an `input_shape` of at most {MOST_VALUES} values", found=_shown(value))
     return channels, height, width
 
 
@@ -57,39 +57,47 @@ def parse_batch(value: Batch) -> int | None:
     if isinstance(value, str) and re.fullmatch(r"\d{1,6}", value):
         value = int(value)
     if not _whole(value):
-        raise OptionError(f"expected --batch as a number or 'dynamic', found {_shown(value)}")
+        raise OptionError(expected="`batch` as a number or 'dynamic'", found=_shown(value))
     if int(value) < 1:
-        raise OptionError(f"expected a --batch of at least 1, or 'dynamic', found {value}")
+        raise OptionError(expected="a `batch` of at least 1, or 'dynamic'", found=value)
     return int(value)
 
 
-def parse_triple(option: str, value: Channels) -> Triple | None:
+def parse_triple(parameter: str, value: Channels) -> Triple | None:
     """Return the three numbers of ``"0.5,0.5,0.5"`` or of a sequence, or None for None."""
     if value is None:
         return None
     try:
         red, green, blue = (float(part) for part in (value.split(",") if isinstance(value, str) else value))
     except (TypeError, ValueError):
-        raise OptionError(f"expected {option} as three numbers such as 0.5,0.5,0.5, found {_shown(value)}") from None
+        raise OptionError(expected=f"`{parameter}` as three numbers, such as .5,.5,.5", found=_shown(value)) from None
     if not all(map(math.isfinite, (red, green, blue))):
-        raise OptionError(f"expected finite numbers for {option}, found {_shown(value)}")
+        raise OptionError(expected=f"finite numbers for `{parameter}`", found=_shown(value))
     return red, green, blue
 
 
-def parse_count(option: str, value: int, most: int) -> int:
+def parse_count(parameter: str, value: int, most: int) -> int:
     """Return a whole number from 1 to ``most``."""
     if not _whole(value) or not 1 <= value <= most:
-        raise OptionError(f"expected {option} as a whole number, at least 1 and at most {most}, found {_shown(value)}")
+        raise OptionError(expected=f"`{parameter}` as a whole number from 1 to {most}", found=_shown(value))
     return int(value)
 
 
-def parse_counts(option: str, value: Counts) -> tuple[int, ...]:
+def parse_counts(parameter: str, value: Counts) -> tuple[int, ...]:
     """Return the whole numbers, each at least 0, of ``2``, ``"1,2"`` or ``(1, 2)``, each once."""
     parts = [value] if isinstance(value, str | int) else value
     texts = [text.strip() for part in parts for text in str(part).split(",")]
     if not texts or not all(re.fullmatch(r"\d{1,6}", text) for text in texts):
-        raise OptionError(f"expected {option} as whole numbers such as 1,2, found {_shown(value)}")
+        raise OptionError(expected=f"`{parameter}` as whole numbers such as 1,2", found=_shown(value))
     return tuple(dict.fromkeys(map(int, texts)))
+
+
+def parse_strides(value: Counts) -> tuple[int, ...]:
+    """Return the whole numbers of ``"2,1,2"`` or ``(2, 1, 2)``; one may come several times."""
+    parts = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
+    if not parts or not all(re.fullmatch(r"\d{1,3}", str(part).strip()) for part in parts):
+        raise OptionError(expected="`strides` as whole numbers such as 2,1,2,2,2", found=_shown(value))
+    return tuple(int(part) for part in parts)
 
 
 def parse_names(value: str | Sequence[str]) -> tuple[str, ...]:
@@ -101,14 +109,14 @@ def parse_names(value: str | Sequence[str]) -> tuple[str, ...]:
 def parse_tolerance(value: float) -> float:
     """Return a number between 0 and 1, both excluded."""
     if not _real(value) or not 0 < value < 1:
-        raise OptionError(f"expected a --tolerance between 0 and 1, found {_shown(value)}")
+        raise OptionError(expected="a `tolerance` between 0 and 1", found=_shown(value))
     return float(value)
 
 
-def parse_seconds(option: str, value: float) -> float:
-    """Return a finite number that is not negative."""
+def parse_amount(parameter: str, value: float, unit: str = "seconds") -> float:
+    """Return a finite number of a unit that is not negative."""
     if not _real(value) or not 0 <= value < math.inf:
-        raise OptionError(f"expected {option} as a number of seconds, at least 0, found {_shown(value)}")
+        raise OptionError(expected=f"`{parameter}` as a number of {unit}, at least 0", found=_shown(value))
     return float(value)
 
 

@@ -6,61 +6,88 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 from dcd_deploy.artifacts import FLOAT32_TOLERANCE, Preprocessing
 from dcd_deploy.commands.arguments import (
-    StrPath,
+    FORMATS,
+    Reference,
+    Samples,
+    Tolerance,
     check_label_count,
     checked_name,
     parse_formats,
     parse_labels,
     parse_preprocessing,
 )
-from dcd_deploy.commands.lowering import check_tuned, tuned_lowering
-from dcd_deploy.commands.modules import entries_of
-from dcd_deploy.commands.networks import USUAL_SIZE, NetworkOptions, check_options, trained_network
-from dcd_deploy.errors import OptionError
-from dcd_deploy.files import existing_file
-from dcd_deploy.progress import Progress, silent
-from dcd_deploy.values import (
+from dcd_deploy.commands.module import entries_of
+from dcd_deploy.commands.network import USUAL_SIZE, check_options, trained_network
+from dcd_deploy.commands.network_options import NetworkOptions
+from dcd_deploy.commands.options import FORM, PICTURES, Argument, Option, StrPath
+from dcd_deploy.commands.tune import check_tuned, tuned_lowering
+from dcd_deploy.commands.values import (
     Batch,
     Channels,
     parse_batch,
     parse_shape,
     parse_tolerance,
 )
+from dcd_deploy.errors import OptionError
+from dcd_deploy.files import existing_file
+from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
     from dcd_deploy.export.pipeline import ExportResult
 
 
 def export(
-    checkpoint: StrPath,
+    checkpoint: Annotated[StrPath, Argument("Checkpoint: .pth.tar, .pt, .pth, .safetensors, or an index of shards.")],
     *,
-    to: str | Sequence[str] = "onnx",
-    out: StrPath = ".",
-    name: str | None = None,
-    batch: Batch = 1,
-    target: str = "portable",
-    lowering: str | StrPath = "auto",
-    foreign_lowering: bool = False,
-    opset: int = 18,
-    layout: str = "nhwc",
-    labels: StrPath | Sequence[str] | None = None,
-    mean: Channels = None,
-    std: Channels = None,
-    resize: int | None = None,
-    with_baseline: bool = False,
-    tolerance: float | None = None,
-    samples: StrPath | None = None,
-    reference: StrPath | None = None,
+    to: Annotated[
+        str | Sequence[str], Option(f"Formats, separated by commas: {', '.join(FORMATS)}.", beside=True)
+    ] = "onnx",
+    out: Annotated[StrPath, Option("Folder to write into.")] = ".",
+    name: Annotated[str | None, Option("Name of the files.", default="network and input size")] = None,
+    target: Annotated[
+        str,
+        Option(
+            "What to be quick on: portable, onnxruntime-x86 (runs on x86-64 alone, with AVX-512, AVX2 or neither), "
+            "onnxruntime-arm, litert or litert-compiled (docs/litert-compiled.md).",
+            beside=True,
+        ),
+    ] = "portable",
+    with_baseline: Annotated[bool, Option("Write the static twin too, to time against.", beside=True)] = False,
+    batch: Annotated[Batch, Option("Batch size: a number, or 'dynamic' for any.", FORM, beside=True)] = 1,
+    opset: Annotated[int, Option("ONNX opset, 15 to 26.", FORM, beside=True)] = 18,
+    layout: Annotated[str, Option("Input of a TFLite file: nhwc or nchw.", FORM, beside=True)] = "nhwc",
+    lowering: Annotated[
+        str | Path,
+        Option(
+            "Order of computation: auto, a lowering's name (see 'costs'), or a file from 'tune'.", FORM, beside=True
+        ),
+    ] = "auto",
+    foreign_lowering: Annotated[bool, Option("Take a lowering file that was tuned elsewhere.", FORM)] = False,
+    labels: Annotated[
+        StrPath | Sequence[str] | None, Option("Text file with one label per line.", PICTURES, beside=True)
+    ] = None,
+    mean: Annotated[
+        Channels, Option("Mean of R,G,B in 0..1.", PICTURES, default="0.485,0.456,0.406", beside=True)
+    ] = None,
+    std: Annotated[Channels, Option("Deviation of R,G,B.", PICTURES, default="0.229,0.224,0.225", beside=True)] = None,
+    resize: Annotated[
+        int | None,
+        Option("Short side before the centre crop.", PICTURES, default="input size · 256/224", beside=True),
+    ] = None,
+    tolerance: Tolerance = None,
+    samples: Samples = None,
+    reference: Reference = None,
     progress: Progress = silent,
     **network: Unpack[NetworkOptions],
 ) -> ExportResult:
-    """Turn a trained checkpoint into verified model files ``out``/``name``.onnx or .tflite, each with a JSON sidecar.
+    """Turn a trained checkpoint into a verified model file.
 
-    ``network`` says which network the checkpoint holds (``commands.networks.NetworkOptions``): one that is known by its
+    It is ``out``/``name``.onnx or .tflite, with a JSON sidecar.
+    ``network`` says which network the checkpoint holds (``commands.network.NetworkOptions``): one that is known by its
     tensors, at an ``input_size``, or that of a user's own Python file, ``network="FILE.py:FACTORY"``, at an
     ``input_shape``.
     ``to`` is "onnx", "tflite" or both ("onnx,tflite"); ``opset`` counts for the first, ``layout`` of the maps that go
@@ -87,7 +114,9 @@ def export(
     tuned = tuned_lowering(lowering, foreign=foreign_lowering)
     if tuned is not None and target not in (PORTABLE, tuned.target):
         raise OptionError(
-            f"expected --target {tuned.target}, for which '{lowering}' was tuned, found {target}; leave --target out"
+            expected=f"`target` {tuned.target}, for which '{lowering}' was tuned",
+            found=target,
+            advice="leave `target` out",
         )
     build = BuildConfig(
         preprocessing=_early_preprocessing(network, mean, std, resize),
@@ -144,8 +173,9 @@ def _early_preprocessing(
     sides = parse_shape(shape)
     if not _is_picture((1, *sides)):
         raise OptionError(
-            f"expected --mean, --std and --resize with a picture of three channels, found --input-shape {shape}; leave "
-            "them out"
+            expected="`mean`, `std` and `resize` with a picture of three channels",
+            found=f"`input_shape` {shape}",
+            advice="leave them out",
         )
     return parse_preprocessing((sides[1], sides[2]), mean, std, resize)
 

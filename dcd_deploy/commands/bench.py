@@ -1,4 +1,4 @@
-"""Models timed here and on devices, and counted on emulated cores; results compared."""
+"""Models timed here and on devices, and counted on emulated cores."""
 
 from __future__ import annotations
 
@@ -6,56 +6,90 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from dcd_deploy.commands.arguments import MOST_ROUNDS, MOST_RUNS, StrPath, parse_batches
-from dcd_deploy.commands.exporting import export
-from dcd_deploy.errors import OptionError
-from dcd_deploy.optional import require
-from dcd_deploy.progress import Progress, silent
-from dcd_deploy.values import (
+from dcd_deploy.commands.arguments import (
+    MOST_ROUNDS,
+    MOST_RUNS,
+    Fleet,
+    InputSize,
+    MinRuns,
+    MinSeconds,
+    Setup,
+    ThreadCounts,
+    parse_batches,
+)
+from dcd_deploy.commands.devices import device_targets
+from dcd_deploy.commands.export import export
+from dcd_deploy.commands.options import DEVICES, MEASURING, Argument, Option, StrPath
+from dcd_deploy.commands.values import (
     Counts,
     Size,
+    parse_amount,
     parse_count,
     parse_counts,
     parse_names,
-    parse_seconds,
-    parse_size,
 )
+from dcd_deploy.errors import OptionError
+from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from dcd_deploy.benchmarks.comparing import ResultComparison
     from dcd_deploy.benchmarks.results import BenchResult
     from dcd_deploy.contests import ExportModel
-    from dcd_deploy.devices.opening import DeviceOptions
-    from dcd_deploy.devices.target import Target
 
 
 def bench(
-    *models: StrPath,
-    baseline: StrPath = "static",
-    against: str | Sequence[str] = (),
-    runtime: str | Sequence[str] = (),
-    threads: Counts = 1,
-    batch: Counts | None = None,
-    cpus: Counts | None = None,
-    min_runs: int = 200,
-    min_seconds: float = 10.0,
-    rounds: int = 5,
-    time_limit: float = 600.0,
-    memory: bool = True,
-    input_size: Size = 224,
-    device: str | Sequence[str] = (),
-    fleet: StrPath | None = None,
-    out: StrPath | None = None,
-    setup: bool = False,
-    python: str | None = None,
-    runner: StrPath | Sequence[StrPath] = (),
-    portable: bool = False,
+    *models: Annotated[StrPath, Argument("Model files, or checkpoints, which are exported first.")],
+    baseline: Annotated[
+        str | Path, Option("Model file to time against; 'static' for the static twin; 'none'.")
+    ] = "static",
+    against: Annotated[
+        str | Sequence[str],
+        Option("More to time against: 'released' (unfolded), 'static:WIDTH', model files.", several=True),
+    ] = (),
+    runtime: Annotated[
+        str | Sequence[str],
+        Option(
+            "Runtimes, separated by commas: onnxruntime, onnxruntime-plain, litert, litert-compiled, litert-plain.",
+            default="all that open the file",
+        ),
+    ] = (),
+    threads: ThreadCounts = 1,
+    batch: Annotated[Counts | None, Option("Batch sizes, such as 1,4.", default="the file's own")] = None,
+    input_size: InputSize = 224,
+    out: Annotated[
+        StrPath | None, Option("Folder that keeps each trial at once; a run goes on where it ended.")
+    ] = None,
+    cpus: Annotated[Counts | None, Option("Cores to keep to, such as 0 or 0,1.", MEASURING)] = None,
+    min_runs: MinRuns = 200,
+    min_seconds: MinSeconds = 10.0,
+    rounds: Annotated[int, Option("Open the models so many times.", MEASURING)] = 5,
+    time_limit: Annotated[float, Option("Give up on a trial after so many seconds.", MEASURING)] = 600.0,
+    memory: Annotated[bool, Option("Measure peak memory too, in runs of their own.", MEASURING)] = True,
+    device: Annotated[
+        str | Sequence[str],
+        Option(
+            "Where to measure: local, ssh://[user@]host[:port], adb[:serial]; may be given several times. "
+            "On arm64-emulated[:CORE] instructions and bytes are counted; no times.",
+            DEVICES,
+            several=True,
+        ),
+    ] = (),
+    fleet: Fleet = None,
+    setup: Setup = False,
+    python: Annotated[str | None, Option("Python to use on the devices.", DEVICES, default="what is found")] = None,
+    runner: Annotated[
+        StrPath | Sequence[StrPath],
+        Option(
+            "Program made for the phone: benchmark_model, onnxruntime_perf_test; may be both.", DEVICES, several=True
+        ),
+    ] = (),
+    portable: Annotated[bool, Option("Experimental: take Python and onnxruntime along to the phone.", DEVICES)] = False,
     progress: Progress = silent,
 ) -> BenchResult:
-    """Time models, each beside its baseline and others, in turns, each trial in a process of its own.
+    """Time models beside their static twins, interleaved, here or on devices.
 
+    Each model is timed beside its baseline and others, each trial in a process of its own.
     ``models`` are model files, or checkpoints, which are exported first. ``baseline`` is a model file; "static" for the
     static twin, which is the file that ``export --with-baseline`` wrote, or is made on the spot; or "none". ``against``
     names more: "released" (the unfolded form), "static:0.75" (a static network of another width), model files.
@@ -84,24 +118,24 @@ def bench(
     from dcd_deploy.devices.opening import DeviceOptions
 
     measure = MeasureConfig(
-        min_runs=parse_count("--min-runs", min_runs, MOST_RUNS),
-        min_seconds=parse_seconds("--min-seconds", min_seconds),
-        rounds=parse_count("--rounds", rounds, MOST_ROUNDS),
+        min_runs=parse_count("min_runs", min_runs, MOST_RUNS),
+        min_seconds=parse_amount("min_seconds", min_seconds),
+        rounds=parse_count("rounds", rounds, MOST_ROUNDS),
     )
     wanted = Wanted(
         models=tuple(map(Path, models)),
         baseline=str(baseline),
         against=parse_names(against),
         runtimes=parse_names(runtime),
-        threads=parse_counts("--threads", threads),
+        threads=parse_counts("threads", threads),
         batches=(None,) if batch is None else parse_batches(batch),
     )
     if not models:
-        raise OptionError("expected a model file or a checkpoint to time, found none")
+        raise OptionError(expected="a model file or a checkpoint to time", found="none")
     config = BenchConfig(
         measure,
-        None if cpus is None else parse_counts("--cpus", cpus),
-        parse_seconds("--time-limit", time_limit),
+        None if cpus is None else parse_counts("cpus", cpus),
+        parse_amount("time_limit", time_limit),
         memory,
     )
     runners = (runner,) if isinstance(runner, str | os.PathLike) else tuple(runner)
@@ -123,8 +157,9 @@ def _check_countable(threads: tuple[int, ...], *for_times_only: object) -> None:
     """Raise OptionError where an option was given that means nothing, since no time is taken anywhere."""
     if any(for_times_only) or threads != (1,):
         raise OptionError(
-            "expected no --setup, --cpus, --python, and no --threads but 1, with arm64-emulated alone: one thread is "
-            "counted, and nothing is timed"
+            expected="no `setup`, `cpus`, `python`, and no `threads` but 1, with arm64-emulated alone",
+            found="one of them",
+            advice="one thread is counted, and nothing is timed",
         )
 
 
@@ -144,65 +179,3 @@ def _exporter(input_size: Size, progress: Progress) -> ExportModel:
         return made.artifact.path
 
     return exported
-
-
-def compare(before: StrPath, after: StrPath, *, different_environments: bool = False) -> ResultComparison:
-    """Compare two results that ``bench --save FILE.json`` wrote.
-
-    Raises:
-        IncomparableError: they come from machines, versions or settings that differ, or have no trial in common.
-    """
-    from dcd_deploy.benchmarks.comparing import compare_results
-    from dcd_deploy.benchmarks.results_file import read_result
-
-    return compare_results(read_result(Path(before)), read_result(Path(after)), different=different_environments)
-
-
-def sweep(
-    out: StrPath,
-    *,
-    networks: str | Sequence[str] = (),
-    runtime: str | Sequence[str] = ("onnxruntime", "litert"),
-    threads: Counts = 1,
-    min_runs: int = 200,
-    min_seconds: float = 10.0,
-    input_size: Size = 224,
-    progress: Progress = silent,
-) -> BenchResult:
-    """Time all published networks (or ``networks``) beside their static twins, and all against each other.
-
-    What is exported and measured is kept in the folder ``out``, and not done again when the sweep is resumed.
-
-    Raises:
-        BenchError: a trial could not be measured; ``result`` has the others.
-    """
-    require("torch")
-    from dcd_deploy.benchmarks.bench import BenchConfig
-    from dcd_deploy.benchmarks.measure import MeasureConfig
-    from dcd_deploy.sweep import SweepConfig, run_sweep
-
-    measure = MeasureConfig(
-        min_runs=parse_count("--min-runs", min_runs, MOST_RUNS),
-        min_seconds=parse_seconds("--min-seconds", min_seconds),
-    )
-    config = SweepConfig(
-        out=Path(out),
-        networks=parse_names(networks),
-        runtimes=parse_names(runtime),
-        threads=parse_counts("--threads", threads),
-        size=parse_size(input_size),
-        bench=BenchConfig(measure),
-    )
-    return run_sweep(config, progress)
-
-
-def device_targets(
-    device: str | Sequence[str], fleet: StrPath | None, options: DeviceOptions | None = None
-) -> list[Target]:
-    """Return the devices named one by one and in a file."""
-    from dcd_deploy.devices.target import check_labels, named_targets, read_fleet
-
-    found = named_targets([device] if isinstance(device, str) else device, options)
-    found += [] if fleet is None else read_fleet(Path(fleet))
-    check_labels(found)
-    return found

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcd_deploy.artifacts import FLOAT32_TOLERANCE, Preprocessing
-from dcd_deploy.commands.arguments import StrPath, checked_name, parse_formats, parse_labels, parse_preprocessing
+from dcd_deploy.commands.arguments import checked_name, parse_formats, parse_labels, parse_preprocessing
+from dcd_deploy.commands.options import StrPath
+from dcd_deploy.commands.values import Batch, Channels, parse_batch, parse_tolerance
 from dcd_deploy.errors import OptionError
 from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
-from dcd_deploy.values import Batch, Channels, parse_batch, parse_tolerance
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -130,7 +131,8 @@ def _preprocessing(network: Network, mean: Channels, std: Channels, resize: int 
     _, *shape = network.examples[0].shape
     if len(shape) != 3 or shape[0] != 3:
         raise OptionError(
-            f"expected --mean, --std and --resize with a picture of three channels, found an input {tuple(shape)}; "
-            "leave them out"
+            expected="`mean`, `std` and `resize` with a picture of three channels",
+            found=f"an input {tuple(shape)}",
+            advice="leave them out",
         )
     return parse_preprocessing((int(shape[1]), int(shape[2])), mean, std, resize)

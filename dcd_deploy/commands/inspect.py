@@ -1,0 +1,78 @@
+"""What a checkpoint or a model file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Unpack, cast
+
+from dcd_deploy.commands.network import (
+    USUAL_SIZE,
+    check_options,
+    overrides_of,
+    read_weights,
+    trained_network,
+)
+from dcd_deploy.commands.network_options import NetworkOptions
+from dcd_deploy.commands.options import Argument, StrPath
+from dcd_deploy.commands.values import parse_size
+from dcd_deploy.files import existing_file, suffix_of
+from dcd_deploy.optional import require
+from dcd_deploy.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from dcd_deploy.export.onnx_summary import OnnxFileSummary
+    from dcd_deploy.export.tflite_summary import TfliteFileSummary
+    from dcd_deploy.models.inspection import CheckpointSummary
+
+
+def inspect(
+    file: Annotated[StrPath, Argument("Checkpoint or model file.")],
+    *,
+    progress: Progress = silent,
+    **network: Unpack[NetworkOptions],
+) -> CheckpointSummary | OnnxFileSummary | TfliteFileSummary:
+    """Say what a checkpoint or a model file holds.
+
+    ``network`` says which network it is (``commands.network``).
+
+    Raises:
+        CheckpointMismatchError: a checkpoint of no known network; the error carries the exact lists of keys.
+    """
+    path = Path(file)
+    if suffix_of(path) == ".tflite":
+        from dcd_deploy.export.tflite_summary import summarise_tflite
+
+        return cast("TfliteFileSummary", _isolated(summarise_tflite, path))
+    if suffix_of(path) == ".onnx":
+        from dcd_deploy.export.onnx_summary import summarise_onnx
+
+        return cast("OnnxFileSummary", _isolated(summarise_onnx, path))
+    require("torch")
+    if network.get("network") is not None or network.get("leaf"):
+        return _inspect_captured(path, progress, network)
+    from dcd_deploy.models.inspection import inspect_checkpoint
+
+    check_options(network)
+    size = parse_size(network.get("input_size", USUAL_SIZE))
+    with progress("read checkpoint"):
+        weights = read_weights(path, network)
+    with progress("recognise and count the network"):
+        return inspect_checkpoint(weights, *size, overrides_of(network))
+
+
+def _isolated(summarise: Callable[[Path], Any], path: Path) -> Any:
+    """Call it in a process of its own, which a hostile file may take down."""
+    from dcd_deploy.runtimes.isolated import Isolated
+
+    with Isolated(existing_file(path, "a model file")) as other:
+        return other.call(summarise, path)
+
+
+def _inspect_captured(path: Path, progress: Progress, network: NetworkOptions) -> CheckpointSummary:
+    """Count a network that has to be captured for it: a user's own, or one with submodules that are kept whole."""
+    from dcd_deploy.export.summary import summarise_captured
+    from dcd_deploy.models.inspection import described
+
+    found = trained_network(path, progress=progress, **network)
+    return described(found.checkpoint, summarise_captured(found.captured(progress), found.title), found.assumed)

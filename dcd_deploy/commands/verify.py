@@ -1,0 +1,131 @@
+"""Whether a model file computes what was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Unpack, cast
+
+from dcd_deploy.commands.arguments import Reference, Samples, Tolerance, emulated_core
+from dcd_deploy.commands.network import trained_network
+from dcd_deploy.commands.network_options import NetworkOptions, WeightOptions
+from dcd_deploy.commands.options import Argument, Option, StrPath
+from dcd_deploy.commands.values import parse_tolerance
+from dcd_deploy.errors import OptionError
+from dcd_deploy.optional import require
+from dcd_deploy.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from dcd_deploy.devices.emulated.cores import Core
+    from dcd_deploy.export.verify import VerificationReport
+    from dcd_deploy.models.spec import NetworkSpec
+    from dcd_deploy.runtimes import Model, SelfCheck
+
+
+def verify(
+    artifact: Annotated[StrPath, Argument("Model file that dcd-deploy exported.")],
+    *,
+    checkpoint: Annotated[
+        StrPath | None, Option("Check against this checkpoint in float64; without it, the file checks itself.")
+    ] = None,
+    device: Annotated[
+        str | None, Option("Run it on an emulated ARM core: arm64-emulated[:CORE].", default="here")
+    ] = None,
+    tolerance: Tolerance = None,
+    samples: Samples = None,
+    reference: Reference = None,
+    progress: Progress = silent,
+    **network: Unpack[WeightOptions],
+) -> VerificationReport | SelfCheck:
+    """Check that a model file computes what was trained.
+
+    It runs here or on ``device``, an emulated ARM core. With ``checkpoint``, against its float64 train form, as at the
+    export. Without, against the few reference outputs that the file carries, which needs no torch. With ``reference``,
+    an .npz file of what your own network answered (``dcd_deploy.record_reference``), against that too, and without a
+    checkpoint against that alone. The ``tolerance`` is 5e-5, or the file's own if that is stricter. ``network`` says
+    which network the checkpoint holds (``commands.network``); what it leaves open is as when the file was made.
+
+    Raises:
+        VerificationError: it does not.
+        DeviceError: emulation is not set up, or ended in the middle.
+    """
+    tolerance = None if tolerance is None else parse_tolerance(tolerance)
+    core = None if device is None else emulated_core(device)
+    with _opened(Path(artifact), core, progress) as model:
+        recorded = None if reference is None else Path(reference)
+        if checkpoint is None and recorded is not None:
+            from dcd_deploy.export.recheck_recorded import verify_against_recorded
+
+            stage = f"model file{_on(core)}"
+            return verify_against_recorded(model, recorded, tolerance=tolerance, stage=stage, progress=progress)
+        if checkpoint is None:
+            from dcd_deploy.runtimes import self_check
+
+            with progress(f"self-check{_on(core)}"):
+                return self_check(model).checked(tolerance)
+        require("torch")
+        from dcd_deploy.export.recheck import verify_against_network
+
+        found = trained_network(checkpoint, made_as=_made_as(model), progress=progress, **_as_in_file(model, network))
+        return verify_against_network(
+            model,
+            found.captured(progress),
+            found.checkpoint,
+            assumed=found.assumed,
+            ema=network.get("ema", False),
+            tolerance=tolerance,
+            samples=None if samples is None else Path(samples),
+            recorded=recorded,
+            stage=f"model file{_on(core)}",
+            progress=progress,
+        )
+
+
+def _made_as(model: Model) -> NetworkSpec | None:
+    """Return the network of the registry that a file says it is; None of a user's own."""
+    from dcd_deploy.models.spec import NetworkSpec
+
+    spec = model.described().spec
+    return None if spec is None else NetworkSpec.from_json(spec)
+
+
+def _as_in_file(model: Model, network: WeightOptions) -> NetworkOptions:
+    """Return the options, with the size of the file's input where they do not say it.
+
+    Raises:
+        OptionError: the file is of a user's own module, and no option says which makes it.
+    """
+    card = model.described()
+    sides = [size for size in card.input.torch_shape[1:] if size is not None]
+    made = cast("NetworkOptions", dict(network))
+    if network.get("network") is not None:
+        made.setdefault("input_shape", tuple(sides))
+        return made
+    if card.spec is None:
+        raise OptionError(
+            expected=f"`network` FILE.py:FACTORY with a file of your own module {card.arch}",
+            found="none",
+            advice="it makes the network that the checkpoint's weights are for",
+        )
+    made.setdefault("input_size", (sides[1], sides[2]))
+    return made
+
+
+@contextmanager
+def _opened(artifact: Path, core: Core | None, progress: Progress) -> Iterator[Model]:
+    """Yield a model file opened here, or on an emulated core."""
+    if core is None:
+        from dcd_deploy.runtimes.isolated import isolated_model
+
+        with isolated_model(artifact) as model:
+            yield model
+        return
+    from dcd_deploy.devices.emulated.session import emulated_model
+
+    with emulated_model(artifact, core, progress=progress) as model:
+        yield model
+
+
+def _on(core: Core | None) -> str:
+    return "" if core is None else f" on emulated {core.name}"

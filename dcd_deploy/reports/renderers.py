@@ -1,0 +1,76 @@
+"""How each kind of result is shown and written as JSON: one table, by the name of its class.
+
+By name, since the package that defines a class need not be installed, and only what is shown is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from inspect import signature
+from typing import Any
+
+from rich.console import Console
+
+from dcd_deploy.errors import DcdDeployError
+from dcd_deploy.reports import machine
+
+# class of the result → function that prints it on a console, and may want the command's ``request``
+SHOW = {
+    "BenchResult": "benching:show_bench",
+    "CheckpointSummary": "inspecting:show_checkpoint",
+    "DeviceList": "devices:show_devices",
+    "EmulationSetup": "counting:show_setup",
+    "ExportResult": "exporting:show_export",
+    "Forecast": "forecasting:show_forecast",
+    "LayerCounts": "counting:show_layer_counts",
+    "Mismatch": "mismatch:show_mismatch",
+    "OnnxFileSummary": "inspecting:show_onnx_file",
+    "Prediction": "predicting:show_predictions",
+    "ProfileResult": "profiling:show_profile",
+    "ResultComparison": "comparing:show_comparison",
+    "Setting": "settings:show_settings",
+    "SelfCheck": "verification:show_self_check",
+    "TfliteFileSummary": "inspecting:show_tflite_file",
+    "TuneResult": "tuning:show_tuning",
+    "VerificationReport": "verification:show_verification",
+}
+# class of the result → what is written as JSON; its own fields where it is not listed
+PLAIN = {
+    "ExportResult": "exporting:export_as_plain",
+    "LayerCounts": "counting:layer_counts_as_plain",
+    "ProfileResult": "profiling:profile_as_plain",
+}
+CARRIED = ("report", "result", "mismatch")  # what an error brings along
+
+
+def show(screen: Console, result: Any, request: Mapping[str, Any]) -> None:
+    """Print a result, or what an error brings along: failed comparisons, keys that differ, what was measured.
+
+    ``request`` holds the options of the command, and its name as ``command``.
+    """
+    if isinstance(result, DcdDeployError):
+        for name in CARRIED:
+            if (carried := getattr(result, name, None)) is not None:
+                show(screen, carried, request)
+        return
+    function = _function(SHOW[_kind(result)])
+    if "request" in signature(function).parameters:
+        function(screen, result, request)
+    else:
+        function(screen, result)
+
+
+def as_plain(result: Any) -> Any:
+    """Return a result as dicts, lists, texts and numbers."""
+    name = PLAIN.get(_kind(result))
+    return machine.as_plain(result) if name is None else _function(name)(result)
+
+
+def _kind(result: Any) -> str:
+    return type(result[0] if isinstance(result, list) else result).__name__
+
+
+def _function(name: str) -> Any:
+    module, _, function = name.partition(":")
+    return getattr(import_module(f"dcd_deploy.reports.{module}"), function)
