@@ -1,0 +1,78 @@
+"""HardSigmoid as a Clip, its slope α and offset β folded into the product before it.
+
+    v = Gemm(a, W, b)                        v' = Gemm(a, α W, α b + β)
+    y = HardSigmoid<α, β>(v)          →      y  = Clip(v', 0, 1)
+
+The same for Conv with constant weights. Where the product has other readers, or none is there, α and β are a Mul and an
+Add. OpenCV 5 takes a · HardSigmoid(g) for HardSwish(g) without asking whether a is g, and gives another function;
+NNAPI has no HardSigmoid at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from dcd_deploy.export.portable.rewriting import Value, added_constant, attribute, before, constant, replace
+
+PRODUCTS = ("Gemm", "Conv")
+
+
+class HardSigmoid(ir.passes.InPlacePass):
+    """Write every HardSigmoid of a graph as a Clip."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Rewrite, in place."""
+        found = [node for node in model.graph if node.domain == "" and node.op_type == "HardSigmoid"]
+        for node in found:
+            _as_clip(model.graph, node)
+        return ir.passes.PassResult(model, bool(found))
+
+
+def _as_clip(graph: ir.Graph, node: ir.Node) -> None:
+    slope, offset = attribute(node, "alpha", 0.2), attribute(node, "beta", 0.5)
+    value = node.inputs[0]
+    assert value is not None
+    kind = (value.type or node.outputs[0].type).dtype.numpy()  # type: ignore[union-attr]  # shapes are inferred
+    product = value.producer()
+    if product is not None and _foldable(product):
+        _fold(graph, product, slope, offset)
+    else:
+        scale, shift = (added_constant(graph, name, np.array(v, kind)) for name, v in (("a", slope), ("b", offset)))
+        value = before(node, "Add", [before(node, "Mul", [value, scale], "scaled"), shift], "shifted")
+    least, most = (added_constant(graph, f"clip_{bound}", np.array(bound, kind)) for bound in (0, 1))
+    replace(node, "Clip", [value, least, most])
+
+
+def _foldable(product: ir.Node) -> bool:
+    """Whether only the sigmoid reads a product, and all else in it is constant."""
+    out, bias = product.outputs[0], product.inputs[2] if len(product.inputs) > 2 else None
+    return (
+        product.op_type in PRODUCTS
+        and len(out.uses()) == 1
+        and not out.is_graph_output()
+        and constant(product.inputs[1]) is not None
+        and (bias is None or constant(bias) is not None)
+        and attribute(product, "alpha", 1.0) == attribute(product, "beta", 1.0) == 1.0
+    )
+
+
+def _fold(graph: ir.Graph, product: ir.Node, slope: float, offset: float) -> None:
+    weight, bias = constant(product.inputs[1]), constant(product.inputs[2] if len(product.inputs) > 2 else None)
+    assert weight is not None
+    axis = 0 if product.op_type == "Conv" or attribute(product, "transB", 0) else 1
+    if bias is None:
+        bias = np.zeros(weight.shape[axis], weight.dtype)
+    shifted = (bias * np.float64(slope) + np.float64(offset)).astype(weight.dtype)
+    product.replace_input_with(1, _named(graph, product.inputs[1], weight * np.float64(slope)))
+    product.resize_inputs(3)
+    product.replace_input_with(2, added_constant(graph, f"{product.outputs[0].name}.bias", shifted))
+
+
+def _named(graph: ir.Graph, old: Value, values: NDArray[Any]) -> ir.Value:
+    """Return a constant in the place of another, of its type."""
+    assert old is not None and old.const_value is not None
+    return added_constant(graph, f"{old.name}", values.astype(old.const_value.numpy().dtype))
