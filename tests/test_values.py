@@ -52,7 +52,7 @@ def test_numbers():
     ("options", "error", "message"),
     [
         ({"lowering": "foo"}, UnknownNameError, "unknown lowering 'foo'"),
-        ({"opset": 14}, OptionError, "expected an opset in 15..26"),
+        ({"opset": 10}, OptionError, "expected an opset in 11..26"),
         ({"layout": "hwcn"}, UnknownNameError, "unknown layout 'hwcn'"),
         ({"samples": "none.npy"}, InputFileError, "there is no such file"),
         ({"labels": "none.txt"}, InputFileError, "there is no such file"),

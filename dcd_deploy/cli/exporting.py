@@ -43,7 +43,7 @@ def export(
     foreign_lowering: Annotated[
         bool, typer.Option("--foreign-lowering", help="Take a lowering file that was tuned elsewhere.")
     ] = False,
-    opset: Annotated[int, typer.Option(help="ONNX opset, 15 to 26.")] = 18,
+    opset: Annotated[int, typer.Option(help="ONNX opset, 11 to 26.")] = 18,
     layout: Annotated[str, typer.Option(help="Input of a TFLite file: nhwc or nchw.")] = "nhwc",
     labels: Annotated[Path | None, typer.Option(readable=False, help="Text file with one label per line.")] = None,
     mean: Annotated[str | None, typer.Option(help="Mean of R,G,B in 0..1. [default: 0.485,0.456,0.406]")] = None,

@@ -60,7 +60,8 @@ class BuildConfig:
     is the only one. A ``batch`` of None is free; ``target`` is a name of ``lowering.targets``; ``samples`` is a
     .npy file of verification inputs, ``recorded`` an .npz file of what the user's network answered; ``opset`` counts
     for ONNX, and ``layout``, "nhwc" or "nchw", for the maps that go in and out of TFLite. ``alone`` is the name of an
-    output that is the only one and has none; ``assumed`` says what no tensor tells, and which option sets it.
+    output that is the only one and has none; ``assumed`` says what no tensor tells, and which option sets it;
+    ``constant_kernels`` that no convolution of an ONNX file may have computed weights.
     """
 
     preprocessing: Preprocessing | None
@@ -75,6 +76,12 @@ class BuildConfig:
     alone: str = OUTPUT
     recorded: Path | None = None
     assumed: tuple[str, ...] = ()
+    constant_kernels: bool = False
+
+    @property
+    def traced_batch(self) -> int | None:
+        """The batch size of the traced graph. With a free one no convolution has computed weights."""
+        return None if self.constant_kernels else self.batch
 
     @property
     def entries(self) -> tuple[InputSpec, ...]:
@@ -241,7 +248,8 @@ def check_names(config: BuildConfig, reference: TrainReference) -> None:
 
 def lowered(captured: Captured, config: BuildConfig, formats: Sequence[str]) -> dict[str, DeployNetwork]:
     """Return the deploy form for the target in each format, in float64."""
-    targets = {format: target_for(config.target, format).for_batch(config.batch) for format in formats}
+    batches = {format: config.traced_batch if format == "onnx" else config.batch for format in formats}
+    targets = {format: target_for(config.target, format).for_batch(batch) for format, batch in batches.items()}
     return {format: lower(captured, target, config.lowering) for format, target in targets.items()}
 
 

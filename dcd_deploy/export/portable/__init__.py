@@ -6,6 +6,8 @@ Each costs onnxruntime nothing measurable. They run in this order, after simplif
     computed_sum    Gemm with a computed summand → MatMul, Add
     large_mean      the mean of a large map → along its last axis, then of the rest
     single_axis     the mean over one axis → over two, the second of size 1
+    one_pixel       a padded convolution of one pixel → the tap that meets it
+    equal_ranks     a softmax times a bank of kernels → of one rank
     many_axes       Unsqueeze by several axes → Reshape
 """
 
@@ -16,12 +18,22 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from dcd_deploy.export.portable.computed_sum import ComputedSum
+from dcd_deploy.export.portable.equal_ranks import EqualRanks
 from dcd_deploy.export.portable.hard_sigmoid import HardSigmoid
 from dcd_deploy.export.portable.large_mean import LargeMean
 from dcd_deploy.export.portable.many_axes import ManyAxes
+from dcd_deploy.export.portable.one_pixel import OnePixel
 from dcd_deploy.export.portable.single_axis import SingleAxis
 
-PASSES: tuple[type[ir.passes.InPlacePass], ...] = (HardSigmoid, ComputedSum, LargeMean, SingleAxis, ManyAxes)
+PASSES: tuple[type[ir.passes.InPlacePass], ...] = (
+    HardSigmoid,
+    ComputedSum,
+    LargeMean,
+    SingleAxis,
+    OnePixel,
+    EqualRanks,
+    ManyAxes,
+)
 
 
 def portable(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -30,4 +42,5 @@ def portable(model: onnx.ModelProto) -> onnx.ModelProto:
     ir.passes.Sequential(*(kind() for kind in PASSES), RemoveUnusedNodesPass())(rewritten)
     written = ir.to_proto(rewritten)
     del written.graph.value_info[:]
+    onnx.checker.check_model(written, full_check=True)
     return written

@@ -74,5 +74,6 @@ def _fold(graph: ir.Graph, product: ir.Node, slope: float, offset: float) -> Non
 
 def _named(graph: ir.Graph, old: Value, values: NDArray[Any]) -> ir.Value:
     """Return a constant in the place of another, of its type."""
-    assert old is not None and old.const_value is not None
+    assert old is not None
+    assert old.const_value is not None
     return added_constant(graph, f"{old.name}", values.astype(old.const_value.numpy().dtype))

@@ -39,7 +39,7 @@ def added_constant(graph: ir.Graph, name: str, values: NDArray[Any]) -> ir.Value
         number += 1
         unique = f"{name}_{number}"
     tensor = ir.tensor(np.ascontiguousarray(values), name=unique)
-    value = ir.Value(name=unique, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    value = ir.Value(name=unique, shape=ir.Shape(values.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
 

@@ -5,8 +5,12 @@ The converter is called by its native module: MNN's own ``tools`` install a pack
 send home what was converted.
 """
 
+from __future__ import annotations
+
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import _tools
 import MNN
@@ -15,12 +19,12 @@ import numpy as np
 WINOGRAD = 3
 
 
-def version():
+def version() -> str:
     """Return the version."""
-    return MNN.version()
+    return str(MNN.version())
 
 
-def opened(path, entries, outputs, threads):
+def opened(path: str, entries: Mapping[str, Sequence[int]], outputs: Sequence[str], threads: int) -> Any:
     """Convert and open an ONNX file; the result maps arrays by name to the outputs in their order."""
     with tempfile.TemporaryDirectory() as folder:
         converted = str(Path(folder, "model.mnn"))
@@ -32,7 +36,7 @@ def opened(path, entries, outputs, threads):
         manager.set_hint(WINOGRAD, 0)
         module = MNN.nn.load_module_from_file(converted, list(entries), outputs, runtime_manager=manager)
 
-    def run(values):
+    def run(values: Mapping[str, Any]) -> Any:
         given = [MNN.expr.const(v, v.shape, MNN.expr.NCHW, MNN.expr.float) for v in (values[n] for n in entries)]
         return [np.array(MNN.expr.convert(answer, MNN.expr.NCHW).read()) for answer in module.forward(given)]
 

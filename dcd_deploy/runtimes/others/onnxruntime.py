@@ -1,14 +1,19 @@
 """onnxruntime, of any version, on its default CPU kernels."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import onnxruntime
 
 
-def version():
+def version() -> str:
     """Return the version."""
-    return onnxruntime.__version__
+    return str(onnxruntime.__version__)
 
 
-def opened(path, entries, outputs, threads):
+def opened(path: str, entries: Mapping[str, Sequence[int]], outputs: Sequence[str], threads: int) -> Any:
     """Open an ONNX file; the result maps arrays by name to the outputs in their order."""
     del entries
     options = onnxruntime.SessionOptions()
