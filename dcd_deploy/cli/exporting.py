@@ -37,6 +37,14 @@ def export(
             "neither), onnxruntime-arm, litert or litert-compiled (docs/litert-compiled.md)."
         ),
     ] = "portable",
+    for_runtime: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help="Runtime that the file is for; refuses what is known to go wrong there: onnxruntime, onnxruntime-web, "
+            "openvino, mnn, ncnn, tract, opencv, opencv4, onnx2tf, nnapi, coreml, litert or litert-compiled.",
+        ),
+    ] = None,
     lowering: Annotated[
         str, typer.Option(help="Order of computation: auto, a lowering's name (see 'costs'), or a file from 'tune'.")
     ] = "auto",
@@ -71,6 +79,7 @@ def export(
             name=name,
             batch=batch,
             target=target,
+            for_runtime=for_runtime,
             lowering=lowering,
             foreign_lowering=foreign_lowering,
             opset=opset,

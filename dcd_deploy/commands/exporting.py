@@ -43,6 +43,7 @@ def export(
     name: str | None = None,
     batch: Batch = 1,
     target: str = "portable",
+    for_runtime: str | None = None,
     lowering: str | StrPath = "auto",
     foreign_lowering: bool = False,
     opset: int = 18,
@@ -68,6 +69,8 @@ def export(
     ``target`` names what the order of computation is chosen for (``lowering.targets``); ``lowering`` is "auto", the
     lowering of all layers, or a file that ``tune`` wrote for its own target; ``foreign_lowering`` says that it may be
     from another machine or version of the runtime.
+    ``for_runtime`` is the runtime that the file is for (``export.runtime_needs``): it picks the target, and refuses
+    options that would not come out right there.
     ``batch`` is a number, or "dynamic" (or None) for any; ``labels`` a file with one per line, or the labels
     themselves; ``mean`` and ``std`` are of RGB values 0..1; ``samples`` a .npy file of normalised pictures to verify
     on; ``reference`` an .npz file of what your own network answered (``dcd_deploy.record_reference``), with which every
@@ -81,6 +84,7 @@ def export(
     from dcd_deploy.export.describe import Subject
     from dcd_deploy.export.formats import check_config, check_samples
     from dcd_deploy.export.pipeline import ExportConfig, check_targets, export_network
+    from dcd_deploy.export.runtime_needs import needs_of
     from dcd_deploy.lowering.targets import PORTABLE
 
     check_options(network)
@@ -100,6 +104,10 @@ def export(
         samples=None if samples is None else Path(samples),
         recorded=None if reference is None else Path(reference),
     )
+    if for_runtime is not None:
+        needs = needs_of(for_runtime)
+        chosen = needs.check(for_runtime, formats, build.target, build.batch, build.opset)
+        build = replace(build, target=chosen, runtime=for_runtime)
     check_config(build, formats)
     for given in (build.samples, build.recorded):
         if given is not None:

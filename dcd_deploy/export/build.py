@@ -28,6 +28,7 @@ from dcd_deploy.artifacts import (
 from dcd_deploy.errors import OptionError
 from dcd_deploy.export.recorded import read_recorded
 from dcd_deploy.export.reference import CONTRASTS, generated_reference, make_reference, runner
+from dcd_deploy.export.runtime_needs import needs_of
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.threads import threads_by_load
 from dcd_deploy.export.truth import TrainReference
@@ -61,7 +62,7 @@ class BuildConfig:
     .npy file of verification inputs, ``recorded`` an .npz file of what the user's network answered; ``opset`` counts
     for ONNX, and ``layout``, "nhwc" or "nchw", for the maps that go in and out of TFLite. ``alone`` is the name of an
     output that is the only one and has none; ``assumed`` says what no tensor tells, and which option sets it;
-    ``constant_kernels`` that no convolution of an ONNX file may have computed weights.
+    ``runtime`` is what the file is for, a name of ``runtime_needs``, where that was said.
     """
 
     preprocessing: Preprocessing | None
@@ -76,12 +77,12 @@ class BuildConfig:
     alone: str = OUTPUT
     recorded: Path | None = None
     assumed: tuple[str, ...] = ()
-    constant_kernels: bool = False
+    runtime: str | None = None
 
     @property
     def traced_batch(self) -> int | None:
         """The batch size of the traced graph. With a free one no convolution has computed weights."""
-        return None if self.constant_kernels else self.batch
+        return None if self.runtime is not None and needs_of(self.runtime).constant_kernels else self.batch
 
     @property
     def entries(self) -> tuple[InputSpec, ...]:

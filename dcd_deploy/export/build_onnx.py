@@ -26,7 +26,9 @@ from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
 from dcd_deploy.export.dialect import in_dialect, of_batch
 from dcd_deploy.export.graph import graph_stats
 from dcd_deploy.export.in_blocks import in_blocks
+from dcd_deploy.export.mobile import check_one_partition
 from dcd_deploy.export.naming_onnx import name_onnx, onnx_scopes
+from dcd_deploy.export.runtime_needs import needs_of
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.threads import threads_by_load
 from dcd_deploy.export.to_onnx import trace_onnx
@@ -85,8 +87,14 @@ def build_onnx(
     for stage, made in stages.items():
         with progress(f"verify {stage}"):
             passed = _compared(stage, made, passed, config)
+    notes = deploy.notes
+    if config.runtime is not None:
+        needs = needs_of(config.runtime)
+        notes += tuple(f"{config.runtime}: {note}" for note in needs.notes)
+        if needs.one_partition:
+            check_one_partition(model, config.runtime)
     counts = graph_stats(traced.raw), graph_stats(model)
-    return BuiltOnnx(config, passed.report, passed.reference, *counts, deploy.lowering, deploy.notes, model)
+    return BuiltOnnx(config, passed.report, passed.reference, *counts, deploy.lowering, notes, model)
 
 
 def _compared(stage: str, model: onnx.ModelProto, checked: CheckedReference, config: BuildConfig) -> CheckedReference:

@@ -23,7 +23,7 @@ def in_dialect(model: onnx.ModelProto, config: BuildConfig) -> onnx.ModelProto:
         ExportError: the opset lacks what the network needs.
     """
     if config.target == PORTABLE:
-        model = portable(model)
+        model = portable(model, config.runtime)
     return in_older_opset(model, config.opset) if config.opset < TRACED_FROM else model
 
 

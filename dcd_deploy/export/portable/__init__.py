@@ -20,10 +20,12 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from dcd_deploy.export.portable.computed_sum import ComputedSum
 from dcd_deploy.export.portable.equal_ranks import EqualRanks
 from dcd_deploy.export.portable.hard_sigmoid import HardSigmoid
+from dcd_deploy.export.portable.hard_swish import HardSwish
 from dcd_deploy.export.portable.large_mean import LargeMean
 from dcd_deploy.export.portable.many_axes import ManyAxes
 from dcd_deploy.export.portable.one_pixel import OnePixel
 from dcd_deploy.export.portable.single_axis import SingleAxis
+from dcd_deploy.export.portable.uneven_split import UnevenSplit
 
 PASSES: tuple[type[ir.passes.InPlacePass], ...] = (
     HardSigmoid,
@@ -36,10 +38,17 @@ PASSES: tuple[type[ir.passes.InPlacePass], ...] = (
 )
 
 
-def portable(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy of a simplified model without what some runtime is known to get wrong."""
+# what a runtime alone needs, before all others
+ALONE: dict[str | None, tuple[type[ir.passes.InPlacePass], ...]] = {
+    "nnapi": (HardSwish, UnevenSplit),
+    "coreml": (HardSwish,),
+}
+
+
+def portable(model: onnx.ModelProto, runtime: str | None = None) -> onnx.ModelProto:
+    """Return a copy of a simplified model without what some runtime, or this very one, is known to get wrong."""
     rewritten = ir.from_proto(onnx.shape_inference.infer_shapes(model, data_prop=True))
-    ir.passes.Sequential(*(kind() for kind in PASSES), RemoveUnusedNodesPass())(rewritten)
+    ir.passes.Sequential(*(kind() for kind in (*ALONE.get(runtime, ()), *PASSES)), RemoveUnusedNodesPass())(rewritten)
     written = ir.to_proto(rewritten)
     del written.graph.value_info[:]
     onnx.checker.check_model(written, full_check=True)

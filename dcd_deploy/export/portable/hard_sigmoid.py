@@ -36,15 +36,29 @@ def _as_clip(graph: ir.Graph, node: ir.Node) -> None:
     slope, offset = attribute(node, "alpha", 0.2), attribute(node, "beta", 0.5)
     value = node.inputs[0]
     assert value is not None
-    kind = (value.type or node.outputs[0].type).dtype.numpy()  # type: ignore[union-attr]  # shapes are inferred
     product = value.producer()
     if product is not None and _foldable(product):
         _fold(graph, product, slope, offset)
     else:
-        scale, shift = (added_constant(graph, name, np.array(v, kind)) for name, v in (("a", slope), ("b", offset)))
-        value = before(node, "Add", [before(node, "Mul", [value, scale], "scaled"), shift], "shifted")
-    least, most = (added_constant(graph, f"clip_{bound}", np.array(bound, kind)) for bound in (0, 1))
-    replace(node, "Clip", [value, least, most])
+        value = on_a_line(graph, node, slope, offset)
+    replace(node, "Clip", [value, *bounds(graph, node)])
+
+
+def on_a_line(graph: ir.Graph, node: ir.Node, slope: float, offset: float) -> ir.Value:
+    """Return slope · x + offset of what a node reads."""
+    kind = _kind(node)
+    scale, shift = (added_constant(graph, name, np.array(v, kind)) for name, v in (("a", slope), ("b", offset)))
+    return before(node, "Add", [before(node, "Mul", [node.inputs[0], scale], "scaled"), shift], "shifted")
+
+
+def bounds(graph: ir.Graph, node: ir.Node) -> list[ir.Value]:
+    """Return 0 and 1, between which a gate stays."""
+    return [added_constant(graph, f"clip_{bound}", np.array(bound, _kind(node))) for bound in (0, 1)]
+
+
+def _kind(node: ir.Node) -> Any:
+    assert node.outputs[0].type is not None  # shapes and types are inferred
+    return node.outputs[0].type.dtype.numpy()
 
 
 def _foldable(product: ir.Node) -> bool:
