@@ -33,7 +33,7 @@ def test_export_verify_predict_inspect(tmp_path, digits_checkpoint):
     for words in (
         "as traced",
         "simplified",
-        "HardSigmoid",
+        "Clip",
         "passes at",
         "moved (median)",
         "next: dcd-deploy bench",
@@ -51,7 +51,7 @@ def test_export_verify_predict_inspect(tmp_path, digits_checkpoint):
     assert done.stdout.splitlines()[1].startswith("seven")
     assert len(done.stdout.strip().splitlines()) == 3
     done = dcd_deploy("inspect", model)
-    for words in ("1×3×32×32", "logits", "HardSigmoid", "opset 18", "zero, one, two", "sha256"):
+    for words in ("1×3×32×32", "logits", "Clip", "opset 18", "zero, one, two", "sha256"):
         assert words in done.stdout
     done = dcd_deploy("inspect", digits_checkpoint, "--input-size", "32")
     for words in (

@@ -179,6 +179,14 @@ def test_the_same_for_nnapi(name):
         assert np.abs(after - before).max() <= EXACT
 
 
+def test_bounds_are_scalars():
+    """As the standard has it, though runtimes differ in how strict they are."""
+    written = portable(parsed(CASES["of an input"][0]))
+    clip = next(node for node in written.graph.node if node.op_type == "Clip")
+    dimensions = {one.name: list(one.dims) for one in written.graph.initializer}
+    assert [dimensions[name] for name in clip.input[1:]] == [[], []]
+
+
 @pytest.mark.parametrize("name", LEFT)
 def test_what_needs_no_other_words_is_left(name):
     model = parsed(LEFT[name])

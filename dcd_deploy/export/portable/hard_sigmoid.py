@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
-from dcd_deploy.export.portable.rewriting import Value, added_constant, attribute, before, constant, replace
+from dcd_deploy.export.portable.rewriting import added_constant, attribute, before, constant, replace
 
 PRODUCTS = ("Gemm", "Conv")
 
@@ -81,13 +80,11 @@ def _fold(graph: ir.Graph, product: ir.Node, slope: float, offset: float) -> Non
     if bias is None:
         bias = np.zeros(weight.shape[axis], weight.dtype)
     shifted = (bias * np.float64(slope) + np.float64(offset)).astype(weight.dtype)
-    product.replace_input_with(1, _named(graph, product.inputs[1], weight * np.float64(slope)))
+    name = str(product.outputs[0].name)
     product.resize_inputs(3)
-    product.replace_input_with(2, added_constant(graph, f"{product.outputs[0].name}.bias", shifted))
-
-
-def _named(graph: ir.Graph, old: Value, values: NDArray[Any]) -> ir.Value:
-    """Return a constant in the place of another, of its type."""
-    assert old is not None
-    assert old.const_value is not None
-    return added_constant(graph, f"{old.name}", values.astype(old.const_value.numpy().dtype))
+    for place, values in ((1, (weight * np.float64(slope)).astype(weight.dtype)), (2, shifted)):
+        old = product.inputs[place]
+        if old is not None and len(old.uses()) == 1:  # it keeps its name
+            old.const_value = ir.tensor(values, name=old.name)
+        else:
+            product.replace_input_with(place, added_constant(graph, f"{name}.{place}", values))

@@ -38,7 +38,7 @@ def added_constant(graph: ir.Graph, name: str, values: NDArray[Any]) -> ir.Value
     while unique in taken:
         number += 1
         unique = f"{name}_{number}"
-    tensor = ir.tensor(np.ascontiguousarray(values), name=unique)
+    tensor = ir.tensor(np.array(values, order="C"), name=unique)  # numpy's ascontiguousarray makes scalars rows
     value = ir.Value(name=unique, shape=ir.Shape(values.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
