@@ -10,7 +10,7 @@ FILES = {
     ),
     "processors by emulation, the old interpreter": "in_blocks mixtures_in_blocks x86_processors tflite_interpreters",
     "many exports": (
-        "cli_endings cli_tuning deploy_form dynamic_timm export_module lay_out_tflite litert_compiled "
+        "cli_endings cli_tuning for_runtime deploy_form dynamic_timm export_module lay_out_tflite litert_compiled "
         "litert_compiled_commands networks onnx opsets own_files own_network_page own_networks profile recognise "
         "recorded sweep tflite tflite_gate trials tuning untold"
     ),

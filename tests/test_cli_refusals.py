@@ -73,7 +73,7 @@ BAD_OPTIONS = {
     "input size no number": (["--input-size", "big"], 8, ["expected --input-size as a side or HEIGHTxWIDTH"]),
     "batch": (["--batch", "many"], 8, ["expected --batch as a number or 'dynamic', found 'many'"]),
     "no batch": (["--batch", "0"], 8, ["at least 1"]),
-    "opset": (["--opset", "9"], 8, ["15..26"]),
+    "opset": (["--opset", "9"], 8, ["11..26"]),
     "mean": (["--mean", "0.5"], 8, ["expected --mean as three numbers"]),
     "std": (["--std", "0,1,1"], 8, ["expected positive --std"]),
     "resize": (["--resize", "20"], 8, ["expected --resize of at least"]),

@@ -17,7 +17,7 @@ from dcd_deploy.reports.numbers import spelled
 PACKAGE = Path(__file__).parent.parent / "dcd_deploy"
 OWN = {entry.name for command in commands.COMMANDS for entry in parameters(command)}
 NAMES = {entry.name for command in commands.COMMANDS for entry in entries(command)}
-FLAG = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)")
+FLAG = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)(?![\w-])")
 PRESENTATION = {"cli.py", "reports", "__main__.py"}
 
 

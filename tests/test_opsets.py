@@ -12,6 +12,8 @@ from onnx.reference import ReferenceEvaluator
 from dcd_deploy import commands
 from dcd_deploy.errors import ExportError
 from dcd_deploy.export import to_onnx as tracing
+from dcd_deploy.export.build import BuildConfig
+from dcd_deploy.export.dialect import in_dialect
 from dcd_deploy.export.older_opset import in_older_opset
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.to_onnx import OPSETS, TRACED_FROM, to_onnx
@@ -23,6 +25,11 @@ from dcd_deploy.models.fit import fit, load_network
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 
 LIMIT = 5e-5
+
+
+def written(traced, opset):
+    """The graph of a file."""
+    return in_dialect(simplify(traced.tidied), BuildConfig(None, opset=opset))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +65,7 @@ def bundled(digits_checkpoint):
 def test_the_bundled_network(traced_once, bundled, opset):
     deploy, images, wanted = bundled
     allowed = LIMIT * np.ptp(wanted)
-    model = simplify(to_onnx(deploy, 32, 32, 1, opset).tidied)
+    model = written(to_onnx(deploy, 32, 32, 1, opset), opset)
     onnx.checker.check_model(model, full_check=True)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", opset)]
     assert "Split" in {node.op_type for node in model.graph.node}
@@ -83,7 +90,7 @@ def test_any_batch_of_the_golden_network(traced_once):
     deploy = lower(captured(network, 64, 64), PORTABLE_ONNX.for_batch(None), lowering).module
     for opset in range(OPSETS.start, TRACED_FROM):
         traced = to_onnx(deploy, 64, 64, None, opset)
-        model = simplify(traced.tidied)
+        model = written(traced, opset)
         assert model.opset_import[0].version == opset
         assert {"Split", "MatMul"} <= {node.op_type for node in model.graph.node}
         assert case.error(OnnxRuntimeSession(model.SerializeToString()).run(case.input)) <= LIMIT
@@ -101,6 +108,17 @@ SAME = {
     "the largest of all": "(float[2, 6] x) => (float y) { y = ReduceMax <keepdims = 0, noop_with_empty_axes = 0> (x) }",
     "sums, whose axes were an input before": (
         "(float[2, 6] x) => (float[2, 1] y) <int64[1] a = {1}> { y = ReduceSum <noop_with_empty_axes = 1> (x, a) }"
+    ),
+    "new and dropped axes": (
+        "(float[2, 6] x) => (float[6, 2] y) <int64[1] a = {0}> { u = Unsqueeze (x, a) t = Transpose <perm = [2, 1, 0]>"
+        " (u) b = Identity (t) z = Unsqueeze (b, a) y3 = Squeeze (z, a) y = Reshape <allowzero = 1> (y3, s) }"
+    ).replace("<int64[1] a = {0}>", "<int64[1] a = {0}, int64[2] s = {6, 2}>"),
+    "a hard swish": "(float[2, 6] x) => (float[2, 6] y) { y = HardSwish (x) }",
+    "a softmax of the last axis": "(float[2, 6] x) => (float[2, 6] y) { y = Softmax (x) }",
+    "a softmax of the first axis": "(float[2, 6] x) => (float[2, 6] y) { y = Softmax <axis = 0> (x) }",
+    "a map made larger": (
+        "(float[2, 6] x) => (float[1, 1, 4, 12] y) <int64[4] s = {1, 1, 2, 6}, float[4] by = {1, 1, 2, 2}> {"
+        ' m = Reshape (x, s) y = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (m,, by) }'
     ),
     "a branch": (
         "(float[2, 6] x) => (float[2, 1] y) <int64[1] a = {1}, bool c = {1}> {"

@@ -57,7 +57,7 @@ def test_numbers():
     ("options", "error", "said"),
     [
         ({"lowering": "foo"}, UnknownNameError, "foo"),
-        ({"opset": 14}, OptionError, "opset"),
+        ({"opset": 10}, OptionError, "opset"),
         ({"layout": "hwcn"}, UnknownNameError, "hwcn"),
         ({"samples": "none.npy"}, InputFileError, "there is no such file"),
         ({"labels": "none.txt"}, InputFileError, "there is no such file"),

@@ -56,9 +56,17 @@ def export(
             beside=True,
         ),
     ] = "portable",
+    for_: Annotated[
+        str | None,
+        Option(
+            "Runtime that the file is for; refuses what is known to go wrong there: onnxruntime, onnxruntime-web, "
+            "openvino, mnn, ncnn, tract, opencv, opencv4, onnx2tf, nnapi, coreml, litert or litert-compiled.",
+            beside=True,
+        ),
+    ] = None,
     with_baseline: Annotated[bool, Option("Write the static twin too, to time against.", beside=True)] = False,
     batch: Annotated[Batch, Option("Batch size: a number, or 'dynamic' for any.", FORM, beside=True)] = 1,
-    opset: Annotated[int, Option("ONNX opset, 15 to 26.", FORM, beside=True)] = 18,
+    opset: Annotated[int, Option("ONNX opset, 11 to 26.", FORM, beside=True)] = 18,
     layout: Annotated[str, Option("Input of a TFLite file: nhwc or nchw.", FORM, beside=True)] = "nhwc",
     lowering: Annotated[
         str | Path,
@@ -95,6 +103,8 @@ def export(
     ``target`` names what the order of computation is chosen for (``lowering.targets``); ``lowering`` is "auto", the
     lowering of all layers, or a file that ``tune`` wrote for its own target; ``foreign_lowering`` says that it may be
     from another machine or version of the runtime.
+    ``for_`` is the runtime that the file is for (``export.runtime_needs``): it picks the target, and refuses
+    options that would not come out right there.
     ``batch`` is a number, or "dynamic" (or None) for any; ``labels`` a file with one per line, or the labels
     themselves; ``mean`` and ``std`` are of RGB values 0..1; ``samples`` a .npy file of normalised pictures to verify
     on; ``reference`` an .npz file of what your own network answered (``dcd_deploy.record_reference``), with which every
@@ -108,6 +118,7 @@ def export(
     from dcd_deploy.export.describe import Subject
     from dcd_deploy.export.formats import check_config, check_samples
     from dcd_deploy.export.pipeline import ExportConfig, check_targets, export_network
+    from dcd_deploy.export.runtime_needs import needs_of
     from dcd_deploy.lowering.targets import PORTABLE
 
     check_options(network)
@@ -129,6 +140,10 @@ def export(
         samples=None if samples is None else Path(samples),
         recorded=None if reference is None else Path(reference),
     )
+    if for_ is not None:
+        needs = needs_of(for_)
+        chosen = needs.check(for_, formats, build.target, build.batch, build.opset)
+        build = replace(build, target=chosen, runtime=for_)
     check_config(build, formats)
     for given in (build.samples, build.recorded):
         if given is not None:

@@ -67,7 +67,8 @@ class Parameter:
     @property
     def flag(self) -> str:
         """How the command line spells it: ``--input-size``, or ``CHECKPOINT`` of an argument."""
-        return self.name.upper() if isinstance(self.option, Argument) else f"--{self.name.replace('_', '-')}"
+        name = self.name.rstrip("_")  # which keeps a name apart from a word of Python's
+        return name.upper() if isinstance(self.option, Argument) else f"--{name.replace('_', '-')}"
 
     @property
     def forms(self) -> tuple[str, ...]:

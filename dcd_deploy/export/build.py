@@ -28,6 +28,7 @@ from dcd_deploy.artifacts import (
 from dcd_deploy.errors import OptionError
 from dcd_deploy.export.recorded import read_recorded
 from dcd_deploy.export.reference import CONTRASTS, generated_reference, make_reference, runner
+from dcd_deploy.export.runtime_needs import needs_of
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.threads import threads_by_load
 from dcd_deploy.export.truth import TrainReference
@@ -60,7 +61,8 @@ class BuildConfig:
     is the only one. A ``batch`` of None is free; ``target`` is a name of ``lowering.targets``; ``samples`` is a
     .npy file of verification inputs, ``recorded`` an .npz file of what the user's network answered; ``opset`` counts
     for ONNX, and ``layout``, "nhwc" or "nchw", for the maps that go in and out of TFLite. ``alone`` is the name of an
-    output that is the only one and has none; ``assumed`` says what no tensor tells, and which option sets it.
+    output that is the only one and has none; ``assumed`` says what no tensor tells, and which option sets it;
+    ``runtime`` is what the file is for, a name of ``runtime_needs``, where that was said.
     """
 
     preprocessing: Preprocessing | None
@@ -75,6 +77,12 @@ class BuildConfig:
     alone: str = OUTPUT
     recorded: Path | None = None
     assumed: tuple[str, ...] = ()
+    runtime: str | None = None
+
+    @property
+    def traced_batch(self) -> int | None:
+        """The batch size of the traced graph. With a free one no convolution has computed weights."""
+        return None if self.runtime is not None and needs_of(self.runtime).constant_kernels else self.batch
 
     @property
     def entries(self) -> tuple[InputSpec, ...]:
@@ -244,7 +252,8 @@ def check_names(config: BuildConfig, reference: TrainReference) -> None:
 
 def lowered(captured: Captured, config: BuildConfig, formats: Sequence[str]) -> dict[str, DeployNetwork]:
     """Return the deploy form for the target in each format, in float64."""
-    targets = {format: target_for(config.target, format).for_batch(config.batch) for format in formats}
+    batches = {format: config.traced_batch if format == "onnx" else config.batch for format in formats}
+    targets = {format: target_for(config.target, format).for_batch(batch) for format, batch in batches.items()}
     return {format: lower(captured, target, config.lowering) for format, target in targets.items()}
 
 

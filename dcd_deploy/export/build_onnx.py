@@ -2,7 +2,7 @@
 
 deploy form, channels first         checked, 1e-9
   → ONNX as traced                  checked, 5e-5
-  → ONNX simplified                 checked, 5e-5
+  → ONNX simplified, in its dialect checked, 5e-5
   → ONNX in blocks                  checked, 5e-5; where layers are of lowering nchwc
 
 All are made before they are checked, so that what runs in float64 can do so meanwhile.
@@ -23,9 +23,12 @@ import torch
 from dcd_deploy import __version__
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
+from dcd_deploy.export.dialect import in_dialect, of_batch
 from dcd_deploy.export.graph import graph_stats
 from dcd_deploy.export.in_blocks import in_blocks
+from dcd_deploy.export.mobile import check_one_partition
 from dcd_deploy.export.naming_onnx import name_onnx, onnx_scopes
+from dcd_deploy.export.runtime_needs import needs_of
 from dcd_deploy.export.simplify import simplify
 from dcd_deploy.export.threads import threads_by_load
 from dcd_deploy.export.to_onnx import trace_onnx
@@ -73,9 +76,10 @@ def build_onnx(
         ExportError, VerificationError: a stage refused the network, or computed something else.
     """
     with progress("trace to ONNX"), threads_by_load():
-        traced = trace_onnx(deploy.module, config.entries, deploy.outputs, config.batch, config.opset)
+        traced = trace_onnx(deploy.module, config.entries, deploy.outputs, config.traced_batch, config.opset)
     with progress("simplify"):
-        model = name_onnx(simplify(traced.tidied), onnx_scopes(traced.tidied), deploy.places)
+        simplified = in_dialect(simplify(of_batch(traced.tidied, config.batch)), config)
+        model = name_onnx(simplified, onnx_scopes(traced.tidied), deploy.places)
     stages = {"ONNX as traced": traced.raw, "ONNX simplified": model}
     if NchwcLowering.name in deploy.lowering.values() and (moved := in_blocks(model)) is not None:
         stages["ONNX in blocks"] = model = moved
@@ -83,8 +87,14 @@ def build_onnx(
     for stage, made in stages.items():
         with progress(f"verify {stage}"):
             passed = _compared(stage, made, passed, config)
+    notes = deploy.notes
+    if config.runtime is not None:
+        needs = needs_of(config.runtime)
+        notes += tuple(f"{config.runtime}: {note}" for note in needs.notes)
+        if needs.one_partition:
+            check_one_partition(model, config.runtime)
     counts = graph_stats(traced.raw), graph_stats(model)
-    return BuiltOnnx(config, passed.report, passed.reference, *counts, deploy.lowering, deploy.notes, model)
+    return BuiltOnnx(config, passed.report, passed.reference, *counts, deploy.lowering, notes, model)
 
 
 def _compared(stage: str, model: onnx.ModelProto, checked: CheckedReference, config: BuildConfig) -> CheckedReference:

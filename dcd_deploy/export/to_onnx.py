@@ -24,7 +24,6 @@ from dcd_deploy.errors import ExportError, OptionError
 from dcd_deploy.export.build import DEFAULT_OPSET
 from dcd_deploy.export.decomposed import decomposed_where_needed
 from dcd_deploy.export.deployable import deployable
-from dcd_deploy.export.older_opset import in_older_opset
 from dcd_deploy.export.quick_tracing import without_stack_traces
 from dcd_deploy.export.tidied import tidy
 from dcd_deploy.samples import InputSpec
@@ -35,7 +34,7 @@ if torch.__version__.startswith("2.13."):  # whose insides it knows
 
     translation = translated_quickly
 
-OPSETS = range(15, 27)
+OPSETS = range(11, 27)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")  # colours, which the exporter puts into its messages
 TRACED_FROM = 18  # the exporter's own oldest; it goes below in silence, where it can
 
@@ -69,11 +68,12 @@ def trace_onnx(
 ) -> TracedOnnx:
     """Trace a network, as a rule the deploy form, in float32, with its inputs and outputs under their names.
 
-    A batch of None stays free, in all of them.
+    A batch of None stays free, in all of them. Of an opset below ``TRACED_FROM`` the graph is still one of that
+    (``dialect`` writes it in the older one).
 
     Raises:
         OptionError: the opset is not among ``OPSETS``.
-        ExportError: the exporter refused the network, or the opset lacks what it needs.
+        ExportError: the exporter refused the network.
     """
     check_opset(opset)
     program = _trace(deployable(network), inputs, outputs, batch, max(opset, TRACED_FROM))
@@ -81,12 +81,10 @@ def trace_onnx(
     raw.CopyFrom(program.model_proto)
     tidy(program.model)
     tidied = program.model_proto
-    if opset < TRACED_FROM:
-        tidied = in_older_opset(tidied, opset)
-    found = next(entry.version for entry in tidied.opset_import if entry.domain == "")
-    if found != opset:
+    found, wanted = next(entry.version for entry in tidied.opset_import if entry.domain == ""), max(opset, TRACED_FROM)
+    if found != wanted:
         raise ExportError(
-            expected=f"a model of opset {opset}", but=f"the exporter gave {found}", advice="choose another `opset`"
+            expected=f"a model of opset {wanted}", but=f"the exporter gave {found}", advice="choose another `opset`"
         )
     return TracedOnnx(raw, tidied)
 

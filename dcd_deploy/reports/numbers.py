@@ -42,7 +42,7 @@ def plain(text: str) -> str:
 
 def spelled(text: str) -> str:
     """Return a text of the library, which names parameters as `input_size`, with the command line's flags."""
-    return PARAMETER.sub(lambda named: f"--{named[1].replace('_', '-')}", text)
+    return PARAMETER.sub(lambda named: f"--{named[1].rstrip('_').replace('_', '-')}", text)
 
 
 def _digits(value: float) -> int:

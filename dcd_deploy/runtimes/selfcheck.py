@@ -7,6 +7,7 @@ still computes what was trained. ``dcd_deploy.export`` makes the full check, aga
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,19 +66,45 @@ def self_check(model: Model) -> SelfCheck:
         ModelFileError: it carries none.
     """
     card = model.described()
-    carried = card.reference
-    if carried is None:
-        raise ModelFileError("the file carries no reference outputs (it was verified on `samples`); give `checkpoint`")
     with np.errstate(all="ignore"):  # numbers that lead nowhere show in the error
-        return _checked(model, card, carried)
+        return _checked(model, card, _reference_of(card))
 
 
 def _checked(model: Model, card: ModelCard, carried: Reference) -> SelfCheck:
-    inputs = generated_inputs(_input_specs(card, carried), card.preprocessing, carried.samples, carried.contrast)
+    inputs = carried_inputs(card)
     each = [model.run_all(*(values[i : i + 1] for values in inputs)) for i in range(carried.samples)]
-    errors = [_errors(wanted, values) for wanted, values in zip(carried.outputs.values(), zip(*each))]
-    relative, max_abs = max(errors, key=lambda error: math.inf if math.isnan(error[0]) else error[0])
+    relative, max_abs = _worst(carried, each)
     return SelfCheck(carried.samples, max_abs, relative, carried.limit, carried.tolerance)
+
+
+def carried_inputs(card: ModelCard) -> tuple[Array, ...]:
+    """Return the inputs (samples, …), as torch has them, on which a file carries reference outputs.
+
+    Raises:
+        ModelFileError: it carries none.
+    """
+    carried = _reference_of(card)
+    return generated_inputs(_input_specs(card, carried), card.preprocessing, carried.samples, carried.contrast)
+
+
+def relative_error(card: ModelCard, each: Sequence[tuple[Array, ...]]) -> float:
+    """Return the largest error of the outputs of all samples, (1, …) each, relative to the range of the reference.
+
+    Raises:
+        ModelFileError: the file carries none, or of other shapes.
+    """
+    return _worst(_reference_of(card), each)[0]
+
+
+def _reference_of(card: ModelCard) -> Reference:
+    if card.reference is None:
+        raise ModelFileError("the file carries no reference outputs (it was verified on `samples`); give `checkpoint`")
+    return card.reference
+
+
+def _worst(carried: Reference, each: Sequence[tuple[Array, ...]]) -> tuple[float, float]:
+    errors = [_errors(wanted, values) for wanted, values in zip(carried.outputs.values(), zip(*each))]
+    return max(errors, key=lambda error: math.inf if math.isnan(error[0]) else error[0])
 
 
 def _input_specs(card: ModelCard, carried: Reference) -> list[InputSpec]:

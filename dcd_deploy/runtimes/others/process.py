@@ -1,0 +1,117 @@
+"""A runtime asked in a process of its own, which may crash, hang or refuse without taking us along."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dcd_deploy.runtimes.session import Array
+
+WORKER = Path(__file__).with_name("worker.py")
+SYSTEM = "/usr/bin:/bin"
+
+
+@dataclass(frozen=True)
+class ModelAnswer:
+    """What one file gave: its outputs on the samples, seconds to open it, CPU milliseconds of a run in each block."""
+
+    outputs: tuple[Array, ...]
+    open_s: float
+    cpu_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a runtime made of some files; ``failure`` says what went wrong, and then there are no ``models``."""
+
+    runtime: str
+    version: str | None = None
+    models: tuple[ModelAnswer, ...] = ()
+    failure: str | None = None
+
+
+def ask(
+    runtime: str,
+    models: Sequence[Path],
+    inputs: Mapping[str, Array],
+    outputs: Sequence[str],
+    *,
+    python: Path = Path(sys.executable),
+    threads: int = 1,
+    blocks: int = 0,
+    timeout_s: float = 600.0,
+) -> Answer:
+    """Open files in a runtime, run each on all samples of ``inputs`` (samples, …), and time them in turns.
+
+    ``runtime`` is the name of a module beside this one, ``python`` of the environment that has its package.
+    """
+    samples = len(next(iter(inputs.values())))
+    request = {
+        "runtime": runtime,
+        "models": [str(path.resolve()) for path in models],
+        "outputs": list(outputs),
+        "samples": samples,
+        "threads": threads,
+        "blocks": blocks,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        np.savez(out / "inputs.npz", **inputs)  # type: ignore[arg-type]  # numpy's stub has no mapping of arrays
+        (out / "request.json").write_text(json.dumps(request), encoding="utf-8")
+        command = [str(python), "-I", str(WORKER), str(out / "request.json")]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, timeout=timeout_s, cwd=folder, env=_environment(python), check=False
+            )
+        except subprocess.TimeoutExpired:
+            return Answer(runtime, failure=f"did not end within {timeout_s:.0f} s, {_stage(out)}")
+        except OSError as error:
+            return Answer(runtime, failure=f"its Python cannot be started: {error}")
+        if done.returncode != 0:
+            return Answer(runtime, failure=_failure(done, out))
+        return _answer(runtime, out, len(models), len(outputs))
+
+
+def _environment(python: Path) -> dict[str, str]:
+    """Return the variables of a runtime's process: no other environment's programs, and nothing that pip may fetch.
+
+    There are packages that install others when they are imported, into whatever environment comes first on the path.
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    path = os.pathsep.join((str(python.parent), SYSTEM))
+    return {**kept, "PATH": path, "PIP_NO_INDEX": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def _answer(runtime: str, out: Path, models: int, outputs: int) -> Answer:
+    try:
+        told: Any = json.loads((out / "answer.json").read_text(encoding="utf-8"))
+        answers = []
+        for index, model in enumerate(told["models"][:models]):
+            with np.load(out / f"{index}.npz") as file:
+                values = tuple(file[str(i)] for i in range(outputs))
+            answers.append(ModelAnswer(values, float(model["open_s"]), tuple(map(float, model["cpu_ms"]))))
+        return Answer(runtime, str(told["version"]), tuple(answers))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Answer(runtime, failure=f"its answer cannot be read: {error}")
+
+
+def _failure(done: subprocess.CompletedProcess[bytes], out: Path) -> str:
+    if done.returncode < 0:
+        return f"crashed ({signal.Signals(-done.returncode).name}), {_stage(out)}"
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    return f"{_stage(out)}: {lines[-1] if lines else f'exit code {done.returncode}'}"
+
+
+def _stage(out: Path) -> str:
+    stage = out / "stage"
+    return stage.read_text(encoding="utf-8") if stage.is_file() else "starting"

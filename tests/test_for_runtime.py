@@ -1,0 +1,77 @@
+"""A file for each runtime that ``--for`` names, of the bundled network; and its rules, as far as a graph shows them.
+
+``scripts/conformance.py`` runs the files in the runtimes themselves.
+"""
+
+import numpy as np
+import onnx
+import pytest
+
+from dcd_deploy import commands
+from dcd_deploy.errors import ExportError
+from dcd_deploy.export.mobile import check_one_partition
+from dcd_deploy.export.runtime_needs import NEEDS
+
+ONNX = [name for name, needs in NEEDS.items() if needs.format == "onnx"]
+
+
+@pytest.fixture(scope="module")
+def exported(digits_checkpoint, tmp_path_factory):
+    kept = {}
+
+    def export(name):
+        if name not in kept:
+            to = NEEDS[name].format
+            out = tmp_path_factory.mktemp(name)
+            kept[name] = commands.export(digits_checkpoint, input_size=32, out=out, to=to, for_=name)
+        return kept[name]
+
+    return export
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_each_is_exported_and_right(exported, name):
+    result = exported(name)
+    assert result.built.report.passed
+    assert commands.verify(result.artifact.path).passed
+    assert result.built.config.target == NEEDS[name].targets[0]
+    assert all(any(note in said for said in result.built.notes) for note in NEEDS[name].notes)
+
+
+@pytest.mark.parametrize("name", ONNX)
+def test_the_words_of_the_portable_file(exported, name):
+    model = onnx.load(exported(name).artifact.path)
+    values = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
+    nodes = model.graph.node
+    assert not any(node.op_type == "HardSigmoid" for node in nodes)
+    assert all(node.input[2] in values for node in nodes if node.op_type == "Gemm" and len(node.input) > 2)
+    assert all(values[node.input[1]].size == 2 for node in nodes if node.op_type == "ReduceMean")
+    assert all(values[node.input[1]].size == 1 for node in nodes if node.op_type == "Unsqueeze")
+    computed = [node for node in nodes if node.op_type == "Conv" and node.input[1] not in values]
+    assert bool(computed) != NEEDS[name].constant_kernels
+
+
+def test_what_nnapi_asks_beyond_its_operators(exported):
+    """Its table's own caveats: constant weights and biases of convolutions, no uneven splits."""
+    model = onnx.load(exported("nnapi").artifact.path)
+    values = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Gemm"):
+            assert all(name in values for name in node.input[1:]), node.name
+        assert node.op_type != "Split" or np.ptp(values[node.input[1]]) == 0
+
+
+@pytest.mark.parametrize("name", ["nnapi", "coreml"])
+def test_one_partition(exported, name):
+    for runtime in (name, "onnxruntime"):  # the portable file too
+        check_one_partition(onnx.load(exported(runtime).artifact.path), name)
+
+
+@pytest.mark.parametrize("name", ["nnapi", "coreml"])
+def test_a_partition_more_is_refused(exported, name):
+    model = onnx.load(exported("onnxruntime").artifact.path)
+    clip = next(node for node in model.graph.node if node.op_type == "Clip")
+    clip.op_type = "Selu"
+    del clip.input[1:]
+    with pytest.raises(ExportError, match=rf"{name} would take the network in 2 partitions.*ai.onnx:Selu"):
+        check_one_partition(model, name)

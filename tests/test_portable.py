@@ -1,0 +1,207 @@
+"""The rewrites for the target "portable": the same function in float64, in words that every runtime takes right."""
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from dcd_deploy.export import portable as rewrites
+from dcd_deploy.export.portable import PASSES, portable
+
+EXACT = 1e-12  # of values about one, in float64
+
+
+def parsed(body: str) -> onnx.ModelProto:
+    return onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> net {body}')
+
+
+# name → (graph in float64, operators before → after)
+CASES = {
+    "a hard sigmoid behind a Gemm without a bias": (
+        (
+            "(double[1, 3] x) => (double[1, 2] y) <double[2, 3] w = {1, 2, 3, -4, 5, 6}> {"
+            " v = Gemm <transB = 1> (x, w) y = HardSigmoid <alpha = 0.25, beta = 0.5> (v) }"
+        ),
+        {"Gemm": 1, "Clip": 1},
+    ),
+    "with a bias, not transposed": (
+        (
+            "(double[1, 2] x) => (double[1, 3] y) <double[2, 3] w = {1, 2, 3, -4, 5, 6}, double[3] b = {1, 0, -1}> {"
+            " v = Gemm (x, w, b) y = HardSigmoid <alpha = 0.125, beta = 0.5> (v) }"
+        ),
+        {"Gemm": 1, "Clip": 1},
+    ),
+    "behind a convolution": (
+        (
+            "(double[1, 2, 3, 3] x) => (double[1, 2, 3, 3] y)"
+            " <double[2, 2, 1, 1] w = {1, 2, 3, -4}, double[2] b = {1, 0}>"
+            " { v = Conv (x, w, b) y = HardSigmoid <alpha = 0.25> (v) }"
+        ),
+        {"Conv": 1, "Clip": 1},
+    ),
+    "of a value that others read": (
+        (
+            "(double[1, 3] x) => (double[1, 2] y) <double[2, 3] w = {1, 2, 3, -4, 5, 6}> {"
+            " v = Gemm <transB = 1> (x, w) s = HardSigmoid <alpha = 0.25> (v) y = Mul (s, v) }"
+        ),
+        {"Gemm": 1, "Mul": 2, "Add": 1, "Clip": 1},
+    ),
+    "of an input": (
+        "(double[1, 3] x) => (double[1, 3] y) { y = HardSigmoid <alpha = 0.25> (x) }",
+        {"Mul": 1, "Add": 1, "Clip": 1},
+    ),
+    "a Gemm with a computed summand": (
+        (
+            "(double[2, 3] x, double[3, 2] z) => (double[2, 2] y) { c = Neg (z) d = Gemm <transA = 1> (c, c)"
+            " y = Gemm (x, c, d) }"
+        ),
+        {"Neg": 1, "Gemm": 1, "MatMul": 1, "Add": 1},
+    ),
+    "with a transposed constant and a transposed factor": (
+        (
+            "(double[3, 2] x, double[2, 2] z) => (double[2, 2] y) <double[2, 3] w = {1, 2, 3, 4, 5, 6}> {"
+            " c = Neg (z) y = Gemm <transA = 1, transB = 1> (x, w, c) }"
+        ),
+        {"Neg": 1, "Transpose": 1, "MatMul": 1, "Add": 1},
+    ),
+    "a mean over one axis": (
+        "(double[2, 3, 4] x) => (double[2, 4] y) <int64[1] a = {1}> { y = ReduceMean <keepdims = 0> (x, a) }",
+        {"Reshape": 1, "ReduceMean": 1},
+    ),
+    "behind a Reshape": (
+        (
+            "(double[2, 12] x) => (double[2, 3] y) <int64[3] s = {2, 3, 4}, int64[1] a = {-1}> {"
+            " r = Reshape (x, s) y = ReduceMean <keepdims = 0> (r, a) }"
+        ),
+        {"Reshape": 1, "ReduceMean": 1},
+    ),
+    "the largest over one axis that stays": (
+        "(double[N, 3, 4] x) => (double[N, 1, 4] y) <int64[1] a = {1}> { y = ReduceMax (x, a) }",
+        {"Reshape": 2, "ReduceMax": 1},
+    ),
+    "the mean of a large map": (
+        "(double[N, 2, 64, 40] x) => (double[N, 2] y) <int64[2] a = {2, 3}> { y = ReduceMean <keepdims = 0> (x, a) }",
+        {"Reshape": 2, "ReduceMean": 2},
+    ),
+    "the mean of a large map that stays": (
+        "(double[1, 2, 64, 40] x) => (double[1, 2, 1, 1] y) <int64[2] a = {-1, -2}> { y = ReduceMean (x, a) }",
+        {"Reshape": 2, "ReduceMean": 2},
+    ),
+    "a padded convolution of one pixel": (
+        (
+            "(double[1, 2, 1, 1] x) => (double[1, 2, 1, 1] y)"
+            " <double[2, 1, 3, 3] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18}>"
+            " { y = Conv <group = 2, pads = [1, 1, 1, 1], strides = [2, 2]> (x, w) }"
+        ),
+        {"Conv": 1},
+    ),
+    "several new axes": (
+        "(double[N, 3] x) => (double[N, 3, 1, 1] y) <int64[2] a = {2, 3}> { y = Unsqueeze (x, a) }",
+        {"Reshape": 1},
+    ),
+    "a softmax times a bank": (
+        (
+            "(double[1, 2] x) => (double[1, 1, 3] y) <double[1, 2, 3] b = {1, 2, 3, 4, 5, 6}> {"
+            " s = Softmax (x) y = MatMul (s, b) }"
+        ),
+        {"Softmax": 1, "Reshape": 1, "MatMul": 1},
+    ),
+}
+# what none of them may touch
+LEFT = {
+    "a Gemm with a constant summand": (
+        "(double[1, 2] x) => (double[1, 2] y) <double[2, 2] w = {1, 2, 3, 4}, double[2] b"
+        " = {1, 2}> { y = Gemm (x, w, b) }"
+    ),
+    "a mean of a small map": (
+        "(double[1, 2, 7, 7] x) => (double[1, 2] y) <int64[2] a = {2, 3}> { y = ReduceMean <keepdims = 0> (x, a) }"
+    ),
+    "one new axis": ("(double[1, 3] x) => (double[1, 3, 1] y) <int64[1] a = {2}> { y = Unsqueeze (x, a) }"),
+    "an unpadded convolution": (
+        "(double[1, 1, 1, 1] x) => (double[1, 1, 1, 1] y) <double[1, 1, 1, 1] w = {2}> { y = Conv (x, w) }"
+    ),
+    "two free sizes": (
+        "(double[N, M, 4] x) => (double[N, 4] y) <int64[1] a = {1}> { y = ReduceMean <keepdims = 0> (x, a) }"
+    ),
+}
+
+
+def inputs_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    shapes = {one.name: [d.dim_value or 2 for d in one.type.tensor_type.shape.dim] for one in model.graph.input}
+    return {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+
+
+def operators(model: onnx.ModelProto) -> dict[str, int]:
+    return dict(Counter(node.op_type for node in model.graph.node))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_same_in_float64(name):
+    body, wanted = CASES[name]
+    model = parsed(body)
+    written = portable(model)
+    assert operators(written) == wanted
+    given = inputs_of(model)
+    before, after = (ReferenceEvaluator(one).run(None, given)[0] for one in (model, written))
+    assert after.shape == before.shape
+    assert np.abs(after - before).max() <= EXACT
+    assert np.ptp(before) > 0
+
+
+FOR_NNAPI = {
+    "a hard swish": (
+        "(double[1, 3] x) => (double[1, 3] y) { y = HardSwish (x) }",
+        {"Mul": 2, "Add": 1, "Clip": 1},
+    ),
+    "an uneven split": (
+        "(double[1, 6] x) => (double[1, 4] y, double[1, 2] z) <int64[2] s = {4, 2}> { y, z = Split <axis = 1> (x, s) }",
+        {"Slice": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOR_NNAPI)
+def test_the_same_for_nnapi(name):
+    body, wanted = FOR_NNAPI[name]
+    model = parsed(body)
+    written = portable(model, "nnapi")
+    assert operators(written) == wanted
+    assert operators(portable(model)) == operators(model)
+    given = inputs_of(model)
+    expected = ReferenceEvaluator(model).run(None, given)
+    if name == "a hard swish":  # the evaluator's own takes its sixth in float32
+        expected = [given["x"] * np.clip(given["x"] / 6 + 0.5, 0, 1)]
+    for before, after in zip(expected, ReferenceEvaluator(written).run(None, given), strict=True):
+        assert after.shape == before.shape
+        assert np.abs(after - before).max() <= EXACT
+
+
+def test_bounds_are_scalars():
+    """As the standard has it, though runtimes differ in how strict they are."""
+    written = portable(parsed(CASES["of an input"][0]))
+    clip = next(node for node in written.graph.node if node.op_type == "Clip")
+    dimensions = {one.name: list(one.dims) for one in written.graph.initializer}
+    assert [dimensions[name] for name in clip.input[1:]] == [[], []]
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_what_needs_no_other_words_is_left(name):
+    model = parsed(LEFT[name])
+    assert operators(portable(model)) == operators(model)
+
+
+@pytest.mark.parametrize("kind", PASSES)
+def test_each_is_needed(monkeypatch, kind):
+    """Without it at least one case stays as it was: no rewrite does another's work."""
+    monkeypatch.setattr(rewrites, "PASSES", tuple(one for one in PASSES if one is not kind))
+    models = {name: parsed(body) for name, (body, _) in CASES.items()}
+    assert any(
+        operators(portable(model)) != CASES[name][1] or has_padding(portable(model)) for name, model in models.items()
+    )
+
+
+def has_padding(model: onnx.ModelProto) -> bool:
+    return any(one.name == "pads" and any(one.ints) for node in model.graph.node for one in node.attribute)

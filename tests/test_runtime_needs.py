@@ -1,0 +1,58 @@
+"""What ``--for`` refuses, before any work."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dcd_deploy import commands
+from dcd_deploy.errors import OptionError, UnknownNameError
+from dcd_deploy.export.runtime_needs import NEEDS
+
+REFUSED = {
+    "another format": (
+        {"for_": "ncnn", "to": "tflite"},
+        "expected `to` onnx with `for_` ncnn, found tflite",
+    ),
+    "two formats": (
+        {"for_": "litert", "to": "onnx,tflite"},
+        "expected `to` tflite with `for_` litert, found onnx,tflite",
+    ),
+    "a free batch": (
+        {"for_": "nnapi", "batch": None},
+        "a number as `batch` with `for_` nnapi, which needs fixed sizes, found dynamic",
+    ),
+    "another's target": (
+        {"for_": "openvino", "target": "onnxruntime-x86"},
+        "expected `target` portable with `for_` openvino, found onnxruntime-x86",
+    ),
+    "an opset that it does not read": (
+        {"for_": "onnxruntime", "opset": 21},
+        "expected `opset` up to 19 with `for_` onnxruntime, which is what 1.16 reads, found 21",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refusals(small_checkpoint, tmp_path, what):
+    options, said = REFUSED[what]
+    with pytest.raises(OptionError, match=said):
+        commands.export(small_checkpoint, input_size=32, out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_runtime(small_checkpoint, tmp_path):
+    with pytest.raises(UnknownNameError, match="opencv"):
+        commands.export(small_checkpoint, input_size=32, out=tmp_path, for_="opencv3")
+
+
+def test_help_names_them_all():
+    done = subprocess.run(
+        [sys.executable, "-m", "dcd_deploy", "export", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "400"},
+    )
+    assert all(name in done.stdout for name in NEEDS)
