@@ -213,7 +213,7 @@ def test_recorded_answers_are_judged_by_signal_over_noise(tmp_path):
 
 def test_reports_say_it(exported, halves):
     screen = Console(file=io.StringIO(), width=200)
-    show_export(screen, exported, "dcd.pth.tar")
+    show_export(screen, exported, {"checkpoint": "dcd.pth.tar", "verbose": True})
     said = screen.file.getvalue()
     assert "weights rounded to int8" in said
     assert "ONNX, weights int8, with rounded weights" in said

@@ -58,7 +58,7 @@ class Noise:
         return (
             f"{self.stage}: expected {which} with at least {self.least_db:.0f} dB of signal over noise, compared with "
             f"{self.against}, found {self.snr_db:.1f} dB; an untrained network amplifies rounding, and a "
-            "trained one may on generated pictures: try real ones with --samples, or more digits with --weights"
+            "trained one may on generated pictures: try real ones with `samples`, or more digits with `weights`"
         )
 
 
@@ -80,7 +80,7 @@ def measure_noise(
 def snr_db(found: NDArray[np.floating], wanted: Outputs) -> float:
     """Return the signal-to-noise ratio, in decibels, of what was found."""
     if found.shape != wanted.shape:
-        raise VerificationError(f"expected outputs of shape {wanted.shape}, found {found.shape}")
+        raise VerificationError(expected=f"outputs of shape {wanted.shape}", found=found.shape)
     with np.errstate(all="ignore"):  # what is not finite makes NaN, which does not pass
         noise, signal = np.square(found.astype(np.float64) - wanted).sum(), np.square(wanted).sum()
         return float(np.minimum(MOST_DB, 10 * np.log10(signal / noise)))  # min() would lose NaN

@@ -79,8 +79,9 @@ def _reference(model: Model, captured: Captured, config: BuildConfig) -> Checked
         deploy = lowered(captured, config, [model.format])[model.format]
     except (OptionError, UnknownNameError) as error:
         raise ModelFileError(
-            f"expected a file whose order of computation this version knows, to round the weights as it did ({error}); "
-            "export it again"
+            expected="a file whose order of computation this version knows, to round the weights as it did",
+            but=str(error),
+            advice="export it again",
         ) from error
     return checked_form(checked, deploy, config)
 
