@@ -22,6 +22,7 @@ SCHEMA, FIRST_SCHEMA = 2, 1
 LARGEST_SIZE, MOST_AXES, MOST_TENSORS = 1 << 20, 8, 256
 NHWC, NCHW = LAYOUTS = ("nhwc", "nchw")
 LITERT_COMPILED = "litert-compiled"  # a runtime, and the target of its files
+FLOAT32, FLOAT16, INT8 = WEIGHTS = ("float32", "float16", "int8")  # how large weights are stored
 FLOAT32_TOLERANCE = 5e-5  # the stated limit of every check in float32; ``export.verify`` argues for it
 MOST_ZOOM = 16  # of what a picture is resized to, over the crop
 RESIZE_FOR_CROP = 256 / 224  # the published evaluation: resize the short side to 256, crop 224
@@ -121,13 +122,27 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class StoredWeights:
+    """How a file stores its large weights, a name of ``WEIGHTS``; it computes with them in float32 whatever they are.
+
+    ``snr_db`` is the signal-to-noise ratio of the outputs that rounding the weights leaves, of the worst output, and
+    ``least_db`` what was asked for; None where nothing was rounded, and in twins, which are made for timing.
+    """
+
+    format: str = FLOAT32
+    snr_db: float | None = None
+    least_db: float | None = None
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """The description inside an exported file.
 
     ``spec`` has the settings of a network that this program knows; of a user's own module there is none, and ``arch``
     is the name of its class. ``preprocessing`` is None where the first input is no picture of three channels.
     ``assumed`` says what no tensor of a checkpoint tells, and how to set it; ``runtime`` the runtime that the file
-    was made for, where that is not the usual one for its kind.
+    was made for, where that is not the usual one for its kind. ``target`` and ``opset`` are as the export was told, and
+    None in older files.
     """
 
     arch: str
@@ -142,6 +157,9 @@ class ModelCard:
     reference: Reference | None = None
     assumed: tuple[str, ...] = ()
     runtime: str | None = None
+    weights: StoredWeights = StoredWeights()
+    target: str | None = None
+    opset: int | None = None
     schema: int = SCHEMA
 
     @property
@@ -225,6 +243,9 @@ def _parse_card(data: Json) -> ModelCard:
         reference=None if reference is None else _parse_reference(reference),
         assumed=tuple(_text(line) for line in data["assumed"]),
         runtime=None if data.get("runtime") is None else _text(data["runtime"]),
+        weights=_parse_weights(dict(data.get("weights", {}))),
+        target=None if data.get("target") is None else _text(data["target"]),
+        opset=None if data.get("opset") is None else _size(data["opset"]),
     )
     if preprocessing is not None and card.input.torch_shape[1:] != (3, *_plane(card.preprocessing)):
         raise ValueError("the preprocessing makes another picture than the first input takes")
@@ -282,6 +303,14 @@ def _parse_preprocessing(data: Json) -> Preprocessing:
     if resize > MOST_ZOOM * max(height, width):
         raise ValueError(f"resize {resize} is more than {MOST_ZOOM} times the crop {height}×{width}")
     return Preprocessing(height, width, resize, mean, std)
+
+
+def _parse_weights(data: Json) -> StoredWeights:
+    format = data.get("format", FLOAT32)
+    if format not in WEIGHTS:
+        raise ValueError(f"weights {format!r}, this version knows {', '.join(WEIGHTS)}")
+    decibels = (data.get(key) for key in ("snr_db", "least_db"))
+    return StoredWeights(format, *(None if value is None else _finite(value) for value in decibels))
 
 
 def _parse_reference(data: Json) -> Reference:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 DYNAMIC_SUFFIX = "_dcd"
 DCD = "Li et al., Revisiting Dynamic Convolution via Matrix Decomposition, ICLR 2021, arXiv:2103.08756 (second-hand)"
 MOBILENET = "Sandler et al., MobileNetV2, CVPR 2018, arXiv:1801.04381, as the authors' model list has it (second-hand)"
-# what ``FamilyNames.describe`` writes: name, depth, dynamic, width, squeeze
+# what ``FamilyNames.describe`` writes: name, depth, dynamic, width, squeeze; behind it the settings of a file
 DESCRIBED = re.compile(r"([a-z]\w*?)(\d{2,3})?(_dcd)?(?: ×(\d{1,2}(?:\.\d{1,4})?))?(?:, fc_squeeze (\d{1,4}))?")
+SETTINGS = re.compile(r"(, (?:float16|int8) weights)?(, for [a-z0-9-]{1,40})?\Z")
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,41 @@ def names_of(arch: str) -> FamilyNames:
     return next((family for family in FAMILIES if arch.startswith(family.name)), FamilyNames(arch, arch))
 
 
+def with_settings(network: str, weights: str, target: str | None) -> str:
+    """Return the name of a file's network with how it was made: "resnet18_dcd, int8 weights, for onnxruntime-x86".
+
+    What is usual is left out: weights in float32, and a portable target or none.
+    """
+    stored = "" if weights == "float32" else f", {weights} weights"
+    return f"{network}{stored}" + (f", for {target}" if target not in (None, "portable") else "")
+
+
+def labelled(name: str, network: str | None) -> str:
+    """Return what reports call a file, with what is unusual of how it was made: "mine.onnx (int8 weights)"."""
+    settings = _parts(network or "")[1].removeprefix(", ")
+    return f"{name} ({settings})" if settings else name
+
+
+def both_labelled(name: str, before: str | None, after: str | None) -> str:
+    """Return the label of a file that was measured twice, and may have been made anew in between."""
+    first, then = labelled(name, before), labelled(name, after)
+    return first if first == then else f"{first} → {then}"
+
+
+def _parts(network: str) -> tuple[str, str]:
+    """Return the name, and the settings with the comma before them."""
+    found = SETTINGS.search(network)
+    return (network, "") if found is None else (network[: found.start()], found[0])
+
+
 def published(network: str | None) -> Published | None:
-    """Return the published accuracy of a network, named as ``FamilyNames.describe`` does; None where none is known."""
-    found = DESCRIBED.fullmatch(network or "")
-    if not found:
+    """Return the published accuracy of a network, named as ``FamilyNames.describe`` does; None where none is known.
+
+    Weights that were rounded are other weights.
+    """
+    described, settings = _parts(network or "")
+    found = DESCRIBED.fullmatch(described)
+    if not found or "weights" in settings:
         return None
     name, depth, dynamic, width, squeeze = found.groups(default="")
     arch = f"{name}{depth}{dynamic}"
@@ -90,7 +122,8 @@ def published(network: str | None) -> Published | None:
 
 def title(network: str) -> str:
     """Return "MobileNetV2-DCD ×1.0" for "mobilenetv2_dcd ×1, fc_squeeze 16"; names of no known family as they are."""
-    found = DESCRIBED.fullmatch(network)
+    described, settings = _parts(network)
+    found = DESCRIBED.fullmatch(described)
     family = names_of(network)
     if not found or family not in FAMILIES:
         return network
@@ -98,4 +131,4 @@ def title(network: str) -> str:
     if name != family.name:
         return network
     numbered = f"-{depth}" if depth else ""
-    return family.printed + numbered + ("-DCD" if dynamic else "") + (f" ×{float(width)}" if width else "")
+    return family.printed + numbered + ("-DCD" if dynamic else "") + (f" ×{float(width)}" if width else "") + settings

@@ -74,6 +74,7 @@ BAD_OPTIONS = {
     "batch": (["--batch", "many"], 8, ["expected --batch as a number or 'dynamic', found 'many'"]),
     "no batch": (["--batch", "0"], 8, ["at least 1"]),
     "opset": (["--opset", "9"], 8, ["11..26"]),
+    "weights": (["--weights", "int4"], 7, ["unknown weights 'int4': did you mean 'int8'?"]),
     "mean": (["--mean", "0.5"], 8, ["expected --mean as three numbers"]),
     "std": (["--std", "0,1,1"], 8, ["expected positive --std"]),
     "resize": (["--resize", "20"], 8, ["expected --resize of at least"]),

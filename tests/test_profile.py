@@ -80,7 +80,7 @@ def test_sums_are_whole(profiled):
         assert sum(found.macs for found in sums) == exported.built.finished.macs
     assert all(node.bytes_written > 0 for node in result.nodes if node.macs)
     assert (result.latency_ms > 0, result.runs, result.threads) == (True, RUNS, 1)
-    assert (result.kind, result.schema) == ("dcd-deploy profile", 1)
+    assert (result.kind, result.schema) == ("dcd-deploy profile", 2)
 
 
 def test_the_static_twin_has_no_dynamic_part(digits_export, digits_tflite):

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import digits
 import numpy as np
+import pytest
 import torch
+from conftest import DIGITS_OPTIONS
 from deployed import OnChannelsLast
 from torch import nn
 
@@ -58,6 +60,16 @@ def test_it_runs_unchanged_under_tflite_runtime(digits_tflite, held_out, tmp_pat
     assert answer["classes"] == open_model(digits_tflite.artifact.path).run(images).argmax(1).tolist()
     assert answer["labels"] == list(digits.LABELS)
     assert answer["loaded"] == [], "open_model needs numpy and one interpreter alone"
+
+
+@pytest.mark.parametrize("weights", ["int8", "float16"])
+def test_small_weights_run_under_tflite_runtime(weights, digits_checkpoint, held_out, tmp_path):
+    result = commands.export(digits_checkpoint, to="tflite", out=tmp_path, weights=weights, **DIGITS_OPTIONS)
+    images = digits.normalised(held_out[0])
+    np.save(tmp_path / "images.npy", images)
+    answer = legacy(result.artifact.path, tmp_path / "images.npy")
+    assert answer["relative"] <= FLOAT32
+    assert answer["classes"] == open_model(result.artifact.path).run(images).argmax(1).tolist()
 
 
 def test_standard_metadata(digits_tflite):

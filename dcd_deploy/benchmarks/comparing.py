@@ -12,6 +12,7 @@ from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.benchmarks.results import BenchResult, Timing, Trial
 from dcd_deploy.benchmarks.statistics import CONFIDENCE, RESAMPLES, SEED, Numbers, Ratio
 from dcd_deploy.errors import IncomparableError
+from dcd_deploy.network_names import both_labelled
 
 ENVIRONMENT = ("cpu", "features", "cores", "system", "python", "packages", "governor")
 CONFIG = ("runs", "dropped")
@@ -107,7 +108,8 @@ def _key(trial: Trial, timing: Timing) -> tuple[object, ...]:
 
 def _change(trial: Trial, old: Timing, after: Trial, new: Timing) -> Change:
     blocks = [np.array([np.median(block) for block in timing.samples.blocks_ms]) for timing in (old, new)]
-    place = (trial.device, old.name, old.role, trial.runtime, trial.threads, trial.batch)
+    name = both_labelled(old.name, old.network, new.network)
+    place = (trial.device, name, old.role, trial.runtime, trial.threads, trial.batch)
     ratios = (_first_ratio(trial, old), _first_ratio(after, new))
     return Change(*place, old.latency.median_ms, new.latency.median_ms, _unpaired(*blocks), *ratios)
 

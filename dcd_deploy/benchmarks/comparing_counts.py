@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dcd_deploy.benchmarks.counts import CountedModel, CountRatios, CountSection, CountTrial, count_ratios
+from dcd_deploy.network_names import both_labelled
 
 Entry = tuple[CountTrial, CountedModel]
 
@@ -59,7 +60,8 @@ def _key(trial: CountTrial, model: CountedModel) -> tuple[object, ...]:
 
 
 def _change(trial: CountTrial, old: CountedModel, new: CountedModel) -> CountChange:
-    place = (trial.device, trial.core, old.name, old.role, trial.runtime, trial.batch)
+    name = both_labelled(old.name, old.network, new.network)
+    place = (trial.device, trial.core, name, old.role, trial.runtime, trial.batch)
     instructions = (old.counts.instructions, new.counts.instructions)
     traffic = (old.traffic_bytes, new.traffic_bytes)
     return CountChange(*place, *instructions, *traffic, count_ratios(new.counts, old.counts))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from dcd_deploy.benchmarks.environment import Environment
 
-SCHEMA = 1
+SCHEMA = 2
 MOST_RUNS = 200  # a profile of them all is read at once
 KIND = "dcd-deploy profile"
 
@@ -52,6 +52,7 @@ class ProfileResult:
     """One profile. ``total_ms`` is the sum of the nodes' medians, ``latency_ms`` the median without a profiler."""
 
     model: str
+    network: str | None  # such as "mobilenetv2_dcd ×0.5, int8 weights", where the file says it
     runtime: str
     threads: int
     runs: int

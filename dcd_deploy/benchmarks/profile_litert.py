@@ -8,6 +8,7 @@ XNNPACK keeps the order of the file, but knows its operators by its own names, a
     a RELU                      may go into the operator before it
     FULLY_CONNECTED             may have a Reshape of its own before it
     CONCATENATION               may be several copies, or fewer than it has inputs
+    DEQUANTIZE                  of weights that are stored small is done before the first run
 
 So the two lists are gone through side by side. Where they do not fit, in files that are not of this package, XNNPACK's
 operators stand under their own names, and the multiply-adds are not known.
@@ -65,6 +66,7 @@ LABELS = {
     "RELU": (CLAMP,),
     "RELU6": (CLAMP,),
 }
+AT_LOAD = "DEQUANTIZE"
 MAY_BE_NOTHING = frozenset({"PAD", "RESHAPE", "EXPAND_DIMS", "SQUEEZE", "RELU", "RELU6", "CONCATENATION"})
 
 
@@ -117,7 +119,7 @@ def match(operators: Sequence[OperatorTime], nodes: Sequence[FileNode]) -> list[
     """Return for each operator that ran its place among the file's, or None where the two lists do not fit."""
     own = {operator.index for operator in operators if operator.index is not None}
     places: list[int] = []
-    waiting = deque(i for i in range(len(nodes)) if i not in own)
+    waiting = deque(i for i, node in enumerate(nodes) if i not in own and node.operator != AT_LOAD)
     last: int | None = None
     for operator in operators:
         if operator.index is not None:

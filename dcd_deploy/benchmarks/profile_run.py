@@ -23,7 +23,7 @@ from dcd_deploy.benchmarks.measure import Run
 from dcd_deploy.benchmarks.profile import ProfiledNode, ProfileResult
 from dcd_deploy.benchmarks.profile_litert import LiteRtProfile
 from dcd_deploy.benchmarks.profile_onnxruntime import OnnxRuntimeProfile
-from dcd_deploy.benchmarks.worker import random_inputs
+from dcd_deploy.benchmarks.worker import network_name, random_inputs
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.litert_compiled import FLAGS, LiteRtCompiledSession
 from dcd_deploy.runtimes.model import Model, open_model, usual_runtime
@@ -76,6 +76,7 @@ def profile_model(
         profile.close()
     return ProfileResult(
         model=str(path),
+        network=network_name(model.card),
         runtime=model.session.runtime,
         threads=threads,
         runs=runs,

@@ -29,7 +29,7 @@ from dcd_deploy.benchmarks.reading import read_text
 from dcd_deploy.errors import DcdDeployError, ModelFileError, OptionError
 from dcd_deploy.files import sha256
 from dcd_deploy.native_output import discard_native_output
-from dcd_deploy.network_names import names_of
+from dcd_deploy.network_names import names_of, with_settings
 from dcd_deploy.runtimes.model import Model, load_runtime, open_model
 from dcd_deploy.runtimes.session import Array
 
@@ -197,11 +197,12 @@ def random_inputs(model: Model, batch: int | None = None) -> tuple[Array, ...]:
 
 
 def network_name(card: ModelCard | None) -> str | None:
-    """Return what a file says its network is: architecture and width."""
+    """Return what a file says its network is: architecture, width, and what is unusual of how it was made."""
     if card is None:
         return None
     arch, width = card.arch, (card.spec or {}).get("width_mult")
-    return names_of(arch).short(arch, width) if isinstance(width, (int, float)) else arch
+    name = names_of(arch).short(arch, width) if isinstance(width, (int, float)) else arch
+    return with_settings(name, card.weights.format, card.target)
 
 
 def _request(content: dict[str, Any]) -> Request:

@@ -68,6 +68,10 @@ def export(
     batch: Annotated[Batch, Option("Batch size: a number, or 'dynamic' for any.", FORM, beside=True)] = 1,
     opset: Annotated[int, Option("ONNX opset, 11 to 26.", FORM, beside=True)] = 18,
     layout: Annotated[str, Option("Input of a TFLite file: nhwc or nchw.", FORM, beside=True)] = "nhwc",
+    weights: Annotated[
+        str,
+        Option("How large weights are stored: float32, float16 or int8; computed with in float32.", FORM, beside=True),
+    ] = "float32",
     lowering: Annotated[
         str | Path,
         Option(
@@ -99,7 +103,8 @@ def export(
     tensors, at an ``input_size``, or that of a user's own Python file, ``network="FILE.py:FACTORY"``, at an
     ``input_shape``.
     ``to`` is "onnx", "tflite" or both ("onnx,tflite"); ``opset`` counts for the first, ``layout`` of the maps that go
-    in and out, "nhwc" or "nchw", for the second.
+    in and out, "nhwc" or "nchw", for the second. ``weights`` says how large weights are stored, "float32", "float16" or
+    "int8"; they are computed with in float32 whatever it is.
     ``target`` names what the order of computation is chosen for (``lowering.targets``); ``lowering`` is "auto", the
     lowering of all layers, or a file that ``tune`` wrote for its own target; ``foreign_lowering`` says that it may be
     from another machine or version of the runtime.
@@ -136,6 +141,7 @@ def export(
         target=tuned.target if tuned else target,
         opset=opset,
         layout=layout,
+        weights=weights,
         tolerance=FLOAT32_TOLERANCE if tolerance is None else parse_tolerance(tolerance),
         samples=None if samples is None else Path(samples),
         recorded=None if reference is None else Path(reference),

@@ -10,31 +10,38 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import nn
 
 from dcd_deploy.artifacts import (
+    FLOAT32,
     FLOAT32_TOLERANCE,
     INPUT,
     NHWC,
     OUTPUT,
     ModelCard,
     Preprocessing,
+    StoredWeights,
     TensorSpec,
     file_shape,
 )
 from dcd_deploy.errors import OptionError
+from dcd_deploy.export.deployable import deployable
+from dcd_deploy.export.noise import LEAST_DB, measure_noise
 from dcd_deploy.export.recorded import read_recorded
 from dcd_deploy.export.reference import CONTRASTS, generated_reference, make_reference, runner
 from dcd_deploy.export.runtime_needs import needs_of
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.threads import threads_by_load
-from dcd_deploy.export.truth import TrainReference
+from dcd_deploy.export.truth import Outputs, TrainReference
 from dcd_deploy.export.verify import (
     DEPLOY_TOLERANCE,
     RECORDED,
+    ROUNDED,
+    TRAINED,
     Runner,
     VerificationReport,
     compare,
@@ -63,6 +70,7 @@ class BuildConfig:
     for ONNX, and ``layout``, "nhwc" or "nchw", for the maps that go in and out of TFLite. ``alone`` is the name of an
     output that is the only one and has none; ``assumed`` says what no tensor tells, and which option sets it;
     ``runtime`` is what the file is for, a name of ``runtime_needs``, where that was said.
+    Large weights are stored as ``weights``; without ``judged`` it may cost what it does.
     """
 
     preprocessing: Preprocessing | None
@@ -78,11 +86,18 @@ class BuildConfig:
     recorded: Path | None = None
     assumed: tuple[str, ...] = ()
     runtime: str | None = None
+    weights: str = FLOAT32
+    judged: bool = True
 
     @property
     def traced_batch(self) -> int | None:
         """The batch size of the traced graph. With a free one no convolution has computed weights."""
         return None if self.runtime is not None and needs_of(self.runtime).constant_kernels else self.batch
+
+    @property
+    def least_db(self) -> float | None:
+        """The signal-to-noise ratio that rounding the weights has to leave."""
+        return LEAST_DB.get(self.weights) if self.judged else None
 
     @property
     def entries(self) -> tuple[InputSpec, ...]:
@@ -98,7 +113,8 @@ class BuildConfig:
 class BuiltModel(ABC):
     """A verified graph that is not yet on disk; ``traced`` and ``finished`` count it before and after our passes.
 
-    ``notes`` say what of the lowering costs something, or was not lowered, and why.
+    ``sizes`` are the bytes that it takes with its weights stored in each way, of those not chosen about. ``notes`` say
+    what of the lowering costs something, or was not lowered, and why.
     """
 
     config: BuildConfig
@@ -108,8 +124,10 @@ class BuiltModel(ABC):
     finished: GraphStats
     lowering: dict[str, str]
     notes: tuple[str, ...]
+    sizes: dict[str, int]
 
     layout = "nchw"  # of all tensors of four dimensions
+    opset: ClassVar[int | None] = None
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -124,6 +142,12 @@ class BuiltModel(ABC):
     def _spec(self, name: str, shape: tuple[int, ...]) -> TensorSpec:
         whole = (self.config.batch, *shape)
         return TensorSpec(name, file_shape(whole, self.layout), layout=self.layout if len(whole) == 4 else None)
+
+    @property
+    def weights(self) -> StoredWeights:
+        """How the weights are stored, and what is left of the outputs."""
+        left = min((noise.snr_db for noise in self.report.noise), default=None)
+        return StoredWeights(self.config.weights, left, None if left is None else self.config.least_db)
 
     @property
     def runtime(self) -> str | None:
@@ -149,13 +173,14 @@ class BuiltModel(ABC):
 class CheckedReference:
     """What a network is to give, and the report to which each stage adds its comparisons.
 
-    ``recorded`` is what the user's own network answered, where that is given.
+    ``recorded`` is what the user's own network answered, where that is given. ``against`` says whose the outputs are.
     """
 
     reference: TrainReference
     report: VerificationReport
     recorded: TrainReference | None = None
     tolerance: float = FLOAT32_TOLERANCE  # of comparisons with what was recorded
+    against: str = TRAINED
 
     def compared(self, stage: str, run: Runner, tolerance: float, batch: int | None = None) -> CheckedReference:
         """Return this with the comparisons of one more stage.
@@ -163,7 +188,7 @@ class CheckedReference:
         Raises:
             VerificationError: it computes something else.
         """
-        report = self.report.with_comparisons(*compare(stage, run, self.reference, tolerance, batch))
+        report = self.report.with_comparisons(*compare(stage, run, self.reference, tolerance, batch, self.against))
         if self.recorded is not None:
             found = compare(stage, run, self.recorded, self.tolerance, batch, RECORDED)
             report = report.with_comparisons(*found)
@@ -267,7 +292,33 @@ def checked_deploy(
     """
     checked = reference_for(captured, config)
     with threads_by_load():
-        return {
-            format: checked.compared("deploy form", runner(deploy.module, config.alone), DEPLOY_TOLERANCE, deploy.batch)
-            for format, deploy in deploys.items()
-        }
+        return {format: checked_form(checked, deploy, config) for format, deploy in deploys.items()}
+
+
+def checked_form(checked: CheckedReference, deploy: DeployNetwork, config: BuildConfig) -> CheckedReference:
+    """Return the reference that files of a deploy form are compared with, the deploy form's own comparison made.
+
+    Where weights are stored small, it is what the deploy form gives with the rounded weights, in float64: how far that
+    may be from the trained network is a question of its own (``noise``).
+
+    Raises:
+        VerificationError: the deploy form computes something else, or rounding costs more than it may.
+    """
+    checked = checked.compared("deploy form", runner(deploy.module, config.alone), DEPLOY_TOLERANCE, deploy.batch)
+    if config.weights == FLOAT32:
+        return checked
+    stage, network = f"weights rounded to {config.weights}", deployable(deploy.module, config.weights).double()
+    outputs = _one_by_one(network, checked.reference, config.alone)
+    noise = measure_noise(stage, outputs, checked.reference, config.least_db, TRAINED)
+    report = checked.report.with_noise(noise)
+    if (recorded := checked.recorded) is not None:
+        answers = _one_by_one(network, recorded, config.alone)
+        report = report.with_noise(measure_noise(stage, answers, recorded, config.least_db, RECORDED))
+    return CheckedReference(replace(checked.reference, outputs=outputs), report, against=ROUNDED)
+
+
+def _one_by_one(network: nn.Module, reference: TrainReference, alone: str) -> dict[str, Outputs]:
+    """Return the outputs of a network on the inputs of a reference, under its names."""
+    run = runner(network, alone)
+    each = [run(tuple(values[[i]] for values in reference.inputs)) for i in range(len(reference.images))]
+    return {name: np.concatenate(parts) for name, parts in zip(reference.names, zip(*each, strict=True), strict=True)}

@@ -4,6 +4,7 @@ deploy form, channels first         checked, 1e-9
   → ONNX as traced                  checked, 5e-5
   → ONNX simplified, in its dialect checked, 5e-5
   → ONNX in blocks                  checked, 5e-5; where layers are of lowering nchwc
+  → ONNX with weights stored small  checked, 5e-5; where that is asked for: they are rounded in the deploy form already
 
 All are made before they are checked, so that what runs in float64 can do so meanwhile.
 """
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +21,7 @@ import onnxsim
 import torch
 
 from dcd_deploy import __version__
-from dcd_deploy.artifacts import METADATA_KEY, ModelCard
+from dcd_deploy.artifacts import FLOAT32, METADATA_KEY, ModelCard
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
 from dcd_deploy.export.dialect import in_dialect, of_batch
 from dcd_deploy.export.graph import graph_stats
@@ -30,6 +30,8 @@ from dcd_deploy.export.mobile import check_one_partition
 from dcd_deploy.export.naming_onnx import name_onnx, onnx_scopes
 from dcd_deploy.export.runtime_needs import needs_of
 from dcd_deploy.export.simplify import simplify
+from dcd_deploy.export.stats import file_sizes
+from dcd_deploy.export.store_onnx import SCALE_BYTES, onnx_weights, store_onnx
 from dcd_deploy.export.threads import threads_by_load
 from dcd_deploy.export.to_onnx import trace_onnx
 from dcd_deploy.lowering.channels_first.nchwc import NchwcLowering
@@ -50,9 +52,9 @@ class BuiltOnnx(BuiltModel):
         return {module.__name__: module.__version__ for module in (torch, onnx, onnxsim, onnxruntime, np)}
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """The opset."""
-        return {"opset": self.config.opset}
+    def opset(self) -> int:  # type: ignore[override]  # here the user's choice
+        """That of the file."""
+        return self.config.opset
 
     def content(self, card: ModelCard) -> bytes:
         """Return the file, with its description inside."""
@@ -76,13 +78,17 @@ def build_onnx(
         ExportError, VerificationError: a stage refused the network, or computed something else.
     """
     with progress("trace to ONNX"), threads_by_load():
-        traced = trace_onnx(deploy.module, config.entries, deploy.outputs, config.traced_batch, config.opset)
+        entries, batch = config.entries, config.traced_batch
+        traced = trace_onnx(deploy.module, entries, deploy.outputs, batch, config.opset, config.weights)
     with progress("simplify"):
         simplified = in_dialect(simplify(of_batch(traced.tidied, config.batch)), config)
         model = name_onnx(simplified, onnx_scopes(traced.tidied), deploy.places)
     stages = {"ONNX as traced": traced.raw, "ONNX simplified": model}
     if NchwcLowering.name in deploy.lowering.values() and (moved := in_blocks(model)) is not None:
         stages["ONNX in blocks"] = model = moved
+    sizes = file_sizes(model.ByteSize(), onnx_weights(model), SCALE_BYTES)
+    if config.weights != FLOAT32:
+        stages[f"ONNX, weights {config.weights}"] = model = store_onnx(model, config.weights)
     passed = checked()
     for stage, made in stages.items():
         with progress(f"verify {stage}"):
@@ -94,7 +100,8 @@ def build_onnx(
         if needs.one_partition:
             check_one_partition(model, config.runtime)
     counts = graph_stats(traced.raw), graph_stats(model)
-    return BuiltOnnx(config, passed.report, passed.reference, *counts, deploy.lowering, notes, model)
+    sizes[config.weights] = counts[1].size_bytes
+    return BuiltOnnx(config, passed.report, passed.reference, *counts, deploy.lowering, notes, sizes, model)
 
 
 def _compared(stage: str, model: onnx.ModelProto, checked: CheckedReference, config: BuildConfig) -> CheckedReference:

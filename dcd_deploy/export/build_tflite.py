@@ -2,6 +2,7 @@
 
 train form (float64) → reference outputs
   → deploy form, channels last           checked, 1e-9
+  → TFLite                               weights stored small, where that is asked for
   → TFLite under plain kernels           checked, 5e-5
   → TFLite under XNNPACK                 checked, 5e-5
   → TFLite in CompiledModel              checked, 5e-5; where kernels are computed by FULLY_CONNECTED
@@ -15,10 +16,12 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from dcd_deploy.artifacts import LAYOUTS, LITERT_COMPILED, ModelCard
+from dcd_deploy.artifacts import FLOAT32, LAYOUTS, LITERT_COMPILED, ModelCard
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
 from dcd_deploy.export.deployable import deployable
+from dcd_deploy.export.stats import file_sizes
+from dcd_deploy.export.store_tflite import SCALE_BYTES, store_tflite, tflite_weights
 from dcd_deploy.export.tflite_file import finish, tflite_stats, with_card
 from dcd_deploy.export.threads import threads_by_load
 from dcd_deploy.export.to_tflite import convert_tflite
@@ -83,7 +86,7 @@ def build_tflite(
     """
     check_tflite_options(config)
     names, lowering, notes, places = deploy.outputs, deploy.lowering, deploy.notes, deploy.places
-    single = deployable(deploy.module)
+    single = deployable(deploy.module, config.weights)
     del deploy  # a deep network in float64 is most of what the process holds
     with progress("convert to TFLite"), threads_by_load():
         converted = convert_tflite(single, config.entries, names, config.batch or 1, config.layout)
@@ -91,8 +94,12 @@ def build_tflite(
         entries = [each.name for each in config.entries]
         traced, model = tflite_stats(converted), finish(converted, places, entries, names)
         del converted
+    sizes = file_sizes(len(model), tflite_weights(model), SCALE_BYTES)
+    if config.weights != FLOAT32:
+        model = store_tflite(model, config.weights)
+    sizes[config.weights] = len(model)
     passed, counts = checked(), (traced, tflite_stats(model))
-    built = BuiltTflite(config, passed.report, passed.reference, *counts, lowering, notes, model)
+    built = BuiltTflite(config, passed.report, passed.reference, *counts, lowering, notes, sizes, model)
     for stage, opened in STAGES.items():
         if stage != COMPILED or built.runtime == LITERT_COMPILED:
             with progress(f"verify {stage}"):

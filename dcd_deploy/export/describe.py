@@ -64,6 +64,9 @@ def describe_model(subject: Subject, built: BuiltModel, labels: tuple[str, ...] 
         reference=_carried_reference(built, config),
         assumed=config.assumed,
         runtime=built.runtime,
+        weights=built.weights,
+        target=config.target,
+        opset=built.opset,
     )
 
 
@@ -75,6 +78,7 @@ def describe_export(subject: Subject, built: BuiltModel, captured: Captured) -> 
         **built.facts,
         "graph": {"traced": asdict(built.traced), "finished": asdict(built.finished)},
         "macs": _macs(captured, built),
+        "sizes": built.sizes,
         "notes": built.notes,
         "verification": asdict(built.report),
         "versions": built.versions,

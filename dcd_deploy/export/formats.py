@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from dcd_deploy.artifacts import LAYOUTS
+from dcd_deploy.artifacts import LAYOUTS, WEIGHTS
 from dcd_deploy.errors import UnknownNameError
 from dcd_deploy.export.alongside import alongside
 from dcd_deploy.export.build import BuildConfig, BuiltModel, checked_deploy, lowered, samples_for
@@ -28,6 +28,8 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
         check_choice(config.lowering, target_for(config.target, format).for_batch(config.batch))
     if config.layout not in LAYOUTS:
         raise UnknownNameError("layout", config.layout, LAYOUTS)
+    if config.weights not in WEIGHTS:
+        raise UnknownNameError("weights", config.weights, WEIGHTS)
     if "onnx" in formats:
         from dcd_deploy.export.to_onnx import check_opset
 

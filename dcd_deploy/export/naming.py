@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from dcd_deploy.lowering.places import Place
@@ -39,3 +40,11 @@ def unique_names(places: Sequence[Place | None], operators: Sequence[str]) -> li
         seen[name] += 1
         names.append(f"{name}_{seen[name]}" if name and seen[name] > 1 else name)
     return names
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """Return a name for one more node, numbered from the second of its kind, and add it to those ``taken``."""
+    numbered = (name if i == 1 else f"{name}_{i}" for i in count(1))
+    free = next(one for one in numbered if one not in taken)
+    taken.add(free)
+    return free

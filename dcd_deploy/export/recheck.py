@@ -6,12 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dcd_deploy.artifacts import ModelCard
-from dcd_deploy.errors import VerificationError
-from dcd_deploy.export.build import BuildConfig, reference_for, samples_for
+from dcd_deploy.artifacts import FLOAT32, ModelCard
+from dcd_deploy.errors import ModelFileError, OptionError, UnknownNameError, VerificationError
+from dcd_deploy.export.build import (
+    BuildConfig,
+    CheckedReference,
+    checked_form,
+    lowered,
+    reference_for,
+    samples_for,
+)
 from dcd_deploy.export.recheck_recorded import described_inputs, limit_of
 from dcd_deploy.export.verify import VerificationReport
 from dcd_deploy.lowering.capture import Captured
+from dcd_deploy.lowering.targets import PORTABLE
 from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.model import Model
@@ -33,8 +41,9 @@ def verify_against_network(
 ) -> VerificationReport:
     """Compare an opened model with the network that it is to be; ``stage`` is what reports call it.
 
-    With ``recorded``, what the user's own network answered is compared with both, too. Without a ``tolerance`` it is
-    the file's own, but never more than ``FLOAT32_TOLERANCE``: the file is what is on trial.
+    With ``recorded``, what the user's own network answered is compared with both, too. A file whose weights are stored
+    small is compared with the network whose weights are rounded as its are (``build.checked_form``). Without a
+    ``tolerance`` it is the file's own, but never more than ``FLOAT32_TOLERANCE``: the file is what is on trial.
 
     Raises:
         VerificationError: it computes something else; the message begins by saying so if the file was made from
@@ -47,7 +56,7 @@ def verify_against_network(
     try:
         _check_outputs(card, captured)
         with progress("reference outputs in float64"):
-            checked = reference_for(captured, config)
+            checked = _reference(model, captured, config)
         with progress("verify the model"):
             compared = checked.compared(stage, model.session.run_all, config.tolerance, config.batch)
         report = compared.report
@@ -55,6 +64,26 @@ def verify_against_network(
     except VerificationError as error:
         message = f"{_other_checkpoint(card, checkpoint)}{error}{_other_copy(checkpoint, ema=ema)}"
         raise VerificationError(message, error.report) from error
+
+
+def _reference(model: Model, captured: Captured, config: BuildConfig) -> CheckedReference:
+    """Return what a file is compared with.
+
+    Raises:
+        ModelFileError: it says an order of computation that this version cannot repeat.
+    """
+    checked = reference_for(captured, config)
+    if config.weights == FLOAT32:
+        return checked
+    try:
+        deploy = lowered(captured, config, [model.format])[model.format]
+    except (OptionError, UnknownNameError) as error:
+        raise ModelFileError(
+            expected="a file whose order of computation this version knows, to round the weights as it did",
+            but=str(error),
+            advice="export it again",
+        ) from error
+    return checked_form(checked, deploy, config)
 
 
 def _config(card: ModelCard, tolerance: float | None, samples: Path | None, recorded: Path | None) -> BuildConfig:
@@ -67,6 +96,9 @@ def _config(card: ModelCard, tolerance: float | None, samples: Path | None, reco
         alone=card.output.name,
         recorded=recorded,
         assumed=card.assumed,
+        lowering=card.lowering,
+        target=card.target or PORTABLE,
+        weights=card.weights.format,
     )
 
 

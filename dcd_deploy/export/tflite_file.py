@@ -44,7 +44,7 @@ class TfliteModel:
     @classmethod
     def from_bytes(cls, content: bytes) -> TfliteModel:
         """Read a file that our own converter wrote."""
-        return cls(_schema().ModelT.InitFromPackedBuf(content, 0))
+        return cls(schema().ModelT.InitFromPackedBuf(content, 0))
 
     @property
     def graph(self) -> Any:
@@ -55,7 +55,7 @@ class TfliteModel:
         """Return the name of an operator, such as CONV_2D."""
         code = self.root.operatorCodes[operator.opcodeIndex]
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
-        names = {value: name for name, value in vars(_schema().BuiltinOperator).items() if isinstance(value, int)}
+        names = {value: name for name, value in vars(schema().BuiltinOperator).items() if isinstance(value, int)}
         return str(names.get(number, number))
 
     def to_bytes(self) -> bytes:
@@ -109,14 +109,14 @@ def finish(
     _name_ends(model, inputs, outputs)
     name_tflite(graph, model.operator_name, places, {name.encode() for name in outputs})
     model.root.description = f"dcd-deploy {__version__}"
-    model.root.metadata = [m for m in model.root.metadata or [] if _decoded(m.name) not in CONVERTER_NOTES]
+    model.root.metadata = [m for m in model.root.metadata or [] if text_of(m.name) not in CONVERTER_NOTES]
     return model.to_bytes()
 
 
 def _name_ends(model: TfliteModel, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """Name and order what goes in and out; in the converter's signature inputs are numbered and outputs named."""
     graph, (signature,) = model.graph, model.root.signatureDefs
-    places = {_decoded(entry.name): int(entry.tensorIndex) for entry in signature.outputs}
+    places = {text_of(entry.name): int(entry.tensorIndex) for entry in signature.outputs}
     if len(graph.inputs) != len(inputs) or places.keys() != set(outputs):
         raise ExportError(
             expected=f"a converted model with inputs {tuple(inputs)} and outputs {tuple(outputs)}",
@@ -127,7 +127,7 @@ def _name_ends(model: TfliteModel, inputs: Sequence[str], outputs: Sequence[str]
         raise ExportError("two outputs of the network are one tensor; let it return each once")
     order = {int(entry.tensorIndex): i for i, entry in enumerate(signature.inputs)}
     entries = sorted(
-        map(int, graph.inputs), key=lambda tensor: _argument(_decoded(signature.inputs[order[tensor]].name))
+        map(int, graph.inputs), key=lambda tensor: _argument(text_of(signature.inputs[order[tensor]].name))
     )
     graph.inputs, graph.outputs = entries, [places[name] for name in outputs]
     for tensor, name in (*zip(entries, inputs, strict=True), *zip(graph.outputs, outputs, strict=True)):
@@ -142,7 +142,7 @@ def _argument(name: str) -> int:
 
 
 def _tensor_map(name: str, tensor: int) -> Any:
-    entry = _schema().TensorMapT()
+    entry = schema().TensorMapT()
     entry.name, entry.tensorIndex = name.encode(), tensor
     return entry
 
@@ -153,7 +153,7 @@ def with_card(content: bytes, card: ModelCard) -> bytes:
     entries = {METADATA_KEY: card.to_json().encode(), BUFFER_NAME: standard_metadata(card)}
     for name, data in entries.items():
         model.root.buffers.append(_AlignedBuffer(np.frombuffer(data, np.uint8)))
-        entry = _schema().MetadataT()
+        entry = schema().MetadataT()
         entry.name, entry.buffer = name, len(model.root.buffers) - 1
         model.root.metadata.append(entry)
     return model.to_bytes() + labels_archive(card.labels)
@@ -208,7 +208,7 @@ def tflite_nodes(content: bytes) -> tuple[FileNode, ...]:
 
 
 def _tensor_name(model: TfliteModel, tensor: int) -> str:
-    return _decoded(model.graph.tensors[tensor].name or b"")
+    return text_of(model.graph.tensors[tensor].name or b"")
 
 
 def _tensor_bytes(model: TfliteModel, tensor: int) -> int:
@@ -229,9 +229,11 @@ def _macs(model: TfliteModel, operator: Any) -> int:
     return math.prod(map(int, output)) * each
 
 
-def _schema() -> Any:
+def schema() -> Any:
+    """Return the module of the schema's objects."""
     return require("ai_edge_litert.schema_py_generated")
 
 
-def _decoded(text: bytes | str) -> str:
+def text_of(text: bytes | str) -> str:
+    """Return a name of a model, which reads back as bytes."""
     return text.decode(errors="replace") if isinstance(text, bytes) else text

@@ -19,7 +19,7 @@ import onnx
 import torch
 from torch import nn
 
-from dcd_deploy.artifacts import INPUT, OUTPUT
+from dcd_deploy.artifacts import FLOAT32, INPUT, OUTPUT
 from dcd_deploy.errors import ExportError, OptionError
 from dcd_deploy.export.build import DEFAULT_OPSET
 from dcd_deploy.export.decomposed import decomposed_where_needed
@@ -65,18 +65,19 @@ def trace_onnx(
     outputs: Sequence[str],
     batch: int | None = 1,
     opset: int = DEFAULT_OPSET,
+    weights: str = FLOAT32,
 ) -> TracedOnnx:
     """Trace a network, as a rule the deploy form, in float32, with its inputs and outputs under their names.
 
     A batch of None stays free, in all of them. Of an opset below ``TRACED_FROM`` the graph is still one of that
-    (``dialect`` writes it in the older one).
+    (``dialect`` writes it in the older one). Large weights are rounded to what can be stored as ``weights``.
 
     Raises:
         OptionError: the opset is not among ``OPSETS``.
         ExportError: the exporter refused the network.
     """
     check_opset(opset)
-    program = _trace(deployable(network), inputs, outputs, batch, max(opset, TRACED_FROM))
+    program = _trace(deployable(network, weights), inputs, outputs, batch, max(opset, TRACED_FROM))
     raw = onnx.ModelProto()
     raw.CopyFrom(program.model_proto)
     tidy(program.model)

@@ -16,7 +16,7 @@ from torch import nn
 
 from dcd_deploy.artifacts import NCHW, ModelCard, Preprocessing
 from dcd_deploy.errors import ModelFileError
-from dcd_deploy.export.build import BuildConfig, BuiltModel, for_registry, picture_network
+from dcd_deploy.export.build import DEFAULT_OPSET, BuildConfig, BuiltModel, for_registry, picture_network
 from dcd_deploy.export.describe import Subject, describe_model
 from dcd_deploy.export.formats import build_formats
 from dcd_deploy.export.truth import TrainReference
@@ -24,6 +24,7 @@ from dcd_deploy.files import write_whole
 from dcd_deploy.lowering.capture import Captured, capture
 from dcd_deploy.lowering.passes.substitute import AUTO
 from dcd_deploy.lowering.static_twin import mean_heads, static_twin
+from dcd_deploy.lowering.targets import PORTABLE
 from dcd_deploy.models.registry import build as build_network
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import Progress, silent
@@ -39,7 +40,7 @@ def build_twins(
     def twin_progress(stage: str) -> AbstractContextManager[None]:
         return progress(f"static twin: {stage}")
 
-    config = replace(config, samples=None, recorded=None, assumed=(), lowering=AUTO)
+    config = replace(config, samples=None, recorded=None, assumed=(), lowering=AUTO, judged=False)
     return build_formats(captured, config, formats, twin_progress)
 
 
@@ -107,5 +108,12 @@ def described_build(card: ModelCard) -> tuple[NetworkSpec, BuildConfig]:
             advice="export it again",
         )
     preprocessing = card.preprocessing or Preprocessing.for_size(*(side or 1 for side in sides))
-    config = BuildConfig(preprocessing, batch=card.input.shape[0], layout=card.input.layout or NCHW)
+    config = BuildConfig(
+        preprocessing,
+        batch=card.input.shape[0],
+        layout=card.input.layout or NCHW,
+        target=card.target or PORTABLE,
+        opset=card.opset or DEFAULT_OPSET,
+        weights=card.weights.format,
+    )
     return spec, for_registry(spec, config)

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from dcd_deploy.artifacts import FLOAT32_TOLERANCE
 from dcd_deploy.errors import VerificationError
+from dcd_deploy.export.noise import Noise
 from dcd_deploy.export.truth import SYMBOLS, Outputs, Sensitivity, TrainReference
 from dcd_deploy.samples import Inputs
 
@@ -39,6 +40,7 @@ SENSITIVITY_MARGIN = 10.0  # freezing a head has to move the outputs by this man
 LARGEST_BATCH = 16  # of inputs that come in any number
 
 TRAINED = "the trained network's"
+ROUNDED = "those of the network with the rounded weights, in float64"
 RECORDED = "your network's recorded answers"
 
 Runner = Callable[[Inputs], Sequence[NDArray[np.floating]]]
@@ -89,11 +91,24 @@ class VerificationReport:
     comparisons: tuple[Comparison, ...] = ()
     assumed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    noise: tuple[Noise, ...] = ()  # what rounding the weights costs
 
     @property
     def passed(self) -> bool:
-        """Whether there are comparisons and all are within their tolerances."""
-        return bool(self.comparisons) and all(comparison.passed for comparison in self.comparisons)
+        """Whether there are comparisons, or noise was measured, and all are within their limits."""
+        passed = [check.passed for check in self.comparisons] + [noise.passed for noise in self.noise]
+        return bool(passed) and all(passed)
+
+    def with_noise(self, noise: Noise) -> VerificationReport:
+        """Return the report with what rounding costs, which has to be borne.
+
+        Raises:
+            VerificationError: it is too much; the error carries the report.
+        """
+        report = replace(self, noise=(*self.noise, noise))
+        if not noise.passed:
+            raise VerificationError(noise.explanation(), report)
+        return report
 
     def with_comparisons(self, *comparisons: Comparison) -> VerificationReport:
         """Return the report with more comparisons, each of which has to pass.

@@ -11,6 +11,7 @@ from dcd_deploy.benchmarks.counts import Counts
 from dcd_deploy.benchmarks.results import BenchResult
 from dcd_deploy.devices.emulated.layers import LayerCounts, added
 from dcd_deploy.devices.emulated.setup import EmulationSetup
+from dcd_deploy.network_names import labelled
 from dcd_deploy.reports import counts_wording, numbers
 from dcd_deploy.reports.machine import as_plain
 from dcd_deploy.reports.terminal import line, show_table
@@ -57,7 +58,8 @@ def show_layer_counts(screen: Console, result: LayerCounts) -> None:
     parts = [part for part in PARTS if part in result.by_part()]
     rows = [_layer_row(layer, counts, parts, total) for layer, counts in layers.items()]
     rows.append(_layer_row("all", result.by_part(), parts, total))
-    title = f"{result.model}  {result.core}, {result.runtime} {result.runtime_version}, instructions of one run"
+    model, runtime = labelled(result.model, result.network), f"{result.runtime} {result.runtime_version}"
+    title = f"{model}  {result.core}, {runtime}, instructions of one run"
     show_table(screen, title, ("layer", *parts, "sum", "share", "FMLA", "traffic beyond L2", "share"), rows)
     within = numbers.percent(total.instructions / result.whole.instructions)
     whole = numbers.count(result.whole.instructions)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dcd_deploy.benchmarks.counts import COMPARED, CountedModel, CountRatios, CountSection, CountTrial
 from dcd_deploy.benchmarks.results import STATIC
-from dcd_deploy.network_names import title
+from dcd_deploy.network_names import labelled, title
 from dcd_deploy.reports import numbers
 
 TITLES = (
@@ -41,7 +41,11 @@ def core_name(device: str, core: str) -> str:
 def count_columns(trial: CountTrial) -> tuple[str, ...]:
     """Return the columns of ``count_rows``: after an empty one the model, then each other model and the ratio to it."""
     first, *others = trial.models
-    return ("", first.name, *(text for other in others for text in (other.name, "ratio")))
+    return (
+        "",
+        labelled(first.name, first.network),
+        *(t for o in others for t in (labelled(o.name, o.network), "ratio")),
+    )
 
 
 def count_rows(trial: CountTrial) -> list[tuple[str, ...]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from dcd_deploy.artifacts import ModelCard
+from dcd_deploy.artifacts import FLOAT16, FLOAT32, INT8, ModelCard, StoredWeights
 from dcd_deploy.export.pipeline import ExportedFile, ExportResult
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.verify import VerificationReport
@@ -88,6 +88,7 @@ def _show_file(screen: Console, file: ExportedFile, *, verbose: bool) -> None:
     line(screen, f"{FORMATS[kind]}: {built.finished.nodes} nodes, {numbers.size(built.finished.size_bytes)}, {macs}")
     line(screen, f"  verified: {_nearness(built.report)}")
     line(screen, f"  order of computation: {_lowering(built.lowering)}")
+    line(screen, f"  weights: {_weights(built.weights, built.sizes)}")
     for note in (*built.report.notes, *built.notes):
         line(screen, f"  note: {note}")
 
@@ -123,6 +124,16 @@ def _graph_rows(before: GraphStats, after: GraphStats) -> list[tuple[str, str, s
 
 def _or_dash(stats: GraphStats, operator: str) -> str:
     return str(stats.operators.get(operator, "–"))
+
+
+def _weights(stored: StoredWeights, sizes: Mapping[str, int]) -> str:
+    """Say how weights are stored and what that saves and costs; of float32, what a smaller choice would save."""
+    if stored.format == FLOAT32:
+        small, half = (numbers.size(sizes[name]) for name in (INT8, FLOAT16))
+        return f"float32; --weights int8 would take about {small}, float16 {half}, as quick; what it costs is said then"
+    left = "" if stored.snr_db is None else f"; {stored.snr_db:.1f} dB of signal over noise are left"
+    least = "" if stored.least_db is None else f" (at least {stored.least_db:.0f} is asked for)"
+    return f"{stored.format}, {numbers.size(sizes[FLOAT32])} → {numbers.size(sizes[stored.format])}{left}{least}"
 
 
 def _lowering(lowering: dict[str, str]) -> str:

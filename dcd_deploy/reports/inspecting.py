@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from dcd_deploy.artifacts import ModelCard, Preprocessing, TensorSpec
+from dcd_deploy.artifacts import ModelCard, Preprocessing, StoredWeights, TensorSpec
 from dcd_deploy.reports import numbers
 from dcd_deploy.reports.terminal import line, show_table
 
@@ -157,6 +157,11 @@ def _preprocessing(p: Preprocessing | None) -> str:
     return f"resize {p.resize}, crop {p.height}×{p.width}, RGB, mean {p.mean}, std {p.std}"
 
 
+def _weights(stored: StoredWeights) -> str:
+    left = "" if stored.snr_db is None else f", {stored.snr_db:.1f} dB of signal over noise left"
+    return stored.format + left + ("" if stored.least_db is None else f" (at least {stored.least_db:.0f})")
+
+
 def _card_rows(card: ModelCard) -> list[tuple[str, str]]:
     settings = "".join(f", {key} {value}" for key, value in (card.spec or {}).items() if key != "arch")
     labels = (
@@ -171,6 +176,9 @@ def _card_rows(card: ModelCard) -> list[tuple[str, str]]:
         ("network", card.arch + settings),
         ("preprocessing", _preprocessing(card.preprocessing)),
         *(("layout", f"{tensor.name} {tensor.layout}") for tensor in (*card.inputs, *card.outputs) if tensor.layout),
+        ("weights", _weights(card.weights)),
+        ("target", card.target or "not said"),
+        *([] if card.opset is None else [("opset", str(card.opset))]),
         ("labels", labels),
         ("lowering", ", ".join(f"{lowering} in {number} layers" for lowering, number in lowerings) or "static"),
         ("checkpoint", made_from),

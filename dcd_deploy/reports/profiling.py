@@ -9,6 +9,7 @@ from rich.console import Console
 
 from dcd_deploy.benchmarks.profile import ProfiledNode, ProfileResult, Sums
 from dcd_deploy.errors import UnknownNameError
+from dcd_deploy.network_names import labelled
 from dcd_deploy.reports import numbers
 from dcd_deploy.reports.machine import as_plain
 from dcd_deploy.reports.terminal import line, show_table
@@ -29,7 +30,7 @@ def show_profile(screen: Console, result: ProfileResult, request: Mapping[str, A
     """Print the times by layer, by operator or by type of operator, the parts, and the sum beside the latency."""
     by = request.get("by", "layer")
     threads = f"{result.threads} thread{'s' * (result.threads > 1)}"
-    line(screen, f"{result.model}  {result.runtime}, {threads}, median of {result.runs} runs of each node")
+    line(screen, f"{labelled(result.model, result.network)}  {result.runtime}, {threads}, {_runs(result)}")
     line(screen)
     if by == "operator":
         _show_nodes(screen, "operators, in the order in which they ran", result.nodes, result.total_ms)
@@ -41,6 +42,10 @@ def show_profile(screen: Console, result: ProfileResult, request: Mapping[str, A
         _show_nodes(screen, f"the {len(slowest)} slowest operators", slowest, result.total_ms)
     _show_parts(screen, result)
     _show_total(screen, result)
+
+
+def _runs(result: ProfileResult) -> str:
+    return f"median of {result.runs} runs of each node"
 
 
 def profile_as_plain(result: ProfileResult) -> dict[str, Any]:

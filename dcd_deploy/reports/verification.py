@@ -11,12 +11,14 @@ from dcd_deploy.reports import numbers
 from dcd_deploy.reports.terminal import line, show_table
 
 if TYPE_CHECKING:  # the self-check is shown where torch is not installed
+    from dcd_deploy.export.noise import Noise
     from dcd_deploy.export.truth import Sensitivity
     from dcd_deploy.export.verify import Comparison, VerificationReport
     from dcd_deploy.runtimes.selfcheck import SelfCheck
 
 COLUMNS = ("stage", "inputs", "max abs", "of range", "passes at", "limit", "cosine", "top-1", "")
 MODES = {"one by one": "singly", "in one batch": "batched"}
+NOISE_COLUMNS = ("stage", "signal over noise", "at least", "top-1", "")
 MOTION_COLUMNS = ("", "moved (median)", "moved (least)", "constant in", "if frozen, outputs move")
 CONSTANT = 1e-6
 NONE = "–"
@@ -44,7 +46,10 @@ def show_inputs(screen: Console, report: VerificationReport) -> None:
 
 def show_comparisons(screen: Console, report: VerificationReport) -> None:
     """Print each comparison with its limit."""
-    show_table(screen, _title(report), COLUMNS, map(_row, report.comparisons), left=2)
+    if report.comparisons:
+        show_table(screen, _title(report), COLUMNS, map(_row, report.comparisons), left=2)
+    if report.noise:
+        show_table(screen, "what rounding the weights costs", NOISE_COLUMNS, map(_noise_row, report.noise), left=1)
 
 
 def _ranges(ranges: dict[str, float]) -> str:
@@ -69,14 +74,26 @@ def show_self_check(screen: Console, check: SelfCheck) -> None:
 
 
 def _row(c: Comparison) -> tuple[str, ...]:
-    from dcd_deploy.export.verify import RECORDED
-
     errors = (c.max_abs, c.relative, c.smallest_tolerance, c.tolerance)
-    stage = c.stage + (f", {c.output}" if c.output else "") + (", as recorded" if c.against == RECORDED else "")
+    stage = c.stage + (f", {c.output}" if c.output else "") + _against(c.against)
     cosine = NONE if c.cosine is None else f"{c.cosine:.6f}"
     agreement = NONE if c.top1_agreement is None else f"{c.top1_agreement:.0%}"
     verdict = "ok" if c.passed else "FAILED"
     return stage, MODES[c.mode], *map(numbers.error, errors), cosine, agreement, verdict
+
+
+def _noise_row(noise: Noise) -> tuple[str, ...]:
+    stage = noise.stage + (f", {noise.output}" if noise.output else "") + _against(noise.against)
+    least = NONE if noise.least_db is None else f"{noise.least_db:.0f} dB"
+    agreement = NONE if noise.top1_agreement is None else f"{noise.top1_agreement:.0%}"
+    return stage, f"{noise.snr_db:.1f} dB", least, agreement, "ok" if noise.passed else "FAILED"
+
+
+def _against(name: str) -> str:
+    """Say with what a stage was compared, where that is not the trained network."""
+    from dcd_deploy.export.verify import RECORDED, ROUNDED
+
+    return {RECORDED: ", as recorded", ROUNDED: ", with rounded weights"}.get(name, "")
 
 
 def _symbol(head: str) -> str:

@@ -11,7 +11,7 @@ from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.place import LOCAL
 from dcd_deploy.benchmarks.results import MODEL, STATIC, BenchResult, Failure, Timing, Trial
 from dcd_deploy.benchmarks.statistics import Ratio
-from dcd_deploy.network_names import title
+from dcd_deploy.network_names import labelled, title
 from dcd_deploy.reports import numbers
 from dcd_deploy.reports.counts_wording import counts_headline
 
@@ -105,7 +105,7 @@ def timing_cells(timing: Timing) -> tuple[str, ...]:
     s, at = timing.samples, timing.latency
     return (
         ROLES.get(timing.role, timing.role),
-        timing.name,
+        labelled(timing.name, timing.network),
         *(_median(times) for times in (s.load_ms, s.first_ms)),
         *map(_ms, (at.median_ms, at.p90_ms, at.p99_ms, at.mad_ms, at.min_ms)),
         str(at.runs),

@@ -23,6 +23,7 @@ from pathlib import Path
 from dcd_deploy.benchmarks.counts import Counts
 from dcd_deploy.benchmarks.profile import ProfiledNode
 from dcd_deploy.benchmarks.profile_onnxruntime import Event, profiled_nodes, runs_of, with_neighbours
+from dcd_deploy.benchmarks.worker import network_name
 from dcd_deploy.devices.emulated.cores import Core
 from dcd_deploy.devices.emulated.counting import assumptions, count_runs, inputs_of
 from dcd_deploy.devices.emulated.guest import opened_guest
@@ -36,7 +37,7 @@ from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.nodes import FileNode
 from dcd_deploy.runtimes.session import Array
 
-KIND, SCHEMA = "dcd-deploy layer counts", 1
+KIND, SCHEMA = "dcd-deploy layer counts", 2
 RUNTIME = "onnxruntime"
 MOVERS = frozenset({"Concat", "Flatten", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 SUBTRACTED = "of each node the least that any node took is subtracted: it is the runtime's profiler, which was on"
@@ -60,6 +61,7 @@ class LayerCounts:
     """The nodes of one run in their order; ``whole`` is a run without the profiler."""
 
     model: str
+    network: str | None  # as of timed profiles
     core: str
     runtime: str
     runtime_version: str
@@ -113,6 +115,8 @@ def count_layers(path: Path, file_nodes: Sequence[FileNode], core: Core, progres
     if suffix_of(path) != ".onnx":
         raise UnknownNameError("kind of model file to count by layer", path.suffix or str(path), (".onnx",))
     with progress(f"count {RUNTIME} on {core.name}"):
+        with isolated_model(path, threads=1, runtime=RUNTIME) as model:
+            network = network_name(model.card)
         whole, version = count_runs(path, RUNTIME, core, _inputs(path), 1)
     with progress(f"count its nodes on {core.name}"):
         events, ticks = _profiled(path, core)
@@ -120,7 +124,7 @@ def count_layers(path: Path, file_nodes: Sequence[FileNode], core: Core, progres
     counts = without_profiler(node_counts(events, ticks))
     counted = tuple(_node(node, found) for node, found in zip(nodes, counts, strict=True))
     stated = (*assumptions([core]), SUBTRACTED)
-    return LayerCounts(str(path), core.name, RUNTIME, version, qemu_version(), counted, whole[0], stated)
+    return LayerCounts(str(path), network, core.name, RUNTIME, version, qemu_version(), counted, whole[0], stated)
 
 
 def node_counts(events: Sequence[Event], ticks: Sequence[Counts]) -> list[Counts]:
