@@ -55,6 +55,14 @@ def test_it_is_found_again_where_an_exporter_moved_it(kind):
 
 
 @pytest.mark.parametrize("kind", SMALL)
+def test_it_is_found_where_a_slope_was_folded_in(kind):
+    values = (rounded(weights(96, 24), kind) * np.float64(1 / 6)).astype(np.float32)
+    again = encoded(values, kind)
+    assert again is not None
+    assert np.allclose(again.decoded(), values, rtol=2.0**-22, atol=0)
+
+
+@pytest.mark.parametrize("kind", SMALL)
 def test_what_was_not_rounded_is_not_stored_small(kind):
     assert encoded(weights(64, 32), kind) is None
 

@@ -26,7 +26,9 @@ from dcd_deploy.artifacts import FLOAT16
 SMALLEST = 512  # numbers of a tensor that is stored small
 LEAST_SERVED = 8  # numbers that a scale serves, at least
 STEPS = 127
-SCALE_BITS = 17  # 24 of float32, less 7 of q
+SINGLE_BITS, SCALE_BITS = 24, 17  # of float32; of a scale, less the 7 of q
+LAST_BIT = 2.0**-22  # two roundings of a number to float32
+SLOPES = (1 / 6,)  # of the HardSigmoid that ``portable.hard_sigmoid`` folds into the weights before it
 HALF_LARGEST, HALF_NORMAL = 65504.0, 2.0**-14
 TINIEST, LARGEST = 2.0**-100, 2.0**120  # weights beyond them, which no network has, leave no room for a scale
 
@@ -76,14 +78,21 @@ def rounded(values: Values, weights: str) -> Values:
 
 
 def encoded(values: Values, weights: str) -> Encoded | None:
-    """Return ``values`` as ``weights`` stores them, exactly; None where that is not possible, or not worth it."""
+    """Return ``values`` as ``weights`` stores them; None where that is not possible, or not worth it.
+
+    They are stored exactly, or, where a pass has multiplied them (``SLOPES``), within the last bit of float32.
+    """
     if not is_large(values):
         return None
     if weights == FLOAT16:
-        tried = [Encoded(_half(values))]
+        exact = [Encoded(_half(values))]
+        close = [Encoded(_half(values / np.float32(slope)), np.array([slope], np.float32)) for slope in SLOPES]
     else:
-        tried = sorted((_quantised(values, axis) for axis in _axes(values)), key=lambda each: each.size_bytes)
-    return next((each for each in tried if np.array_equal(each.decoded(), values)), None)
+        exact = sorted((_quantised(values, axis) for axis in _axes(values)), key=lambda each: each.size_bytes)
+        close = [_quantised(values, each.axis, SINGLE_BITS) for each in exact]
+    found = (each for each in exact if np.array_equal(each.decoded(), values))
+    near = (each for each in close if (np.abs(each.decoded() - values) <= LAST_BIT * np.abs(values)).all())
+    return next(found, None) or next(near, None)
 
 
 def largest_step(weights: str) -> float:
@@ -115,17 +124,17 @@ def _axes(values: Values) -> list[int]:
     return [i for i, side in enumerate(values.shape) if side > 1 and values.size >= LEAST_SERVED * side]
 
 
-def _quantised(values: Values, axis: int) -> Encoded:
+def _quantised(values: Values, axis: int, bits: int = SCALE_BITS) -> Encoded:
     others = tuple(i for i in range(values.ndim) if i != axis)
-    scale = _scale(np.abs(values).max(axis=others))
+    scale = _scale(np.abs(values).max(axis=others), bits)
     numbers = np.rint(values / along(scale, axis, values.ndim))
     return Encoded(np.clip(numbers, -STEPS, STEPS).astype(np.int8), scale, axis)
 
 
-def _scale(largest: Values) -> Values:
-    """Return largest / 127, rounded up to ``SCALE_BITS`` bits; 1 for slices of nothing, which become zeros."""
+def _scale(largest: Values, bits: int) -> Values:
+    """Return largest / 127, rounded up to so many bits; 1 for slices of nothing, which become zeros."""
     mantissa, exponent = np.frexp(largest.astype(np.float64) / STEPS)
-    up = np.ldexp(np.ceil(np.ldexp(mantissa, SCALE_BITS)), exponent - SCALE_BITS)
+    up = np.ldexp(np.ceil(np.ldexp(mantissa, bits)), exponent - bits)
     return np.where(largest >= TINIEST, up, 1.0).astype(np.float32)
 
 

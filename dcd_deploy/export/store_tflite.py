@@ -26,7 +26,8 @@ def store_tflite(content: bytes, weights: str) -> bytes:
     taken = {text_of(tensor.name) for tensor in model.graph.tensors}
     done: list[Any] = []
     for index, values in _constants(model):
-        if (found := encoded(values, weights)) is not None:
+        found = encoded(values, weights)
+        if found is not None and (found.scale is None or found.numbers.dtype == np.int8):
             done.append(_stored(model, index, found))
             if place := places.get(index):
                 model.graph.tensors[index].name = free_name(f"{place}/dequantize", taken).encode()
