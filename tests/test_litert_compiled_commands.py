@@ -108,7 +108,7 @@ def test_inspect_says_how_to_set_the_flag(file, tflite_pair):
 
 def test_an_export_is_as_quiet(small_checkpoint, tmp_path):
     command = ["export", small_checkpoint, "--to", "tflite", "--target", LITERT_COMPILED, "--out", tmp_path, *QUICK]
-    said = quiet(dcd_deploy(*command, "--lowering", "fully_connected"))
+    said = quiet(dcd_deploy(*command, "--lowering", "fully_connected", "-v"))
     assert re.search(r"^TFLite, CompiledModel .* ok *$", said, re.MULTILINE)
     assert re.search(r"fully_connected in 9 layers$", said, re.MULTILINE)
 
@@ -136,14 +136,14 @@ def test_a_workers_last_words_are_its_own(file):
 
 DEFECT = """
 import sys
-from dcd_deploy.cli import app
+from dcd_deploy.cli import main
 from dcd_deploy.runtimes import model
 
 def softmax(logits):
     raise KeyError("a defect")
 
 model.softmax = softmax
-app.main()
+main()
 """
 
 

@@ -200,8 +200,8 @@ def test_a_foreign_tflite_file(digits_tflite, tmp_path):
     [
         ({"threads": core_count() + 1}, OptionError, "one for each"),
         ({"threads": 0}, OptionError, "at least one thread"),
-        ({"runs": 0}, OptionError, "--runs"),
-        ({"runs": 10**9}, OptionError, "--runs"),
+        ({"runs": 0}, OptionError, "`runs`"),
+        ({"runs": 10**9}, OptionError, "`runs`"),
     ],
 )
 def test_bad_options(digits_export, change, error, words):

@@ -1,6 +1,6 @@
 """A profile by onnxruntime: its own profiler's times, in whole microseconds, mapped back to the nodes of the file.
 
-onnxruntime's optimiser fuses nodes, and names what it makes: "fused NAME" or "NAME/…Fusion/" after a node,
+onnxruntime's optimiser fuses nodes, and names what it makes: "fused NAME" or "NAME/…Fusion" after a node,
 "NAME_nchwc" after the output of the last node that went in. What else of the file is missing in the profile is counted
 where its output goes, so that the multiply-adds of all nodes are somewhere. A node made of several gets layer and part
 of the one with the most.
@@ -33,7 +33,7 @@ from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 KERNEL = "_kernel_time"
 FUSED, BLOCKED = "fused ", "_nchwc"
 TO_THE_NEXT = "ReorderInput"
-FUSION = re.compile(r"/\w+Fusion/$")  # "x/mul/QuickGeluFusion/", made of x/mul and what it reads
+FUSION = re.compile(r"/\w+Fusion/?$")  # "x/mul/QuickGeluFusion/", made of x/mul and what it reads
 ITEM_BYTES = {"float": 4, "int32": 4, "uint32": 4, "float16": 2, "bfloat16": 2, "int16": 2, "uint16": 2}
 ONE_BYTE = ("int8", "uint8", "bool")
 Event = dict[str, Any]
