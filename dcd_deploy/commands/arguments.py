@@ -143,8 +143,8 @@ def emulated_core(device: str) -> Core:
         UnknownNameError: there is no such device or core.
         OptionError: it is a device of another kind.
     """
-    from dcd_deploy.devices.emulated.cores import core_named
-    from dcd_deploy.devices.names import EMULATED, FORMS, parse_device
+    from dcd_deploy.devices.emulated.cores import EMULATED, core_named
+    from dcd_deploy.devices.names import FORMS, parse_device
 
     name = parse_device(device)
     if name.kind != EMULATED:

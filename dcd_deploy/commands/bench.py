@@ -113,8 +113,8 @@ def bench(
     from dcd_deploy.benchmarks.measure import MeasureConfig
     from dcd_deploy.benchmarks.place import LOCAL
     from dcd_deploy.contests import Wanted, contests_for
+    from dcd_deploy.devices.emulated.cores import EMULATED
     from dcd_deploy.devices.fleet import bench_on
-    from dcd_deploy.devices.names import EMULATED
     from dcd_deploy.devices.opening import DeviceOptions
 
     measure = MeasureConfig(

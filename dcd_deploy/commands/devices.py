@@ -38,9 +38,8 @@ def devices(
         OptionError: an emulated core is to be set up or cleaned.
         DeviceError: the only device asked for cannot be reached or used; of several each says so for itself.
     """
-    from dcd_deploy.devices.emulated.cores import CORES
+    from dcd_deploy.devices.emulated.cores import CORES, EMULATED
     from dcd_deploy.devices.listing import list_devices
-    from dcd_deploy.devices.names import EMULATED
     from dcd_deploy.devices.opening import DeviceOptions, found_devices
     from dcd_deploy.devices.target import named_targets
 

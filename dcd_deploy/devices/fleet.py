@@ -15,9 +15,9 @@ from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.results import BenchResult, Failure, Trial
 from dcd_deploy.benchmarks.results_file import write_result
 from dcd_deploy.devices.connection import Connection
+from dcd_deploy.devices.emulated.cores import EMULATED
 from dcd_deploy.devices.emulated.work import CountWork, count_section
 from dcd_deploy.devices.keeping import files_of, kept_result, trial_path
-from dcd_deploy.devices.names import EMULATED
 from dcd_deploy.devices.parallel import run_all
 from dcd_deploy.devices.target import Target
 from dcd_deploy.errors import DcdDeployError, DeviceAnswerError, DeviceLostError

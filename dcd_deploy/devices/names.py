@@ -12,9 +12,10 @@ import re
 from dataclasses import dataclass
 
 from dcd_deploy.benchmarks.place import LOCAL
+from dcd_deploy.devices.emulated.cores import EMULATED
 from dcd_deploy.errors import OptionError, UnknownNameError
 
-SSH, ADB, EMULATED = "ssh", "adb", "arm64-emulated"
+SSH, ADB = "ssh", "adb"
 KINDS = (LOCAL, SSH, ADB, EMULATED)
 FORMS = {
     LOCAL: LOCAL,

@@ -19,6 +19,8 @@ ARMV9_0 = (
     "svebf16 i8mm bf16"
 )
 
+EMULATED = "arm64-emulated"  # what users call a device that is none
+
 
 @dataclass(frozen=True)
 class Cache:

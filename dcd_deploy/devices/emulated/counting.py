@@ -16,11 +16,10 @@ import numpy as np
 from dcd_deploy.benchmarks.bench import Contender, Contest, contest
 from dcd_deploy.benchmarks.counts import LINE_BYTES, CountedModel, Counts, CountTrial, count_ratios
 from dcd_deploy.benchmarks.worker import network_name, random_inputs
-from dcd_deploy.devices.emulated.cores import DEFAULT_CORE, Core, core_named
+from dcd_deploy.devices.emulated.cores import DEFAULT_CORE, EMULATED, Core, core_named
 from dcd_deploy.devices.emulated.guest import TIME_LIMIT, opened_guest
 from dcd_deploy.devices.emulated.plugin import RUN, arguments, read_counts
 from dcd_deploy.devices.emulated.root import installed_root
-from dcd_deploy.devices.names import EMULATED
 from dcd_deploy.errors import DeviceAnswerError
 from dcd_deploy.files import sha256
 from dcd_deploy.progress import Progress, silent
