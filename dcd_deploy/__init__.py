@@ -4,6 +4,7 @@ The rooms, each importing only from those above it (``tests/test_import_directio
 
     errors        one exception tree, one exit code each
     stages        hidden folders in which files are made, and what a kill left of them
+    made_once     things that are made once and kept in the user's cache folder
     interruption  how an interrupted command line ends
     optional      the one door for packages that only some commands need
     progress      what a long function tells its caller while it runs
@@ -17,7 +18,8 @@ The rooms, each importing only from those above it (``tests/test_import_directio
     runtimes      running an exported file in an app                                   needs numpy and one runtime
     export        deploy form → ONNX or TFLite → verified                needs torch, onnx, litert-torch
     benchmarks    a model beside its static twin, interleaved                          needs a runtime
-    devices       this machine, boards over ssh, phones over adb, emulated ARM cores   needs what they need
+    emulation     ARM cores that are none: files checked and counted there             needs QEMU
+    devices       this machine, boards over ssh, phones over adb                       needs what they need
     tuning        the form of each layer, chosen by measuring on a device              needs export and a runtime
     commands      the commands as Python functions; their annotations are the command line's options
     config        defaults of options from a file dcd-deploy.toml

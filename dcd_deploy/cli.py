@@ -32,7 +32,7 @@ from dcd_deploy.files import system_errors_told
 from dcd_deploy.interruption import heeded, leave_interrupted, listen
 from dcd_deploy.native_output import discard_native_output, output_to_stderr
 from dcd_deploy.progress import Progress, silent
-from dcd_deploy.reports.numbers import plain, spelled
+from dcd_deploy.reports.terminal import plain, spelled
 
 DEBUG_VARIABLE = "DCD_DEPLOY_TRACEBACK"
 DEFECT, WRONG_USE = 1, 2
@@ -186,13 +186,13 @@ def _called(name: str, taken: Sequence[Parameter], asked: Mapping[str, Any], req
     if "progress" in inspect.signature(command).parameters:
         options["progress"] = _progress(quiet=request["quiet"])
     if BY in taken:
-        from dcd_deploy.reports.profiling import check_table
+        from dcd_deploy.reports.profile import check_table
 
         check_table(request["by"])
     run = functools.partial(command, *values, **options)
     if SAVE not in taken:
         return run()
-    from dcd_deploy.reports.saving import kept_in, saved
+    from dcd_deploy.reports.save import kept_in, saved
 
     kept = kept_in(request["out"]) if name == "bench" else []
     return saved(run, [*request["save"], *kept], request.get("profile", ()))
@@ -201,7 +201,7 @@ def _called(name: str, taken: Sequence[Parameter], asked: Mapping[str, Any], req
 def _progress(*, quiet: bool) -> Progress:
     if quiet:
         return silent
-    from dcd_deploy.reports.live import live_progress
+    from dcd_deploy.reports.terminal import live_progress
 
     return live_progress
 
@@ -209,7 +209,8 @@ def _progress(*, quiet: bool) -> Progress:
 def _present(result: Any, request: Mapping[str, Any]) -> None:
     """Print a result; also one that an error brings along."""
     if request["json"]:
-        from dcd_deploy.reports import machine, renderers
+        from dcd_deploy.reports import json as machine
+        from dcd_deploy.reports import renderers
 
         print(machine.to_json(renderers.as_plain(result)))
     elif not request["quiet"]:

@@ -20,11 +20,10 @@ from pathlib import Path
 
 from dcd_deploy.artifacts import Preprocessing
 from dcd_deploy.benchmarks.bench import BenchConfig, Contest, bench, check_cores, contest, failure
-from dcd_deploy.benchmarks.comparing import differences
+from dcd_deploy.benchmarks.compare import differences
 from dcd_deploy.benchmarks.environment import read_environment
-from dcd_deploy.benchmarks.place import LOCAL
-from dcd_deploy.benchmarks.results import BenchResult, Failure, Trial
-from dcd_deploy.benchmarks.results_file import read_result, write_result
+from dcd_deploy.benchmarks.process import LOCAL
+from dcd_deploy.benchmarks.results import BenchResult, Failure, Trial, read_result, write_result
 from dcd_deploy.errors import BenchError, DcdDeployError, OptionError, ResultFileError, UnknownNameError
 from dcd_deploy.export.build import BuildConfig
 from dcd_deploy.export.pipeline import ExportConfig, export_checkpoint

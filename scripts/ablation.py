@@ -20,23 +20,22 @@ from torch import nn
 from dcd_deploy.artifacts import Preprocessing
 from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
 from dcd_deploy.benchmarks.measure import MeasureConfig
-from dcd_deploy.benchmarks.results_file import read_result, write_result
+from dcd_deploy.benchmarks.results import read_result, write_result
 from dcd_deploy.export.build import BuildConfig, picture_network
 from dcd_deploy.export.deployable import deployable
-from dcd_deploy.export.in_blocks import in_blocks
-from dcd_deploy.export.simplify import simplify
-from dcd_deploy.export.to_onnx import to_onnx
-from dcd_deploy.export.to_tflite import to_tflite
+from dcd_deploy.export.onnx.in_blocks import in_blocks
+from dcd_deploy.export.onnx.simplify import simplify
+from dcd_deploy.export.onnx.trace import to_onnx
+from dcd_deploy.export.tflite.convert import to_tflite
 from dcd_deploy.export.twin import twin_network
 from dcd_deploy.files import write_whole
 from dcd_deploy.lowering.capture import Captured, capture
 from dcd_deploy.lowering.channels_first import attention
 from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.passes.substitute import AUTO
-from dcd_deploy.lowering.target import Target
-from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
+from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, Target
 from dcd_deploy.models.random_weights import calibrated_network
-from dcd_deploy.reports.live import live_progress
+from dcd_deploy.reports.terminal import live_progress
 from dcd_deploy.sweep import NETWORKS
 
 SIDE = 224

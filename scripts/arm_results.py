@@ -22,19 +22,18 @@ from dcd_deploy import commands
 from dcd_deploy.artifacts import FLOAT32_TOLERANCE
 from dcd_deploy.benchmarks.counts import Counts
 from dcd_deploy.commands.values import parse_names
-from dcd_deploy.devices.emulated.cores import CORES
-from dcd_deploy.devices.emulated.counting import assumptions, count_models
-from dcd_deploy.devices.emulated.programs import qemu_version
-from dcd_deploy.devices.emulated.root import wheel_versions
+from dcd_deploy.emulation.cores import CORES
+from dcd_deploy.emulation.counting import assumptions, count_models
+from dcd_deploy.emulation.programs import qemu_version
+from dcd_deploy.emulation.root import wheel_versions
 from dcd_deploy.files import sha256, write_whole
 from dcd_deploy.lowering.targets import PORTABLE
+from dcd_deploy.models.families import ARCHS
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
-from dcd_deploy.models.registry import ARCHS
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import Progress
-from dcd_deploy.reports.counts_wording import ratio
-from dcd_deploy.reports.live import live_progress
-from dcd_deploy.reports.numbers import count, error, size
+from dcd_deploy.reports.counts import ratio
+from dcd_deploy.reports.terminal import count, error, live_progress, size
 from dcd_deploy.runtimes.selfcheck import SelfCheck
 from dcd_deploy.sweep import NETWORKS
 

@@ -14,7 +14,7 @@ from dcd_deploy.commands import COMMANDS, export
 from dcd_deploy.commands.network_options import NetworkOptions
 from dcd_deploy.commands.options import Argument, Parameter
 from dcd_deploy.errors import exit_codes
-from dcd_deploy.reports.numbers import spelled
+from dcd_deploy.reports.terminal import spelled
 
 PAGE = DOCS / "commands.md"
 HEAD = """# Commands

@@ -24,15 +24,14 @@ from dcd_deploy.benchmarks.process import ask
 from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.lowering import Rates, static_cost
 from dcd_deploy.lowering.network import network_of
-from dcd_deploy.lowering.target import Target
-from dcd_deploy.lowering.targets import LITERT, LITERT_COMPILED, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
+from dcd_deploy.lowering.targets import LITERT, LITERT_COMPILED, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, Target
 from dcd_deploy.models.random_weights import calibrated_network
 from dcd_deploy.models.trained import random_example
-from dcd_deploy.reports.live import live_progress
+from dcd_deploy.reports.terminal import live_progress
 from dcd_deploy.sweep import NETWORKS
+from dcd_deploy.tuning.forecast import subject_of
 from dcd_deploy.tuning.layer_case import LayerCase, LayerGroup
 from dcd_deploy.tuning.layer_times import time_lowerings
-from dcd_deploy.tuning.subject import subject_of
 
 TARGETS = (
     (ONNXRUNTIME_X86, "onnxruntime"),

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from dcd_deploy.artifacts import INPUT, OUTPUT, TensorSpec
 from dcd_deploy.errors import DcdDeployError
-from dcd_deploy.reports.machine import to_json
+from dcd_deploy.reports.json import to_json
 
 LONGEST_MESSAGE, LONGEST_TABLE = 2000, 200_000
 PICTURE = (40, 48, 3)
@@ -67,10 +67,10 @@ def try_model(path: Path) -> None:
     """Inspect a model file, let it check itself, and predict."""
     import numpy as np  # noqa: PLC0415
 
-    from dcd_deploy.export.onnx_file import read_onnx_nodes  # noqa: PLC0415
-    from dcd_deploy.export.onnx_summary import summarise_onnx  # noqa: PLC0415
-    from dcd_deploy.export.tflite_file import read_tflite_nodes  # noqa: PLC0415
-    from dcd_deploy.export.tflite_summary import summarise_tflite  # noqa: PLC0415
+    from dcd_deploy.export.onnx.file import read_onnx_nodes  # noqa: PLC0415
+    from dcd_deploy.export.onnx.summary import summarise_onnx  # noqa: PLC0415
+    from dcd_deploy.export.tflite.file import read_tflite_nodes  # noqa: PLC0415
+    from dcd_deploy.export.tflite.summary import summarise_tflite  # noqa: PLC0415
     from dcd_deploy.runtimes import open_model, self_check  # noqa: PLC0415
 
     onnx = path.suffix == ".onnx"
@@ -104,11 +104,11 @@ def try_checkpoint(path: Path) -> None:
 
 def try_result(path: Path) -> None:
     """Read a result, show it, and write it in every form."""
-    from dcd_deploy.benchmarks.results_file import read_result  # noqa: PLC0415
-    from dcd_deploy.reports.benching import show_bench  # noqa: PLC0415
-    from dcd_deploy.reports.markdown import bench_markdown  # noqa: PLC0415
-    from dcd_deploy.reports.page import bench_page  # noqa: PLC0415
-    from dcd_deploy.reports.tabular import bench_csv  # noqa: PLC0415
+    from dcd_deploy.benchmarks.results import read_result  # noqa: PLC0415
+    from dcd_deploy.reports.bench import show_bench  # noqa: PLC0415
+    from dcd_deploy.reports.html.page import bench_page  # noqa: PLC0415
+    from dcd_deploy.reports.save import bench_markdown  # noqa: PLC0415
+    from dcd_deploy.reports.table import bench_csv  # noqa: PLC0415
 
     result = read_result(path)
     shown(show_bench, result)
@@ -119,7 +119,7 @@ def try_result(path: Path) -> None:
 
 def try_profile(path: Path) -> None:
     """Read a profile and show it."""
-    from dcd_deploy.benchmarks.profile_file import read_profile  # noqa: PLC0415
+    from dcd_deploy.benchmarks.profile import read_profile  # noqa: PLC0415
 
     to_json(read_profile(path)).encode("utf-8")
 
@@ -163,8 +163,10 @@ def try_recorded(path: Path) -> None:
 def try_picture(path: Path) -> None:
     """Read a picture and make an input of it."""
     from dcd_deploy.artifacts import Preprocessing  # noqa: PLC0415
-    from dcd_deploy.runtimes.pictures import read_picture  # noqa: PLC0415
-    from dcd_deploy.runtimes.preprocessing import preprocess  # noqa: PLC0415
+    from dcd_deploy.runtimes.preprocessing import (  # noqa: PLC0415
+        preprocess,
+        read_picture,
+    )
 
     preprocess(read_picture(path), Preprocessing.for_size(32, 32))
 

@@ -26,20 +26,19 @@ from pages import PERFORMANCE, options_of, write_part
 from torch import Tensor, nn
 
 from dcd_deploy.export.deployable import deployable
-from dcd_deploy.export.in_blocks import in_blocks
-from dcd_deploy.export.simplify import simplify
-from dcd_deploy.export.to_onnx import to_onnx
-from dcd_deploy.export.to_tflite import to_tflite
+from dcd_deploy.export.onnx.in_blocks import in_blocks
+from dcd_deploy.export.onnx.simplify import simplify
+from dcd_deploy.export.onnx.trace import to_onnx
+from dcd_deploy.export.tflite.convert import to_tflite
 from dcd_deploy.files import write_whole
 from dcd_deploy.lowering.capture import Captured, capture
 from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.static_twin import mean_heads, static_twin
-from dcd_deploy.lowering.target import Target
-from dcd_deploy.lowering.targets import LITERT, LITERT_COMPILED, ONNXRUNTIME_X86, PORTABLE_ONNX
-from dcd_deploy.models.registry import build
+from dcd_deploy.lowering.targets import LITERT, LITERT_COMPILED, ONNXRUNTIME_X86, PORTABLE_ONNX, Target
+from dcd_deploy.models.families import build
 from dcd_deploy.models.spec import NetworkSpec
-from dcd_deploy.reports.live import live_progress
+from dcd_deploy.reports.terminal import live_progress
 from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.litert_compiled import LiteRtCompiledSession
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession

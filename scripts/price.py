@@ -16,7 +16,7 @@ from pages import PERFORMANCE, options_of, write_part
 from speed import SIDE, SOME, Lab, captured_of, span_of, speed_caption
 
 from dcd_deploy.lowering.targets import target_for
-from dcd_deploy.reports.live import live_progress
+from dcd_deploy.reports.terminal import live_progress
 from dcd_deploy.sweep import NETWORKS
 from dcd_deploy.tuning.floor import floor, streaming_pace
 

@@ -17,10 +17,10 @@ from typing import Any
 from pages import RESULTS, write_part
 
 from dcd_deploy import commands
-from dcd_deploy.benchmarks.place import LOCAL
+from dcd_deploy.benchmarks.process import LOCAL
 from dcd_deploy.benchmarks.results import BenchResult, Trial
 from dcd_deploy.network_names import published, title
-from dcd_deploy.reports.live import live_progress
+from dcd_deploy.reports.terminal import live_progress
 from dcd_deploy.reports.wording import config_line, environment_line, span
 
 HEADER = (

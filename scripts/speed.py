@@ -22,15 +22,14 @@ from dcd_deploy import commands
 from dcd_deploy.artifacts import Preprocessing
 from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
 from dcd_deploy.benchmarks.measure import MeasureConfig
-from dcd_deploy.benchmarks.results import BenchResult, Trial
-from dcd_deploy.benchmarks.results_file import read_result, write_result
+from dcd_deploy.benchmarks.results import BenchResult, Trial, read_result, write_result
 from dcd_deploy.export.build import BuildConfig, picture_network
 from dcd_deploy.export.twin import write_twin
 from dcd_deploy.lowering.capture import Captured, capture
 from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.models.spec import NetworkSpec
-from dcd_deploy.reports.live import live_progress
+from dcd_deploy.reports.terminal import live_progress
 from dcd_deploy.reports.wording import span
 from dcd_deploy.sweep import NETWORKS
 from dcd_deploy.tuning.floor import floor, streaming_pace

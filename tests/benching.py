@@ -10,7 +10,7 @@ import numpy as np
 from dcd_deploy.benchmarks.counts import CountedModel, Counts, CountSection, CountTrial, count_ratios
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.measure import MeasureConfig
-from dcd_deploy.benchmarks.place import LOCAL
+from dcd_deploy.benchmarks.process import LOCAL
 from dcd_deploy.benchmarks.results import (
     AGAINST,
     MODEL,

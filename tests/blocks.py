@@ -12,7 +12,7 @@ import torch
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from dcd_deploy.export.in_blocks import DOMAIN
+from dcd_deploy.export.onnx.in_blocks import DOMAIN
 
 
 def run_in_blocks_of(block: int, model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:

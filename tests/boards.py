@@ -85,9 +85,9 @@ def python_without_rights() -> tuple[list[str], dict[str, str]]:
 
 def emulated_python(core: str) -> str:
     """Return the script of an aarch64 Python with the aarch64 runtimes, on an emulated core, with our rights."""
-    from dcd_deploy.devices.emulated.cores import core_named
-    from dcd_deploy.devices.emulated.programs import QEMU
-    from dcd_deploy.devices.emulated.root import installed_root
+    from dcd_deploy.emulation.cores import core_named
+    from dcd_deploy.emulation.programs import QEMU
+    from dcd_deploy.emulation.root import installed_root
 
     root, chosen = installed_root(), core_named(core)
     variables = f"PYTHONHOME={root.system / 'usr'} PYTHONPATH={root.wheels} OMP_NUM_THREADS=1"

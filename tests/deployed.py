@@ -18,8 +18,7 @@ from dcd_deploy.lowering.deploy import DeployNetwork, lower
 from dcd_deploy.lowering.lowering import ONE
 from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.passes.substitute import AUTO, Choice
-from dcd_deploy.lowering.target import Target
-from dcd_deploy.lowering.targets import PORTABLE_ONNX
+from dcd_deploy.lowering.targets import PORTABLE_ONNX, Target
 from dcd_deploy.models.dynamic import ResNetDynamicConv
 from dcd_deploy.models.geometry import LayerGeometry
 from dcd_deploy.models.trained import random_example

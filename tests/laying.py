@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import fx
 
+from dcd_deploy.lowering.annotate import annotate_shapes
 from dcd_deploy.lowering.graph import NetworkGraph
 from dcd_deploy.lowering.passes.lay_out import LayOut
-from dcd_deploy.lowering.shapes import annotate_shapes
 
 EXACT = 1e-12
 FLOAT32 = 5e-5

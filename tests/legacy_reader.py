@@ -13,7 +13,7 @@ import numpy as np
 from tensorflow_lite_support.metadata.python.metadata import MetadataDisplayer
 
 from dcd_deploy.runtimes import open_model, self_check
-from dcd_deploy.runtimes.delegation import delegation
+from dcd_deploy.runtimes.nodes import delegation
 
 path = sys.argv[1]
 model = open_model(path, threads=1)

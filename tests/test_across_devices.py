@@ -5,8 +5,8 @@ from dataclasses import replace
 import benching
 import pytest
 
-from dcd_deploy.reports.across import across_devices
-from dcd_deploy.reports.page import bench_page
+from dcd_deploy.reports.bench import across_devices
+from dcd_deploy.reports.html.page import bench_page
 from dcd_deploy.reports.wording import summary_columns, trial_title
 
 

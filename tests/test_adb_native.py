@@ -13,12 +13,12 @@ from command_line import dcd_deploy, refused
 from phones import left_on, make_root, script, until
 
 from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
-from dcd_deploy.benchmarks.cores import CoreKind
+from dcd_deploy.benchmarks.machine import CoreKind
 from dcd_deploy.benchmarks.measure import MeasureConfig
-from dcd_deploy.benchmarks.results_file import read_result
+from dcd_deploy.benchmarks.results import read_result
 from dcd_deploy.benchmarks.worker import network_name
 from dcd_deploy.devices.adb.client import Adb, chosen
-from dcd_deploy.devices.adb.described import Described, common_batch, described
+from dcd_deploy.devices.adb.files import Described, common_batch, described
 from dcd_deploy.devices.adb.native import NativePhone
 from dcd_deploy.devices.adb.phone import Phone
 from dcd_deploy.devices.target import read_fleet

@@ -13,9 +13,9 @@ from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.devices.adb.portable import unpacked
 from dcd_deploy.devices.adb.portable_bundle import portable_archive, python_place
-from dcd_deploy.devices.emulated.cores import CORES
 from dcd_deploy.devices.names import parse_device
 from dcd_deploy.devices.opening import DeviceOptions, open_device
+from dcd_deploy.emulation.cores import CORES
 from dcd_deploy.errors import DeviceLackError
 
 ONCE = BenchConfig(

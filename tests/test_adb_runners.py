@@ -10,11 +10,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from dcd_deploy.benchmarks.measure import MeasureConfig
-from dcd_deploy.devices.adb.benchmark_model import BenchmarkModel
-from dcd_deploy.devices.adb.elf import check_runs_on, machine
-from dcd_deploy.devices.adb.perf_test import PerfTest
-from dcd_deploy.devices.adb.runner import Effort, Output, Start, kind_of
-from dcd_deploy.devices.adb.starts import measure_starts, turns_of
+from dcd_deploy.devices.adb.files import check_runs_on, machine
+from dcd_deploy.devices.adb.runner import Effort, Output, Start, kind_of, measure_starts, turns_of
+from dcd_deploy.devices.adb.runners import BenchmarkModel, PerfTest
 from dcd_deploy.errors import DeviceLackError
 
 GOLDEN = Path(__file__).parent / "golden" / "runners"

@@ -9,7 +9,7 @@ import pytest
 from conftest import DIGITS
 
 from dcd_deploy.errors import InputFileError
-from dcd_deploy.runtimes.pictures import read_picture
+from dcd_deploy.runtimes.preprocessing import read_picture
 
 BARE = """
 import sys

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from command_line import COMMAND, dcd_deploy, run_here
 
-from dcd_deploy.benchmarks.results_file import read_result
+from dcd_deploy.benchmarks.results import read_result
 from dcd_deploy.errors import BenchError, InputFileError, ResultFileError, UnknownNameError
 
 SHORT = ["--min-runs", "8", "--min-seconds", "0", "--rounds", "1", "--no-memory"]

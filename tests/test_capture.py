@@ -262,7 +262,7 @@ def test_weights_that_are_computed_before_each_call_are_constants(kind):
 
 
 def test_names_of_outputs():
-    from dcd_deploy.lowering.outputs import flat
+    from dcd_deploy.lowering.network import flat
 
     one = torch.zeros(1)
     assert list(flat(one)) == ["output"]

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from dcd_deploy.artifacts import NCHW
-from dcd_deploy.export.tflite_operators import WRITTEN
-from dcd_deploy.export.to_tflite import convert_tflite
+from dcd_deploy.export.tflite.convert import convert_tflite
+from dcd_deploy.export.tflite.operators import WRITTEN
 from dcd_deploy.lowering.channels_last import operators
 from dcd_deploy.lowering.channels_last.reference import IMPLEMENTATIONS, same_padding
 from dcd_deploy.runtimes.litert import LiteRtSession

@@ -6,8 +6,8 @@ import benching
 import pytest
 
 from dcd_deploy import commands
-from dcd_deploy.benchmarks.comparing import compare_results
-from dcd_deploy.benchmarks.results_file import write_result
+from dcd_deploy.benchmarks.compare import compare_results
+from dcd_deploy.benchmarks.results import write_result
 from dcd_deploy.errors import IncomparableError, ResultFileError
 
 

@@ -5,11 +5,18 @@ from dataclasses import replace
 import benching
 import pytest
 
-from dcd_deploy.benchmarks import cores, throttling
-from dcd_deploy.benchmarks.cores import CoreKind, big_cores, core_kinds, model_name
+from dcd_deploy.benchmarks import machine as cores
+from dcd_deploy.benchmarks import machine as throttling
 from dcd_deploy.benchmarks.environment import EMULATED, read_environment
-from dcd_deploy.benchmarks.machine import Machine
-from dcd_deploy.benchmarks.throttling import Throttling, temperature_c
+from dcd_deploy.benchmarks.machine import (
+    CoreKind,
+    Machine,
+    Throttling,
+    big_cores,
+    core_kinds,
+    model_name,
+    temperature_c,
+)
 from dcd_deploy.benchmarks.verdicts import PLACE, THROTTLED, verdicts
 
 

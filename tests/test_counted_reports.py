@@ -11,16 +11,15 @@ import benching
 import pytest
 from test_reports import CONTROLS, Outline, classes, figures, opened
 
-from dcd_deploy.benchmarks.comparing import compare_results
+from dcd_deploy.benchmarks.compare import compare_results
 from dcd_deploy.errors import IncomparableError
 from dcd_deploy.reports import wording
-from dcd_deploy.reports.across import across_devices
-from dcd_deploy.reports.benching import show_bench
-from dcd_deploy.reports.comparing import show_comparison
-from dcd_deploy.reports.counts_wording import across_cores, counts_headline
-from dcd_deploy.reports.markdown import bench_markdown
-from dcd_deploy.reports.page import bench_page, write_page
-from dcd_deploy.reports.tabular import COLUMNS, bench_csv
+from dcd_deploy.reports.bench import across_devices, show_bench
+from dcd_deploy.reports.compare import show_comparison
+from dcd_deploy.reports.counts import across_cores, counts_headline
+from dcd_deploy.reports.html.page import bench_page, write_page
+from dcd_deploy.reports.save import bench_markdown
+from dcd_deploy.reports.table import COLUMNS, bench_csv
 from dcd_deploy.reports.terminal import console
 
 TIME = re.compile(r"\d ?(ms|s|µs)\b|milliseconds|median_ms")

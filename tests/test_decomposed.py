@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dcd_deploy.export.decomposed import decomposed_where_needed
 from dcd_deploy.export.deployable import deployable
-from dcd_deploy.export.to_onnx import trace_onnx
+from dcd_deploy.export.onnx.trace import trace_onnx
+from dcd_deploy.export.tflite.convert import decomposed_where_needed
 from dcd_deploy.samples import InputSpec
 
 X = torch.randn(2, 3, 6, 5)

@@ -155,8 +155,8 @@ def test_an_extra_brings_all_that_its_way_imports(extra, start):
 
 def test_what_an_extra_does_not_bring_is_seen():
     """Through several files, and not where a function imports it."""
-    assert "dcd_deploy.export.naming_onnx: onnx_ir" in lacking("export.build_onnx", "tflite-export")
-    assert "dcd_deploy.export.to_tflite: torch" in lacking("export.build_tflite", "tflite")
+    assert "dcd_deploy.export.naming: onnx_ir" in lacking("export.build_onnx", "tflite-export")
+    assert "dcd_deploy.export.tflite.convert: torch" in lacking("export.build_tflite", "tflite")
     assert not any("onnx" in one for one in lacking("export.formats", None))
 
 

@@ -13,8 +13,8 @@ from torch import nn
 from dcd_deploy.dynamic.operator import PHI, SCALE, LowRank, RowScaled
 from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.errors import OptionError, UnknownNameError
-from dcd_deploy.lowering.copying import copied
 from dcd_deploy.lowering.deploy import plan
+from dcd_deploy.lowering.graph import copied
 from dcd_deploy.lowering.passes.fold_norms import FoldNorms
 from dcd_deploy.lowering.targets import ONNXRUNTIME_X86
 from dcd_deploy.models.dynamic import ResNetDynamicConv

@@ -12,7 +12,7 @@ from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.worker import TIME, Request, respond
 from dcd_deploy.devices.answers import parse, read_answer, read_error, read_survey
 from dcd_deploy.devices.runner.cache import Cache
-from dcd_deploy.devices.runner.survey import survey
+from dcd_deploy.devices.runner.server import survey
 from dcd_deploy.errors import (
     BenchError,
     DeviceAnswerError,

@@ -12,9 +12,9 @@ from dcd_deploy.devices import session
 from dcd_deploy.devices.answers import parse, read_survey
 from dcd_deploy.devices.names import parse_device
 from dcd_deploy.devices.runner.cache import Cache
-from dcd_deploy.devices.runner.survey import survey
+from dcd_deploy.devices.runner.server import survey
 from dcd_deploy.devices.session import Link, Session
-from dcd_deploy.devices.ssh_failures import explain
+from dcd_deploy.devices.ssh import explain
 from dcd_deploy.devices.target import check_labels, named_targets, read_fleet
 from dcd_deploy.errors import DeviceAnswerError, DeviceError, InputFileError, OptionError
 

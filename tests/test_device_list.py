@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from dcd_deploy import commands
-from dcd_deploy.devices.emulated import listed
-from dcd_deploy.devices.emulated.cores import CORES
+from dcd_deploy.emulation import setup as listed
+from dcd_deploy.emulation.cores import CORES
 from dcd_deploy.errors import DeviceLackError, OptionError, UnknownNameError
 
 

@@ -18,7 +18,7 @@ from command_line import dcd_deploy as command
 
 from dcd_deploy import commands, optional
 from dcd_deploy.errors import DcdDeployError
-from dcd_deploy.reports.numbers import spelled
+from dcd_deploy.reports.terminal import spelled
 from dcd_deploy.runtimes.onnxruntime import X86_ALONE, advice
 
 ROOT = Path(__file__).parent.parent

@@ -16,13 +16,14 @@ from command_line import dcd_deploy
 from onnx import numpy_helper
 
 from dcd_deploy import commands
-from dcd_deploy.benchmarks.results_file import read_result, write_result
-from dcd_deploy.devices.emulated import guest as guest_module
-from dcd_deploy.devices.emulated import layers, plugin, programs, work
-from dcd_deploy.devices.emulated.cores import CORES, core_named
-from dcd_deploy.devices.emulated.counting import count_models, count_runs
-from dcd_deploy.devices.emulated.root import installed_root
-from dcd_deploy.devices.emulated.session import emulated_model
+from dcd_deploy.benchmarks.results import read_result, write_result
+from dcd_deploy.devices import counting as work
+from dcd_deploy.emulation import guest as guest_module
+from dcd_deploy.emulation import layers, plugin, programs
+from dcd_deploy.emulation.cores import CORES, core_named
+from dcd_deploy.emulation.counting import count_models, count_runs
+from dcd_deploy.emulation.root import installed_root
+from dcd_deploy.emulation.session import emulated_model
 from dcd_deploy.errors import (
     BenchError,
     DeviceAnswerError,

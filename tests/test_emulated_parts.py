@@ -9,13 +9,13 @@ import pytest
 
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.counts import Counts
-from dcd_deploy.devices.emulated import plugin, programs, root
-from dcd_deploy.devices.emulated.cores import CORES, core_named
-from dcd_deploy.devices.emulated.made_once import made_once
-from dcd_deploy.devices.emulated.plugin import COLUMNS, read_counts
-from dcd_deploy.devices.emulated.programs import MAKING, check_counts, check_programs, qemu_version
-from dcd_deploy.devices.emulated.sources import apt_sources, codename
+from dcd_deploy.emulation import plugin, programs, root
+from dcd_deploy.emulation.cores import CORES, core_named
+from dcd_deploy.emulation.plugin import COLUMNS, read_counts
+from dcd_deploy.emulation.programs import MAKING, check_counts, check_programs, qemu_version
+from dcd_deploy.emulation.root import apt_sources, codename
 from dcd_deploy.errors import DeviceAnswerError, DeviceLackError, OptionError, OutputError, UnknownNameError
+from dcd_deploy.made_once import made_once
 
 SOURCE = Path(plugin.__file__).parent
 OTHER, FMLA, DOT, MMLA = range(4)

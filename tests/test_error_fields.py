@@ -11,8 +11,8 @@ from dcd_deploy import commands
 from dcd_deploy.cli import entries
 from dcd_deploy.commands.options import parameters
 from dcd_deploy.errors import PARAMETER, DcdDeployError, OptionError, UnknownNameError, VerificationError
-from dcd_deploy.reports.machine import as_plain
-from dcd_deploy.reports.numbers import spelled
+from dcd_deploy.reports.json import as_plain
+from dcd_deploy.reports.terminal import spelled
 
 PACKAGE = Path(__file__).parent.parent / "dcd_deploy"
 OWN = {entry.name for command in commands.COMMANDS for entry in parameters(command)}

@@ -15,7 +15,7 @@ import dcd_deploy
 from dcd_deploy.errors import CaptureError, OptionError, VerificationError
 from dcd_deploy.models.dynamic import ResNetDynamicConv
 from dcd_deploy.models.random_weights import pictures
-from dcd_deploy.reports.exporting import show_export
+from dcd_deploy.reports.export import show_export
 from dcd_deploy.runtimes import open_model
 
 LIMIT = 5e-5  # of an output's range

@@ -9,8 +9,8 @@ from torch.nn.utils import parametrizations, prune
 
 from dcd_deploy.errors import NetworkError
 from dcd_deploy.models.checkpoint import Checkpoint, read_checkpoint
-from dcd_deploy.models.fit_module import fitted_to
 from dcd_deploy.models.trained import users_network
+from dcd_deploy.models.user_network import fitted_to
 
 
 def module():

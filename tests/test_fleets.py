@@ -87,7 +87,7 @@ def test_devices_work_at_the_same_time_and_a_fault_ends_all():
 
 
 def test_stages_of_several_devices_do_not_write_into_each_others_lines(capsys):
-    from dcd_deploy.reports.live import live_progress
+    from dcd_deploy.reports.terminal import live_progress
 
     with live_progress("pi4: a"), live_progress("pi5: b\x1b"):
         pass

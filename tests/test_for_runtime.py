@@ -9,7 +9,7 @@ import pytest
 
 from dcd_deploy import commands
 from dcd_deploy.errors import ExportError
-from dcd_deploy.export.mobile import check_one_partition
+from dcd_deploy.export.onnx.mobile import check_one_partition
 from dcd_deploy.export.runtime_needs import NEEDS
 
 ONNX = [name for name, needs in NEEDS.items() if needs.format == "onnx"]

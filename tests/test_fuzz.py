@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import DIGITS
 
-from dcd_deploy.benchmarks.results_file import write_result
+from dcd_deploy.benchmarks.results import write_result
 from dcd_deploy.errors import BenchError, DcdDeployError
 from dcd_deploy.models.checkpoint import read_checkpoint
 

@@ -21,19 +21,19 @@ from dcd_deploy.dynamic.folds import affine, scaled, with_norm, without_gains
 from dcd_deploy.dynamic.operator import LowRank
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export import build as build_module
-from dcd_deploy.export import build_onnx as build_onnx_module
 from dcd_deploy.export import pipeline
 from dcd_deploy.export import reference as reference_module
 from dcd_deploy.export.build import BuildConfig
 from dcd_deploy.export.formats import build_formats
+from dcd_deploy.export.onnx import build as build_onnx_module
 from dcd_deploy.export.reference import CONTRASTS, generated_reference, make_reference, runner
 from dcd_deploy.export.verify import FLOAT32_TOLERANCE, Comparison, VerificationReport, compare, new_report
 from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.passes import fold_norms, substitute
 from dcd_deploy.models.dynamic import DynamicLayer
+from dcd_deploy.models.families import build
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
-from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.samples import verification_inputs

@@ -11,8 +11,8 @@ from lowering_cases import published
 from torch import nn
 
 from dcd_deploy.dynamic.shape import MapSize
-from dcd_deploy.export.simplify import simplify
-from dcd_deploy.export.to_onnx import to_onnx
+from dcd_deploy.export.onnx.simplify import simplify
+from dcd_deploy.export.onnx.trace import to_onnx
 from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.targets import LITERT, LITERT_COMPILED, ONNXRUNTIME_X86, PORTABLE_ONNX, TARGETS
 from dcd_deploy.models.dynamic import DynamicLinear

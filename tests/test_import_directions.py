@@ -13,6 +13,7 @@ ALLOWED = {
     "errors": set(),
     "stages": set(),
     "interruption": {"errors", "stages"},
+    "made_once": {"errors", "stages"},
     "optional": {"errors"},
     "progress": set(),
     "files": {"errors", "stages"},
@@ -50,8 +51,9 @@ ALLOWED["benchmarks"] = {
     "network_names",
     "runtimes",
 }
-ALLOWED["devices"] = {*ALLOWED["benchmarks"], "benchmarks", "stages"}
-ALLOWED["tuning"] = set(ALLOWED) - {"devices"}
+ALLOWED["emulation"] = {*ALLOWED["benchmarks"], "benchmarks", "stages", "made_once"}
+ALLOWED["devices"] = {*ALLOWED["emulation"], "emulation"}
+ALLOWED["tuning"] = set(ALLOWED) - {"devices", "emulation"}
 ALLOWED["contests"] = set(ALLOWED) - {"tuning"}
 ALLOWED["sweep"] = set(ALLOWED) - {"contests", "devices", "tuning"}
 ALLOWED["commands"] = set(ALLOWED)

@@ -18,14 +18,14 @@ from dcd_deploy.artifacts import Preprocessing
 from dcd_deploy.dynamic.folds import without_gains
 from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.errors import ModelFileError, OptionError, VerificationError
-from dcd_deploy.export import build_onnx as build_onnx_module
 from dcd_deploy.export.build import BuildConfig
 from dcd_deploy.export.formats import build_formats, check_config
-from dcd_deploy.export.in_blocks import DOMAIN, in_blocks
-from dcd_deploy.export.naming_onnx import name_onnx, onnx_scopes
-from dcd_deploy.export.plain_graph import changes_padding_alone
-from dcd_deploy.export.simplify import simplify
-from dcd_deploy.export.to_onnx import to_onnx
+from dcd_deploy.export.naming import name_onnx, onnx_scopes
+from dcd_deploy.export.onnx import build as build_onnx_module
+from dcd_deploy.export.onnx.in_blocks import DOMAIN, in_blocks
+from dcd_deploy.export.onnx.plain_graph import changes_padding_alone
+from dcd_deploy.export.onnx.simplify import simplify
+from dcd_deploy.export.onnx.trace import to_onnx
 from dcd_deploy.lowering.channels_first.nchwc import NchwcLowering
 from dcd_deploy.lowering.targets import ONNXRUNTIME_X86, PORTABLE_ONNX
 from dcd_deploy.models.dynamic import ResNetDynamicConv

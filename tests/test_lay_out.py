@@ -9,13 +9,13 @@ from laying_cases import CASES, example, layer, of
 from random_networks import RandomNetwork, plans
 from torch import nn
 
+from dcd_deploy.lowering.annotate import annotate_shapes
 from dcd_deploy.lowering.channels_last import table
 from dcd_deploy.lowering.channels_last.layout import Layout
 from dcd_deploy.lowering.channels_last.parts import Conv
 from dcd_deploy.lowering.channels_last.settings import MODULES, name_and_settings
 from dcd_deploy.lowering.passes.contract import ContractError
 from dcd_deploy.lowering.passes.lay_out import LayOut
-from dcd_deploy.lowering.shapes import annotate_shapes
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")  # torch's own remark on even kernels
 

@@ -9,8 +9,8 @@ from random_networks import Plan, RandomNetwork
 from torch import nn
 
 from dcd_deploy.export.deployable import deployable
-from dcd_deploy.export.tflite_file import tflite_stats
-from dcd_deploy.export.to_tflite import convert_tflite
+from dcd_deploy.export.tflite.convert import convert_tflite
+from dcd_deploy.export.tflite.file import tflite_stats
 from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.network import network_of

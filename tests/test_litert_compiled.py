@@ -24,9 +24,10 @@ import dcd_deploy
 from dcd_deploy import commands
 from dcd_deploy.artifacts import LITERT_COMPILED
 from dcd_deploy.benchmarks.environment import read_environment
+from dcd_deploy.benchmarks.litert_profiler import ProfiledLiteRt
 from dcd_deploy.devices.answers import Survey
-from dcd_deploy.devices.emulated import inside
 from dcd_deploy.devices.packages import check
+from dcd_deploy.emulation import inside
 from dcd_deploy.errors import (
     DeviceLackError,
     MissingDependencyError,
@@ -35,15 +36,14 @@ from dcd_deploy.errors import (
     UnknownNameError,
     VerificationError,
 )
-from dcd_deploy.export import build_tflite
 from dcd_deploy.export.deployable import deployable
-from dcd_deploy.export.to_tflite import to_tflite
+from dcd_deploy.export.tflite import build as build_tflite
+from dcd_deploy.export.tflite.convert import to_tflite
 from dcd_deploy.lowering.channels_last.parts import Conv
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.runtimes import litert_compiled, open_model, self_check
 from dcd_deploy.runtimes.litert_compiled import FLAGS, HOW_TO_SET, LiteRtCompiledSession, lacking
-from dcd_deploy.runtimes.litert_profiler import ProfiledLiteRt
 from dcd_deploy.runtimes.model import SlowRuntimeWarning
 
 STAGES = ["deploy form", "TFLite, plain kernels", "TFLite, XNNPACK", "TFLite, CompiledModel"]

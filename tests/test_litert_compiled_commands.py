@@ -14,8 +14,7 @@ from tuning_subjects import registry_subject
 from dcd_deploy import commands
 from dcd_deploy.artifacts import LITERT_COMPILED
 from dcd_deploy.benchmarks.measure import MeasureConfig
-from dcd_deploy.benchmarks.place import Here
-from dcd_deploy.benchmarks.process import WORKER
+from dcd_deploy.benchmarks.process import WORKER, Here
 from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import silent

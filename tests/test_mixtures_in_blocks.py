@@ -16,9 +16,9 @@ from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.folds import without_gains
 from dcd_deploy.dynamic.operator import FILTERS, INPUTS, TAPS, ConvGeometry
 from dcd_deploy.dynamic.shape import MapSize, shape_of
-from dcd_deploy.export.in_blocks import DOMAIN, in_blocks
-from dcd_deploy.export.simplify import simplify
-from dcd_deploy.export.to_onnx import to_onnx
+from dcd_deploy.export.onnx.in_blocks import DOMAIN, in_blocks
+from dcd_deploy.export.onnx.simplify import simplify
+from dcd_deploy.export.onnx.trace import to_onnx
 from dcd_deploy.lowering.channels_first.nchwc import NchwcLowering
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 

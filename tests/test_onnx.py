@@ -8,8 +8,8 @@ from torch import nn
 
 from dcd_deploy import commands
 from dcd_deploy.errors import OptionError
-from dcd_deploy.export.graph import graph_macs, graph_stats
-from dcd_deploy.export.to_onnx import deployable, to_onnx
+from dcd_deploy.export.onnx.file import graph_macs, graph_stats
+from dcd_deploy.export.onnx.trace import deployable, to_onnx
 from dcd_deploy.lowering.channels_first import CHANNELS_FIRST
 from dcd_deploy.runtimes import open_model
 from dcd_deploy.samples import verification_inputs

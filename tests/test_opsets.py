@@ -11,12 +11,11 @@ from onnx.reference import ReferenceEvaluator
 
 from dcd_deploy import commands
 from dcd_deploy.errors import ExportError
-from dcd_deploy.export import to_onnx as tracing
 from dcd_deploy.export.build import BuildConfig
-from dcd_deploy.export.dialect import in_dialect
-from dcd_deploy.export.older_opset import in_older_opset
-from dcd_deploy.export.simplify import simplify
-from dcd_deploy.export.to_onnx import OPSETS, TRACED_FROM, to_onnx
+from dcd_deploy.export.onnx import trace as tracing
+from dcd_deploy.export.onnx.dialect import in_dialect, in_older_opset
+from dcd_deploy.export.onnx.simplify import simplify
+from dcd_deploy.export.onnx.trace import OPSETS, TRACED_FROM, to_onnx
 from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.targets import PORTABLE_ONNX
 from dcd_deploy.models.checkpoint import read_checkpoint

@@ -7,10 +7,10 @@ from foreign_networks import DYNAMIC_LAYERS, NETWORKS
 
 import dcd_deploy
 from dcd_deploy import commands
+from dcd_deploy.benchmarks.litert_profiler import OperatorTime
 from dcd_deploy.benchmarks.profile_litert import match
 from dcd_deploy.benchmarks.profile_onnxruntime import origins_of
 from dcd_deploy.errors import OptionError
-from dcd_deploy.runtimes.litert_profiler import OperatorTime
 from dcd_deploy.runtimes.nodes import FileNode, part_of
 
 QUICK = {"min_runs": 2, "min_seconds": 0.0, "rounds": 1, "memory": False}

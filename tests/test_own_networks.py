@@ -16,17 +16,16 @@ from tuning_subjects import subject_with
 import dcd_deploy
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.measure import MeasureConfig
-from dcd_deploy.benchmarks.place import Here
-from dcd_deploy.benchmarks.process import ask
+from dcd_deploy.benchmarks.process import Here, ask
 from dcd_deploy.errors import OptionError
 from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_X86
 from dcd_deploy.progress import silent
+from dcd_deploy.tuning.forecast import subject_of
 from dcd_deploy.tuning.layer_case import groups_of, layers_of
 from dcd_deploy.tuning.layer_times import time_lowerings
 from dcd_deploy.tuning.lowering_file import read_lowering, write_lowering
-from dcd_deploy.tuning.subject import subject_of
 from dcd_deploy.tuning.tune import TuneConfig, tune
 
 FEW = MeasureConfig(runs=3, dropped=1, warmup_runs=1, warmup_seconds=0.0, min_runs=8, min_seconds=0.0, rounds=2)
@@ -162,7 +161,7 @@ def test_costs_of_ones_own_network_on_the_command_line(own):
 
 def test_what_tune_says_comes_next(own, capsys, monkeypatch):
     from dcd_deploy.reports.terminal import console
-    from dcd_deploy.reports.tuning import show_tuning
+    from dcd_deploy.reports.tune import show_tuning
     from dcd_deploy.tuning.lowering_file import TunedLowering
     from dcd_deploy.tuning.tune import TuneResult
 

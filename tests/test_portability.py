@@ -14,7 +14,7 @@ FILES = sorted(path for part in ("dcd_deploy", "scripts", "examples") for path i
 ON_POSIX_ALONE = {"fcntl", "grp", "pwd", "pty", "resource", "termios", "tty"}
 CALLS_ON_POSIX = {"sched_setaffinity", "sched_getaffinity", "geteuid", "killpg", "getloadavg", "setsid", "fork"}
 SIGNALS_ON_POSIX = {"SIGHUP", "SIGKILL", "SIGQUIT"}
-ON_DEVICES = "devices/"  # what runs on boards and phones, or reaches them, needs Linux or macOS
+ON_DEVICES = ("devices/", "emulation/")  # what runs on boards and phones, or reaches them, needs Linux or macOS
 
 
 def mode_of(call, place):

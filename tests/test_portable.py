@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from dcd_deploy.export import portable as rewrites
-from dcd_deploy.export.portable import PASSES, portable
+from dcd_deploy.export.onnx import portable as rewrites
+from dcd_deploy.export.onnx.portable import PASSES, portable
 
 EXACT = 1e-12  # of values about one, in float64
 

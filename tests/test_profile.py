@@ -16,8 +16,9 @@ from command_line import dcd_deploy, refused, run_here
 from deployed import deployed
 
 from dcd_deploy import commands
-from dcd_deploy.benchmarks import profile_onnxruntime
+from dcd_deploy.benchmarks import litert_profiler, profile_onnxruntime
 from dcd_deploy.benchmarks.environment import core_count
+from dcd_deploy.benchmarks.litert_profiler import OperatorTime, ProfiledLiteRt
 from dcd_deploy.benchmarks.profile_litert import match
 from dcd_deploy.benchmarks.profile_onnxruntime import origins_of, runs_of, with_neighbours
 from dcd_deploy.errors import (
@@ -28,15 +29,13 @@ from dcd_deploy.errors import (
     OutputError,
     UnknownNameError,
 )
-from dcd_deploy.export.naming_onnx import name_onnx
-from dcd_deploy.export.tflite_file import TfliteModel, read_tflite_nodes
-from dcd_deploy.lowering.places import Place, find_place
+from dcd_deploy.export.naming import name_onnx
+from dcd_deploy.export.tflite.file import TfliteModel, read_tflite_nodes
+from dcd_deploy.lowering.graph import Place, find_place
 from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_X86
-from dcd_deploy.models.registry import build
+from dcd_deploy.models.families import build
 from dcd_deploy.models.spec import NetworkSpec
-from dcd_deploy.reports.profiling import check_table
-from dcd_deploy.runtimes import litert_profiler
-from dcd_deploy.runtimes.litert_profiler import OperatorTime, ProfiledLiteRt
+from dcd_deploy.reports.profile import check_table
 from dcd_deploy.runtimes.model import open_model
 from dcd_deploy.runtimes.nodes import PARTS, FileNode, part_of
 

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from dcd_deploy.errors import CheckpointMismatchError, OptionError
 from dcd_deploy.models.infer import SpecOverrides
 from dcd_deploy.models.spec import NetworkSpec
-from dcd_deploy.reports.mismatch import show_mismatch
+from dcd_deploy.reports.inspect import show_mismatch
 
 IMAGES = pictures()
 

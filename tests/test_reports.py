@@ -20,14 +20,13 @@ from dcd_deploy.benchmarks.statistics import Ratio
 from dcd_deploy.errors import MissingDependencyError, OutputError
 from dcd_deploy.network_names import published, title
 from dcd_deploy.reports import wording
-from dcd_deploy.reports.benching import show_bench
-from dcd_deploy.reports.markdown import bench_markdown, text
-from dcd_deploy.reports.markup import element, label
-from dcd_deploy.reports.page import bench_page, write_page
-from dcd_deploy.reports.page_trials import latencies
-from dcd_deploy.reports.plotting import apart
-from dcd_deploy.reports.profiled import LayerTime, Profile
-from dcd_deploy.reports.tabular import COLUMNS, RAW_COLUMNS, bench_csv
+from dcd_deploy.reports.bench import show_bench
+from dcd_deploy.reports.html.page import bench_page, write_page
+from dcd_deploy.reports.html.plotting import apart, element, label
+from dcd_deploy.reports.html.profile import LayerTime, Profile
+from dcd_deploy.reports.html.trials import latencies
+from dcd_deploy.reports.save import bench_markdown, text
+from dcd_deploy.reports.table import COLUMNS, RAW_COLUMNS, bench_csv
 from dcd_deploy.reports.terminal import console
 
 CHROMIUM = shutil.which("chromium")

@@ -10,11 +10,10 @@ import benching
 import jsonschema
 import pytest
 
-from dcd_deploy.benchmarks import results_file
-from dcd_deploy.benchmarks.results import SCHEMA, BenchResult
-from dcd_deploy.benchmarks.results_file import SCHEMA_FILE, read_result, write_result
+from dcd_deploy.benchmarks import results as results_file
+from dcd_deploy.benchmarks.results import SCHEMA, SCHEMA_FILE, BenchResult, read_result, write_result
 from dcd_deploy.errors import InputFileError, OutputError, ResultFileError
-from dcd_deploy.reports.machine import to_json
+from dcd_deploy.reports.json import to_json
 
 DOCUMENT = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(DOCUMENT)

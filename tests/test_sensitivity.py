@@ -10,7 +10,7 @@ from dcd_deploy.dynamic.attention import Activation, Attention, Dense
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.operator import ConvGeometry, DynamicOperator, Mixture
 from dcd_deploy.errors import VerificationError
-from dcd_deploy.export import threads
+from dcd_deploy.export import alongside as threads
 from dcd_deploy.export.reference import generated_reference
 from dcd_deploy.export.verify import new_report
 from dcd_deploy.samples import InputSpec

@@ -21,12 +21,12 @@ from dcd_deploy.artifacts import METADATA_KEY
 from dcd_deploy.errors import ModelFileError, VerificationError
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.noise import LEAST_DB, snr_db
-from dcd_deploy.export.simplify import simplify
-from dcd_deploy.export.store_onnx import store_onnx
-from dcd_deploy.export.store_tflite import store_tflite
-from dcd_deploy.export.tflite_file import finish
-from dcd_deploy.export.to_onnx import to_onnx
-from dcd_deploy.export.to_tflite import to_tflite
+from dcd_deploy.export.onnx.simplify import simplify
+from dcd_deploy.export.onnx.store import store_onnx
+from dcd_deploy.export.onnx.trace import to_onnx
+from dcd_deploy.export.tflite.convert import to_tflite
+from dcd_deploy.export.tflite.file import finish
+from dcd_deploy.export.tflite.store import store_tflite
 from dcd_deploy.export.twin import export_twin
 from dcd_deploy.export.verify import FLOAT32_TOLERANCE, ROUNDED
 from dcd_deploy.lowering.targets import PORTABLE_ONNX, PORTABLE_TFLITE
@@ -34,10 +34,10 @@ from dcd_deploy.models.checkpoint import read_checkpoint
 from dcd_deploy.models.fit import fit, load_network
 from dcd_deploy.models.random_weights import calibrated_network
 from dcd_deploy.models.spec import NetworkSpec
-from dcd_deploy.reports.exporting import show_export
+from dcd_deploy.reports.export import show_export
 from dcd_deploy.runtimes import open_model, self_check
-from dcd_deploy.runtimes.delegation import delegation
 from dcd_deploy.runtimes.litert import LiteRtSession
+from dcd_deploy.runtimes.nodes import delegation
 
 LEAST_ON_DIGITS = {"int8": 40.0, "float16": 65.0}
 MOST_OF_FLOAT = {"onnx": {"int8": 0.28, "float16": 0.51}, "tflite": {"int8": 0.33, "float16": 0.54}}

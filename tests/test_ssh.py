@@ -9,10 +9,10 @@ from said import Said
 
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.bench import BenchConfig, contest, measure_trial
-from dcd_deploy.benchmarks.cores import CoreKind
 from dcd_deploy.benchmarks.environment import EMULATED
+from dcd_deploy.benchmarks.machine import CoreKind
 from dcd_deploy.benchmarks.measure import MeasureConfig
-from dcd_deploy.benchmarks.results_file import read_result, write_result
+from dcd_deploy.benchmarks.results import read_result, write_result
 from dcd_deploy.benchmarks.verdicts import PLACE
 from dcd_deploy.devices.names import parse_device
 from dcd_deploy.devices.opening import open_device

@@ -12,7 +12,7 @@ from command_line import started
 from said import Said
 
 from dcd_deploy import commands
-from dcd_deploy.benchmarks.results_file import read_result
+from dcd_deploy.benchmarks.results import read_result
 from dcd_deploy.devices import ssh
 from dcd_deploy.errors import (
     BenchError,

@@ -8,7 +8,7 @@ import pytest
 from said import Said
 
 from dcd_deploy import commands, sweep
-from dcd_deploy.benchmarks.results_file import read_result
+from dcd_deploy.benchmarks.results import read_result
 from dcd_deploy.errors import BenchError, OptionError, UnknownNameError
 from dcd_deploy.files import sha256
 from dcd_deploy.models.spec import NetworkSpec

@@ -10,13 +10,13 @@ from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.lowering import channels_first
 from dcd_deploy.lowering.lowering import Rates, lowerings_in, static_cost
-from dcd_deploy.lowering.target import Target
 from dcd_deploy.lowering.targets import (
     ONNXRUNTIME_X86,
     PLAIN,
     PORTABLE_ONNX,
     TARGETS,
     X86,
+    Target,
     target_for,
 )
 from dcd_deploy.models.geometry import LayerGeometry, basic_geometry, bottleneck_geometry, mobilenet_geometry

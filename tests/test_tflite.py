@@ -13,13 +13,13 @@ from golden_cases import load_module
 
 from dcd_deploy import commands
 from dcd_deploy.export.deployable import deployable
-from dcd_deploy.export.tflite_file import tflite_stats
-from dcd_deploy.export.to_tflite import to_tflite
+from dcd_deploy.export.tflite.convert import to_tflite
+from dcd_deploy.export.tflite.file import tflite_stats
 from dcd_deploy.lowering.channels_last import CHANNELS_LAST
 from dcd_deploy.lowering.targets import PORTABLE_TFLITE
 from dcd_deploy.runtimes import litert, open_model, self_check
-from dcd_deploy.runtimes.delegation import delegation
 from dcd_deploy.runtimes.litert import LiteRtSession
+from dcd_deploy.runtimes.nodes import delegation
 from dcd_deploy.samples import verification_inputs
 
 ROOT = Path(__file__).parent.parent

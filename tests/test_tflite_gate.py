@@ -10,8 +10,8 @@ from torch import nn
 from dcd_deploy import commands
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.deployable import deployable
-from dcd_deploy.export.tflite_file import TfliteModel
-from dcd_deploy.export.to_tflite import to_tflite
+from dcd_deploy.export.tflite.convert import to_tflite
+from dcd_deploy.export.tflite.file import TfliteModel
 from dcd_deploy.lowering.channels_last.parts import Conv
 from dcd_deploy.lowering.targets import PORTABLE_TFLITE
 from dcd_deploy.runtimes.litert import LiteRtSession
@@ -111,7 +111,7 @@ def test_a_bias_lost(converted):
 
 
 def test_a_fault_in_the_conversion_stops_the_export(monkeypatch, tmp_path, small_checkpoint):
-    from dcd_deploy.export import build_tflite
+    from dcd_deploy.export.tflite import build as build_tflite
 
     honest = build_tflite.finish
 

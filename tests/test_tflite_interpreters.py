@@ -15,11 +15,11 @@ from torch import nn
 from dcd_deploy import commands
 from dcd_deploy.artifacts import LAYOUTS, METADATA_KEY
 from dcd_deploy.export.deployable import deployable
-from dcd_deploy.export.to_tflite import to_tflite
+from dcd_deploy.export.tflite.convert import to_tflite
 from dcd_deploy.runtimes import open_model
-from dcd_deploy.runtimes.delegation import delegation
 from dcd_deploy.runtimes.flatbuffer import read_texts
 from dcd_deploy.runtimes.litert import LiteRtSession
+from dcd_deploy.runtimes.nodes import delegation
 
 ROOT = Path(__file__).parent.parent
 LEGACY = ROOT / ".venv-tflite-runtime" / "bin" / "python"

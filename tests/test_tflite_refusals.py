@@ -18,7 +18,7 @@ from dcd_deploy.errors import (
     UnknownNameError,
 )
 from dcd_deploy.export.deployable import deployable
-from dcd_deploy.export.to_tflite import to_tflite
+from dcd_deploy.export.tflite.convert import to_tflite
 from dcd_deploy.lowering.channels_last.parts import Conv
 from dcd_deploy.runtimes import litert, open_model
 from dcd_deploy.runtimes.flatbuffer import read_texts

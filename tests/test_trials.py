@@ -11,11 +11,10 @@ from onnx import TensorProto, helper
 
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
-from dcd_deploy.benchmarks.cores import core_ids
 from dcd_deploy.benchmarks.environment import core_count
+from dcd_deploy.benchmarks.machine import core_ids
 from dcd_deploy.benchmarks.measure import MeasureConfig
-from dcd_deploy.benchmarks.place import Here
-from dcd_deploy.benchmarks.process import ask
+from dcd_deploy.benchmarks.process import Here, ask
 from dcd_deploy.benchmarks.worker import MEMORY, TIME, Request
 from dcd_deploy.errors import (
     BenchError,
@@ -129,7 +128,7 @@ def test_a_form_that_the_converter_refuses_is_a_failure_beside_the_result(onnx_f
     def refuse(*_):
         raise ExportError("the converter refused it")
 
-    monkeypatch.setattr("dcd_deploy.export.released.export_released", refuse)
+    monkeypatch.setattr("dcd_deploy.export.twin.export_released", refuse)
     result = commands.bench(onnx_file, against="released", memory=False, **FAST)
     (failure,) = result.failures
     assert (failure.name, failure.reason) == ("digits.onnx against released", "the converter refused it")

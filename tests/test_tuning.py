@@ -12,8 +12,7 @@ from tuning_subjects import registry_subject, subject_with
 
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.measure import MeasureConfig, Samples
-from dcd_deploy.benchmarks.place import Here
-from dcd_deploy.benchmarks.process import ask
+from dcd_deploy.benchmarks.process import Here, ask
 from dcd_deploy.errors import (
     BenchError,
     LoweringFileError,
@@ -27,14 +26,23 @@ from dcd_deploy.models.dynamic import MobileNetDynamicConv
 from dcd_deploy.models.geometry import mobilenet_geometry
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import silent
-from dcd_deploy.tuning.choice import QUICKER, RULE, UNDECIDED, choose, decided, unmeasured
-from dcd_deploy.tuning.layer_cache import Measured, kept_or_measured
 from dcd_deploy.tuning.layer_case import layers_of
 from dcd_deploy.tuning.layer_model import LAYER, among_neighbours, write_layer_model
-from dcd_deploy.tuning.layer_times import LayerTimes, time_lowerings
+from dcd_deploy.tuning.layer_times import LayerTimes, Measured, kept_or_measured, time_lowerings
 from dcd_deploy.tuning.lowering_file import TunedLowering, read_lowering, write_lowering
 from dcd_deploy.tuning.runtimes import check_tunable, processor, runtime_of
-from dcd_deploy.tuning.tune import TuneConfig, TunedShape, TuneResult, tune
+from dcd_deploy.tuning.tune import (
+    QUICKER,
+    RULE,
+    UNDECIDED,
+    TuneConfig,
+    TunedShape,
+    TuneResult,
+    choose,
+    decided,
+    tune,
+    unmeasured,
+)
 
 
 def widening(activation=nn.ReLU6):
@@ -413,7 +421,7 @@ def test_a_static_network_has_nothing_to_tune(tmp_path):
 def test_what_it_prints(capsys, monkeypatch):
     """The time of each form, why one is taken, what the noise left open, and the command that comes next."""
     from dcd_deploy.reports.terminal import console
-    from dcd_deploy.reports.tuning import show_tuning
+    from dcd_deploy.reports.tune import show_tuning
 
     monkeypatch.setenv("COLUMNS", "200")
     quicker = choose(times(static=1.0, kernel=2.0, branch=1.5), "kernel")

@@ -19,9 +19,9 @@ from x86 import EMULATED, LIMIT, RUN, emulated, error
 from dcd_deploy import commands
 from dcd_deploy.dynamic.folds import without_gains
 from dcd_deploy.dynamic.shape import MapSize
-from dcd_deploy.export.in_blocks import DOMAIN, in_blocks
-from dcd_deploy.export.simplify import simplify
-from dcd_deploy.export.to_onnx import to_onnx
+from dcd_deploy.export.onnx.in_blocks import DOMAIN, in_blocks
+from dcd_deploy.export.onnx.simplify import simplify
+from dcd_deploy.export.onnx.trace import to_onnx
 from dcd_deploy.lowering.channels_first.nchwc import NchwcLowering, same_in_both_blocks
 from dcd_deploy.models.dynamic import ResNetDynamicConv
 from dcd_deploy.models.geometry import LayerGeometry

@@ -9,9 +9,9 @@ from torch import nn
 
 from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.network import network_of
-from dcd_deploy.models.registry import build
+from dcd_deploy.models.families import build
 from dcd_deploy.models.spec import NetworkSpec
-from dcd_deploy.tuning.subject import Subject, subject_of
+from dcd_deploy.tuning.forecast import Subject, subject_of
 
 
 def subject_with(module: nn.Module, *shape: int, title: str = "network") -> Subject:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.measure import MeasureConfig
-from dcd_deploy.benchmarks.place import Here, Place
-from dcd_deploy.benchmarks.process import TIME_LIMIT
+from dcd_deploy.benchmarks.process import TIME_LIMIT, Here, Place
 from dcd_deploy.benchmarks.results import AGAINST, MODEL, STATIC, BenchResult, Failure, Memory, Timing, Trial
 from dcd_deploy.benchmarks.statistics import latency, ratio
 from dcd_deploy.benchmarks.verdicts import verdicts

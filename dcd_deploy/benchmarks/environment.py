@@ -11,10 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dcd_deploy import __version__
-from dcd_deploy.benchmarks.cores import core_ids, model_name
-from dcd_deploy.benchmarks.machine import clock_mhz
-from dcd_deploy.benchmarks.reading import read_text
-from dcd_deploy.benchmarks.throttling import temperature_c
+from dcd_deploy.benchmarks.machine import clock_mhz, core_ids, model_name, read_text, temperature_c
 
 PACKAGES = ("onnxruntime", "ai-edge-litert", "tflite-runtime", "numpy")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")

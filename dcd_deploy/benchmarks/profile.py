@@ -1,11 +1,22 @@
-"""What a profile found: the time of each node a runtime ran, and sums by layer, by part of the network, by operator."""
+"""What a profile found: the time of each node a runtime ran, and sums by layer, by part of the network, by operator.
+
+A profile as a table in a file: a row for each node, in the order in which they ran.
+
+The file of a ProfileResult, as ``dcd-deploy profile --json`` prints it. Whoever sent it may have changed it.
+"""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 
+from dcd_deploy.benchmarks.decoding import MisfitError, decode
 from dcd_deploy.benchmarks.environment import Environment
+from dcd_deploy.benchmarks.results import read_document
+from dcd_deploy.errors import ResultFileError
+from dcd_deploy.files import staging
 
 SCHEMA = 2
 MOST_RUNS = 200  # a profile of them all is read at once
@@ -96,3 +107,35 @@ def _sum(name: str, nodes: list[ProfiledNode]) -> Sums:
         bytes_written=sum(node.bytes_written for node in nodes),
         nodes=len(nodes),
     )
+
+
+def write_csv(result: ProfileResult, path: Path) -> None:
+    """Write the nodes of a profile, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with staging(path.parent) as folder, (folder / path.name).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(ProfiledNode)])
+        writer.writeheader()
+        writer.writerows(asdict(node) for node in result.nodes)
+
+
+HINT = "write one with 'dcd-deploy profile', as JSON"
+
+
+def read_profile(path: Path) -> ProfileResult:
+    """Return the profile in a file; the sums that stand beside the nodes are made anew.
+
+    Raises:
+        InputFileError: there is no such file. ResultFileError: it is no profile, or of another schema version.
+    """
+    document = read_document(path, "a profile of dcd-deploy profile")
+    if not isinstance(document, dict) or (document.get("kind"), document.get("schema")) != (KIND, SCHEMA):
+        found = f"expected a '{KIND}' document of schema version {SCHEMA}, found another"
+        raise ResultFileError(f"cannot read the profile '{path}': {found}; {HINT}")
+    known = {field.name for field in fields(ProfileResult)}
+    try:
+        return decode(ProfileResult, {key: value for key, value in document.items() if key in known})
+    except MisfitError as error:
+        raise ResultFileError(f"cannot read the profile '{path}': at {error}; {HINT}") from error

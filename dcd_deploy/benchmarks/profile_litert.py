@@ -27,9 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcd_deploy.artifacts import TensorSpec
+from dcd_deploy.benchmarks.litert_profiler import OperatorTime, ProfiledLiteRt
 from dcd_deploy.benchmarks.profile import ProfiledNode
 from dcd_deploy.runtimes.litert import laid_out
-from dcd_deploy.runtimes.litert_profiler import OperatorTime, ProfiledLiteRt
 from dcd_deploy.runtimes.nodes import STATIC, UNKNOWN, FileNode, part_of
 
 CONVOLUTION, DENSE = "Convolution", "Fully Connected"

@@ -23,9 +23,8 @@ from typing import Any
 import numpy as np
 
 from dcd_deploy.artifacts import ModelCard
-from dcd_deploy.benchmarks.machine import Machine, watched
+from dcd_deploy.benchmarks.machine import Machine, read_text, watched
 from dcd_deploy.benchmarks.measure import MeasureConfig, Run, Samples, measure_in_turns
-from dcd_deploy.benchmarks.reading import read_text
 from dcd_deploy.errors import DcdDeployError, ModelFileError, OptionError
 from dcd_deploy.files import sha256
 from dcd_deploy.native_output import discard_native_output

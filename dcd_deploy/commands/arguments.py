@@ -24,7 +24,7 @@ from dcd_deploy.files import existing_file
 from dcd_deploy.optional import check_installed
 
 if TYPE_CHECKING:
-    from dcd_deploy.devices.emulated.cores import Core
+    from dcd_deploy.emulation.cores import Core
 
 FORMATS = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
@@ -143,8 +143,8 @@ def emulated_core(device: str) -> Core:
         UnknownNameError: there is no such device or core.
         OptionError: it is a device of another kind.
     """
-    from dcd_deploy.devices.emulated.cores import EMULATED, core_named
     from dcd_deploy.devices.names import FORMS, parse_device
+    from dcd_deploy.emulation.cores import EMULATED, core_named
 
     name = parse_device(device)
     if name.kind != EMULATED:

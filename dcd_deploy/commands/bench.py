@@ -111,11 +111,11 @@ def bench(
     """
     from dcd_deploy.benchmarks.bench import BenchConfig, bench, check_cores
     from dcd_deploy.benchmarks.measure import MeasureConfig
-    from dcd_deploy.benchmarks.place import LOCAL
+    from dcd_deploy.benchmarks.process import LOCAL
     from dcd_deploy.contests import Wanted, contests_for
-    from dcd_deploy.devices.emulated.cores import EMULATED
     from dcd_deploy.devices.fleet import bench_on
     from dcd_deploy.devices.opening import DeviceOptions
+    from dcd_deploy.emulation.cores import EMULATED
 
     measure = MeasureConfig(
         min_runs=parse_count("min_runs", min_runs, MOST_RUNS),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from dcd_deploy.commands.options import Argument, Option, StrPath
 
 if TYPE_CHECKING:
-    from dcd_deploy.benchmarks.comparing import ResultComparison
+    from dcd_deploy.benchmarks.compare import ResultComparison
     from dcd_deploy.benchmarks.results import BenchResult
 
 
@@ -23,8 +23,8 @@ def compare(
     Raises:
         IncomparableError: they come from machines, versions or settings that differ, or have no trial in common.
     """
-    from dcd_deploy.benchmarks.comparing import compare_results
-    from dcd_deploy.benchmarks.results_file import read_result
+    from dcd_deploy.benchmarks.compare import compare_results
+    from dcd_deploy.benchmarks.results import read_result
 
     return compare_results(read_result(Path(before)), read_result(Path(after)), different=different_environments)
 
@@ -37,6 +37,6 @@ def report(
     Raises:
         ResultFileError: it is no result, or is damaged.
     """
-    from dcd_deploy.benchmarks.results_file import read_result
+    from dcd_deploy.benchmarks.results import read_result
 
     return read_result(Path(result))

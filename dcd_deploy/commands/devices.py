@@ -12,10 +12,10 @@ from dcd_deploy.errors import OptionError
 from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from dcd_deploy.devices.emulated.setup import EmulationSetup
     from dcd_deploy.devices.listing import DeviceList
     from dcd_deploy.devices.opening import DeviceOptions
     from dcd_deploy.devices.target import Target
+    from dcd_deploy.emulation.setup import EmulationSetup
 
 
 def devices(
@@ -38,10 +38,10 @@ def devices(
         OptionError: an emulated core is to be set up or cleaned.
         DeviceError: the only device asked for cannot be reached or used; of several each says so for itself.
     """
-    from dcd_deploy.devices.emulated.cores import CORES, EMULATED
     from dcd_deploy.devices.listing import list_devices
     from dcd_deploy.devices.opening import DeviceOptions, found_devices
     from dcd_deploy.devices.target import named_targets
+    from dcd_deploy.emulation.cores import CORES, EMULATED
 
     if setup and clean:
         raise OptionError(expected="`setup` or `clean`", found="both")
@@ -67,7 +67,7 @@ def setup_emulated(
     Raises:
         DeviceLackError: something is missing and cannot be had.
     """
-    from dcd_deploy.devices.emulated.setup import set_up_emulation
+    from dcd_deploy.emulation.setup import set_up_emulation
 
     return set_up_emulation(install=install, progress=progress)
 

@@ -21,8 +21,8 @@ from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from dcd_deploy.export.onnx_summary import OnnxFileSummary
-    from dcd_deploy.export.tflite_summary import TfliteFileSummary
+    from dcd_deploy.export.onnx.summary import OnnxFileSummary
+    from dcd_deploy.export.tflite.summary import TfliteFileSummary
     from dcd_deploy.models.inspection import CheckpointSummary
 
 
@@ -41,11 +41,11 @@ def inspect(
     """
     path = Path(file)
     if suffix_of(path) == ".tflite":
-        from dcd_deploy.export.tflite_summary import summarise_tflite
+        from dcd_deploy.export.tflite.summary import summarise_tflite
 
         return cast("TfliteFileSummary", _isolated(summarise_tflite, path))
     if suffix_of(path) == ".onnx":
-        from dcd_deploy.export.onnx_summary import summarise_onnx
+        from dcd_deploy.export.onnx.summary import summarise_onnx
 
         return cast("OnnxFileSummary", _isolated(summarise_onnx, path))
     require("torch")

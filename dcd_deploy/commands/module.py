@@ -61,11 +61,11 @@ def export_module(
         DcdDeployError: with the exit code of its kind (see ``dcd_deploy.errors``); no file is left then.
     """
     formats = parse_formats(to)
+    from dcd_deploy.export.alongside import threads_by_load
     from dcd_deploy.export.build import BuildConfig
     from dcd_deploy.export.describe import Subject
     from dcd_deploy.export.formats import check_config
     from dcd_deploy.export.pipeline import ExportConfig, capture_network, export_network
-    from dcd_deploy.export.threads import threads_by_load
     from dcd_deploy.lowering.network import network_of
 
     with threads_by_load():
@@ -109,8 +109,7 @@ def deploy_form(
         VerificationError: the deploy form computes something else than the module.
     """
     require("torch")
-    from dcd_deploy.export.deployable import deployable
-    from dcd_deploy.export.proved import proved_deploy
+    from dcd_deploy.export.deployable import deployable, proved_deploy
     from dcd_deploy.lowering.network import network_of
 
     return deployable(proved_deploy(network_of(module, example), target, lowering, leaf).module)

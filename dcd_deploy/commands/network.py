@@ -96,7 +96,7 @@ def trained_network(
         DcdDeployError: the checkpoint cannot be read, or is of no known network.
     """
     require("torch")
-    from dcd_deploy.export.threads import threads_by_load
+    from dcd_deploy.export.alongside import threads_by_load
     from dcd_deploy.lowering.network import network_of
     from dcd_deploy.models.spec import NO_HEAD
 

@@ -17,7 +17,7 @@ from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
     from dcd_deploy.benchmarks.profile import ProfileResult
-    from dcd_deploy.devices.emulated.layers import LayerCounts
+    from dcd_deploy.emulation.layers import LayerCounts
     from dcd_deploy.runtimes.nodes import FileNode
 
 
@@ -61,7 +61,7 @@ def profile(
         nodes = other.call(_nodes, path)
         result: ProfileResult = other.call(profile_model, path, nodes, threads, runs, runtime, progress=progress)
     if csv is not None:
-        from dcd_deploy.benchmarks.profile_csv import write_csv
+        from dcd_deploy.benchmarks.profile import write_csv
 
         write_csv(result, Path(csv))
     return result
@@ -74,7 +74,7 @@ def count_layers(model: StrPath, *, device: str = "arm64-emulated", progress: Pr
         UnknownNameError: there is no such core, or it is a file of another kind.
         DeviceLackError: emulation is not set up here, or this version of QEMU cannot count.
     """
-    from dcd_deploy.devices.emulated import layers
+    from dcd_deploy.emulation import layers
     from dcd_deploy.runtimes.isolated import Isolated
 
     path = existing_file(model, "a model file")
@@ -87,12 +87,12 @@ def _nodes(path: Path) -> tuple[FileNode, ...]:
     """Return the nodes of a model file."""
     if suffix_of(path) == ".onnx":
         require("onnx")
-        from dcd_deploy.export.onnx_file import read_onnx_nodes
+        from dcd_deploy.export.onnx.file import read_onnx_nodes
 
         return read_onnx_nodes(path)
     if suffix_of(path) == ".tflite":
         require("ai_edge_litert.schema_py_generated")
-        from dcd_deploy.export.tflite_file import read_tflite_nodes
+        from dcd_deploy.export.tflite.file import read_tflite_nodes
 
         return read_tflite_nodes(path)
     raise UnknownNameError("kind of model file", path.suffix or str(path), (".onnx", ".tflite"))

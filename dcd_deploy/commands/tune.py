@@ -18,9 +18,8 @@ from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
     from dcd_deploy.lowering.capture import Captured
-    from dcd_deploy.tuning.forecast import Forecast
+    from dcd_deploy.tuning.forecast import Forecast, Subject
     from dcd_deploy.tuning.lowering_file import TunedLowering
-    from dcd_deploy.tuning.subject import Subject
     from dcd_deploy.tuning.tune import TuneResult
 
 SUFFIX = ".json"  # tells a lowering file from the name of a lowering
@@ -141,7 +140,7 @@ def _subject(found: TrainedNetwork, progress: Progress) -> Subject:
     Raises:
         OptionError: it has none.
     """
-    from dcd_deploy.tuning.subject import subject_of
+    from dcd_deploy.tuning.forecast import subject_of
 
     subject = subject_of(found.captured(progress), found.title)
     subject.check_dynamic()

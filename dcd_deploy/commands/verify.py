@@ -17,7 +17,7 @@ from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from dcd_deploy.devices.emulated.cores import Core
+    from dcd_deploy.emulation.cores import Core
     from dcd_deploy.export.verify import VerificationReport
     from dcd_deploy.models.spec import NetworkSpec
     from dcd_deploy.runtimes import Model, SelfCheck
@@ -55,7 +55,7 @@ def verify(
     with _opened(Path(artifact), core, progress) as model:
         recorded = None if reference is None else Path(reference)
         if checkpoint is None and recorded is not None:
-            from dcd_deploy.export.recheck_recorded import verify_against_recorded
+            from dcd_deploy.export.recheck import verify_against_recorded
 
             stage = f"model file{_on(core)}"
             return verify_against_recorded(model, recorded, tolerance=tolerance, stage=stage, progress=progress)
@@ -121,7 +121,7 @@ def _opened(artifact: Path, core: Core | None, progress: Progress) -> Iterator[M
         with isolated_model(artifact) as model:
             yield model
         return
-    from dcd_deploy.devices.emulated.session import emulated_model
+    from dcd_deploy.emulation.session import emulated_model
 
     with emulated_model(artifact, core, progress=progress) as model:
         yield model

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dcd_deploy import errors
-from dcd_deploy.benchmarks.cores import CoreKind
 from dcd_deploy.benchmarks.decoding import MisfitError, Words, decode
 from dcd_deploy.benchmarks.environment import Environment
-from dcd_deploy.benchmarks.results_file import check_samples
+from dcd_deploy.benchmarks.machine import CoreKind
+from dcd_deploy.benchmarks.results import check_samples
 from dcd_deploy.benchmarks.worker import TIME, Answer, Request
 from dcd_deploy.errors import BenchError, DcdDeployError, DeviceAnswerError, DeviceLackError
 

@@ -3,18 +3,23 @@
 with open_device(parse_device("ssh://pi@board")) as device:
     facts = device.describe()
     bench(contests, place=device)
+
+This machine as a device among others.
 """
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from dcd_deploy.benchmarks.cores import CoreKind
-from dcd_deploy.benchmarks.environment import Environment
-from dcd_deploy.benchmarks.place import Place
-from dcd_deploy.progress import Progress
+from dcd_deploy.benchmarks.environment import Environment, read_environment
+from dcd_deploy.benchmarks.machine import CoreKind, core_kinds
+from dcd_deploy.benchmarks.process import Here, Place
+from dcd_deploy.errors import OptionError
+from dcd_deploy.progress import Progress, silent
 
 
 @dataclass(frozen=True)
@@ -56,3 +61,39 @@ class Device(Place, Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class LocalDevice(Here):
+    """This machine; nothing has to be reached, and nothing is left behind."""
+
+    def describe(self) -> DeviceFacts:
+        """Return what this machine is."""
+        free_mb = shutil.disk_usage(tempfile.gettempdir()).free // 10**6
+        return DeviceFacts(self.name, read_environment(), core_kinds(), free_mb)
+
+    def setup(self, progress: Progress = silent) -> None:
+        """Refuse: what is missing here is installed with pip, under the user's eyes.
+
+        Raises:
+            OptionError: always.
+        """
+        del progress
+        raise OptionError(
+            expected="`setup` for a device other than this machine",
+            found="this machine",
+            advice="here: pip install 'dcd-deploy[tflite]'",
+        )
+
+    def clean(self) -> None:
+        """Do nothing: nothing is kept here."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -12,14 +12,13 @@ from pathlib import Path
 
 from dcd_deploy.benchmarks.bench import BenchConfig, Contest, bench, failure, unfinished
 from dcd_deploy.benchmarks.environment import Environment
-from dcd_deploy.benchmarks.results import BenchResult, Failure, Trial
-from dcd_deploy.benchmarks.results_file import write_result
+from dcd_deploy.benchmarks.results import BenchResult, Failure, Trial, write_result
 from dcd_deploy.devices.connection import Connection
-from dcd_deploy.devices.emulated.cores import EMULATED
-from dcd_deploy.devices.emulated.work import CountWork, count_section
+from dcd_deploy.devices.counting import CountWork, count_section
 from dcd_deploy.devices.keeping import files_of, kept_result, trial_path
 from dcd_deploy.devices.parallel import run_all
 from dcd_deploy.devices.target import Target
+from dcd_deploy.emulation.cores import EMULATED
 from dcd_deploy.errors import DcdDeployError, DeviceAnswerError, DeviceLostError
 from dcd_deploy.files import check_writable
 from dcd_deploy.progress import Progress, silent

@@ -10,8 +10,7 @@ import re
 from pathlib import Path
 
 from dcd_deploy.benchmarks.bench import Contest
-from dcd_deploy.benchmarks.results import BenchResult
-from dcd_deploy.benchmarks.results_file import read_result
+from dcd_deploy.benchmarks.results import BenchResult, read_result
 from dcd_deploy.errors import InputFileError, ResultFileError
 from dcd_deploy.files import sha256
 

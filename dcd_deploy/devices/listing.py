@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from dcd_deploy.devices.connection import Connection
 from dcd_deploy.devices.device import DeviceFacts
-from dcd_deploy.devices.emulated.cores import EMULATED, core_named
-from dcd_deploy.devices.emulated.listed import EmulatedCore, read_core
 from dcd_deploy.devices.parallel import run_all
 from dcd_deploy.devices.target import Target
+from dcd_deploy.emulation.cores import EMULATED, core_named
+from dcd_deploy.emulation.setup import EmulatedCore, read_core
 from dcd_deploy.errors import DcdDeployError, DeviceError, DeviceLackError
 from dcd_deploy.progress import Progress, silent
 

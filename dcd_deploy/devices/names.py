@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dcd_deploy.benchmarks.place import LOCAL
-from dcd_deploy.devices.emulated.cores import EMULATED
+from dcd_deploy.benchmarks.process import LOCAL
+from dcd_deploy.emulation.cores import EMULATED
 from dcd_deploy.errors import OptionError, UnknownNameError
 
 SSH, ADB = "ssh", "adb"

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcd_deploy.benchmarks.place import LOCAL
+from dcd_deploy.benchmarks.process import LOCAL
 from dcd_deploy.devices.adb.opening import Means, found_phones, open_phone
-from dcd_deploy.devices.device import Device
-from dcd_deploy.devices.emulated.cores import EMULATED
-from dcd_deploy.devices.local import LocalDevice
+from dcd_deploy.devices.device import Device, LocalDevice
 from dcd_deploy.devices.names import ADB, SSH, DeviceName, parse_device
 from dcd_deploy.devices.ssh import SshDevice
+from dcd_deploy.emulation.cores import EMULATED
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.progress import Progress, silent
 

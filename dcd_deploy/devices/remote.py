@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dcd_deploy.benchmarks.cores import big_cores
 from dcd_deploy.benchmarks.environment import Environment
+from dcd_deploy.benchmarks.machine import big_cores
 from dcd_deploy.benchmarks.worker import Answer, Request
 from dcd_deploy.devices import packages
 from dcd_deploy.devices.answers import Survey, misread, read_answer, read_error, read_survey

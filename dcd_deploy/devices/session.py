@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dcd_deploy.devices.answers import misread, parse
-from dcd_deploy.devices.boot import first_line
-from dcd_deploy.devices.bundle import runner_bundle
+from dcd_deploy.devices.bundle import first_line, runner_bundle
 from dcd_deploy.devices.channel import Channel, ChannelEndedError, ChannelFloodError, ChannelLateError
 from dcd_deploy.devices.packages import not_started
-from dcd_deploy.devices.runner.line import MARK
+from dcd_deploy.devices.runner.server import MARK
 from dcd_deploy.errors import DeviceError, DeviceLostError
 
 CONNECT_SECONDS, ANSWER_SECONDS, SEND_SECONDS = 60.0, 60.0, 120.0

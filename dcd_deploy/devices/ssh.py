@@ -1,4 +1,6 @@
-"""A board over ssh: the system's own client, with the user's configuration, keys, agent and known hosts.
+"""What it means that ssh ended before our runner had said a word: by what ssh says, and by its exit code.
+
+A board over ssh: the system's own client, with the user's configuration, keys, agent and known hosts.
 
 One ssh process is one connection and carries everything: the runner, the models, requests and answers. When it ends,
 for whatever reason, the runner there sees the end of its input, ends the trial that it was at, and itself.
@@ -7,13 +9,108 @@ for whatever reason, the runner there sees the end of its input, ends the trial 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from dcd_deploy.devices.boot import FOLDER, START
+from dcd_deploy.devices.bundle import FOLDER, START
 from dcd_deploy.devices.names import DeviceName
 from dcd_deploy.devices.remote import RemoteDevice
 from dcd_deploy.devices.session import Link
-from dcd_deploy.devices.ssh_failures import explain
-from dcd_deploy.errors import MissingDependencyError, OptionError
+from dcd_deploy.errors import (
+    DeviceAnswerError,
+    DeviceError,
+    DeviceIdentityError,
+    DeviceLackError,
+    DeviceRefusedError,
+    MissingDependencyError,
+    OptionError,
+)
+
+SSH_FAILED, CANNOT_START = 255, (126, 127)
+WORDS = 200  # characters of what ssh said
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What ssh says (a pattern), which error that is, and its message; {device}, {ssh} and {key} stand in it."""
+
+    pattern: str
+    error: type[DeviceError]
+    message: str
+
+
+# The first that is found counts; ssh speaks English under the locale C, whatever the user's is.
+FAILURES = (
+    Failure(
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        DeviceIdentityError,
+        "expected the host key that {device} had, found another: it was set up anew, or someone else answers in its "
+        "place; if you know why, run: ssh-keygen -R {key}",
+    ),
+    Failure(
+        r"Host key verification failed|host key is known for",
+        DeviceIdentityError,
+        "expected a host key of {device} that you accepted before, found one that you have not; connect once by hand, "
+        "and compare the fingerprint: {ssh}",
+    ),
+    Failure(
+        r"Permission denied|Too many authentication failures",
+        DeviceRefusedError,
+        "expected {device} to take one of your keys, but it takes none; send it one with ssh-copy-id, or give a key "
+        "with a passphrase to your agent (ssh-add): no password can be asked for here. Try: {ssh}",
+    ),
+    Failure(
+        r"Could not resolve hostname",
+        DeviceError,
+        "expected to reach {device}, but there is no host of that name; check it, or your ~/.ssh/config",
+    ),
+    Failure(
+        r"Connection refused",
+        DeviceError,
+        "expected to reach {device}, but nothing listens for ssh there; check the port, and start sshd on it",
+    ),
+    Failure(
+        r"timed out|No route to host|Network is unreachable",
+        DeviceError,
+        "expected to reach {device}, but it does not answer; is it on, and in your network?",
+    ),
+)
+
+
+def explain(name: DeviceName, code: int | None, words: str) -> DeviceError:
+    """Return the error of an ssh that ended with ``code`` (None: it still runs, and nothing comes) and these words."""
+    places = {"device": name.text, "ssh": _by_hand(name), "key": _known_as(name)}
+    for failure in FAILURES:
+        if code in (None, SSH_FAILED) and re.search(failure.pattern, words):  # else it was not ssh that spoke
+            return failure.error(failure.message.format(**places))
+    plain = ("".join(char if char.isprintable() else " " for char in line).strip() for line in words.splitlines())
+    lines = [line for line in plain if line]
+    last = f" ({' / '.join(lines[-2:])[-WORDS:]})" if lines else ""
+    advice = f"try by hand: {_by_hand(name)}"
+    if code in CANNOT_START:
+        return DeviceLackError(
+            expected=f"Python 3.9 or later on {name.text}",
+            but=f"none starts there{last}",
+            advice='install one, or name another in a fleet file: python = "/usr/local/bin/python3.11"',
+        )
+    if code is None:
+        return DeviceError(expected=f"{name.text} to answer", but=f"nothing comes{last}", advice=advice)
+    if code == SSH_FAILED:
+        return DeviceError(expected=f"to reach {name.text}", but=f"ssh fails{last}", advice=advice)
+    return DeviceAnswerError(
+        expected=f"our runner to start on {name.text}",
+        but=f"what starts there ends with exit code {code}{last}",
+        advice=advice,
+    )
+
+
+def _by_hand(name: DeviceName) -> str:
+    port = f"-p {name.port} " if name.port else ""
+    return f"ssh {port}{f'{name.user}@' if name.user else ''}{name.host}"
+
+
+def _known_as(name: DeviceName) -> str:
+    return f"[{name.host}]:{name.port}" if name.port and name.port != 22 else f"{name.host}"
+
 
 OPTIONS = (
     "-T",  # no terminal

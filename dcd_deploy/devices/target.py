@@ -24,10 +24,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dcd_deploy.benchmarks.place import LOCAL
-from dcd_deploy.devices.emulated.cores import EMULATED, core_named
+from dcd_deploy.benchmarks.process import LOCAL
 from dcd_deploy.devices.names import ADB, DeviceName, parse_device
 from dcd_deploy.devices.opening import DeviceOptions
+from dcd_deploy.emulation.cores import EMULATED, core_named
 from dcd_deploy.errors import DcdDeployError, InputFileError, OptionError
 from dcd_deploy.files import existing_file
 

@@ -10,6 +10,8 @@
 Dynamic convolution by matrix decomposition (arXiv 2103.08756, eq. 4 and 8) is RowScaled + LowRank; dynamic convolution
 (arXiv 1912.03458) and CondConv (arXiv 1904.04971) are a Mixture; ODConv (arXiv 2209.07947) one with all scales. All
 tensors are float64. C channels in, K out, L latent, M kernels.
+
+A refusal is a value: which family a module is nearest to, and which part of it is outside the canonical operator.
 """
 
 from __future__ import annotations
@@ -111,3 +113,18 @@ class DynamicOperator:
     def term(self, kind: type[Term]) -> Term | None:
         """Return the term of a kind, of which there is one at the most."""
         return next((term for term in self.terms if isinstance(term, kind)), None)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """``reason`` names the part and says what is wrong with it: "bn1 is a GroupNorm: it depends on the data"."""
+
+    family: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.family}: {self.reason}"
+
+
+class OutsideError(Exception):
+    """Raised inside an adapter where a part is outside the canonical operator; ``refused`` makes a value of it."""

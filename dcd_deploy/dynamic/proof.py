@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.depthwise import QuickDepthwise
-from dcd_deploy.dynamic.operator import DynamicOperator
-from dcd_deploy.dynamic.refusal import OutsideError, Refusal
+from dcd_deploy.dynamic.operator import DynamicOperator, OutsideError, Refusal
 from dcd_deploy.dynamic.subject import Args, Subject
 
 TOLERANCE = 1e-10  # of the range of a sample's output

@@ -12,9 +12,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from dcd_deploy.dynamic.adapters import FAMILIES
-from dcd_deploy.dynamic.operator import DynamicOperator
+from dcd_deploy.dynamic.operator import DynamicOperator, Refusal
 from dcd_deploy.dynamic.proof import prove
-from dcd_deploy.dynamic.refusal import Refusal
 
 __all__ = ["Refusal", "candidates", "recognise"]
 

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from dcd_deploy.dynamic.refusal import OutsideError
+from dcd_deploy.dynamic.operator import OutsideError
 
 STEADY = 1e-12  # of the output's range: sums of several threads may differ in their order
 TORCHS_OWN = "torch.nn.utils."  # hooks that make a weight before each call: pruning, weight and spectral norm

@@ -29,13 +29,13 @@ from dcd_deploy.artifacts import (
     file_shape,
 )
 from dcd_deploy.errors import OptionError
+from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.noise import LEAST_DB, measure_noise
 from dcd_deploy.export.recorded import read_recorded
 from dcd_deploy.export.reference import CONTRASTS, generated_reference, make_reference, runner
 from dcd_deploy.export.runtime_needs import needs_of
-from dcd_deploy.export.stats import GraphStats
-from dcd_deploy.export.threads import threads_by_load
+from dcd_deploy.export.summary import GraphStats
 from dcd_deploy.export.truth import Outputs, TrainReference
 from dcd_deploy.export.verify import (
     DEPLOY_TOLERANCE,

@@ -1,18 +1,30 @@
 """What every format's tracing starts from: the deploy form in float32, whose activations make new maps.
 
 An activation that writes into its input computes the same, but makes the exporters trace everything once more.
+
+A deploy form without a file: captured, lowered, and compared with the module in float64.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from dcd_deploy.artifacts import FLOAT32
 from dcd_deploy.errors import VerificationError
+from dcd_deploy.export.alongside import threads_by_load
+from dcd_deploy.export.reference import run_torch, runner
 from dcd_deploy.export.rounding import largest_step, rounded
+from dcd_deploy.export.truth import TrainReference
+from dcd_deploy.export.verify import DEPLOY_TOLERANCE, compare
+from dcd_deploy.lowering.capture import capture
+from dcd_deploy.lowering.deploy import DeployNetwork, lower
+from dcd_deploy.lowering.network import Network
+from dcd_deploy.lowering.targets import target_for
+from dcd_deploy.samples import InputSpec, generated_inputs
 
 SMALLEST_NORMAL = torch.finfo(torch.float32).tiny
 
@@ -61,3 +73,26 @@ def _parameter(weight: Tensor) -> nn.Parameter:
 def _single(values: Tensor) -> Tensor:
     single = values.detach().to(torch.float32, copy=True) if values.is_floating_point() else values.clone()
     return single.masked_fill_(single.abs() < SMALLEST_NORMAL, 0.0)
+
+
+def proved_deploy(network: Network, target: str, lowering: str = "auto", leaf: Sequence[str] = ()) -> DeployNetwork:
+    """Return the deploy form, channels first, for inputs one by one.
+
+    Raises:
+        VerificationError: it computes something else.
+    """
+    with threads_by_load():
+        captured = capture(network, leaf)
+        deploy = lower(captured, target_for(target, "onnx"), lowering)
+        entries = [
+            InputSpec(name, tuple(one.shape[1:])) for name, one in zip(network.inputs, network.examples, strict=True)
+        ]
+        inputs = generated_inputs(entries, None)
+        reference = TrainReference(inputs, run_torch(network.module, inputs, network.alone))
+        for comparison in compare("deploy form", runner(deploy.module, network.alone), reference, DEPLOY_TOLERANCE, 1):
+            if not comparison.passed:
+                raise VerificationError(
+                    f"the deploy form differs from the module by {comparison.relative:.1e} of its outputs' range, and "
+                    f"{DEPLOY_TOLERANCE:.0e} is allowed; this is a defect, please report it"
+                )
+    return deploy

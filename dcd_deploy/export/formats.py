@@ -31,11 +31,11 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
     if config.weights not in WEIGHTS:
         raise UnknownNameError("weights", config.weights, WEIGHTS)
     if "onnx" in formats:
-        from dcd_deploy.export.to_onnx import check_opset
+        from dcd_deploy.export.onnx.trace import check_opset
 
         check_opset(config.opset)
     if "tflite" in formats:
-        from dcd_deploy.export.build_tflite import check_tflite_options
+        from dcd_deploy.export.tflite.build import check_tflite_options
 
         check_tflite_options(config)
 
@@ -70,9 +70,9 @@ def build_formats(
 
 def _builder(format: str) -> Callable[..., BuiltModel]:
     if format == "onnx":
-        from dcd_deploy.export.build_onnx import build_onnx
+        from dcd_deploy.export.onnx.build import build_onnx
 
         return build_onnx
-    from dcd_deploy.export.build_tflite import build_tflite
+    from dcd_deploy.export.tflite.build import build_tflite
 
     return build_tflite

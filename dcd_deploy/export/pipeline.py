@@ -9,10 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from dcd_deploy.artifacts import Artifact
+from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.build import BuildConfig, BuiltModel, for_registry, picture_network
 from dcd_deploy.export.describe import Subject, describe_export, describe_model
 from dcd_deploy.export.formats import build_formats
-from dcd_deploy.export.threads import threads_by_load
 from dcd_deploy.export.twin import build_twins, mean_twin, twin_content
 from dcd_deploy.files import check_no_folder, check_writable, staging, utf8
 from dcd_deploy.lowering.capture import Captured, capture

@@ -1,12 +1,30 @@
-"""Notes on the nodes of a captured graph: to which layer of the trained network each belongs."""
+"""Notes on the nodes of a captured graph: to which layer of the trained network each belongs.
+
+The shape of every value of a graph, from one run on an example.
+"""
 
 from __future__ import annotations
 
-from torch import fx, nn
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
-from dcd_deploy.lowering.graph import ORIGIN, PLACE, NetworkGraph, op_name
-from dcd_deploy.lowering.places import ACTIVATION, DYNAMIC, INPUT, RESIDUAL, STATIC, Place
+from dcd_deploy.dynamic.depthwise import QuickDepthwise
+from dcd_deploy.lowering.graph import (
+    ACTIVATION,
+    DYNAMIC,
+    INPUT,
+    ORIGIN,
+    PLACE,
+    RESIDUAL,
+    SHAPE,
+    STATIC,
+    NetworkGraph,
+    Place,
+    op_name,
+)
 
 ACTIVATIONS = frozenset(
     {"relu", "relu6", "hardtanh", "clamp", "clip", "sigmoid", "hardsigmoid", "hardswish", "silu", "tanh", "leaky_relu"}
@@ -51,3 +69,21 @@ def is_activation(node: fx.Node, module: nn.Module | None) -> bool:
     if module is None:
         return node.op in ("call_function", "call_method") and op_name(node) in ACTIVATIONS
     return type(module).__module__ == "torch.nn.modules.activation" and type(module).__name__.lower() in MODULES
+
+
+def annotate_shapes(graph: fx.GraphModule, *examples: Tensor) -> Any:
+    """Fill in ``meta["shape"]`` of every node: its tensor's shape, or None where it gives no tensor, or several.
+
+    The graph is run once, without gradients, on ``examples``, which are its inputs; what it gives is returned.
+    """
+    with torch.no_grad(), QuickDepthwise():
+        return _Shapes(graph).run(*examples)
+
+
+class _Shapes(fx.Interpreter):
+    """Runs a graph and notes the shape of what each node gives."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        n.meta[SHAPE] = tuple(int(size) for size in value.shape) if isinstance(value, Tensor) else None
+        return value

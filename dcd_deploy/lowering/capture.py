@@ -23,12 +23,11 @@ from dcd_deploy.dynamic.operator import DynamicOperator
 from dcd_deploy.dynamic.proof import prove
 from dcd_deploy.dynamic.recognise import Refusal, candidates
 from dcd_deploy.errors import CaptureError
-from dcd_deploy.lowering.annotate import annotate_places
+from dcd_deploy.lowering.annotate import annotate_places, annotate_shapes
 from dcd_deploy.lowering.exported import graph_by_export
 from dcd_deploy.lowering.graph import NetworkGraph
 from dcd_deploy.lowering.network import Network, at, first_line
 from dcd_deploy.lowering.reassemble import reassemble
-from dcd_deploy.lowering.shapes import annotate_shapes
 
 COMPUTING = ("forward", "__call__", "_conv_forward", "_output_padding")  # methods that say what a layer computes
 EXACT = 1e-10  # of an output's range: the graph is the module's own arithmetic, in another order at the most

@@ -1,6 +1,8 @@
 """From a captured network to its deploy graph for one target: the passes in their order, and what they say.
 
 captured graph → drop dropout → fold norms → pool by windows → substitute → (lay out channels last) → wrap
+
+A captured graph as the choice of lowerings sees it: dropout gone, norms folded into the layers before them.
 """
 
 from __future__ import annotations
@@ -11,8 +13,7 @@ from torch import fx
 
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.lowering.capture import Captured
-from dcd_deploy.lowering.copying import copied
-from dcd_deploy.lowering.graph import NetworkGraph
+from dcd_deploy.lowering.graph import NetworkGraph, Place, copied
 from dcd_deploy.lowering.lowering import KNOWN, ONE, Lowering
 from dcd_deploy.lowering.passes.contract import Pass
 from dcd_deploy.lowering.passes.drop_dropout import DropDropout
@@ -21,8 +22,7 @@ from dcd_deploy.lowering.passes.lay_out import LayOut
 from dcd_deploy.lowering.passes.pool_by_windows import PoolByWindows
 from dcd_deploy.lowering.passes.substitute import AUTO, Choice, Substitute
 from dcd_deploy.lowering.passes.wrap import Wrap
-from dcd_deploy.lowering.places import Place
-from dcd_deploy.lowering.target import Target
+from dcd_deploy.lowering.targets import Target
 
 LAST = "channels_last"
 
@@ -118,3 +118,12 @@ def _needed(lowering: type[Lowering]) -> str:
     """Say which options a lowering asks for."""
     batch = {KNOWN: ", and a `batch` number,", ONE: ", and `batch` 1,"}.get(lowering.batches, "")
     return f"`target` {' or '.join(lowering.only_for or ())}{batch}"
+
+
+def prepared(captured: Captured) -> NetworkGraph:
+    """Return a copy of the graph with which activations, and norms folded into operators, are where a file has them."""
+    graph = copied(captured.graph)
+    passes: tuple[Pass, ...] = (DropDropout(), FoldNorms())
+    for one in passes:
+        one(graph)
+    return graph

@@ -1,4 +1,15 @@
-"""The captured graph of a network: what passes change.
+"""Where a part of the deploy graph comes from: a layer of the trained network, and what within it.
+
+    features.2.conv.0   attention.squeeze   a part of a dynamic layer's lowering
+    features.2.conv.0   dynamic             what a lowering does itself
+    features.2.conv.0   activation          what follows a layer, value by value
+    features.0.0        static              a layer that the static twin has too
+    features.3.conv.6   residual            a sum behind a layer
+    features            static.flatten      any other function, behind the layer that made its operand
+
+The names of nodes in exported files are made of it, and a profile is read by it.
+
+The captured graph of a network: what passes change.
 
 It is a ``torch.fx.GraphModule`` whose inputs are tensors and whose output is a flat tuple of tensors. Nodes are modules
 (convolutions, norms, dynamic layers, …), functions and methods of tensors. Each has in its ``meta``
@@ -7,19 +18,44 @@ It is a ``torch.fx.GraphModule`` whose inputs are tensors and whose output is a 
     "place"    which layer of the trained network it belongs to (``places``)
 
 A dynamic layer that was recognised and proved is a ``CanonicalLayer`` at its own path until a lowering replaces it.
+
+A graph to work on: its nodes may be changed, its weights are shared.
 """
 
 from __future__ import annotations
 
+import copy
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
-from dcd_deploy.lowering.places import Place
+
+STATIC, DYNAMIC, RESIDUAL, ACTIVATION = "static", "dynamic", "residual", "activation"
+INPUT = "input"  # what the deploy graph does before the first layer
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer by its path in the trained network, and what within it: a part of its lowering, or one of the words."""
+
+    layer: str
+    inside: str
+
+
+def find_place(path: str, places: Mapping[str, Place]) -> Place | None:
+    """Return the place of the module at ``path``, from those of the modules around it."""
+    around = path
+    while around not in places:
+        if not around:
+            return None
+        around = around.rpartition(".")[0]
+    place, rest = places[around], path[len(around) :].removeprefix(".")
+    return Place(place.layer, rest) if rest and place.inside == DYNAMIC else place
+
 
 SHAPE, PLACE = "shape", "place"
 ORIGIN = "origin"  # the path in the trained network of a layer that was put together of functions
@@ -138,3 +174,11 @@ def copy_meta(source: fx.Node, target: fx.Node, **changed: Any) -> fx.Node:
     """Give a new node what is known of the one that it stands for."""
     target.meta = {**source.meta, **changed}
     return target
+
+
+def copied(graph: NetworkGraph) -> NetworkGraph:
+    """Return a copy; passes put other modules and weights in place of those here, and change none of them."""
+    memo: dict[int, object] = {id(t): t for t in (*graph.module.parameters(), *graph.module.buffers())}
+    memo |= {id(layer): layer for layer in graph.layers().values()}
+    module: fx.GraphModule = copy.deepcopy(graph.module, memo)
+    return NetworkGraph(module, graph.inputs, graph.outputs, list(graph.notes))

@@ -1,4 +1,12 @@
-"""A user's module made ready: a float64 copy in eval mode on the CPU, its example, and names for what goes in and out.
+"""What a network gives, whatever holds it: tensors under names.
+
+Hooks and parametrisations: what they leave in the weights is kept, and the rest dropped if it changes nothing.
+
+Pruning, weight norm and spectral norm compute a weight before each call, in a hook or in a parametrisation; in eval
+mode it is a constant. A hook that only looks on (logging, feature maps) may go. One that changes what its module gives
+would be lost in silence, and is refused.
+
+A user's module made ready: a float64 copy in eval mode on the CPU, its example, and names for what goes in and out.
 
 The user's own module is left as it is. What had to be changed on the copy is said in ``notes``.
 """
@@ -7,17 +15,115 @@ from __future__ import annotations
 
 import copy
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
 
 from dcd_deploy.dynamic.depthwise import QuickDepthwise
 from dcd_deploy.errors import CaptureError
-from dcd_deploy.lowering.hooks import without_hooks
-from dcd_deploy.lowering.outputs import OUTPUT, flat
+
+OUTPUT = "output"
+
+
+def flat(result: object, alone: str = OUTPUT) -> dict[str, Tensor]:
+    """Return the tensors of an output under their names: the keys of dicts, else ``alone``, or "output_0" and on.
+
+    Raises:
+        CaptureError: there is something else than tensors in it, or two of them get one name.
+    """
+    if isinstance(result, tuple | list) and len(result) == 1:
+        (result,) = result
+    leaves = [(alone, result)] if isinstance(result, Tensor) else _leaves(result, ())
+    found = dict(leaves)
+    if len(found) < len(leaves):
+        names = [name for name, _ in leaves]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise CaptureError(
+            expected="outputs with names of their own", found=f"two called '{twice}'", advice="rename one"
+        )
+    if not found:
+        raise CaptureError(expected="a network that returns tensors", found="one that returns none")
+    for name, value in found.items():
+        if not value.is_floating_point():
+            raise CaptureError(
+                expected=f"output '{name}' of the network as a tensor of floating point",
+                found=value.dtype,
+                advice="return what it was computed from",
+            )
+    return found
+
+
+def _leaves(value: object, path: tuple[str, ...]) -> list[tuple[str, Tensor]]:
+    """Return (name, tensor) for each tensor in nested tuples, lists and dicts; None is passed over."""
+    if isinstance(value, Tensor):
+        named = path if path and not path[0].isdigit() else (OUTPUT, *path)
+        return [("_".join(named), value)]
+    if value is None:
+        return []
+    if isinstance(value, Mapping):
+        return [leaf for key, one in value.items() for leaf in _leaves(one, (*path, _name(key)))]
+    if isinstance(value, tuple | list):
+        return [leaf for i, one in enumerate(value) for leaf in _leaves(one, (*path, str(i)))]
+    where = f" at '{'_'.join(path)}'" if path else ""
+    raise CaptureError(
+        expected="tensors as the network's outputs (or tuples, lists and dicts of them)",
+        found=f"{type(value).__name__}{where}",
+        advice="wrap the network in a module that returns tensors",
+    )
+
+
+def _name(key: object) -> str:
+    if not isinstance(key, str) or not key:
+        raise CaptureError(
+            expected="outputs with names", found=f"the key {key!r}", advice="use texts as the dict's keys"
+        )
+    return key
+
+
+SAME = 1e-12  # of an output's range
+
+
+def without_hooks(module: nn.Module, examples: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> list[str]:
+    """Take hooks and parametrisations off a module that has just been run, and say so.
+
+    Raises:
+        CaptureError: without its hooks it computes something else.
+    """
+    hooked = [path for path, part in module.named_modules() if part._forward_hooks or part._forward_pre_hooks]  # noqa: SLF001 - there is no public question
+    for part in list(module.modules()):
+        _settle(part)
+    if not hooked:
+        return []
+    with torch.no_grad():
+        found = flat(module(*examples)).values()
+    for now, before in zip(found, outputs, strict=True):
+        spread = float(before.max() - before.min()) or 1.0
+        if not float((now - before).abs().max()) <= SAME * spread:
+            raise CaptureError(
+                f"the forward hooks of '{hooked[0] or 'the module'}' change what it computes, which no file can hold; "
+                "remove them, or put what they do into forward"
+            )
+    return [
+        f"forward hooks were left out, which change no output: {', '.join(path or 'the module' for path in hooked)}"
+    ]
+
+
+def _settle(part: nn.Module) -> None:
+    """Drop the hooks of a module, and make parameters of the weights that they or its parametrisations computed."""
+    part._forward_hooks.clear()  # noqa: SLF001
+    part._forward_pre_hooks.clear()  # noqa: SLF001
+    if parametrize.is_parametrized(part):
+        for name in list(part.parametrizations):  # type: ignore[arg-type]  # a ModuleDict
+            parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+    for name in ("weight", "bias"):
+        if isinstance(value := vars(part).get(name), Tensor):
+            delattr(part, name)
+            part.register_parameter(name, nn.Parameter(value.detach().clone(), requires_grad=False))
+
 
 INPUT = "input"
 

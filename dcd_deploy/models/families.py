@@ -1,4 +1,7 @@
-"""The families of networks whose checkpoints need no Python file, as values."""
+"""The families of networks whose checkpoints need no Python file, as values.
+
+The networks by name.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from dcd_deploy.models import mobilenetv2, resnet
+from dcd_deploy.models.archs import ARCHS, check_arch
 from dcd_deploy.models.infer import (
     Shapes,
     SpecOverrides,
@@ -67,3 +71,20 @@ FAMILIES = (
 def family_of(arch: str) -> Family:
     """Return the family of a known architecture."""
     return next(family for family in FAMILIES if family.names == names_of(arch))
+
+
+__all__ = ("ARCHS", "build", "check_arch")
+
+
+def build(spec: NetworkSpec) -> nn.Module:
+    """Return the network of ``spec`` with fresh weights, in train form.
+
+    Raises:
+        UnknownNameError: ``spec.arch`` is not one of ``ARCHS``.
+    """
+    check_arch(spec.arch)
+    network = family_of(spec.arch).build(spec)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.eps = spec.bn_eps
+    return network

@@ -9,7 +9,7 @@ from pathlib import Path
 from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.models.fit import fit_checkpoint
 from dcd_deploy.models.infer import SpecOverrides
-from dcd_deploy.models.summary import NetworkSummary, summarise
+from dcd_deploy.models.sizes import NetworkSummary, summarise
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,108 @@
-"""Feature-map sizes and multiply-adds of every layer, found by running the network without data."""
+"""Running a network of the registry for the shapes of its maps alone: every layer answers with an empty map.
+
+convolution, pool      (N, C, H, W) → (N, K, ⌊(H + 2 pad - k) / stride⌋ + 1, …)
+norm, activation       unchanged
+dynamic layer          as its W0; Q and P are asked too, so that their sizes are seen
+
+Feature-map sizes and multiply-adds of every layer, found by running the network without data.
+
+What a network costs, layer by layer, beside its static twin.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dcd_deploy.errors import OptionError
-from dcd_deploy.models.dynamic import DynamicConv2d, DynamicLayer
+from dcd_deploy.models.dynamic import DynamicConv2d, DynamicLayer, DynamicLinear
+from dcd_deploy.models.families import build
 from dcd_deploy.models.mobilenetv2 import MobileNetV2
-from dcd_deploy.models.registry import build
 from dcd_deploy.models.resnet import ResNet
-from dcd_deploy.models.shapes_alone import shapes_alone
 from dcd_deploy.models.spec import NetworkSpec
+
+Shape = Callable[[nn.Module, Tensor], Tensor]
+
+
+@contextmanager
+def shapes_alone(network: nn.Module) -> Iterator[None]:
+    """Let the layers of ``network`` answer with empty maps inside the block; it runs on no image (0, C, H, W) then."""
+    changed = []
+    for module in network.modules():
+        answer = next((way for kind, way in WAYS if isinstance(module, kind)), None)
+        if answer is not None:
+            module.forward = partial(answer, module)
+            changed.append(module)
+    try:
+        yield
+    finally:
+        for module in changed:
+            del module.forward  # what its class says is found again
+
+
+def _same(module: nn.Module, x: Tensor) -> Tensor:
+    del module
+    return x
+
+
+def _conv(module: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(module, nn.Conv2d)
+    return x.new_empty(len(x), module.out_channels, *_empty_plane(x, module.kernel_size, module.stride, module.padding))
+
+
+def _max_pool(module: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(module, nn.MaxPool2d)
+    return x.new_empty(*x.shape[:2], *_empty_plane(x, module.kernel_size, module.stride, module.padding))
+
+
+def _empty_plane(x: Tensor, *window: Any) -> tuple[int, int]:
+    """Return the height and width behind a window: kernel, stride and padding, each a number or a pair."""
+    (k1, k2), (s1, s2), (p1, p2) = ((each, each) if isinstance(each, int) else each for each in window)
+    _, _, height, width = x.shape
+    return (height + 2 * p1 - k1) // s1 + 1, (width + 2 * p2 - k2) // s2 + 1
+
+
+def _global_pool(module: nn.Module, x: Tensor) -> Tensor:
+    del module
+    return x.new_empty(*x.shape[:2], 1, 1)
+
+
+def _dynamic(module: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(module, DynamicConv2d)
+    module.project(module.query(x))
+    y: Tensor = module.static(x)
+    return y
+
+
+def _classifier(module: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(module, DynamicLinear)
+    module.cls_p(module.cls_q(x))
+    y: Tensor = module.cls(x)
+    return y
+
+
+def _linear(module: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(module, nn.Linear)
+    return x.new_empty(len(x), module.out_features)
+
+
+WAYS: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], Shape], ...] = (
+    (nn.Conv2d, _conv),
+    (DynamicConv2d, _dynamic),
+    (DynamicLinear, _classifier),
+    ((nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Dropout), _same),
+    (nn.MaxPool2d, _max_pool),
+    (nn.AdaptiveAvgPool2d, _global_pool),
+    (nn.Linear, _linear),
+)
+
 
 SMALLEST_INPUT = 32  # five halvings leave one pixel
 LARGEST_INPUT = 4096  # beyond it the float64 reference alone takes tens of gigabytes
@@ -96,3 +184,72 @@ def _recorder(sizes: Planes, name: str) -> Callable[[nn.Module, tuple[Tensor, ..
 
 def _plane(tensor: Tensor) -> Plane:
     return (tensor.shape[2], tensor.shape[3]) if tensor.dim() == 4 else (1, 1)
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One dynamic layer: its sizes, and the multiply-adds of its static part (W0) and of its branch (all else)."""
+
+    name: str
+    C: int
+    K: int
+    L: int
+    S: int
+    kernel: int
+    stride: int
+    height: int
+    width: int
+    macs_static: int
+    macs_branch: int
+    params: int
+    params_share: float  # of all parameters of the network, 0..1
+    family: str = "dcd"
+    kernels: int = 0  # M, of a mixture of kernels
+    kernel_width: int | None = None  # where it is not the height
+
+
+@dataclass(frozen=True)
+class NetworkSummary:
+    """A network at one input size, its dynamic layers, and its totals beside the static twin's.
+
+    ``title`` is ``spec.describe()``, or of a user's own network, which has no ``spec``, its class's name.
+    """
+
+    spec: NetworkSpec | None
+    title: str
+    height: int
+    width: int
+    layers: tuple[LayerSummary, ...]
+    params: int
+    macs: int
+    twin_params: int
+    twin_macs: int
+
+
+def summarise(spec: NetworkSpec, height: int, width: int) -> NetworkSummary:
+    """Count the network of ``spec`` for inputs of height × width, in the order in which it was trained."""
+    network, twin = skeleton(spec), skeleton(spec.twin())
+    sizes = sizes_of(network, height, width)
+    macs = macs_of(network, sizes)
+    params = _params(network)
+    layers = []
+    for name, module in network.named_modules():
+        if isinstance(module, DynamicLayer):
+            g, ((height_in, width_in), _) = module.geometry, sizes[name]
+            static_name = f"{name}.{'conv' if isinstance(module, DynamicConv2d) else 'cls'}"
+            inside = sum(count for layer, count in macs.items() if layer.startswith(f"{name}."))
+            static, own = macs[static_name], _params(module)
+            layers.append(
+                LayerSummary(
+                    name, g.C, g.K, g.L, g.S, g.kernel, g.stride, height_in, width_in,
+                    static, inside - static, own, own / params,
+                )
+            )  # fmt: skip
+    twin_macs = sum(macs_of(twin, sizes_of(twin, height, width)).values())
+    return NetworkSummary(
+        spec, spec.describe(), height, width, tuple(layers), params, sum(macs.values()), _params(twin), twin_macs
+    )
+
+
+def _params(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

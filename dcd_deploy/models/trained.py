@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.models.fit import check_values, fit_checkpoint, load_network
-from dcd_deploy.models.fit_module import fitted_to
 from dcd_deploy.models.infer import SpecOverrides
 from dcd_deploy.models.sizes import check_input_size
 from dcd_deploy.models.spec import NetworkSpec
-from dcd_deploy.models.user_network import load_weights, network_from_file
+from dcd_deploy.models.user_network import fitted_to, load_weights, network_from_file
 
 SEED = 0
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from dcd_deploy.benchmarks.cores import CoreKind
 from dcd_deploy.benchmarks.environment import FEATURES
+from dcd_deploy.benchmarks.machine import CoreKind
 from dcd_deploy.devices.device import DeviceFacts
-from dcd_deploy.devices.emulated.listed import EmulatedCore
 from dcd_deploy.devices.listing import DeviceList, DeviceState
+from dcd_deploy.emulation.setup import EmulatedCore
 from dcd_deploy.reports import wording
 from dcd_deploy.reports.terminal import line, show_table
 

@@ -13,33 +13,33 @@ from typing import Any
 from rich.console import Console
 
 from dcd_deploy.errors import DcdDeployError
-from dcd_deploy.reports import machine
+from dcd_deploy.reports import json as machine
 
 # class of the result → function that prints it on a console, and may want the command's ``request``
 SHOW = {
-    "BenchResult": "benching:show_bench",
-    "CheckpointSummary": "inspecting:show_checkpoint",
+    "BenchResult": "bench:show_bench",
+    "CheckpointSummary": "inspect:show_checkpoint",
     "DeviceList": "devices:show_devices",
-    "EmulationSetup": "counting:show_setup",
-    "ExportResult": "exporting:show_export",
-    "Forecast": "forecasting:show_forecast",
-    "LayerCounts": "counting:show_layer_counts",
-    "Mismatch": "mismatch:show_mismatch",
-    "OnnxFileSummary": "inspecting:show_onnx_file",
-    "Prediction": "predicting:show_predictions",
-    "ProfileResult": "profiling:show_profile",
-    "ResultComparison": "comparing:show_comparison",
+    "EmulationSetup": "counts:show_setup",
+    "ExportResult": "export:show_export",
+    "Forecast": "tune:show_forecast",
+    "LayerCounts": "counts:show_layer_counts",
+    "Mismatch": "inspect:show_mismatch",
+    "OnnxFileSummary": "inspect:show_onnx_file",
+    "Prediction": "predict:show_predictions",
+    "ProfileResult": "profile:show_profile",
+    "ResultComparison": "compare:show_comparison",
     "Setting": "settings:show_settings",
-    "SelfCheck": "verification:show_self_check",
-    "TfliteFileSummary": "inspecting:show_tflite_file",
-    "TuneResult": "tuning:show_tuning",
-    "VerificationReport": "verification:show_verification",
+    "SelfCheck": "export:show_self_check",
+    "TfliteFileSummary": "inspect:show_tflite_file",
+    "TuneResult": "tune:show_tuning",
+    "VerificationReport": "export:show_verification",
 }
 # class of the result → what is written as JSON; its own fields where it is not listed
 PLAIN = {
-    "ExportResult": "exporting:export_as_plain",
-    "LayerCounts": "counting:layer_counts_as_plain",
-    "ProfileResult": "profiling:profile_as_plain",
+    "ExportResult": "export:export_as_plain",
+    "LayerCounts": "counts:layer_counts_as_plain",
+    "ProfileResult": "profile:profile_as_plain",
 }
 CARRIED = ("report", "result", "mismatch")  # what an error brings along
 

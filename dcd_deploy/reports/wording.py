@@ -8,12 +8,12 @@ from statistics import median
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.machine import Machine
 from dcd_deploy.benchmarks.measure import MeasureConfig
-from dcd_deploy.benchmarks.place import LOCAL
+from dcd_deploy.benchmarks.process import LOCAL
 from dcd_deploy.benchmarks.results import MODEL, STATIC, BenchResult, Failure, Timing, Trial
 from dcd_deploy.benchmarks.statistics import Ratio
 from dcd_deploy.network_names import labelled, title
-from dcd_deploy.reports import numbers
-from dcd_deploy.reports.counts_wording import counts_headline
+from dcd_deploy.reports import terminal as numbers
+from dcd_deploy.reports.counts import counts_headline
 
 ROLES = {MODEL: "model", STATIC: "static twin"}  # the third, "against", is called as it is
 TIMING_COLUMNS = ("", "name", "load", "first", "median", "p90", "p99", "MAD", "min", "runs", "memory")

@@ -14,9 +14,9 @@ import numpy as np
 from dcd_deploy.dynamic.shape import macs_as_trained
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.counts import layer_macs, parameters, twin_macs, twin_parameters
+from dcd_deploy.lowering.deploy import prepared
 from dcd_deploy.lowering.passes.substitute import sites
-from dcd_deploy.lowering.prepared import prepared
-from dcd_deploy.lowering.target import Target
+from dcd_deploy.lowering.targets import Target
 
 READS = 20
 

@@ -10,11 +10,11 @@ from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.operator import DynamicOperator
 from dcd_deploy.dynamic.shape import MapSize, OperatorShape
 from dcd_deploy.lowering.capture import Captured
+from dcd_deploy.lowering.deploy import prepared
 from dcd_deploy.lowering.graph import NetworkGraph, op_name, shape
 from dcd_deploy.lowering.lowering import Cost, Rates, static_cost
 from dcd_deploy.lowering.passes.substitute import sites
-from dcd_deploy.lowering.prepared import prepared
-from dcd_deploy.lowering.target import Target
+from dcd_deploy.lowering.targets import Target
 
 NONE = "none"
 

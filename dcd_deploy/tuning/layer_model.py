@@ -18,15 +18,14 @@ from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.export.deployable import deployable
-from dcd_deploy.lowering.annotate import ACTIVATIONS, annotate_places
+from dcd_deploy.lowering.annotate import ACTIVATIONS, annotate_places, annotate_shapes
 from dcd_deploy.lowering.capture import Captured, NamedGraph
 from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.graph import NetworkGraph
 from dcd_deploy.lowering.layers import conv_of
 from dcd_deploy.lowering.network import Network
-from dcd_deploy.lowering.shapes import annotate_shapes
 from dcd_deploy.lowering.static_twin import mean_heads, static_twin
-from dcd_deploy.lowering.target import Target
+from dcd_deploy.lowering.targets import Target
 from dcd_deploy.samples import InputSpec
 from dcd_deploy.tuning.layer_case import LayerGroup
 
@@ -54,15 +53,15 @@ def write_layer_model(group: LayerGroup, lowering: str, target: Target, path: Pa
 
 
 def _tflite(network: nn.Module, inputs: list[InputSpec]) -> bytes:
-    from dcd_deploy.export.to_tflite import convert_tflite
+    from dcd_deploy.export.tflite.convert import convert_tflite
 
     return convert_tflite(deployable(network), inputs, (OUTPUT,))
 
 
 def _onnx(network: nn.Module, inputs: list[InputSpec]) -> bytes:
-    from dcd_deploy.export.in_blocks import in_blocks
-    from dcd_deploy.export.simplify import simplify
-    from dcd_deploy.export.to_onnx import trace_onnx
+    from dcd_deploy.export.onnx.in_blocks import in_blocks
+    from dcd_deploy.export.onnx.simplify import simplify
+    from dcd_deploy.export.onnx.trace import trace_onnx
 
     traced = trace_onnx(network, inputs, (OUTPUT,)).tidied
     model = simplify(traced)

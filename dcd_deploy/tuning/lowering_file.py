@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dcd_deploy.benchmarks.place import LOCAL
+from dcd_deploy.benchmarks.process import LOCAL
 from dcd_deploy.errors import LoweringFileError, shown
 from dcd_deploy.files import existing_file, read_json, utf8, write_whole
 from dcd_deploy.lowering.deploy import check_choice
 from dcd_deploy.lowering.targets import target_for
+from dcd_deploy.tuning.forecast import Shapes, sizes_text
 from dcd_deploy.tuning.runtimes import RUNTIMES
-from dcd_deploy.tuning.subject import Shapes, sizes_text
 
 KIND, SCHEMA, FIRST_SCHEMA = "dcd-deploy lowering", 2, 1
 MOST_INPUTS, MOST_SIDES, LARGEST_SIDE = 64, 8, 1 << 20

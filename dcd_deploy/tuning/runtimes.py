@@ -5,8 +5,7 @@ from __future__ import annotations
 from dcd_deploy import artifacts
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.errors import MissingDependencyError, OptionError
-from dcd_deploy.lowering.target import Target
-from dcd_deploy.lowering.targets import LITERT, LITERT_COMPILED, ONNXRUNTIME_ARM, ONNXRUNTIME_X86
+from dcd_deploy.lowering.targets import LITERT, LITERT_COMPILED, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, Target
 
 ONNXRUNTIME, ONNXRUNTIME_PLAIN, LITERT_RUNTIME = "onnxruntime", "onnxruntime-plain", "litert"
 COMPILED_RUNTIME = artifacts.LITERT_COMPILED

@@ -11,11 +11,9 @@ from typing import Self
 
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.worker import Answer, Request
-from dcd_deploy.devices.adb.facts import core_kinds
-from dcd_deploy.devices.adb.noticing import Noticing
-from dcd_deploy.devices.adb.phone import FOLDER, Phone
+from dcd_deploy.devices.adb.facts import core_kinds, snapshot
+from dcd_deploy.devices.adb.phone import FOLDER, Noticing, Phone
 from dcd_deploy.devices.adb.python import no_setup
-from dcd_deploy.devices.adb.snapshot import snapshot
 from dcd_deploy.devices.device import Device, DeviceFacts
 from dcd_deploy.progress import Progress
 

@@ -1,4 +1,6 @@
-"""The user's ``adb``: where it is, which phones it sees, and which of them is meant.
+"""Texts that a phone sends: of any length and with anything in them, until they have been through here.
+
+The user's ``adb``: where it is, which phones it sees, and which of them is meant.
 
 adb = Adb.found()
 phone = Phone(adb, chosen(adb.listed(), None))
@@ -9,13 +11,37 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dcd_deploy.devices.adb.program import Programs, Said
-from dcd_deploy.devices.adb.texts import cleaned, last_lines
 from dcd_deploy.errors import DeviceAnswerError, DeviceError, DeviceRefusedError, MissingDependencyError
+
+LONGEST = 200
+LINES_SHOWN = 5
+BAD = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control and format characters, surrogates, unassigned, separators
+
+
+def cleaned(text: str, longest: int = LONGEST) -> str:
+    """Return one line without control characters, shortened to ``longest`` characters."""
+    line = "".join(" " if unicodedata.category(letter) in BAD else letter for letter in text[: 4 * longest])
+    line = " ".join(line.split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def first_lines(text: str, count: int = LINES_SHOWN) -> str:
+    """Return the first lines that say something, in one line, for a message."""
+    lines = [line for line in map(cleaned, text[:100_000].splitlines()) if line]
+    return " / ".join(lines[:count]) if lines else "nothing"
+
+
+def last_lines(text: str, count: int = 3) -> str:
+    """Return the last lines that say something, in one line, for a message."""
+    lines = [line for line in map(cleaned, text[-100_000:].splitlines()) if line]
+    return " / ".join(lines[-count:]) if lines else "nothing"
+
 
 READY = "device"
 SERIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")

@@ -8,22 +8,15 @@ from functools import partial
 from pathlib import Path
 
 from dcd_deploy.artifacts import LITERT_COMPILED
-from dcd_deploy.benchmarks.cores import big_cores
 from dcd_deploy.benchmarks.environment import Environment
-from dcd_deploy.benchmarks.machine import Machine
+from dcd_deploy.benchmarks.machine import Machine, big_cores
 from dcd_deploy.benchmarks.worker import MEMORY, Answer, Request
 from dcd_deploy.devices.adb.base import AdbDevice
-from dcd_deploy.devices.adb.benchmark_model import BenchmarkModel
-from dcd_deploy.devices.adb.described import common_batch, described
-from dcd_deploy.devices.adb.elf import check_runs_on
-from dcd_deploy.devices.adb.facts import during, environment
-from dcd_deploy.devices.adb.notes import IN_THE_SHELL
-from dcd_deploy.devices.adb.perf_test import PerfTest
-from dcd_deploy.devices.adb.phone import Phone
-from dcd_deploy.devices.adb.runner import Effort, Runner, kind_of
-from dcd_deploy.devices.adb.snapshot import snapshot
-from dcd_deploy.devices.adb.starter import Starter
-from dcd_deploy.devices.adb.starts import Run, measure_starts
+from dcd_deploy.devices.adb.facts import during, environment, snapshot
+from dcd_deploy.devices.adb.files import check_runs_on, common_batch, described
+from dcd_deploy.devices.adb.phone import IN_THE_SHELL, Phone
+from dcd_deploy.devices.adb.runner import Effort, Run, Runner, Starter, kind_of, measure_starts
+from dcd_deploy.devices.adb.runners import BenchmarkModel, PerfTest
 from dcd_deploy.errors import BenchError, DeviceLackError
 from dcd_deploy.files import existing_file, sha256
 from dcd_deploy.progress import Progress

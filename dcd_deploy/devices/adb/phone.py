@@ -1,4 +1,12 @@
-"""One phone: commands in its shell, files sent to it by their content, and nothing left there that was not asked for.
+"""What is to be known of every number that was measured over adb.
+
+Whether anything went wrong on a phone, however that was dealt with; then nothing of it is to stay there.
+
+One process at a time on a phone: two would remove each other's files there, and spoil each other's times.
+
+The lock is a file on this machine, to which the phone is plugged; the system lets go of it however its holder ends.
+
+One phone: commands in its shell, files sent to it by their content, and nothing left there that was not asked for.
 
     /data/local/tmp/dcd-deploy/
         files/SHA256.SUFFIX     kept, so that nothing is sent twice
@@ -11,19 +19,91 @@ itself says of it.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import secrets
 import shlex
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from dcd_deploy.devices.adb.client import Adb
-from dcd_deploy.devices.adb.holding import Hold
+from dcd_deploy.devices.adb.client import Adb, last_lines
 from dcd_deploy.devices.adb.program import Said
-from dcd_deploy.devices.adb.texts import last_lines
 from dcd_deploy.errors import BenchError, DeviceAnswerError, DeviceError, DeviceLackError, DeviceLostError
 from dcd_deploy.files import existing_file, sha256, suffix_of
+from dcd_deploy.made_once import cache_folder
+
+IN_THE_SHELL = "measured in the phone's shell, where Android schedules a program differently than an app in front"
+EXPERIMENTAL = (
+    "experimental: measured by a portable bundle (Debian's Python and C library with their own loader), "
+    "which no phone has confirmed"
+)
+
+
+class Noticing:
+    """Remembers that a block ended in an error."""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    @contextmanager
+    def within(self) -> Iterator[None]:
+        """Notice what goes wrong within."""
+        try:
+            yield
+        except BaseException:
+            self.failed = True
+            raise
+
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+class Hold:
+    """The lock of the phone of this ``serial``, not yet taken."""
+
+    def __init__(self, serial: str) -> None:
+        self.serial = serial
+        self._end: weakref.finalize[[int], Hold] | None = None
+
+    def take(self) -> None:
+        """Take it, unless it is taken by this object; where no lock can be written it goes without.
+
+        Raises:
+            DeviceError: another one has it.
+        """
+        if self._end is not None or fcntl is None:
+            return
+        place = cache_folder().parent / "phones" / f"{hashlib.sha256(self.serial.encode()).hexdigest()[:16]}.lock"
+        with suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._end = weakref.finalize(self, os.close, file)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                self.release()
+                raise _busy(self.serial) from error
+
+    def release(self) -> None:
+        """Let go of it."""
+        if self._end is not None:
+            self._end()
+            self._end = None
+
+
+def _busy(serial: str) -> DeviceError:
+    return DeviceError(
+        expected=f"the phone '{serial}' to be free",
+        found="another dcd-deploy at work on it",
+        advice="start again when it is done",
+    )
+
 
 FOLDER = PurePosixPath("/data/local/tmp/dcd-deploy")
 FILES = FOLDER / "files"

@@ -9,12 +9,11 @@ from __future__ import annotations
 import shlex
 from pathlib import Path, PurePosixPath
 
-from dcd_deploy.devices.adb.notes import EXPERIMENTAL
-from dcd_deploy.devices.adb.phone import FILES, FOLDER, NO_SPACE, Phone
+from dcd_deploy.devices.adb.client import last_lines
+from dcd_deploy.devices.adb.phone import EXPERIMENTAL, FILES, FOLDER, NO_SPACE, Phone
 from dcd_deploy.devices.adb.portable_bundle import LOADER, portable_archive, python_place
 from dcd_deploy.devices.adb.python import PythonPhone
-from dcd_deploy.devices.adb.texts import last_lines
-from dcd_deploy.devices.boot import START
+from dcd_deploy.devices.bundle import START
 from dcd_deploy.devices.device import Device
 from dcd_deploy.errors import DeviceLackError
 from dcd_deploy.files import sha256

@@ -15,9 +15,9 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from dcd_deploy.devices.emulated.made_once import cache_folder, key_of, made_once
-from dcd_deploy.devices.emulated.root import Root, installed_root
+from dcd_deploy.emulation.root import Root, installed_root
 from dcd_deploy.errors import DeviceLackError
+from dcd_deploy.made_once import cache_folder, key_of, made_once
 
 LOADER = PurePosixPath("lib/ld-linux-aarch64.so.1")
 LIBRARIES = (

@@ -14,13 +14,10 @@ from pathlib import Path
 
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.worker import Answer, Request
-from dcd_deploy.devices.adb.facts import phone_name, phone_system
-from dcd_deploy.devices.adb.notes import IN_THE_SHELL
-from dcd_deploy.devices.adb.noticing import Noticing
-from dcd_deploy.devices.adb.phone import FOLDER, Phone
-from dcd_deploy.devices.adb.snapshot import snapshot
-from dcd_deploy.devices.adb.texts import last_lines
-from dcd_deploy.devices.boot import START
+from dcd_deploy.devices.adb.client import last_lines
+from dcd_deploy.devices.adb.facts import phone_name, phone_system, snapshot
+from dcd_deploy.devices.adb.phone import FOLDER, IN_THE_SHELL, Noticing, Phone
+from dcd_deploy.devices.bundle import START
 from dcd_deploy.devices.device import DeviceFacts
 from dcd_deploy.devices.remote import RemoteDevice
 from dcd_deploy.devices.session import Link

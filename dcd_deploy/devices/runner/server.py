@@ -1,4 +1,10 @@
-"""The device's side of the line: it does what it is told, one thing after the other, until the line ends.
+"""The line to whoever sent us: JSON, one message a line, on the two standard streams, with files between the lines.
+
+What anything else prints goes to standard error, so that a line is a message or none of ours.
+
+What this device is.
+
+The device's side of the line: it does what it is told, one thing after the other, until the line ends.
 
 {"do": "survey"}                                → what the device is
 {"do": "have", "names": […]}                    → which of them are here
@@ -9,15 +15,66 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dcd_deploy.benchmarks.environment import read_environment
+from dcd_deploy.benchmarks.machine import core_kinds
 from dcd_deploy.devices.runner.cache import Cache
 from dcd_deploy.devices.runner.installing import install
-from dcd_deploy.devices.runner.line import Line
-from dcd_deploy.devices.runner.survey import survey
 from dcd_deploy.devices.runner.trial import run_trial
+
+MARK = "dcd-deploy-device: "
+BLOCK = 1 << 16
+
+
+class Line:
+    """Both directions; nothing is read that was not asked for."""
+
+    def __init__(self) -> None:
+        self._answers = os.dup(1)
+        os.dup2(2, 1)
+        self._kept = b""
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Send one message."""
+        content = f"{MARK}{json.dumps(message)}\n".encode()
+        while content:
+            content = content[os.write(self._answers, content) :]
+
+    def hear(self) -> dict[str, Any] | None:
+        """Return the next message, or None when the other side is gone."""
+        while b"\n" not in self._kept:
+            block = os.read(0, BLOCK)
+            if not block:
+                return None
+            self._kept += block
+        text, _, self._kept = self._kept.partition(b"\n")
+        message: dict[str, Any] = json.loads(text)
+        return message
+
+    def read(self, most: int) -> bytes:
+        """Return some of the bytes that follow a message, or none when the other side is gone."""
+        if self._kept:
+            block, self._kept = self._kept[:most], self._kept[most:]
+            return block
+        return os.read(0, most)
+
+
+def survey(cache: Cache) -> dict[str, Any]:
+    """Return the environment, the cores by kind, the space for files in MB, and the C library, as JSON has it."""
+    return {
+        "environment": asdict(read_environment()),
+        "cores": [asdict(kind) for kind in core_kinds()],
+        "free_mb": cache.free() // 10**6,
+        "library": " ".join(platform.libc_ver()).strip(),
+    }
+
 
 Message = dict[str, Any]
 

@@ -19,8 +19,7 @@ from collections.abc import Callable
 from torch import nn
 
 from dcd_deploy.dynamic.adapters import condconv, dcd, dy_conv, odconv
-from dcd_deploy.dynamic.operator import DynamicOperator
-from dcd_deploy.dynamic.refusal import Refusal
+from dcd_deploy.dynamic.operator import DynamicOperator, Refusal
 
 Adapter = Callable[[nn.Module], tuple[DynamicOperator, ...] | Refusal | None]
 

@@ -12,11 +12,9 @@ from torch import nn
 
 from dcd_deploy.dynamic.adapters.bank import Bank, banks, routes_itself
 from dcd_deploy.dynamic.adapters.dy_conv import mixture, mixtures
-from dcd_deploy.dynamic.adapters.routing import temperatures
-from dcd_deploy.dynamic.adapters.trunk import takes_operand
+from dcd_deploy.dynamic.adapters.trunk import takes_operand, temperatures
 from dcd_deploy.dynamic.attention import Activation, Attention, Dense
-from dcd_deploy.dynamic.operator import KERNELS, DynamicOperator
-from dcd_deploy.dynamic.refusal import OutsideError, Refusal
+from dcd_deploy.dynamic.operator import KERNELS, DynamicOperator, OutsideError, Refusal
 
 FAMILY = "condconv"
 ROUTINGS = tuple(

@@ -31,8 +31,7 @@ from dcd_deploy.dynamic.adapters.parts import (
 )
 from dcd_deploy.dynamic.adapters.trunk import GATES, Trunk, pool_sizes, pools_of, read_trunk, takes_operand
 from dcd_deploy.dynamic.attention import IDENTITY, Activation, Attention, Gated
-from dcd_deploy.dynamic.operator import ConvGeometry, DynamicOperator, Pair
-from dcd_deploy.dynamic.refusal import OutsideError, Refusal
+from dcd_deploy.dynamic.operator import ConvGeometry, DynamicOperator, OutsideError, Pair, Refusal
 
 FAMILY = "dcd"
 MOST = 512  # candidates

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from dcd_deploy.dynamic.adapters.parts import dense_sizes, is_dense, kind
-from dcd_deploy.dynamic.refusal import OutsideError
+from dcd_deploy.dynamic.operator import OutsideError
 
 NAMES = {
     "static": r"^(conv|cls|static|w0|weight|linear|head)\d*$",

@@ -15,10 +15,9 @@ from dataclasses import replace
 from torch import nn
 
 from dcd_deploy.dynamic.adapters.bank import Bank, banks, routes_itself
-from dcd_deploy.dynamic.adapters.routing import Routing, chained, temperatures
+from dcd_deploy.dynamic.adapters.trunk import Routing, chained, temperatures
 from dcd_deploy.dynamic.attention import Activation, Attention
-from dcd_deploy.dynamic.operator import KERNELS, DynamicOperator, Mixture
-from dcd_deploy.dynamic.refusal import OutsideError, Refusal
+from dcd_deploy.dynamic.operator import KERNELS, DynamicOperator, Mixture, OutsideError, Refusal
 
 FAMILY = "dy_conv"
 MOST = 512  # candidates

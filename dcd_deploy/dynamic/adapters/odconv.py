@@ -18,10 +18,9 @@ from torch import nn
 
 from dcd_deploy.dynamic.adapters.bank import Bank, banks, routes_itself
 from dcd_deploy.dynamic.adapters.dy_conv import mixture
-from dcd_deploy.dynamic.adapters.routing import Routing, branched, temperatures
+from dcd_deploy.dynamic.adapters.trunk import Routing, branched, temperatures
 from dcd_deploy.dynamic.attention import Activation, Attention, Dense
-from dcd_deploy.dynamic.operator import FILTERS, INPUTS, KERNELS, TAPS, DynamicOperator
-from dcd_deploy.dynamic.refusal import OutsideError, Refusal
+from dcd_deploy.dynamic.operator import FILTERS, INPUTS, KERNELS, TAPS, DynamicOperator, OutsideError, Refusal
 
 FAMILY = "odconv"
 MOST = 512  # candidates

@@ -19,8 +19,7 @@ from torch.nn.utils import parametrize
 
 from dcd_deploy.dynamic.attention import ACTIVATIONS, IDENTITY, Activation, Dense
 from dcd_deploy.dynamic.folds import affine
-from dcd_deploy.dynamic.operator import ConvGeometry, Pair
-from dcd_deploy.dynamic.refusal import OutsideError
+from dcd_deploy.dynamic.operator import ConvGeometry, OutsideError, Pair
 
 GROUPED_NORMS = (nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
 NORMALISERS = (*GROUPED_NORMS, _NormBase)

@@ -1,4 +1,9 @@
-"""W(x) as a matrix for each sample and group, the sum of the terms; by rows or by columns (``matrices``).
+"""Kernels as matrices: a product of a matrix and the patches of a map is a convolution.
+
+by rows     (K, C/g·taps) for one group, (g, K/g, C/g·taps) for several; inputs channel-major, taps behind
+by columns  the transposes of these
+
+W(x) as a matrix for each sample and group, the sum of the terms; by rows or by columns (``matrices``).
 
     by rows     W  = λ ⊙ W0  + Σ π_m W_m  ⊙ scales + (P Φ) Q
     by columns  Wᵀ = W0ᵀ ⊙ λ + Σ π_m W_mᵀ ⊙ scales + Qᵀ (Φᵀ Pᵀ)
@@ -12,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_deploy.dynamic.operator import (
@@ -20,14 +26,30 @@ from dcd_deploy.dynamic.operator import (
     KERNELS,
     SCALE,
     TAPS,
+    ConvGeometry,
     DynamicOperator,
     LowRank,
     Mixture,
     RowScaled,
 )
-from dcd_deploy.lowering.assemble.matrices import kernel_matrix, query_taps
 from dcd_deploy.lowering.assemble.terms import term_of
 from dcd_deploy.lowering.layers import frozen
+
+
+def kernel_matrix(weight: Tensor, g: ConvGeometry, *, columns: bool = False) -> Tensor:
+    """Return kernels (…, K, C/g, kh, kw) as matrices."""
+    matrix = weight.flatten(-3)
+    if g.groups > 1:
+        matrix = matrix.reshape(*matrix.shape[:-2], g.groups, g.K // g.groups, matrix.shape[-1])
+    return matrix.mT if columns else matrix
+
+
+def query_taps(term: LowRank, g: ConvGeometry) -> Tensor:
+    """Return Q (L, C·taps), laid into zeros around the tap that it reads."""
+    (row, column), (height, width) = g.origin, g.kernel
+    around = (column, width - 1 - column, row, height - 1 - row)
+    return F.pad(term.query[:, :, None, None], around).flatten(1)
+
 
 Heads = Mapping[str, Tensor]
 

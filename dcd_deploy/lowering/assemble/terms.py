@@ -1,14 +1,26 @@
-"""What a lowering asks of an operator's terms, and why it refuses some."""
+"""What a lowering asks of an operator's terms, and why it refuses some.
+
+What the terms cost in each order, in the units of ``Cost``; what a runtime adds is counted with each lowering.
+
+k weights of a kernel, A multiply-adds of the attention, S values of the last stage, P pixels out.
+
+                 branch                              kernel
+    RowScaled    k P                                 k floats read, scaled and read again
+    LowRank      (C + L + K) L P                     K L² + L k
+    Mixture      M k P                               M k
+    all                                              k P by computed weights
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import TypeVar
 
 from torch import Tensor
 
-from dcd_deploy.dynamic.operator import FILTERS, KERNELS, TAPS, DynamicOperator, LowRank, Mixture, RowScaled
-from dcd_deploy.dynamic.shape import LOW_RANK, MIXTURE, OperatorShape
+from dcd_deploy.dynamic.operator import FILTERS, INPUTS, KERNELS, TAPS, DynamicOperator, LowRank, Mixture, RowScaled
+from dcd_deploy.dynamic.shape import LOW_RANK, MIXTURE, ROW_SCALED, MapSize, OperatorShape, pooled_values
+from dcd_deploy.lowering.lowering import Cost
 
 AnyTerm = TypeVar("AnyTerm", RowScaled, LowRank, Mixture)
 
@@ -55,3 +67,66 @@ def branch_refusal(shape: OperatorShape) -> str | None:
     if LOW_RANK in shape.terms and not is_inside(shape):
         return f"its latent map has a border, since padding {g.padding} goes beyond the middle of kernel {g.kernel}"
     return None
+
+
+NOTHING = Cost(0, 0, 0, 0, 0, 0)
+
+
+def added(*costs: Cost) -> Cost:
+    """Return the sum."""
+    return Cost(*(sum(counts) for counts in zip(*(astuple(cost) for cost in costs), strict=True)))
+
+
+def decomposed(shape: OperatorShape) -> bool:
+    """Whether the kernel is λ ⊙ W0 + P Φ Q alone."""
+    return set(shape.terms) == {ROW_SCALED, LOW_RANK}
+
+
+def squeezed(shape: OperatorShape) -> int:
+    """Return S."""
+    return shape.stages[-1][1] if shape.stages else pooled_values(shape)
+
+
+def scales(shape: OperatorShape) -> int:
+    """Return how many products by α_in, α_tap (these two as one) and α_out there are."""
+    heads = {name for name, _, _ in shape.heads}
+    return bool({INPUTS, TAPS} & heads) + (FILTERS in heads)
+
+
+def attention(shape: OperatorShape) -> Cost:
+    """Return the cost from the pooled values to the heads; the pooling is one node, a pass over the map not counted."""
+    nodes = 1 + sum(2 if kind == "gated" else 1 for kind, _, _ in shape.stages) + len(shape.heads)
+    macs = shape.attention_macs
+    return Cost(macs, 0, 0, 0, macs, nodes + (LOW_RANK in shape.terms))
+
+
+def branch(shape: OperatorShape, size: MapSize) -> Cost:
+    """Return the cost of the terms and of their sum, without layout changes, in the branch order."""
+    g, latent, pixels, kernel = shape.geometry, shape.latent, size.outputs, shape.kernel_size
+    y, u = g.K * pixels, latent * pixels
+    costs = [attention(shape)]
+    if ROW_SCALED in shape.terms:  # ⊙ λ
+        costs.append(Cost(kernel * pixels, 0, 2 * y, 0, kernel, 2))
+    if LOW_RANK in shape.terms:  # Q, Φ and P
+        costs.append(Cost(latent * g.C * pixels + latent * y, latent * u, 2 * u + 2 * y, 0, latent * (g.C + g.K), 3))
+    if (m := shape.kernels) and MIXTURE in shape.terms:  # all that they give, weighed and added up
+        costs.append(Cost(m * kernel * pixels, 0, (4 * m - 2) * y, 0, m * kernel, 3 * m))
+    sums = len(shape.terms) - 1 + scales(shape)
+    return added(*costs, Cost(0, 0, 2 * y * sums, 0, 0, sums))
+
+
+def kernel(shape: OperatorShape, size: MapSize, weights: int, outputs: int) -> Cost:
+    """Return the cost of W(x), b(x) and the convolution by them, for so many weights and outputs, padding included.
+
+    How P Φ Q is associated is the backend's, and counted there.
+    """
+    costs = [attention(shape), Cost(0, shape.kernel_size * size.outputs, 0, 0, weights, 2)]
+    if ROW_SCALED in shape.terms:
+        costs.append(Cost(0, 0, 0, 0, 3 * weights, 2))
+    if LOW_RANK in shape.terms:
+        shift = squeezed(shape) * outputs
+        costs.append(Cost(shift, 0, 0, 0, shift + 2 * weights, 3))
+    if MIXTURE in shape.terms:
+        m = shape.kernels
+        costs.append(Cost(m * weights, 0, 0, 0, (m + 2) * weights, 2))
+    return added(*costs, Cost(0, 0, 0, 0, 2 * weights * scales(shape), 2 * scales(shape)))

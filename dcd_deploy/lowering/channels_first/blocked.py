@@ -18,9 +18,9 @@ from torch import Tensor
 
 from dcd_deploy.dynamic.operator import SCALE, DynamicOperator, LowRank, RowScaled
 from dcd_deploy.dynamic.shape import MIXTURE, MapSize, OperatorShape
-from dcd_deploy.lowering.assemble import costs
+from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import plain
-from dcd_deploy.lowering.assemble.bias import constant_bias
+from dcd_deploy.lowering.assemble.attention import constant_bias
 from dcd_deploy.lowering.assemble.terms import branch_refusal, term_of
 from dcd_deploy.lowering.channels_first.attention import ConvolutionalAttention
 from dcd_deploy.lowering.channels_first.parts import cropped, per_sample_conv1x1, static_conv, total

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from dcd_deploy.dynamic.operator import SCALE, DynamicOperator, LowRank
 from dcd_deploy.dynamic.shape import MIXTURE, MapSize, OperatorShape, shape_of
-from dcd_deploy.lowering.assemble import costs
+from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import plain
-from dcd_deploy.lowering.assemble.bias import Bias
+from dcd_deploy.lowering.assemble.attention import Bias
 from dcd_deploy.lowering.assemble.kernel import Kernel
 from dcd_deploy.lowering.assemble.terms import separable, term_of
 from dcd_deploy.lowering.assemble.windows import without_copies

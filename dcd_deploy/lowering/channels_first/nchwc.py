@@ -8,10 +8,11 @@
 
 On x86 onnxruntime convolves in blocks of 8 or 16 channels, but moves only convolutions with constant weights there;
 those with computed weights cost a pass to leave the blocks, a slower convolution, and a pass to come back.
-``export.in_blocks`` moves these too. What it needs of the layer are channels in multiples of the larger block, padded
-by zeros where there are others, average pooling by windows, and the kernel transposed, which is the order that the
-runtime's own reordering takes. A bank of kernels lies in blocks of 16 outputs in the file, so that reordering what is
-mixed of it reads and writes in a row: with AVX-512 it is a copy, with blocks of 8 every 16 values become two times 8.
+``export.onnx.in_blocks`` moves these too. What it needs of the layer are channels in multiples of the larger block,
+padded by zeros where there are others, average pooling by windows, and the kernel transposed, which is the order that
+the runtime's own reordering takes. A bank of kernels lies in blocks of 16 outputs in the file, so that reordering what
+is mixed of it reads and writes in a row: with AVX-512 it is a copy, with blocks of 8 every 16 values become two times
+8.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from torch import Tensor, nn
 
 from dcd_deploy.dynamic.operator import INPUTS, ConvGeometry, DynamicOperator
 from dcd_deploy.dynamic.shape import LOW_RANK, MapSize, OperatorShape, shape_of
-from dcd_deploy.lowering.assemble import costs
+from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import phi_by_columns, plain
-from dcd_deploy.lowering.assemble.bias import Bias
+from dcd_deploy.lowering.assemble.attention import Bias
+from dcd_deploy.lowering.assemble.enlarged import padded
 from dcd_deploy.lowering.assemble.kernel import Kernel
-from dcd_deploy.lowering.assemble.padded import padded
 from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.channels_first.attention import Attention
 from dcd_deploy.lowering.channels_first.kernel import KernelLowering

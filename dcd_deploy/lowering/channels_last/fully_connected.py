@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from dcd_deploy.dynamic.operator import DynamicOperator
 from dcd_deploy.dynamic.shape import LOW_RANK, MIXTURE, MapSize, OperatorShape
-from dcd_deploy.lowering.assemble import costs
+from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import with_relu6
-from dcd_deploy.lowering.assemble.bias import Bias
+from dcd_deploy.lowering.assemble.attention import Bias
 from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.channels_last.assembled import RowsKernel
 from dcd_deploy.lowering.channels_last.attention import Attention
-from dcd_deploy.lowering.channels_last.convolutions import every_pixel, patches
+from dcd_deploy.lowering.channels_last.layers import every_pixel, patches
 from dcd_deploy.lowering.channels_last.parts import AppliedByRows, dense
 from dcd_deploy.lowering.layers import frozen
 from dcd_deploy.lowering.lowering import ONE, Cost, Lowering

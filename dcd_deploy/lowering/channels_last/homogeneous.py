@@ -14,9 +14,9 @@ from torch import Tensor
 
 from dcd_deploy.dynamic.operator import FILTERS, INPUTS, TAPS, DynamicOperator
 from dcd_deploy.dynamic.shape import LOW_RANK, MIXTURE, MapSize, OperatorShape, shape_of
-from dcd_deploy.lowering.assemble import costs
+from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
-from dcd_deploy.lowering.assemble.homogeneous import homogeneous
+from dcd_deploy.lowering.assemble.enlarged import homogeneous
 from dcd_deploy.lowering.channels_last.assembled import ColumnsKernel
 from dcd_deploy.lowering.channels_last.attention import Attention
 from dcd_deploy.lowering.channels_last.kernel import KernelLowering

@@ -1,4 +1,6 @@
-"""The kernel order, channels last: patches of x times Wᵀ, one matrix for each sample, + b(x).
+"""A computed kernel applied to the patches of a map, channels last.
+
+The kernel order, channels last: patches of x times Wᵀ, one matrix for each sample, + b(x).
 
 TFLite has no convolution with computed weights. A 1×1 layer is a product as it is. A k×k layer of which the dynamic
 part is one tap keeps W0 as a constant convolution, scaled by λ, and multiplies every stride-th pixel; any other takes
@@ -11,22 +13,52 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from dcd_deploy.dynamic.operator import SCALE, ConvGeometry, DynamicOperator, LowRank, RowScaled
 from dcd_deploy.dynamic.shape import LOW_RANK, MIXTURE, ROW_SCALED, MapSize, OperatorShape, shape_of
-from dcd_deploy.lowering.assemble import costs
+from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
-from dcd_deploy.lowering.assemble.bias import Bias
+from dcd_deploy.lowering.assemble.attention import Bias
 from dcd_deploy.lowering.assemble.terms import separable, term_of
 from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.channels_last.assembled import ColumnsKernel
 from dcd_deploy.lowering.channels_last.attention import Attention
-from dcd_deploy.lowering.channels_last.convolutions import every_pixel, static_conv
+from dcd_deploy.lowering.channels_last.layers import every_pixel, patches, static_conv
 from dcd_deploy.lowering.channels_last.operators import batch_matmul
 from dcd_deploy.lowering.channels_last.parts import Applied, dense
-from dcd_deploy.lowering.channels_last.patches import AppliedToPatches
 from dcd_deploy.lowering.lowering import Cost, Lowering
+
+
+class AppliedToPatches(nn.Module):
+    """Convolve a map (N, H, W, C) by computed kernels (N, g, C/g·taps, K/g).
+
+    The static twin does so by constant ones. It is a module so that its place in the network tells it from the
+    operators that compute the kernel.
+    """
+
+    def __init__(self, g: ConvGeometry) -> None:
+        super().__init__()
+        self.geometry = g
+        self.patches = None if g.taps == 1 and g.padding == (0, 0) and g.stride == (1, 1) else patches(g)
+
+    def forward(self, x: Tensor, kernel: Tensor) -> Tensor:
+        g = self.geometry
+        pixels = x if self.patches is None else self.patches(x)
+        if g.groups == 1:
+            return batch_matmul(pixels, kernel)
+        if g.depthwise:
+            return self._tap_by_tap(pixels, kernel)
+        size = g.C // g.groups * g.taps
+        groups = [batch_matmul(pixels[..., i * size : (i + 1) * size], kernel[:, i : i + 1]) for i in range(g.groups)]
+        return torch.cat(groups, 3)
+
+    def _tap_by_tap(self, pixels: Tensor, kernel: Tensor) -> Tensor:
+        g = self.geometry
+        n, height, width, _ = pixels.shape
+        weighed = pixels.reshape(n, height, width, g.C, g.taps) * kernel.reshape(-1, 1, 1, g.C, g.taps)
+        return weighed.sum(4)
 
 
 class KernelLowering(Lowering):

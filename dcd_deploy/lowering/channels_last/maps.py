@@ -18,8 +18,7 @@ from dcd_deploy.lowering.channels_last.layers import (
 )
 from dcd_deploy.lowering.channels_last.layout import Layout
 from dcd_deploy.lowering.channels_last.parts import Conv, dense
-from dcd_deploy.lowering.channels_last.pooling import AveragePool, MaxPool, Windows
-from dcd_deploy.lowering.channels_last.separable import Separable, averaging, interpolating
+from dcd_deploy.lowering.channels_last.pooling import AveragePool, MaxPool, Separable, Windows, averaging, interpolating
 from dcd_deploy.lowering.channels_last.site import Laid, Site
 from dcd_deploy.lowering.layers import conv_of
 

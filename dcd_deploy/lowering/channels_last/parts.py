@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from dcd_deploy.lowering.channels_last import operators
-from dcd_deploy.lowering.channels_last.padding import Around, pad_map, same_around, symmetric
+from dcd_deploy.lowering.channels_last.pooling import Around, pad_map, same_around, symmetric
 from dcd_deploy.lowering.channels_last.reference import pair
 from dcd_deploy.lowering.layers import conv_of, frozen
 

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 from torch import fx
 
+from dcd_deploy.lowering.channels_last.elementwise import positive_values
 from dcd_deploy.lowering.channels_last.layout import RANKS, Layout
-from dcd_deploy.lowering.channels_last.positive import positive_values
 from dcd_deploy.lowering.channels_last.site import Conversion, Laid, LaidGraph, Site
 from dcd_deploy.lowering.channels_last.table import entry_for
 from dcd_deploy.lowering.graph import SHAPE, NetworkGraph, shape

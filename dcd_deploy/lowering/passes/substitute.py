@@ -17,7 +17,7 @@ from dcd_deploy.lowering.annotate import is_activation
 from dcd_deploy.lowering.graph import ORIGIN, NetworkGraph, op_name, shape
 from dcd_deploy.lowering.lowering import Lowering
 from dcd_deploy.lowering.passes.contract import Pass, PassResult, Refusal
-from dcd_deploy.lowering.target import Target
+from dcd_deploy.lowering.targets import Target
 
 AUTO = "auto"
 Choice = str | Mapping[str, str]  # "auto", the lowering of all layers, or of each layer by its path

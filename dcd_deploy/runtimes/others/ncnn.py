@@ -26,7 +26,9 @@ def opened(path: str, entries: Mapping[str, Sequence[int]], outputs: Sequence[st
         model.write_bytes(Path(path).read_bytes())
         shapes = ",".join(str(list(shape)).replace(" ", "") for shape in entries.values())
         convert = [str(Path(sys.executable).with_name("pnnx")), str(model), f"inputshape={shapes}", "fp16=0"]
-        done = subprocess.run(convert, capture_output=True, text=True, cwd=folder, check=False)
+        done = subprocess.run(
+            convert, capture_output=True, text=True, encoding="utf-8", errors="replace", cwd=folder, check=False
+        )
         network = ncnn.Net()
         network.opt.num_threads = threads
         for half in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):

@@ -29,7 +29,9 @@ def opened(path: str, entries: Mapping[str, Sequence[int]], outputs: Sequence[st
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder, PICTURES), np.random.default_rng(0).random((20, 128, 128, 3), np.float32))
         convert = [str(Path(sys.executable).with_name("onnx2tf")), "-i", path, "-o", folder, "-n"]
-        done = subprocess.run(convert, capture_output=True, text=True, cwd=folder, check=False)
+        done = subprocess.run(
+            convert, capture_output=True, text=True, encoding="utf-8", errors="replace", cwd=folder, check=False
+        )
         files = list(Path(folder).glob("*_float32.tflite"))
         if not files:
             raise RuntimeError(f"onnx2tf: {(done.stdout + done.stderr).strip()[-300:]}")

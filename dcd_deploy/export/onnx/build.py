@@ -1,0 +1,109 @@
+"""From a deploy form to a verified ONNX graph in memory, stage by stage.
+
+deploy form, channels first         checked, 1e-9
+  → ONNX as traced                  checked, 5e-5
+  → ONNX simplified, in its dialect checked, 5e-5
+  → ONNX in blocks                  checked, 5e-5; where layers are of lowering nchwc
+  → ONNX with weights stored small  checked, 5e-5; where that is asked for: they are rounded in the deploy form already
+
+All are made before they are checked, so that what runs in float64 can do so meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime
+import onnxsim
+import torch
+
+from dcd_deploy import __version__
+from dcd_deploy.artifacts import FLOAT32, METADATA_KEY, ModelCard
+from dcd_deploy.export.alongside import threads_by_load
+from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
+from dcd_deploy.export.naming import name_onnx, onnx_scopes
+from dcd_deploy.export.onnx.dialect import in_dialect, of_batch
+from dcd_deploy.export.onnx.file import graph_stats
+from dcd_deploy.export.onnx.in_blocks import in_blocks
+from dcd_deploy.export.onnx.mobile import check_one_partition
+from dcd_deploy.export.onnx.simplify import simplify
+from dcd_deploy.export.onnx.store import SCALE_BYTES, onnx_weights, store_onnx
+from dcd_deploy.export.onnx.trace import trace_onnx
+from dcd_deploy.export.runtime_needs import needs_of
+from dcd_deploy.export.summary import file_sizes
+from dcd_deploy.lowering.channels_first.nchwc import NchwcLowering
+from dcd_deploy.lowering.deploy import DeployNetwork
+from dcd_deploy.progress import Progress, silent
+from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
+
+
+@dataclass(frozen=True)
+class BuiltOnnx(BuiltModel):
+    """A verified ONNX graph."""
+
+    model: onnx.ModelProto
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The versions of the packages that made it."""
+        return {module.__name__: module.__version__ for module in (torch, onnx, onnxsim, onnxruntime, np)}
+
+    @property
+    def opset(self) -> int:  # type: ignore[override]  # here the user's choice
+        """That of the file."""
+        return self.config.opset
+
+    def content(self, card: ModelCard) -> bytes:
+        """Return the file, with its description inside."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        model.producer_name, model.producer_version = "dcd-deploy", __version__
+        onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
+        serialised: bytes = model.SerializeToString()
+        return serialised
+
+
+def build_onnx(
+    deploy: DeployNetwork,
+    config: BuildConfig,
+    checked: Callable[[], CheckedReference],
+    progress: Progress = silent,
+) -> BuiltOnnx:
+    """Trace, simplify and verify a deploy form; ``checked`` waits for what it is compared with.
+
+    Raises:
+        ExportError, VerificationError: a stage refused the network, or computed something else.
+    """
+    with progress("trace to ONNX"), threads_by_load():
+        entries, batch = config.entries, config.traced_batch
+        traced = trace_onnx(deploy.module, entries, deploy.outputs, batch, config.opset, config.weights)
+    with progress("simplify"):
+        simplified = in_dialect(simplify(of_batch(traced.tidied, config.batch)), config)
+        model = name_onnx(simplified, onnx_scopes(traced.tidied), deploy.places)
+    stages = {"ONNX as traced": traced.raw, "ONNX simplified": model}
+    if NchwcLowering.name in deploy.lowering.values() and (moved := in_blocks(model)) is not None:
+        stages["ONNX in blocks"] = model = moved
+    sizes = file_sizes(model.ByteSize(), onnx_weights(model), SCALE_BYTES)
+    if config.weights != FLOAT32:
+        stages[f"ONNX, weights {config.weights}"] = model = store_onnx(model, config.weights)
+    passed = checked()
+    for stage, made in stages.items():
+        with progress(f"verify {stage}"):
+            passed = _compared(stage, made, passed, config)
+    notes = deploy.notes
+    if config.runtime is not None:
+        needs = needs_of(config.runtime)
+        notes += tuple(f"{config.runtime}: {note}" for note in needs.notes)
+        if needs.one_partition:
+            check_one_partition(model, config.runtime)
+    counts = graph_stats(traced.raw), graph_stats(model)
+    sizes[config.weights] = counts[1].size_bytes
+    return BuiltOnnx(config, passed.report, passed.reference, *counts, deploy.lowering, notes, sizes, model)
+
+
+def _compared(stage: str, model: onnx.ModelProto, checked: CheckedReference, config: BuildConfig) -> CheckedReference:
+    session = OnnxRuntimeSession(model.SerializeToString())
+    return checked.compared(stage, session.run_all, config.tolerance, config.batch)

@@ -1,0 +1,221 @@
+"""The exporter's graph without the constructs that only it understands: shape arithmetic, sequences, casts, functions.
+
+torch's own clean-up (``ONNXProgram.optimize``) does the same, and tries some sixty rewriting rules at every node, which
+takes longer than tracing a small network. Of these a few leave a trace in our graphs; onnxsim does the rest.
+
+Deploy form → ONNX, by tracing it with torch's exporter.
+
+The exporter's own graph is kept as it came ("raw"), and once more after the exporter's clean-up of the constructs
+that only it understands ("tidied": shape arithmetic, sequences, casts). ``simplify`` takes it from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import torch
+from onnx_ir.passes import common
+from onnxscript import optimizer
+from onnxscript.rewriter import RewritePass
+from onnxscript.rewriter.rules.common import (
+    collapse_slice2_rule,
+    collapse_slice_rule,
+    flatten_to_reshape_rule,
+    remove_optional_bias_from_conv_rule,
+    remove_optional_bias_from_conv_transpose_rule,
+    remove_optional_bias_from_gemm_rule,
+)
+from torch import nn
+
+from dcd_deploy.artifacts import FLOAT32, INPUT, OUTPUT
+from dcd_deploy.errors import ExportError, OptionError
+from dcd_deploy.export.build import DEFAULT_OPSET
+from dcd_deploy.export.deployable import deployable
+from dcd_deploy.export.quick_tracing import without_stack_traces
+from dcd_deploy.export.tflite.convert import decomposed_where_needed
+from dcd_deploy.samples import InputSpec
+
+RULES = (
+    collapse_slice_rule,  # of a whole dimension
+    collapse_slice2_rule,
+    flatten_to_reshape_rule,
+    remove_optional_bias_from_conv_rule,  # of zeros
+    remove_optional_bias_from_conv_transpose_rule,
+    remove_optional_bias_from_gemm_rule,
+)
+ROUNDS = 2  # a constant that was found may make another
+
+
+def tidy(model: ir.Model) -> None:
+    """Tidy the graph of an exporter, in place."""
+    passes = ir.passes.Sequential(
+        common.InlinePass(),
+        common.RemoveUnusedNodesPass(),
+        ir.passes.PassManager([_FoldConstants(), common.RemoveUnusedNodesPass()], steps=ROUNDS, early_stop=True),
+        RewritePass(RULES),
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]  # it has no annotations
+        common.RemoveUnusedOpsetsPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+    )
+    passes(model)
+
+
+class _FoldConstants(ir.passes.InPlacePass):
+    """Compute what is constant, with the exporter's own shapes."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        result = optimizer.fold_constants(model)
+        return ir.passes.PassResult(model, modified=bool(result.modified))
+
+
+translation: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+if torch.__version__.startswith("2.13."):  # whose insides it knows
+    from dcd_deploy.export.quick_tracing import translated_quickly
+
+    translation = translated_quickly
+
+OPSETS = range(11, 27)
+ANSI = re.compile(r"\x1b\[[0-9;]*m")  # colours, which the exporter puts into its messages
+TRACED_FROM = 18  # the exporter's own oldest; it goes below in silence, where it can
+
+
+@dataclass(frozen=True)
+class TracedOnnx:
+    """The exporter's graph as it came, and tidied."""
+
+    raw: onnx.ModelProto
+    tidied: onnx.ModelProto
+
+
+def to_onnx(
+    network: nn.Module,
+    height: int,
+    width: int,
+    batch: int | None = 1,
+    opset: int = DEFAULT_OPSET,
+    channels: int = 3,
+) -> TracedOnnx:
+    """Trace a classifier of pictures (batch, channels, height, width), as ``trace_onnx`` does."""
+    return trace_onnx(network, (InputSpec(INPUT, (channels, height, width)),), (OUTPUT,), batch, opset)
+
+
+def trace_onnx(
+    network: nn.Module,
+    inputs: Sequence[InputSpec],
+    outputs: Sequence[str],
+    batch: int | None = 1,
+    opset: int = DEFAULT_OPSET,
+    weights: str = FLOAT32,
+) -> TracedOnnx:
+    """Trace a network, as a rule the deploy form, in float32, with its inputs and outputs under their names.
+
+    A batch of None stays free, in all of them. Of an opset below ``TRACED_FROM`` the graph is still one of that
+    (``dialect`` writes it in the older one). Large weights are rounded to what can be stored as ``weights``.
+
+    Raises:
+        OptionError: the opset is not among ``OPSETS``.
+        ExportError: the exporter refused the network.
+    """
+    check_opset(opset)
+    program = _trace(deployable(network, weights), inputs, outputs, batch, max(opset, TRACED_FROM))
+    raw = onnx.ModelProto()
+    raw.CopyFrom(program.model_proto)
+    tidy(program.model)
+    tidied = program.model_proto
+    found, wanted = next(entry.version for entry in tidied.opset_import if entry.domain == ""), max(opset, TRACED_FROM)
+    if found != wanted:
+        raise ExportError(
+            expected=f"a model of opset {wanted}", but=f"the exporter gave {found}", advice="choose another `opset`"
+        )
+    return TracedOnnx(raw, tidied)
+
+
+def check_opset(opset: int) -> None:
+    """Raise OptionError unless the opset is among ``OPSETS``."""
+    if opset not in OPSETS:
+        raise OptionError(
+            expected=f"an opset in {OPSETS.start}..{OPSETS.stop - 1}, the ones that come out right",
+            found=opset,
+            advice="choose another `opset`",
+        )
+
+
+def _trace(
+    network: nn.Module, inputs: Sequence[InputSpec], outputs: Sequence[str], batch: int | None, opset: int
+) -> torch.onnx.ONNXProgram:
+    examples = tuple(torch.zeros(batch or 2, *each.shape) for each in inputs)
+    free = _free_batch(network, len(inputs)) if batch is None else None
+
+    def export() -> torch.onnx.ONNXProgram | None:
+        with _quiet(), torch.no_grad(), without_stack_traces(), translation():
+            return torch.onnx.export(
+                network,
+                examples,
+                dynamo=True,
+                optimize=False,
+                opset_version=opset,
+                input_names=[each.name for each in inputs],
+                output_names=list(outputs),
+                dynamic_shapes=free,
+                verbose=False,
+            )
+
+    try:
+        program = _tried_quickly(export)
+    except torch.onnx.OnnxExporterError as error:
+        reason = next(iter(ANSI.sub("", str(error.__cause__ or error)).strip().splitlines()), type(error).__name__)
+        sizes = " and ".join("×".join(map(str, each.shape)) for each in inputs)
+        raise ExportError(
+            f"torch's ONNX exporter refused the network at {sizes}: {reason}; try another `lowering`"
+        ) from error
+    assert program is not None
+    return program
+
+
+def _tried_quickly(export: Callable[[], torch.onnx.ONNXProgram | None]) -> torch.onnx.ONNXProgram | None:
+    """Export without decomposing, or, where the exporter has no word for an operator (a norm by itself), with it."""
+    try:
+        with decomposed_where_needed(composites=True):
+            return export()
+    except torch.onnx.OnnxExporterError:
+        return export()
+
+
+def _free_batch(network: nn.Module, inputs: int) -> tuple[Any, ...]:
+    """Return dynamic shapes with the first dimension free, and one for all, as ``network`` takes its arguments."""
+    free = {0: torch.export.Dim("N")}
+    kinds = [parameter.kind for parameter in inspect.signature(network.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return (free,) * inputs
+    named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*(free,) * named, (free,) * (inputs - named))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks about itself off the user's terminal; its errors are raised."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

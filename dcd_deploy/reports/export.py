@@ -1,0 +1,257 @@
+"""What to type next, with the options by which a network was named.
+
+How a verification reads.
+
+How an export reads.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from dcd_deploy.artifacts import FLOAT16, FLOAT32, INT8, ModelCard, StoredWeights
+from dcd_deploy.export.pipeline import ExportedFile, ExportResult
+from dcd_deploy.export.summary import GraphStats
+from dcd_deploy.export.verify import VerificationReport
+from dcd_deploy.reports import terminal as numbers
+from dcd_deploy.reports.json import as_plain
+from dcd_deploy.reports.terminal import line, show_table
+
+if TYPE_CHECKING:
+    from dcd_deploy.export.noise import Noise
+    from dcd_deploy.export.truth import Sensitivity
+    from dcd_deploy.export.verify import Comparison, VerificationReport
+    from dcd_deploy.runtimes.selfcheck import SelfCheck
+
+
+def network_words(options: Mapping[str, Any]) -> list[str]:
+    """Return the options that say which network it is, and what of it is kept whole, as words of a command line."""
+    words: list[str] = []
+    if network := options.get("network"):
+        words += ["--network", network]
+        words += ["--network-args", arguments] if (arguments := options.get("network_args")) else []
+    return words + [word for path in options.get("leaf") or () for word in ("--leaf", path)]
+
+
+COLUMNS = ("stage", "inputs", "max abs", "of range", "passes at", "limit", "cosine", "top-1", "")
+MODES = {"one by one": "singly", "in one batch": "batched"}
+NOISE_COLUMNS = ("stage", "signal over noise", "at least", "top-1", "")
+MOTION_COLUMNS = ("", "moved (median)", "moved (least)", "constant in", "if frozen, outputs move")
+CONSTANT = 1e-6
+NONE = "–"
+
+
+def show_verification(screen: Console, report: VerificationReport, request: Mapping[str, Any]) -> None:
+    """Print what was compared; with ``verbose`` also how well the inputs exercised the dynamic layers."""
+    if request.get("verbose"):
+        show_inputs(screen, report)
+    for note in report.notes:
+        line(screen, note)
+    show_comparisons(screen, report)
+    if report.assumed:
+        line(screen, f"assumed, since no tensor tells: {'; '.join(report.assumed)}")
+
+
+def show_inputs(screen: Console, report: VerificationReport) -> None:
+    """Print on what was compared, and how far these inputs move the weights that are made anew for each."""
+    line(screen, f"inputs: {report.samples} {report.inputs}; output range {_ranges(report.output_ranges)}")
+    if report.sensitivity is not None:
+        heads = " and ".join(_symbol(head) for head in report.sensitivity.variation)
+        line(screen, f"{heads} make the weights anew for each input: how far these inputs move them, and the outputs")
+        show_table(screen, "", MOTION_COLUMNS, _motion_rows(report.sensitivity))
+
+
+def show_comparisons(screen: Console, report: VerificationReport) -> None:
+    """Print each comparison with its limit."""
+    if report.comparisons:
+        show_table(screen, _stage_title(report), COLUMNS, map(_row, report.comparisons), left=2)
+    if report.noise:
+        show_table(screen, "what rounding the weights costs", NOISE_COLUMNS, map(_noise_row, report.noise), left=1)
+
+
+def _ranges(ranges: dict[str, float]) -> str:
+    if len(ranges) == 1:
+        return f"{next(iter(ranges.values())):.4g}"
+    return ", ".join(f"{value:.4g} of {name}" for name, value in ranges.items())
+
+
+def _stage_title(report: VerificationReport) -> str:
+    if report.float32_error is None:
+        return f"against the {report.inputs}"
+    return f"against the float64 network (float32 alone costs it {numbers.error(report.float32_error)})"
+
+
+def show_self_check(screen: Console, check: SelfCheck) -> None:
+    """Print the result of a model's check on the samples that it carries."""
+    line(
+        screen,
+        f"self-check on {check.samples} samples: error {numbers.error(check.relative)} of the range, "
+        f"tolerance {numbers.error(check.tolerance)}: {'ok' if check.passed else 'FAILED'}",
+    )
+
+
+def _row(c: Comparison) -> tuple[str, ...]:
+    errors = (c.max_abs, c.relative, c.smallest_tolerance, c.tolerance)
+    stage = c.stage + (f", {c.output}" if c.output else "") + _against(c.against)
+    cosine = NONE if c.cosine is None else f"{c.cosine:.6f}"
+    agreement = NONE if c.top1_agreement is None else f"{c.top1_agreement:.0%}"
+    verdict = "ok" if c.passed else "FAILED"
+    return stage, MODES[c.mode], *map(numbers.error, errors), cosine, agreement, verdict
+
+
+def _noise_row(noise: Noise) -> tuple[str, ...]:
+    stage = noise.stage + (f", {noise.output}" if noise.output else "") + _against(noise.against)
+    least = NONE if noise.least_db is None else f"{noise.least_db:.0f} dB"
+    agreement = NONE if noise.top1_agreement is None else f"{noise.top1_agreement:.0%}"
+    return stage, f"{noise.snr_db:.1f} dB", least, agreement, "ok" if noise.passed else "FAILED"
+
+
+def _against(name: str) -> str:
+    """Say with what a stage was compared, where that is not the trained network."""
+    from dcd_deploy.export.verify import RECORDED, ROUNDED
+
+    return {RECORDED: ", as recorded", ROUNDED: ", with rounded weights"}.get(name, "")
+
+
+def _symbol(head: str) -> str:
+    from dcd_deploy.export.truth import SYMBOLS
+
+    return SYMBOLS.get(head, head)
+
+
+def _motion_rows(sensitivity: Sensitivity) -> list[tuple[str, ...]]:
+    heads = sensitivity.variation
+    return [_motion_row(_symbol(head), heads[head], sensitivity.frozen[head]) for head in heads]
+
+
+def _motion_row(symbol: str, variation: dict[str, float], frozen: float) -> tuple[str, ...]:
+    values = sorted(variation.values())
+    still = sum(value < CONSTANT for value in values)
+    median, least = numbers.percent(values[len(values) // 2]), numbers.percent(values[0])
+    return symbol, median, least, f"{still} of {len(values)} layers", numbers.percent(frozen)
+
+
+STAGES = {"onnx": ("ONNX graph", "as traced", "simplified"), "tflite": ("TFLite graph", "as converted", "finished")}
+FORMATS = {"onnx": "ONNX", "tflite": "TFLite"}
+
+
+def show_export(screen: Console, result: ExportResult, request: Mapping[str, Any]) -> None:
+    """Print what was exported, for each format what it is and how near the trained network, and what to type next.
+
+    With ``verbose`` in ``request`` each graph before and after our passes and all comparisons too. ``request`` has the
+    ``checkpoint`` and by which options the network was named.
+    """
+    first = result.files[0]
+    line(screen, f"{_title(first.artifact.card)}; from {request['checkpoint']}")
+    for note in result.checkpoint_notes:
+        line(screen, f"checkpoint: {note}")
+    if first.built.report.assumed:
+        line(screen, f"assumed, since no tensor tells: {'; '.join(first.built.report.assumed)}")
+    if request.get("verbose"):
+        show_inputs(screen, first.built.report)
+    for file in result.files:
+        _show_file(screen, file, verbose=bool(request.get("verbose")))
+    for file in result.files:
+        line(screen, f"wrote {_written(file)}")
+    _show_next(screen, result, request)
+
+
+def _show_next(screen: Console, result: ExportResult, request: Mapping[str, Any]) -> None:
+    path = result.files[0].artifact.path
+    own = request.get("network") is not None
+    timed = not own or result.baseline is not None  # nobody else can make the twin of the user's own network
+    bench = [shlex.join(["dcd-deploy", "bench", str(path)])] if timed else []
+    words = ["dcd-deploy", "verify", str(path), "--checkpoint", str(request["checkpoint"]), *network_words(request)]
+    first, *others = [*bench, shlex.join(words)]
+    line(screen, f"done in {result.seconds:.1f} s; next: {first}")
+    for command in others:
+        line(screen, f"      {command}")
+
+
+def _title(card: ModelCard) -> str:
+    """Say which network a file is, and what it takes."""
+    from dcd_deploy.models.spec import NetworkSpec
+
+    name = card.arch if card.spec is None else NetworkSpec.from_json(card.spec).describe()
+    sizes = ", ".join("×".join("any" if side is None else str(side) for side in one.shape) for one in card.inputs)
+    return f"{name}, for inputs {sizes}"
+
+
+def _written(file: ExportedFile) -> str:
+    path, sidecar = file.artifact.path, file.artifact.sidecar_path.name
+    words = f"{path} ({numbers.size(path.stat().st_size)}) and {sidecar}"
+    return words if file.baseline is None else f"{words}; {file.baseline.name} (static twin, untrained, for timing)"
+
+
+def export_as_plain(result: ExportResult) -> dict[str, Any]:
+    """Return for each file what its sidecar says, and where the files are."""
+    return {"files": [_file_as_plain(file) for file in result.files], "seconds": result.seconds}
+
+
+def _show_file(screen: Console, file: ExportedFile, *, verbose: bool) -> None:
+    built, kind = file.built, file.artifact.format
+    if verbose:
+        title, before, after = STAGES[kind]
+        show_table(screen, title, ("", before, after), _graph_rows(built.traced, built.finished))
+        show_comparisons(screen, built.report)
+    trained = numbers.count(file.artifact.facts["macs"]["released_form"])
+    macs = f"{numbers.count(built.finished.macs)} multiply-adds for one input (as trained {trained})"
+    line(screen, f"{FORMATS[kind]}: {built.finished.nodes} nodes, {numbers.size(built.finished.size_bytes)}, {macs}")
+    line(screen, f"  verified: {_nearness(built.report)}")
+    line(screen, f"  order of computation: {_lowering(built.lowering)}")
+    line(screen, f"  weights: {_weights(built.weights, built.sizes)}")
+    for note in (*built.report.notes, *built.notes):
+        line(screen, f"  note: {note}")
+
+
+def _nearness(report: VerificationReport) -> str:
+    """Say how far the finished file is from the trained network, on what, and that nothing else failed."""
+    last = [one for one in report.comparisons if one.stage == report.comparisons[-1].stage]
+    worst = max(last, key=lambda one: one.relative / one.tolerance)
+    error = f"{numbers.error(worst.relative)} of the outputs' range from {worst.against}"
+    inputs = f"on {report.samples} {report.inputs}"
+    return f"{error}, limit {numbers.error(worst.tolerance)}, {inputs}; {len(report.comparisons)} comparisons passed"
+
+
+def _file_as_plain(file: ExportedFile) -> dict[str, Any]:
+    sidecar: dict[str, Any] = json.loads(file.artifact.sidecar())
+    return sidecar | {
+        "path": str(file.artifact.path),
+        "sidecar": str(file.artifact.sidecar_path),
+        "baseline": None if file.baseline is None else str(file.baseline),
+        "verification": as_plain(file.built.report),
+    }
+
+
+def _graph_rows(before: GraphStats, after: GraphStats) -> list[tuple[str, str, str]]:
+    operators = dict.fromkeys([*after.operators, *before.operators])
+    return [
+        ("nodes", f"{before.nodes}", f"{after.nodes}"),
+        ("bytes", numbers.size(before.size_bytes), numbers.size(after.size_bytes)),
+        ("multiply-adds", numbers.count(before.macs), numbers.count(after.macs)),
+        *((f"  {name}", _or_dash(before, name), _or_dash(after, name)) for name in operators),
+    ]
+
+
+def _or_dash(stats: GraphStats, operator: str) -> str:
+    return str(stats.operators.get(operator, "–"))
+
+
+def _weights(stored: StoredWeights, sizes: Mapping[str, int]) -> str:
+    """Say how weights are stored and what that saves and costs; of float32, what a smaller choice would save."""
+    if stored.format == FLOAT32:
+        small, half = (numbers.size(sizes[name]) for name in (INT8, FLOAT16))
+        return f"float32; --weights int8 would take about {small}, float16 {half}, as quick; what it costs is said then"
+    left = "" if stored.snr_db is None else f"; {stored.snr_db:.1f} dB of signal over noise are left"
+    least = "" if stored.least_db is None else f" (at least {stored.least_db:.0f} is asked for)"
+    return f"{stored.format}, {numbers.size(sizes[FLOAT32])} → {numbers.size(sizes[stored.format])}{left}{least}"
+
+
+def _lowering(lowering: dict[str, str]) -> str:
+    return ", ".join(f"{name} in {n} layers" for name, n in Counter(lowering.values()).most_common()) or "static"

@@ -1,0 +1,127 @@
+"""How a forecast of what each lowering costs reads.
+
+How the tuning of a network reads.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+
+from dcd_deploy.reports import terminal as numbers
+from dcd_deploy.reports.export import network_words
+from dcd_deploy.reports.terminal import line, show_table
+from dcd_deploy.reports.wording import environment_line
+from dcd_deploy.tuning.forecast import Forecast, LoweringForecast, ShapeForecast, sizes_text
+from dcd_deploy.tuning.layer_model import STATIC
+from dcd_deploy.tuning.lowering_file import TunedLowering
+from dcd_deploy.tuning.tune import QUICKER, UNDECIDED, UNMEASURED, TunedShape, TuneResult
+
+COLUMNS = (
+    "layer",
+    "layers",
+    "lowering",
+    "",
+    "µs more",
+    "multiply-adds",
+    "computed",
+    "maps",
+    "layout",
+    "weights",
+    "nodes",
+)
+
+
+def show_forecast(screen: Console, forecast: Forecast) -> None:
+    """Print a row for each lowering of each shape of layer, and the sum of those taken."""
+    title = f"{forecast.network} at {sizes_text(forecast.inputs)} on {forecast.target}, by its cost model"
+    show_table(screen, title, COLUMNS, (row for shape in forecast.shapes for row in _rows(shape)), left=4)
+    line(
+        screen, "µs: more than the static layer, warm; maps, layout and weights: kB moved beyond one pass over the maps"
+    )
+    line(screen, "computed: the share of the multiply-adds that is by weights made anew for each input")
+    line(screen, f"the network: {numbers.count(forecast.macs_as_trained)} multiply-adds for one input as trained")
+    line(screen, f"all layers in the lowerings taken: {forecast.extra_us:.0f} µs more than the static ones")
+    line(screen, "next: dcd-deploy tune measures them on a device")
+
+
+def _rows(shape: ShapeForecast) -> Iterator[tuple[str, ...]]:
+    for number, lowering in enumerate(shape.lowerings):
+        first = (shape.case.title, str(len(shape.layers))) if number == 0 else ("", "")
+        yield (*first, lowering.lowering, "taken" if lowering.lowering == shape.taken else "", *_numbers(lowering))
+
+
+def _numbers(lowering: LoweringForecast) -> tuple[str, ...]:
+    cost = lowering.cost
+    computed = f"{cost.computed_macs / cost.macs:.0%}"
+    moved = (f"{4 * floats / 1e3:.0f}" for floats in (cost.map_floats, cost.layout_floats, cost.weight_floats))
+    return (f"{lowering.extra_us:.1f}", f"{cost.macs / 1e6:.2f} M", computed, *moved, str(cost.nodes))
+
+
+MARKS = {QUICKER: "measured", UNDECIDED: "rule (too noisy to tell)", UNMEASURED: "rule (not measured)"}
+
+
+def show_tuning(
+    screen: Console,
+    result: TuneResult,
+    request: Mapping[str, Any],
+) -> None:
+    """Print the time of each lowering of each shape, what was chosen and why, and what to do with it.
+
+    ``request`` has the ``checkpoint``, the ``out`` and by which options the network was named.
+    """
+    lowering = result.lowering
+    names = list(dict.fromkeys(name for shape in result.shapes for name in shape.median_us if name != STATIC))
+    columns = ("layer", "layers", "static µs", *names, "taken", "because of", "over the rule's")
+    runtime = f"{lowering.runtime} {lowering.runtime_version}"
+    title = f"{runtime} on {lowering.device}, threads: {result.threads}; µs of a layer with its neighbours"
+    show_table(screen, title, columns, (_row(shape, names) for shape in result.shapes))
+    changed = sum(shape.choice.reason == QUICKER for shape in result.shapes)
+    shapes = len(result.shapes)
+    line(screen, f"{changed} of {shapes} shapes get another lowering than the rule of {lowering.target} takes")
+    if result.undecided:
+        line(
+            screen,
+            f"! the machine was too noisy to decide for {result.undecided} of them, which keep the rule's; close "
+            "other programs and tune again",
+        )
+    if result.unmeasured:
+        line(
+            screen,
+            f"! time was up before {result.unmeasured} of them were measured, which keep the rule's; tune again to go "
+            "on: what was measured is kept",
+        )
+    line(screen, environment_line(result.environment))
+    if (out := request.get("out")) is not None:
+        words = ["dcd-deploy", "export", str(request["checkpoint"]), "--to", lowering.format]
+        words += [*_network_words(lowering, request), "--lowering", str(out)]
+        line(screen, f"wrote {out}; next: {shlex.join(words)}")
+
+
+def _network_words(lowering: TunedLowering, options: Mapping[str, Any]) -> list[str]:
+    (channels, *sides), *_ = lowering.inputs
+    if options.get("network") is None:
+        return ["--input-size", "x".join(map(str, sides)), *network_words(options)]
+    return [*network_words(options), "--input-shape", ",".join(map(str, (channels, *sides)))]
+
+
+def _row(shape: TunedShape, names: list[str]) -> tuple[str, ...]:
+    choice = shape.choice
+    times = (_microseconds(shape.median_us[name]) if name in shape.median_us else "–" for name in names)
+    gain = choice.ratios.get(choice.lowering)
+    return (
+        shape.case.title,
+        str(len(shape.layers)),
+        _microseconds(shape.median_us[STATIC]) if shape.median_us else "–",
+        *times,
+        choice.lowering,
+        MARKS.get(choice.reason, "rule"),
+        "" if gain is None else f"{gain.median:.2f} ({gain.low:.2f}–{gain.high:.2f})",
+    )
+
+
+def _microseconds(us: float) -> str:
+    return f"{us:.1f}" if us < 10 else f"{us:.0f}"
