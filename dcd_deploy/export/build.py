@@ -35,7 +35,7 @@ from dcd_deploy.export.noise import LEAST_DB, measure_noise
 from dcd_deploy.export.recorded import read_recorded
 from dcd_deploy.export.reference import CONTRASTS, generated_reference, make_reference, runner
 from dcd_deploy.export.runtime_needs import needs_of
-from dcd_deploy.export.summary import GraphStats
+from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.truth import Outputs, TrainReference
 from dcd_deploy.export.verify import (
     DEPLOY_TOLERANCE,

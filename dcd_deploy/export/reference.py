@@ -25,15 +25,8 @@ from torch.utils._pytree import tree_leaves
 from dcd_deploy.artifacts import OUTPUT, Preprocessing
 from dcd_deploy.dynamic.depthwise import QuickDepthwise
 from dcd_deploy.errors import ExportError, VerificationError
-from dcd_deploy.export.truth import (
-    Outputs,
-    Sensitivity,
-    TrainReference,
-    Variation,
-    frozen_effect,
-    measure_sensitivity,
-    observing,
-)
+from dcd_deploy.export.sensitivity import Variation, frozen_effect, measure_sensitivity, observing
+from dcd_deploy.export.truth import Outputs, Sensitivity, TrainReference
 from dcd_deploy.export.verify import Runner
 from dcd_deploy.lowering.network import flat
 from dcd_deploy.samples import Images, Inputs, InputSpec, generated_inputs

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from dcd_deploy.artifacts import FLOAT16, FLOAT32, INT8, ModelCard, StoredWeights
 from dcd_deploy.export.pipeline import ExportedFile, ExportResult
-from dcd_deploy.export.summary import GraphStats
+from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.verify import VerificationReport
 from dcd_deploy.reports import terminal as numbers
 from dcd_deploy.reports.json import as_plain

@@ -17,7 +17,7 @@ from dcd_deploy.reports.terminal import line, show_table
 
 if TYPE_CHECKING:
     from dcd_deploy.export.onnx.summary import OnnxFileSummary
-    from dcd_deploy.export.summary import GraphStats
+    from dcd_deploy.export.stats import GraphStats
     from dcd_deploy.export.tflite.summary import TfliteFileSummary
     from dcd_deploy.models.fit import Mismatch
     from dcd_deploy.models.inspection import CheckpointSummary

@@ -33,7 +33,7 @@ from dcd_deploy.export.onnx.simplify import simplify
 from dcd_deploy.export.onnx.store import SCALE_BYTES, onnx_weights, store_onnx
 from dcd_deploy.export.onnx.trace import trace_onnx
 from dcd_deploy.export.runtime_needs import needs_of
-from dcd_deploy.export.summary import file_sizes
+from dcd_deploy.export.stats import file_sizes
 from dcd_deploy.lowering.channels_first.nchwc import NchwcLowering
 from dcd_deploy.lowering.deploy import DeployNetwork
 from dcd_deploy.progress import Progress, silent

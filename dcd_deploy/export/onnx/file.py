@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 
 from dcd_deploy.errors import ModelFileError
-from dcd_deploy.export.summary import GraphStats, OnnxFacts
+from dcd_deploy.export.stats import GraphStats, OnnxFacts
 from dcd_deploy.runtimes.nodes import FileNode
 
 Shapes = dict[str, tuple[int, ...]]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard, TensorSpec
 from dcd_deploy.errors import MissingDependencyError
-from dcd_deploy.export.summary import GraphStats, OnnxFacts
+from dcd_deploy.export.stats import GraphStats, OnnxFacts
 from dcd_deploy.files import existing_file
 from dcd_deploy.optional import check_installed
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession

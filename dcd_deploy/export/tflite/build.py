@@ -21,7 +21,7 @@ from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
 from dcd_deploy.export.deployable import deployable
-from dcd_deploy.export.summary import file_sizes
+from dcd_deploy.export.stats import file_sizes
 from dcd_deploy.export.tflite.convert import convert_tflite
 from dcd_deploy.export.tflite.file import finish, tflite_stats, with_card
 from dcd_deploy.export.tflite.store import SCALE_BYTES, store_tflite, tflite_weights

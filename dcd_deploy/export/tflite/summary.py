@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dcd_deploy.artifacts import LITERT_COMPILED, METADATA_KEY, ModelCard, TensorSpec
 from dcd_deploy.errors import ModelFileError
-from dcd_deploy.export.summary import GraphStats
+from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.tflite.file import tflite_stats
 from dcd_deploy.export.tflite.metadata import BUFFER_NAME
 from dcd_deploy.runtimes.litert import LiteRtSession
