@@ -51,10 +51,12 @@ def undeclared(folder: str, *extras: str) -> list[str]:
         f"{path.relative_to(ROOT)}: {name}"
         for path in sorted((ROOT / folder).rglob("*.py"))
         for name in imported(path.read_text(encoding="utf-8"))
-        if distribution(name) not in known
+        if distribution(name) not in known and not str(path.relative_to(ROOT)).startswith(IN_OTHER_ENVIRONMENTS)
     ]
 
 
+# Each module there imports the packages of one runtime, in an environment of its own that has nothing else.
+IN_OTHER_ENVIRONMENTS = "dcd_deploy/runtimes/others/"
 FOR_USERS = tuple(name for name in PROJECT["optional-dependencies"] if name not in ("examples", "docs", "dev"))
 
 
@@ -88,8 +90,9 @@ def test_the_command_line_needs_the_base_alone():
 
 
 def test_what_reading_a_tflite_file_imports():
-    for name in ("tflite_file", "tflite_metadata"):
-        found = set(map(distribution, imported((ROOT / "dcd_deploy" / "export" / f"{name}.py").read_text("utf-8"))))
+    for name in ("file", "metadata"):
+        text = (ROOT / "dcd_deploy" / "export" / "tflite" / f"{name}.py").read_text("utf-8")
+        found = set(map(distribution, imported(text)))
         assert "flatbuffers" in found
         assert found <= declared("tflite")
 
@@ -97,12 +100,12 @@ def test_what_reading_a_tflite_file_imports():
 # extra → where its way begins. What is imported at the heads of all modules on it has to be there; what a function
 # brings in, or asks for by name, is for another format or runtime.
 WAYS = {
-    "export": ("export.pipeline", "export.build_onnx", "export.onnx_file", "export.twin", "tuning.tune", "sweep"),
-    "tflite-export": ("export.pipeline", "export.build_tflite", "export.twin", "tuning.tune"),
-    "tflite": ("export.tflite_summary", "benchmarks.profile_litert", "runtimes.litert"),
-    "image": ("runtimes.pictures",),
-    "report": ("reports.page",),
-    None: ("cli", "commands", "runtimes.model", "benchmarks.bench", "devices.fleet", "export.onnx_summary", "config"),
+    "export": ("export.pipeline", "export.onnx.build", "export.onnx.file", "export.twin", "tuning.tune", "sweep"),
+    "tflite-export": ("export.pipeline", "export.tflite.build", "export.twin", "tuning.tune"),
+    "tflite": ("export.tflite.summary", "benchmarks.profile_litert", "runtimes.litert"),
+    "image": ("runtimes.preprocessing",),
+    "report": ("reports.html.page",),
+    None: ("cli", "commands", "runtimes.model", "benchmarks.bench", "devices.fleet", "export.onnx.summary", "config"),
 }
 
 
@@ -144,7 +147,7 @@ def lacking(start: str, extra: str | None) -> list[str]:
         f"{module}: {name}"
         for module, names in on_the_way(start).items()
         for name in names
-        if distribution(name) not in known
+        if distribution(name) not in known and not str(path.relative_to(ROOT)).startswith(IN_OTHER_ENVIRONMENTS)
     ]
 
 
@@ -155,8 +158,8 @@ def test_an_extra_brings_all_that_its_way_imports(extra, start):
 
 def test_what_an_extra_does_not_bring_is_seen():
     """Through several files, and not where a function imports it."""
-    assert "dcd_deploy.export.naming: onnx_ir" in lacking("export.build_onnx", "tflite-export")
-    assert "dcd_deploy.export.tflite.convert: torch" in lacking("export.build_tflite", "tflite")
+    assert "dcd_deploy.export.onnx.naming: onnx_ir" in lacking("export.onnx.build", "tflite-export")
+    assert "dcd_deploy.export.tflite.convert: torch" in lacking("export.tflite.build", "tflite")
     assert not any("onnx" in one for one in lacking("export.formats", None))
 
 

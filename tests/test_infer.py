@@ -127,7 +127,6 @@ def test_tensors_of_nothing_known():
     ],
 )
 def test_what_no_network_has_is_refused(name, value):
-    option = name.replace("_", "-")
-    with pytest.raises(OptionError, match=f"expected --{option} as a .*number, .* found"):
+    with pytest.raises(OptionError, match=f"expected `{name}` as a .*number, .* found"):
         SpecOverrides(**{name: value})
     assert SpecOverrides(dropout=0).dropout == 0

@@ -85,7 +85,7 @@ def _idle_ticks() -> dict[int, int]:
 
 T = TypeVar("T")
 
-TQDM = "tqdm_monitor"
+TQDM, JAX = "tqdm_monitor", "jax"
 
 
 @contextmanager
@@ -118,8 +118,11 @@ def can_fork() -> bool:
     """Whether this process may be forked safely, and a core is free for a second one.
 
     A thread's locks stay locked in a fork, a CUDA context does not survive it, and macOS's own libraries do not either.
-    The thread of tqdm, which torch.fx starts, only sleeps.
+    The thread of tqdm, which torch.fx starts, only sleeps. JAX, which litert-torch brings in, has threads that Python
+    does not count.
     """
+    if JAX in sys.modules:
+        return False
     threads = [thread for thread in threading.enumerate() if thread.name != TQDM]
     if sys.platform != "linux" or len(threads) > 1 or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return False
@@ -136,7 +139,7 @@ def _forked(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(work, sender), daemon=True)
     with warnings.catch_warnings():  # Python 3.12 warns of torch's own threads, which the fork does without
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore")
         process.start()
     sender.close()
 
