@@ -20,9 +20,9 @@ from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.errors import ModelFileError, OptionError, VerificationError
 from dcd_deploy.export.build import BuildConfig
 from dcd_deploy.export.formats import build_formats, check_config
-from dcd_deploy.export.naming import name_onnx, onnx_scopes
 from dcd_deploy.export.onnx import build as build_onnx_module
 from dcd_deploy.export.onnx.in_blocks import DOMAIN, in_blocks
+from dcd_deploy.export.onnx.naming import name_onnx, onnx_scopes
 from dcd_deploy.export.onnx.plain_graph import changes_padding_alone
 from dcd_deploy.export.onnx.simplify import simplify
 from dcd_deploy.export.onnx.trace import to_onnx

@@ -24,11 +24,11 @@ from dcd_deploy import __version__
 from dcd_deploy.artifacts import FLOAT32, METADATA_KEY, ModelCard
 from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
-from dcd_deploy.export.naming import name_onnx, onnx_scopes
 from dcd_deploy.export.onnx.dialect import in_dialect, of_batch
 from dcd_deploy.export.onnx.file import graph_stats
 from dcd_deploy.export.onnx.in_blocks import in_blocks
 from dcd_deploy.export.onnx.mobile import check_one_partition
+from dcd_deploy.export.onnx.naming import name_onnx, onnx_scopes
 from dcd_deploy.export.onnx.simplify import simplify
 from dcd_deploy.export.onnx.store import SCALE_BYTES, onnx_weights, store_onnx
 from dcd_deploy.export.onnx.trace import trace_onnx

@@ -84,7 +84,7 @@ class _FoldConstants(ir.passes.InPlacePass):
 
 translation: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
 if torch.__version__.startswith("2.13."):  # whose insides it knows
-    from dcd_deploy.export.quick_tracing import translated_quickly
+    from dcd_deploy.export.onnx.quick_translation import translated_quickly
 
     translation = translated_quickly
 

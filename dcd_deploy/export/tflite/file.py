@@ -19,9 +19,9 @@ import numpy as np
 from dcd_deploy import __version__
 from dcd_deploy.artifacts import INPUT, METADATA_KEY, OUTPUT, ModelCard
 from dcd_deploy.errors import ExportError, ModelFileError
-from dcd_deploy.export.naming import name_tflite
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.tflite.metadata import BUFFER_NAME, labels_archive, standard_metadata
+from dcd_deploy.export.tflite.naming import name_tflite
 from dcd_deploy.lowering.graph import Place
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.flatbuffer import read_texts
