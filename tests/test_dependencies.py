@@ -147,7 +147,7 @@ def lacking(start: str, extra: str | None) -> list[str]:
         f"{module}: {name}"
         for module, names in on_the_way(start).items()
         for name in names
-        if distribution(name) not in known and not str(path.relative_to(ROOT)).startswith(IN_OTHER_ENVIRONMENTS)
+        if distribution(name) not in known
     ]
 
 
