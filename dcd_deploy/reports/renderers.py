@@ -30,10 +30,10 @@ SHOW = {
     "ProfileResult": "profile:show_profile",
     "ResultComparison": "compare:show_comparison",
     "Setting": "settings:show_settings",
-    "SelfCheck": "export:show_self_check",
+    "SelfCheck": "verify:show_self_check",
     "TfliteFileSummary": "inspect:show_tflite_file",
     "TuneResult": "tune:show_tuning",
-    "VerificationReport": "export:show_verification",
+    "VerificationReport": "verify:show_verification",
 }
 # class of the result → what is written as JSON; its own fields where it is not listed
 PLAIN = {
