@@ -133,7 +133,7 @@ class _Maker:
     def _other(self, model: Path, name: str) -> tuple[str, Path]:
         if name == RELEASED:
             _check_packages(suffix_of(model))
-            from dcd_deploy.export.twin import export_released
+            from dcd_deploy.export.released import export_released
 
             card = _known_card(model, "name a model file in place of `against` released")
             return "released form", export_released(card, self._new_file(model), self.progress)

@@ -31,7 +31,7 @@ from dcd_deploy.errors import (
 )
 from dcd_deploy.export.onnx.naming import name_onnx
 from dcd_deploy.export.tflite.file import TfliteModel, read_tflite_nodes
-from dcd_deploy.lowering.graph import Place, find_place
+from dcd_deploy.lowering.places import Place, find_place
 from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_X86
 from dcd_deploy.models.families import build
 from dcd_deploy.models.spec import NetworkSpec

@@ -128,7 +128,7 @@ def test_a_form_that_the_converter_refuses_is_a_failure_beside_the_result(onnx_f
     def refuse(*_):
         raise ExportError("the converter refused it")
 
-    monkeypatch.setattr("dcd_deploy.export.twin.export_released", refuse)
+    monkeypatch.setattr("dcd_deploy.export.released.export_released", refuse)
     result = commands.bench(onnx_file, against="released", memory=False, **FAST)
     (failure,) = result.failures
     assert (failure.name, failure.reason) == ("digits.onnx against released", "the converter refused it")

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from dcd_deploy.lowering.graph import Place
+from dcd_deploy.lowering.places import Place
 
 Places = Mapping[str, Place]
 

@@ -12,19 +12,8 @@ from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.depthwise import QuickDepthwise
-from dcd_deploy.lowering.graph import (
-    ACTIVATION,
-    DYNAMIC,
-    INPUT,
-    ORIGIN,
-    PLACE,
-    RESIDUAL,
-    SHAPE,
-    STATIC,
-    NetworkGraph,
-    Place,
-    op_name,
-)
+from dcd_deploy.lowering.graph import ORIGIN, PLACE, SHAPE, NetworkGraph, op_name
+from dcd_deploy.lowering.places import ACTIVATION, DYNAMIC, INPUT, RESIDUAL, STATIC, Place
 
 ACTIVATIONS = frozenset(
     {"relu", "relu6", "hardtanh", "clamp", "clip", "sigmoid", "hardsigmoid", "hardswish", "silu", "tanh", "leaky_relu"}

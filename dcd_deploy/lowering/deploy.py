@@ -13,7 +13,7 @@ from torch import fx
 
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.lowering.capture import Captured
-from dcd_deploy.lowering.graph import NetworkGraph, Place, copied
+from dcd_deploy.lowering.graph import NetworkGraph, copied
 from dcd_deploy.lowering.lowering import KNOWN, ONE, Lowering
 from dcd_deploy.lowering.passes.contract import Pass
 from dcd_deploy.lowering.passes.drop_dropout import DropDropout
@@ -22,6 +22,7 @@ from dcd_deploy.lowering.passes.lay_out import LayOut
 from dcd_deploy.lowering.passes.pool_by_windows import PoolByWindows
 from dcd_deploy.lowering.passes.substitute import AUTO, Choice, Substitute
 from dcd_deploy.lowering.passes.wrap import Wrap
+from dcd_deploy.lowering.places import Place
 from dcd_deploy.lowering.targets import Target
 
 LAST = "channels_last"

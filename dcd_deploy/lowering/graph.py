@@ -1,15 +1,4 @@
-"""Where a part of the deploy graph comes from: a layer of the trained network, and what within it.
-
-    features.2.conv.0   attention.squeeze   a part of a dynamic layer's lowering
-    features.2.conv.0   dynamic             what a lowering does itself
-    features.2.conv.0   activation          what follows a layer, value by value
-    features.0.0        static              a layer that the static twin has too
-    features.3.conv.6   residual            a sum behind a layer
-    features            static.flatten      any other function, behind the layer that made its operand
-
-The names of nodes in exported files are made of it, and a profile is read by it.
-
-The captured graph of a network: what passes change.
+"""The captured graph of a network: what passes change.
 
 It is a ``torch.fx.GraphModule`` whose inputs are tensors and whose output is a flat tuple of tensors. Nodes are modules
 (convolutions, norms, dynamic layers, …), functions and methods of tensors. Each has in its ``meta``
@@ -26,36 +15,14 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
-
-STATIC, DYNAMIC, RESIDUAL, ACTIVATION = "static", "dynamic", "residual", "activation"
-INPUT = "input"  # what the deploy graph does before the first layer
-
-
-@dataclass(frozen=True)
-class Place:
-    """A layer by its path in the trained network, and what within it: a part of its lowering, or one of the words."""
-
-    layer: str
-    inside: str
-
-
-def find_place(path: str, places: Mapping[str, Place]) -> Place | None:
-    """Return the place of the module at ``path``, from those of the modules around it."""
-    around = path
-    while around not in places:
-        if not around:
-            return None
-        around = around.rpartition(".")[0]
-    place, rest = places[around], path[len(around) :].removeprefix(".")
-    return Place(place.layer, rest) if rest and place.inside == DYNAMIC else place
-
+from dcd_deploy.lowering.places import Place
 
 SHAPE, PLACE = "shape", "place"
 ORIGIN = "origin"  # the path in the trained network of a layer that was put together of functions

@@ -17,8 +17,9 @@ from dcd_deploy.dynamic.depthwise import QuickDepthwise
 from dcd_deploy.dynamic.folds import static_twin as mean_kernel
 from dcd_deploy.dynamic.operator import DynamicOperator
 from dcd_deploy.lowering.capture import Captured, NamedGraph
-from dcd_deploy.lowering.graph import STATIC, Place, copied
+from dcd_deploy.lowering.graph import copied
 from dcd_deploy.lowering.layers import conv_of, linear_of
+from dcd_deploy.lowering.places import STATIC, Place
 
 Means = Mapping[str, dict[str, Tensor]]
 

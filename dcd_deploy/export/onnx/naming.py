@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from dcd_deploy.export.naming import Places, unique_names, with_neighbours
-from dcd_deploy.lowering.graph import find_place
+from dcd_deploy.lowering.places import find_place
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 CALL = re.compile(r"@\d+$")  # of a module that is called more than once

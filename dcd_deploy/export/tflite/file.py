@@ -22,7 +22,7 @@ from dcd_deploy.errors import ExportError, ModelFileError
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.tflite.metadata import BUFFER_NAME, labels_archive, standard_metadata
 from dcd_deploy.export.tflite.naming import name_tflite
-from dcd_deploy.lowering.graph import Place
+from dcd_deploy.lowering.places import Place
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.flatbuffer import read_texts
 from dcd_deploy.runtimes.nodes import FileNode

@@ -11,7 +11,7 @@ from typing import Any
 
 from dcd_deploy.artifacts import OUTPUT
 from dcd_deploy.export.naming import Places, unique_names, with_neighbours
-from dcd_deploy.lowering.graph import ACTIVATION, Place, find_place
+from dcd_deploy.lowering.places import ACTIVATION, Place, find_place
 
 
 def name_tflite(

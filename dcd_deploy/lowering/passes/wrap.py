@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 
 from torch import fx
 
-from dcd_deploy.lowering.graph import PLACE, SHAPE, STATIC, Call, NetworkGraph, Place, method, place
+from dcd_deploy.lowering.graph import PLACE, SHAPE, Call, NetworkGraph, method, place
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
+from dcd_deploy.lowering.places import STATIC, Place
 
 
 class Wrap(Pass):
