@@ -82,3 +82,20 @@ def started(*arguments):
     command = [sys.executable, "-u", "-m", "dcd_deploy", *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         yield process
+
+
+GUARD = """
+import sys
+class Guard:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {missing!r}:
+            raise ImportError(f"{{name}} is not there")
+sys.meta_path.insert(0, Guard())
+"""
+
+
+def without(folder, *missing):
+    """Return the environment of a process, and of those that it starts, in which packages are not installed."""
+    (folder / "sitecustomize.py").write_text(GUARD.format(missing=missing), encoding="utf-8")
+    paths = [str(folder), str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

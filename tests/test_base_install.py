@@ -6,30 +6,23 @@ import sys
 
 import numpy as np
 import pytest
+from command_line import without
 from conftest import DIGITS
 
 from dcd_deploy.errors import InputFileError
 from dcd_deploy.runtimes.preprocessing import read_picture
 
-BARE = """
-import sys
-class Guard:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in "torch PIL onnx onnxscript onnxsim ai_edge_litert litert_torch plotly".split():
-            raise ImportError(f"{name} is not there")
-sys.meta_path.insert(0, Guard())
-from dcd_deploy.cli import main
-sys.argv[0] = "dcd-deploy"
-main()
-"""
+MISSING = ["torch", "PIL", "onnx", "onnxscript", "onnxsim", "ai_edge_litert", "litert_torch", "plotly"]
 
 
 def test_inspect_and_predict_of_an_onnx_file_need_the_base_install_alone(digits_export, tmp_path):
     """And say what another package would add."""
 
     def run(*words):
-        command = [sys.executable, "-c", BARE, *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", "dcd_deploy", *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    environment = without(tmp_path, *MISSING)
 
     model = digits_export.artifact.path
     done = run("inspect", model)
