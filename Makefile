@@ -12,7 +12,13 @@ MODEL := $(DEMO)/digits
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): one to three minutes, of which torch is the most ..."
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -e ".[export,tflite-export,image,report,examples,docs,dev]"
+	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -e ".[export,tflite-export,image,report,examples]"
+	@touch $@
+
+# What the tests and the documentation need more.
+$(VENV)/developed: $(VENV)/installed
+	@echo "Setting up what the tests need in $(VENV) ..."
+	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -e ".[executorch,docs,dev]"
 	@touch $@
 
 # TFLite's older interpreter, and the standard reader of TFLite metadata, which wants libusb.
@@ -48,10 +54,10 @@ demo: $(VENV)/installed ## the main job on the bundled trained checkpoint
 	@echo; echo "    $(BIN)/dcd-deploy export model_best.pth.tar --to onnx,tflite --out deploy --with-baseline"
 	@echo "    $(BIN)/dcd-deploy bench deploy/*_224.onnx"
 
-test: $(VENV)/installed lint ## lint, types, and the tests that need Python's packages alone (tests/lanes.py)
+test: $(VENV)/developed lint ## lint, types, and the tests that need Python's packages alone (tests/lanes.py)
 	$(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist loadfile --durations=10
 
-test-long: $(VENV)/installed $(OLD_VENV)/installed ## the other tests: devices, emulated processors, browsers, many exports
+test-long: $(VENV)/developed $(OLD_VENV)/installed ## the other tests: devices, emulated processors, browsers, many exports
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
 	@command -v sshd >/dev/null || test -x /usr/sbin/sshd || { apt-get update -qq && apt-get install -y -qq openssh-server; }
 	@for program in adb mksh toybox gcc; do command -v $$program >/dev/null || set -- "$$@" $$program; done; \
@@ -63,16 +69,16 @@ test-all: ## both, one after the other
 	$(MAKE) test
 	$(MAKE) test-long
 
-wheel: $(VENV)/installed ## dist/dcd_deploy-….whl
+wheel: $(VENV)/developed ## dist/dcd_deploy-….whl
 	$(BIN)/python -m pip wheel -q --no-deps -w dist .
 	@ls dist/*.whl
 
-lint: $(VENV)/installed
+lint: $(VENV)/developed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/installed ## measure all networks and write the tables of docs/ and README.md (about two hours)
+bench: $(VENV)/developed ## measure all networks and write the tables of docs/ and README.md (about two hours)
 	$(BIN)/python scripts/results.py --out bench-out/results
 	$(BIN)/python scripts/speed.py --out bench-out/speed --write
 	$(BIN)/python scripts/ablation.py --out bench-out/ablation --write
@@ -80,10 +86,10 @@ bench: $(VENV)/installed ## measure all networks and write the tables of docs/ a
 	$(BIN)/python scripts/front_page.py
 	$(BIN)/python scripts/figures.py
 
-tour: $(VENV)/installed ## run the commands of README.md and of docs/quick-start.md, and put their output there
+tour: $(VENV)/developed ## run the commands of README.md and of docs/quick-start.md, and put their output there
 	$(BIN)/python scripts/tour.py
 
-docs: $(VENV)/installed ## build/site from docs/, strictly; a dead link is an error
+docs: $(VENV)/developed ## build/site from docs/, strictly; a dead link is an error
 	$(BIN)/python scripts/commands_page.py
 	$(BIN)/python scripts/figures.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -30,6 +30,7 @@ STATIC, NONE, RELEASED = "static", "none", "released"
 PACKAGES = {
     ".onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
     ".tflite": ("torch", "litert_torch", "ai_edge_litert.interpreter"),
+    ".pte": ("torch", "executorch.exir"),
 }  # that a file of each kind is made with
 ExportModel = Callable[[Path, str, int | None, Path], Path]  # checkpoint, suffix, batch, folder → model file
 

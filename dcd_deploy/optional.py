@@ -24,6 +24,16 @@ EXTRA_OF = {
     "ai_edge_litert.interpreter": "tflite",
     "ai_edge_litert.compiled_model": "tflite",
     "tflite_runtime.interpreter": "tflite-runtime",
+    "executorch.runtime": "executorch",
+    "executorch.exir": "executorch",
+    "executorch.extension.pybindings.portable_lib": "executorch",
+    "executorch.backends.xnnpack.xnnpack_preprocess": "executorch",
+    "executorch.backends.xnnpack._passes.xnnpack_pass": "executorch",
+    "executorch.backends.xnnpack.partition.xnnpack_partitioner": "executorch",
+    "executorch.backends.xnnpack.partition.config": "executorch",
+    "executorch.backends.xnnpack.partition.config.gemm_configs": "executorch",
+    "executorch.backends.xnnpack.utils.utils": "executorch",
+    "torch.fx.passes.infra.pass_base": "export",
     "plotly.offline": "report",
     "onnxruntime": None,  # part of the base install, but runtimes may be replaced by hand
 }

@@ -24,7 +24,7 @@ from dcd_deploy.benchmarks.process import ask
 from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.lowering import Rates, static_cost
 from dcd_deploy.lowering.network import network_of
-from dcd_deploy.lowering.targets import LITERT, LITERT_COMPILED, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, Target
+from dcd_deploy.lowering.targets import EXECUTORCH, LITERT, LITERT_COMPILED, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, Target
 from dcd_deploy.models.random_weights import calibrated_network
 from dcd_deploy.models.trained import random_example
 from dcd_deploy.reports.terminal import live_progress
@@ -38,6 +38,7 @@ TARGETS = (
     (ONNXRUNTIME_ARM, "onnxruntime-plain"),
     (LITERT, "litert"),
     (LITERT_COMPILED, "litert-compiled"),
+    (EXECUTORCH, "executorch"),
 )
 FITTED = ("mobilenetv2_dcd_x1.0", "mobilenetv2_dcd_x0.5", "resnet18_dcd")
 SIDE = 224

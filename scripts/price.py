@@ -25,6 +25,7 @@ RUNTIMES = {
     "onnxruntime-plain": ("onnxruntime-arm", "onnx"),
     "litert": ("litert", "tflite"),
     "litert-compiled": ("litert-compiled", "tflite"),
+    "executorch": ("executorch", "pte"),
 }  # runtime → its own target, and the format
 THREADS = (1, 2)
 

@@ -19,11 +19,12 @@ from dcd_deploy.lowering.lowering import ONE
 from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.passes.substitute import AUTO, Choice
 from dcd_deploy.lowering.targets import PORTABLE_ONNX, Target
+from dcd_deploy.lowering.xnnpack import XNNPACK
 from dcd_deploy.models.dynamic import ResNetDynamicConv
 from dcd_deploy.models.geometry import LayerGeometry
 from dcd_deploy.models.trained import random_example
 
-BACKENDS = {backend.name: backend for backend in (CHANNELS_FIRST, CHANNELS_LAST)}
+BACKENDS = {backend.name: backend for backend in (CHANNELS_FIRST, CHANNELS_LAST, XNNPACK)}
 LOWERINGS = [f"{backend} {name}" for backend in BACKENDS for name in BACKENDS[backend].lowerings]
 
 

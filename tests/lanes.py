@@ -12,7 +12,7 @@ FILES = {
     "many exports": (
         "cli_endings cli_tuning for_runtime deploy_form dynamic_timm export_module lay_out_tflite litert_compiled "
         "litert_compiled_commands networks onnx opsets own_files own_network_page own_networks profile recognise "
-        "recorded small_files sweep tflite tflite_gate trials tuning untold"
+        "executorch recorded small_files sweep tflite tflite_gate trials tuning untold"
     ),
 }
 LONG = {f"test_{stem}" for stems in FILES.values() for stem in stems.split()}

@@ -63,7 +63,17 @@ ALLOWED["reports"] |= {"config"}
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__main__"] = {"cli", "interruption"}
 OFFERED = {"recording", "commands"}  # by the package itself, loaded when they are asked for
-HEAVY = {"torch", "onnx", "onnxsim", "onnxscript", "safetensors", "litert_torch", "ai_edge_litert", "plotly"}
+HEAVY = {
+    "torch",
+    "onnx",
+    "onnxsim",
+    "onnxscript",
+    "safetensors",
+    "litert_torch",
+    "ai_edge_litert",
+    "executorch",
+    "plotly",
+}
 MAY_BE_HEAVY = {"dynamic", "lowering", "models", "export", "recording", "tuning"}
 OTHERS = PACKAGE / "runtimes" / "others"  # each is loaded by its path, in an environment and process of its own
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from dcd_deploy import __version__
 from dcd_deploy.benchmarks.machine import clock_mhz, core_ids, model_name, read_text, temperature_c
 
-PACKAGES = ("onnxruntime", "ai-edge-litert", "tflite-runtime", "numpy")
+PACKAGES = ("onnxruntime", "ai-edge-litert", "tflite-runtime", "executorch", "numpy")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 BOARD = Path("/proc/device-tree/model")
 FEATURES = (

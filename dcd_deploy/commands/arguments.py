@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 FORMATS = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
     "tflite": ("torch", "litert_torch", "ai_edge_litert.interpreter"),
+    "pte": ("torch", "executorch.exir"),
 }  # and the packages that each needs
+RUNTIME_FORMATS = {"executorch": "pte"}  # what people call a format by its runtime
 MOST_RUNS, MOST_ROUNDS, MOST_THREADS = 1_000_000, 100, 1024
 
 
@@ -39,7 +41,9 @@ Reference = Annotated[
     StrPath | None,
     Option(".npz file of what your own network answered (dcd_deploy.record_reference).", CHECKS),
 ]
-Target = Annotated[str, Option("Runtime: onnxruntime-x86, onnxruntime-arm, litert or litert-compiled.", beside=True)]
+Target = Annotated[
+    str, Option("Runtime: onnxruntime-x86, onnxruntime-arm, litert, litert-compiled or executorch.", beside=True)
+]
 Threads = Annotated[int, Option("Threads of the runtime.")]
 ThreadCounts = Annotated[Counts, Option("Threads of the runtime, such as 1 or 1,2.")]
 MinRuns = Annotated[int, Option("Count at least so many runs of each model.", MEASURING)]
@@ -52,10 +56,10 @@ Setup = Annotated[bool, Option("Install on the devices what measuring needs, in 
 def parse_formats(to: str | Sequence[str]) -> tuple[str, ...]:
     """Return the formats of "onnx,tflite" or ("onnx", "tflite"), each once, when what they need is installed."""
     names = to.split(",") if isinstance(to, str) else to
-    formats = tuple(dict.fromkeys(name.strip() for name in names))
+    formats = tuple(dict.fromkeys(RUNTIME_FORMATS.get(name.strip(), name.strip()) for name in names))
     for format in formats:
         if format not in FORMATS:
-            raise UnknownNameError("format", format, FORMATS)
+            raise UnknownNameError("format", format, (*FORMATS, *RUNTIME_FORMATS))
     for format in formats:
         require_packages(format)
     return formats

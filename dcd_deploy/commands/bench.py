@@ -50,7 +50,8 @@ def bench(
     runtime: Annotated[
         str | Sequence[str],
         Option(
-            "Runtimes, separated by commas: onnxruntime, onnxruntime-plain, litert, litert-compiled, litert-plain.",
+            "Runtimes, separated by commas: onnxruntime, onnxruntime-plain, litert, litert-compiled, "
+            "litert-plain, executorch.",
             default="all that open the file",
         ),
     ] = (),

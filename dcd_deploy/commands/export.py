@@ -52,7 +52,7 @@ def export(
         str,
         Option(
             "What to be quick on: portable, onnxruntime-x86 (runs on x86-64 alone, with AVX-512, AVX2 or neither), "
-            "onnxruntime-arm, litert or litert-compiled (docs/litert-compiled.md).",
+            "onnxruntime-arm, litert, litert-compiled (docs/litert-compiled.md) or executorch.",
             beside=True,
         ),
     ] = "portable",

@@ -23,6 +23,7 @@ from dcd_deploy.progress import Progress, silent
 if TYPE_CHECKING:
     from dcd_deploy.export.onnx.summary import OnnxFileSummary
     from dcd_deploy.export.tflite.summary import TfliteFileSummary
+    from dcd_deploy.export.xnnpack_graph import PteFileSummary
     from dcd_deploy.models.inspection import CheckpointSummary
 
 
@@ -31,7 +32,7 @@ def inspect(
     *,
     progress: Progress = silent,
     **network: Unpack[NetworkOptions],
-) -> CheckpointSummary | OnnxFileSummary | TfliteFileSummary:
+) -> CheckpointSummary | OnnxFileSummary | TfliteFileSummary | PteFileSummary:
     """Say what a checkpoint or a model file holds.
 
     ``network`` says which network it is (``commands.network``).
@@ -48,6 +49,10 @@ def inspect(
         from dcd_deploy.export.onnx.summary import summarise_onnx
 
         return cast("OnnxFileSummary", _isolated(summarise_onnx, path))
+    if suffix_of(path) == ".pte":
+        from dcd_deploy.export.xnnpack_graph import summarise_pte
+
+        return cast("PteFileSummary", _isolated(summarise_pte, path))
     require("torch")
     if network.get("network") is not None or network.get("leaf"):
         return _inspect_captured(path, progress, network)

@@ -86,6 +86,8 @@ MODULES = (
     "runtimes/onnxruntime",
     "runtimes/litert",
     "runtimes/litert_compiled",
+    "runtimes/executorch",
+    "runtimes/pte_file",
     "runtimes/flatbuffer",
     "runtimes/tflite_structure",
     "runtimes/preprocessing",

@@ -81,7 +81,7 @@ class CountWork:
         (trial,) = found.counts.trials
         now = count_section([self], [trial])
         asked = (self.target.label, each.runtime, each.batch or trial.batch)
-        version = wheel_versions().get(PACKAGES[RUNTIMES[each.runtime].suffix])
+        version = wheel_versions().get(PACKAGES.get(RUNTIMES[each.runtime].suffix, ""))
         same = (
             found.counts == now
             and (trial.device, trial.runtime, trial.batch) == asked

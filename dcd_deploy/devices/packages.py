@@ -10,7 +10,7 @@ from dcd_deploy.runtimes.model import RUNTIMES
 NUMPY = "numpy"
 # For each way to run models the packages that do, the best first.
 PACKAGES = {"onnxruntime": ("onnxruntime",), "litert": ("ai-edge-litert", "tflite-runtime")}
-APART = {LITERT_COMPILED: ("ai-edge-litert",)}  # runtimes that not every one of them has
+APART = {LITERT_COMPILED: ("ai-edge-litert",), "executorch": ("executorch",)}  # runtimes that not every one of them has
 WANTED = [[NUMPY], *(list(names) for names in PACKAGES.values())]
 
 

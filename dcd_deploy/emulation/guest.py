@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcd_deploy.emulation.cores import Core
+from dcd_deploy.emulation.inside import OPENERS
 from dcd_deploy.emulation.programs import QEMU, RUNNING, check_programs
 from dcd_deploy.emulation.root import Root
-from dcd_deploy.errors import DeviceAnswerError, DeviceLostError, ModelFileError
+from dcd_deploy.errors import DeviceAnswerError, DeviceLackError, DeviceLostError, ModelFileError
 from dcd_deploy.runtimes.onnxruntime import advice
 
 INSIDE = Path(__file__).with_name("inside.py")
@@ -149,10 +150,15 @@ def opened_guest(
     It has so many ``outputs``.
 
     Raises:
-        DeviceLackError: there is no QEMU.
+        DeviceLackError: there is no QEMU, or the runtime is not there.
         ModelFileError: the runtime cannot open the model.
         DeviceLostError: it crashes.
     """
+    if runtime not in OPENERS:
+        raise DeviceLackError(
+            f"expected a runtime that the emulated cores have ({', '.join(OPENERS)}), found {runtime}; export for "
+            "one of these"
+        )
     check_programs(RUNNING)
     with (
         tempfile.TemporaryDirectory(prefix="dcd-deploy-") as name,

@@ -38,6 +38,10 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
         from dcd_deploy.export.tflite.build import check_tflite_options
 
         check_tflite_options(config)
+    if "pte" in formats:
+        from dcd_deploy.export.build_pte import check_pte_options
+
+        check_pte_options(config)
 
 
 def check_samples(config: BuildConfig) -> None:
@@ -73,6 +77,10 @@ def _builder(format: str) -> Callable[..., BuiltModel]:
         from dcd_deploy.export.onnx.build import build_onnx
 
         return build_onnx
+    if format == "pte":
+        from dcd_deploy.export.build_pte import build_pte
+
+        return build_pte
     from dcd_deploy.export.tflite.build import build_tflite
 
     return build_tflite

@@ -1,6 +1,7 @@
 """From a captured network to its deploy graph for one target: the passes in their order, and what they say.
 
-captured graph → drop dropout → fold norms → pool by windows → substitute → (lay out channels last) → wrap
+captured graph → drop dropout → fold norms → pool by windows → substitute → (activate within) →
+    (lay out channels last) → wrap
 
 A captured graph as the choice of lowerings sees it: dropout gone, norms folded into the layers before them.
 """
@@ -15,6 +16,7 @@ from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.graph import NetworkGraph, copied
 from dcd_deploy.lowering.lowering import KNOWN, ONE, Lowering
+from dcd_deploy.lowering.passes.activate_within import ActivateWithin
 from dcd_deploy.lowering.passes.contract import Pass
 from dcd_deploy.lowering.passes.drop_dropout import DropDropout
 from dcd_deploy.lowering.passes.fold_norms import FoldNorms
@@ -25,7 +27,7 @@ from dcd_deploy.lowering.passes.wrap import Wrap
 from dcd_deploy.lowering.places import Place
 from dcd_deploy.lowering.targets import Target
 
-LAST = "channels_last"
+LAST, XNNPACK = "channels_last", "xnnpack"
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,14 @@ def plan(target: Target, choice: Choice = AUTO, *, outputs_last: bool = False) -
     """Return the passes for a target.
 
     Dropout goes first, since it may stand between a layer and its norm; norms before the choice, since a lowering is
-    made of folded weights; the layout after it, since lowerings are written in their backend's own; names last.
+    made of folded weights; the layout, or what a lowering takes into itself, after it; names last.
     """
     substitute, wrap = Substitute(target, choice), Wrap()
-    layout: tuple[Pass, ...] = (LayOut(outputs_last=outputs_last),) if target.backend.name == LAST else ()
+    layout: tuple[Pass, ...] = ()
+    if target.backend.name == LAST:
+        layout = (LayOut(outputs_last=outputs_last),)
+    elif target.backend.name == XNNPACK:
+        layout = (ActivateWithin(),)
     return Plan(substitute, wrap, (DropDropout(), FoldNorms(), PoolByWindows(), substitute, *layout, wrap))
 
 

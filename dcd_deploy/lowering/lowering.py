@@ -83,10 +83,12 @@ class Lowering(nn.Module):
     only_for: ClassVar[tuple[str, ...] | None] = None  # targets whose rule may take it; None: all of its backend
     everywhere: ClassVar[bool] = True  # or those targets alone can run it, even where it is asked for by name
     batches: ClassVar[str] = ANY  # or at those that are KNOWN in advance, or at ONE
+    activation: nn.Module | None  # the place for one that follows it (``passes.activate_within``), if there is one
 
     @abstractmethod
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
         super().__init__()
+        self.activation = None
 
     @classmethod
     def refusal(cls, shape: OperatorShape) -> str | None:

@@ -6,6 +6,7 @@ The targets that a network can be lowered for, and the rates that decide for eac
     onnxruntime-arm   plain layout; timed with onnxruntime's blocked layout switched off
     litert            TFLite's XNNPACK kernels, channels last
     litert-compiled   the same where they are told to take computed weights: LiteRT's CompiledModel with one flag
+    executorch        the same kernels through ExecuTorch's delegate, which takes computed weights as it is
     portable          of each format, what is good on all of its targets and bad on none
 
 The rates are nanoseconds, fitted by ``scripts/fit_costs.py`` to every lowering of every layer shape of the published
@@ -22,6 +23,7 @@ from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.lowering.channels_first import CHANNELS_FIRST
 from dcd_deploy.lowering.channels_last import CHANNELS_LAST
 from dcd_deploy.lowering.lowering import ANY, KNOWN, ONE, Backend, Cost, Rates
+from dcd_deploy.lowering.xnnpack import XNNPACK
 
 
 @dataclass(frozen=True)
@@ -83,18 +85,22 @@ class Target:
 X86 = Rates(0.01119, 0.0126, 0.05595, 0.06952, 0.03061, 260.9)
 X86_STANDARD = Rates(0.009959, 0.01266, 0.06318, 0.04547, 0.02779, 301.3)  # without what x86 alone can run
 PLAIN = Rates(0.01173, 0.0118, 0.008644, 0.06459, 0.02542, 295.6)
-XNNPACK = Rates(0.009812, 0.0102, 0.02604, 0.0, 0.02777, 85.49)
+LITERT_XNNPACK = Rates(0.009812, 0.0102, 0.02604, 0.0, 0.02777, 85.49)
 COMPILED = Rates(0.01955, 0.01981, 0.06106, 0.0, 0.08764, 0.0)  # XNNPACK where it takes computed weights
+DELEGATED = COMPILED  # the same kernels, through ExecuTorch; not fitted apart
 PORTABLE = "portable"
 
 ONNXRUNTIME_X86 = Target.serving("onnxruntime-x86", "onnx", CHANNELS_FIRST, X86)
 ONNXRUNTIME_ARM = Target.serving("onnxruntime-arm", "onnx", CHANNELS_FIRST, PLAIN)
-LITERT = Target.serving("litert", "tflite", CHANNELS_LAST, XNNPACK)
+LITERT = Target.serving("litert", "tflite", CHANNELS_LAST, LITERT_XNNPACK)
 LITERT_COMPILED = Target.serving("litert-compiled", "tflite", CHANNELS_LAST, COMPILED)
+EXECUTORCH = Target.serving("executorch", "pte", XNNPACK, DELEGATED)
 PORTABLE_ONNX = Target.serving(PORTABLE, "onnx", CHANNELS_FIRST, X86_STANDARD, PLAIN)
-PORTABLE_TFLITE = Target.serving(PORTABLE, "tflite", CHANNELS_LAST, XNNPACK, narrowing_kernels_from=56 * 56)
+PORTABLE_TFLITE = Target.serving(PORTABLE, "tflite", CHANNELS_LAST, LITERT_XNNPACK, narrowing_kernels_from=56 * 56)
+PORTABLE_PTE = Target.serving(PORTABLE, "pte", XNNPACK, DELEGATED)
 
-TARGETS = (ONNXRUNTIME_X86, ONNXRUNTIME_ARM, LITERT, LITERT_COMPILED, PORTABLE_ONNX, PORTABLE_TFLITE)
+PORTABLES = (PORTABLE_ONNX, PORTABLE_TFLITE, PORTABLE_PTE)
+TARGETS = (ONNXRUNTIME_X86, ONNXRUNTIME_ARM, LITERT, LITERT_COMPILED, EXECUTORCH, *PORTABLES)
 TARGET_NAMES = tuple(dict.fromkeys(target.name for target in TARGETS))
 
 

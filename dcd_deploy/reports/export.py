@@ -32,8 +32,12 @@ def network_words(options: Mapping[str, Any]) -> list[str]:
     return words + [word for path in options.get("leaf") or () for word in ("--leaf", path)]
 
 
-STAGES = {"onnx": ("ONNX graph", "as traced", "simplified"), "tflite": ("TFLite graph", "as converted", "finished")}
-FORMATS = {"onnx": "ONNX", "tflite": "TFLite"}
+STAGES = {
+    "onnx": ("ONNX graph", "as traced", "simplified"),
+    "tflite": ("TFLite graph", "as converted", "finished"),
+    "pte": ("ExecuTorch program, one partition for XNNPACK", "as lowered", "finished"),
+}
+FORMATS = {"onnx": "ONNX", "tflite": "TFLite", "pte": "ExecuTorch"}
 
 
 def show_export(screen: Console, result: ExportResult, request: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dcd_deploy.export.onnx.summary import OnnxFileSummary
     from dcd_deploy.export.stats import GraphStats
     from dcd_deploy.export.tflite.summary import TfliteFileSummary
+    from dcd_deploy.export.xnnpack_graph import PteFileSummary
     from dcd_deploy.models.fit import Mismatch
     from dcd_deploy.models.inspection import CheckpointSummary
     from dcd_deploy.models.sizes import LayerSummary, NetworkSummary
@@ -117,7 +118,22 @@ def show_tflite_file(screen: Console, summary: TfliteFileSummary) -> None:
     _show_card(screen, summary)
 
 
-def _show_tensors(screen: Console, summary: OnnxFileSummary | TfliteFileSummary) -> None:
+def show_pte_file(screen: Console, summary: PteFileSummary) -> None:
+    """Print inputs, outputs, operators, partitions and metadata of an ExecuTorch program."""
+    found = summary.program
+    line(screen, f"{summary.path}  {numbers.size(summary.graph.size_bytes)}  ExecuTorch program")
+    line(screen)
+    _show_tensors(screen, summary)
+    _show_graph(screen, summary.graph)
+    backends = ", ".join(each.backend for each in found.delegates) or "none"
+    line(screen, f"partitions: {len(found.delegates)} ({backends}), {len(found.outside)} operators outside")
+    if found.intact is not None:
+        line(screen, f"hash: {'as it was written' if found.intact else 'CHANGED since it was written'}")
+    line(screen)
+    _show_card(screen, summary)
+
+
+def _show_tensors(screen: Console, summary: OnnxFileSummary | TfliteFileSummary | PteFileSummary) -> None:
     tensors = [("input", *_tensor(t)) for t in summary.inputs] + [("output", *_tensor(t)) for t in summary.outputs]
     show_table(screen, "", ("", "name", "shape", "type"), tensors, left=4)
 
@@ -132,7 +148,7 @@ def _show_graph(screen: Console, graph: GraphStats) -> None:
     )
 
 
-def _show_card(screen: Console, summary: OnnxFileSummary | TfliteFileSummary) -> None:
+def _show_card(screen: Console, summary: OnnxFileSummary | TfliteFileSummary | PteFileSummary) -> None:
     if summary.card is not None:
         show_table(screen, "description", ("", ""), _card_rows(summary.card), left=2)
     for key, text in summary.metadata.items():

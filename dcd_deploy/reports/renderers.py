@@ -26,6 +26,7 @@ SHOW = {
     "LayerCounts": "counts:show_layer_counts",
     "Mismatch": "inspect:show_mismatch",
     "OnnxFileSummary": "inspect:show_onnx_file",
+    "PteFileSummary": "inspect:show_pte_file",
     "Prediction": "predict:show_predictions",
     "ProfileResult": "profile:show_profile",
     "ResultComparison": "compare:show_comparison",

@@ -73,6 +73,11 @@ class Table:
         start, length = self._vector(field, 1)
         return memoryview(self.content)[start : start + length]
 
+    def span(self, field: int) -> tuple[int, int]:
+        """Return where a vector of bytes begins in the file, and where it ends."""
+        start, length = self._vector(field, 1)
+        return start, start + length
+
     def text(self, field: int) -> str:
         """Return a text; one that is not UTF-8 is a ValueError."""
         found = self.data(field)

@@ -23,6 +23,7 @@ from dcd_deploy.artifacts import LITERT_COMPILED, METADATA_KEY, ModelCard
 from dcd_deploy.errors import ModelFileError, OptionError, UnknownNameError
 from dcd_deploy.files import existing_file, suffix_of
 from dcd_deploy.optional import require
+from dcd_deploy.runtimes.executorch import ExecuTorchSession
 from dcd_deploy.runtimes.flatbuffer import read_texts
 from dcd_deploy.runtimes.litert import LiteRtSession, interpreter_module
 from dcd_deploy.runtimes.litert_compiled import LiteRtCompiledSession, lacking
@@ -45,6 +46,7 @@ RUNTIMES = {
     "onnxruntime-plain": Runtime(".onnx", partial(OnnxRuntimeSession, blocked=False), "onnxruntime"),
     "litert": Runtime(".tflite", LiteRtSession, "litert"),
     LITERT_COMPILED: Runtime(".tflite", LiteRtCompiledSession, "litert"),
+    "executorch": Runtime(".pte", ExecuTorchSession, "executorch.runtime"),
     "litert-plain": Runtime(".tflite", partial(LiteRtSession, xnnpack=False), "litert"),
 }
 # the usual one for each kind of file comes first

@@ -49,7 +49,7 @@ def write_layer_model(group: LayerGroup, lowering: str, target: Target, path: Pa
         network = lower(captured, target, {LAYER: lowering}).module
     names = (INPUT, OPERAND)[: len(examples)]
     inputs = [InputSpec(name, tuple(one.shape[1:])) for name, one in zip(names, examples, strict=True)]
-    path.write_bytes(_tflite(network, inputs) if target.format == "tflite" else _onnx(network, inputs))
+    path.write_bytes(MAKERS[target.format](network, inputs))
 
 
 def _tflite(network: nn.Module, inputs: list[InputSpec]) -> bytes:
@@ -66,6 +66,15 @@ def _onnx(network: nn.Module, inputs: list[InputSpec]) -> bytes:
     traced = trace_onnx(network, inputs, (OUTPUT,)).tidied
     model = simplify(traced)
     return bytes((in_blocks(model) or model).SerializeToString())
+
+
+def _pte(network: nn.Module, inputs: list[InputSpec]) -> bytes:
+    from dcd_deploy.export.to_executorch import emit_executorch, lower_executorch
+
+    return emit_executorch(lower_executorch(deployable(network), inputs))
+
+
+MAKERS = {"onnx": _onnx, "tflite": _tflite, "pte": _pte}
 
 
 def among_neighbours(group: LayerGroup) -> tuple[Captured, tuple[Tensor, ...]]:

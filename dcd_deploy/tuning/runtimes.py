@@ -5,7 +5,7 @@ from __future__ import annotations
 from dcd_deploy import artifacts
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.errors import MissingDependencyError, OptionError
-from dcd_deploy.lowering.targets import LITERT, LITERT_COMPILED, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, Target
+from dcd_deploy.lowering.targets import EXECUTORCH, LITERT, LITERT_COMPILED, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, Target
 
 ONNXRUNTIME, ONNXRUNTIME_PLAIN, LITERT_RUNTIME = "onnxruntime", "onnxruntime-plain", "litert"
 COMPILED_RUNTIME = artifacts.LITERT_COMPILED
@@ -14,13 +14,15 @@ PACKAGES = {
     ONNXRUNTIME_PLAIN: ("onnxruntime",),
     LITERT_RUNTIME: ("ai-edge-litert", "tflite-runtime"),
     COMPILED_RUNTIME: ("ai-edge-litert",),
+    EXECUTORCH.name: ("executorch",),
 }  # runtime → the packages that bring it
-TUNABLE = (ONNXRUNTIME_X86, ONNXRUNTIME_ARM, LITERT, LITERT_COMPILED)
+TUNABLE = (ONNXRUNTIME_X86, ONNXRUNTIME_ARM, LITERT, LITERT_COMPILED, EXECUTORCH)
 RUNTIMES = {
     ONNXRUNTIME_X86.name: (ONNXRUNTIME,),
     ONNXRUNTIME_ARM.name: (ONNXRUNTIME, ONNXRUNTIME_PLAIN),
     LITERT.name: (LITERT_RUNTIME,),
     LITERT_COMPILED.name: (COMPILED_RUNTIME,),
+    EXECUTORCH.name: (EXECUTORCH.name,),
 }  # target → what it is measured on, on its own kind of machine, and elsewhere
 
 

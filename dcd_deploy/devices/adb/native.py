@@ -98,7 +98,12 @@ class NativePhone(AdbDevice):
                 advice="choose `runtime` litert, or measure by Python on the phone",
             )
         if suffix not in self.runners:
-            wanted = next(kind for kind in KINDS if kind.suffix == suffix)
+            wanted = next((kind for kind in KINDS if kind.suffix == suffix), None)
+            if wanted is None:
+                raise DeviceLackError(
+                    f"expected a model that a runner for phones takes, found '{suffix}', for which there is none; "
+                    "measure by Python on the phone, or export to another format"
+                )
             raise DeviceLackError(
                 expected=f"a runner for '{suffix}' files",
                 found=f"`runner` for {', '.join(self.runners)} alone",

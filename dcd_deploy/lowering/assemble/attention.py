@@ -114,9 +114,19 @@ class Bias(nn.Module):
             self.constant = frozen(constant)
 
     @property
+    def is_constant(self) -> bool:
+        """Whether it does not depend on the input."""
+        return self.constant is not None and not self.is_computed
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether it depends on the input."""
+        return any(part is not None for part in (self.scaled, self.by_kernels, self.shift))
+
+    @property
     def is_nothing(self) -> bool:
         """Whether there is none."""
-        return all(part is None for part in (self.scaled, self.by_kernels, self.constant, self.shift))
+        return self.constant is None and not self.is_computed
 
     def forward(self, heads: Heads, stages: Tensor) -> Tensor | None:
         """``stages`` is what the last stage gives."""

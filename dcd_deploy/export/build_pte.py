@@ -1,0 +1,74 @@
+"""From a deploy form to a verified ExecuTorch program in memory, stage by stage.
+
+deploy form, for XNNPACK            checked, 1e-9
+  → ExecuTorch program              checked, 5e-5, in ExecuTorch's own runtime
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from dcd_deploy.artifacts import FLOAT32, ModelCard
+from dcd_deploy.errors import OptionError
+from dcd_deploy.export.alongside import threads_by_load
+from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
+from dcd_deploy.export.deployable import deployable
+from dcd_deploy.export.to_executorch import emit_executorch, lower_executorch
+from dcd_deploy.export.xnnpack_graph import pte_stats
+from dcd_deploy.lowering.deploy import DeployNetwork
+from dcd_deploy.progress import Progress, silent
+from dcd_deploy.runtimes.executorch import ExecuTorchSession
+
+STAGE = "ExecuTorch program"
+PACKAGES = ("torch", "executorch", "numpy")
+
+
+@dataclass(frozen=True)
+class BuiltPte(BuiltModel):
+    """A verified ExecuTorch program, as its exporter has it: the file follows with the description."""
+
+    edge: Any
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The versions of the packages that made it."""
+        return {name: version(name) for name in PACKAGES}
+
+    def content(self, card: ModelCard) -> bytes:
+        """Return the file, with its description inside."""
+        return emit_executorch(self.edge, card.to_json())
+
+
+def build_pte(
+    deploy: DeployNetwork,
+    config: BuildConfig,
+    checked: Callable[[], CheckedReference],
+    progress: Progress = silent,
+) -> BuiltPte:
+    """Lower and verify a deploy form; ``checked`` waits for what it is compared with.
+
+    Raises:
+        OptionError: the batch is free, which a file for XNNPACK does not have.
+        ExportError, VerificationError: a stage refused the network, or computed something else.
+    """
+    check_pte_options(config)
+    single = deployable(deploy.module)
+    with progress("lower to ExecuTorch, a minute or more"), threads_by_load():
+        edge = lower_executorch(single, config.entries, config.batch or 1)
+        model = emit_executorch(edge)
+    passed, stats, sizes = checked(), pte_stats(model), {FLOAT32: len(model)}
+    with progress(f"verify {STAGE}"):
+        session = ExecuTorchSession(model, 1, trusted=True)
+        passed = passed.compared(STAGE, session.run_all, config.tolerance, config.batch)
+    return BuiltPte(config, passed.report, passed.reference, stats, stats, deploy.lowering, deploy.notes, sizes, edge)
+
+
+def check_pte_options(config: BuildConfig) -> None:
+    """Raise OptionError where the batch is free, or weights are to be stored small."""
+    if config.weights != FLOAT32:
+        raise OptionError(expected="`weights` of float32 for ExecuTorch", found=config.weights, advice="leave it out")
+    if config.batch is None:
+        raise OptionError(expected="a `batch` number for ExecuTorch, whose files have fixed shapes", found="'dynamic'")

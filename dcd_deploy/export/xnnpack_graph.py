@@ -1,0 +1,143 @@
+"""What an ExecuTorch program consists of: the operators of its XNNPACK parts, read from the file without its packages.
+
+A part is a flatbuffer behind a header ("XH00"), of nodes and of values, whose sizes are as they lie in memory. Its
+schema is not published apart from the package; the numbers here are those of 1.5, and unknown ones have no name.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcd_deploy.artifacts import METADATA_KEY, ModelCard, TensorSpec
+from dcd_deploy.errors import ModelFileError
+from dcd_deploy.export.stats import GraphStats
+from dcd_deploy.files import existing_file
+from dcd_deploy.runtimes.flatbuffer import Table
+from dcd_deploy.runtimes.pte_file import HASH_KEY, Delegate, PteProgram, read_program
+
+XNNPACK, HEADER = "XnnpackBackend", b"XH00"
+GRAPH_NODES, GRAPH_VALUES = 1, 2
+QUANTISED = 2  # the kind of a value that holds a plain one
+KINDS = dict(
+    enumerate(
+        (
+            *("Add", "FullyConnected", "Softmax", "Sigmoid", "StaticTranspose", "Clamp", "Conv2d", "Div"),
+            *("StaticResizeBilinear2D", "StaticConstantPad", "AvgPooling2d", "Minimum", "DepthwiseConv2d"),
+            *("MaxPooling2d", "Multiply", "Subtract", "Floor", "Convert", "GlobalAvgPooling2d", "StaticReshape"),
+            *("ArgMaxPooling2d", "SquareRoot", "Ceiling", "Hardswish", "LeakyReLU", "Maximum", "Negate", "Square"),
+            *("ELU", "Abs", "PReLU", "Concatenate2", "Concatenate3", "Concatenate4", "StaticSlice"),
+            *("ScaledDotProductAttention", "BatchMatrixMultiply", "Concatenate5", "ConvTranspose2d"),
+            *("ReciprocalSquareRoot", "Log", "Gelu", "Tanh", "Exp", "Sin", "Copy", "Cos"),
+        ),
+        start=1,
+    )
+)
+# the places of the weight and of the output, and how many of the weight's last axes each output is a sum over
+WEIGHTED = {"FullyConnected": (1, 3, 1), "Conv2d": (16, 18, 3), "DepthwiseConv2d": (16, 18, 3)}
+PRODUCT = "BatchMatrixMultiply"
+
+
+@dataclass(frozen=True)
+class PteFileSummary:
+    """What an ExecuTorch program says about itself; ``card`` where it is one of ours."""
+
+    path: Path
+    program: PteProgram
+    graph: GraphStats
+    metadata: dict[str, str]
+    card: ModelCard | None
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs."""
+        return self.program.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The outputs."""
+        return self.program.outputs
+
+
+def summarise_pte(path: Path) -> PteFileSummary:
+    """Read an ExecuTorch program, without its packages.
+
+    Raises:
+        InputFileError: there is no such file.
+        ModelFileError: it is none, or damaged.
+    """
+    content = existing_file(path, "an ExecuTorch program").read_bytes()
+    program = read_program(content, path)
+    text = program.texts.get(METADATA_KEY)
+    others = {key: text for key, text in program.texts.items() if key not in (METADATA_KEY, HASH_KEY)}
+    return PteFileSummary(
+        path, program, pte_stats(content, path), others, None if text is None else ModelCard.from_json(text)
+    )
+
+
+def pte_stats(content: bytes, where: str | Path = "the exported program") -> GraphStats:
+    """Count the operators, bytes and multiply-adds (for one sample) of an ExecuTorch program.
+
+    Raises:
+        ModelFileError: it is none, or damaged.
+    """
+    program = read_program(content, where)
+    operators = Counter(program.outside)
+    macs = 0
+    for delegate in program.delegates:
+        if delegate.backend != XNNPACK:
+            operators[delegate.backend] += 1
+            continue
+        try:
+            nodes = list(_nodes(content, delegate))
+        except (struct.error, IndexError, KeyError, ValueError) as error:
+            raise ModelFileError(
+                f"expected an ExecuTorch program at '{where}', but its part for XNNPACK is damaged ({error}); export "
+                "it again"
+            ) from error
+        operators.update(name for name, _ in nodes)
+        macs += sum(count for _, count in nodes)
+    ordered = dict(sorted(operators.items(), key=lambda item: (-item[1], item[0])))
+    return GraphStats(operators.total(), ordered, len(content), macs // (program.inputs[0].shape[0] or 1))
+
+
+def _nodes(content: bytes, delegate: Delegate) -> Iterator[tuple[str, int]]:
+    """Yield the kind and the multiply-adds of each node of a part."""
+    part = content[delegate.start : delegate.start + delegate.size]
+    if part[4:8] != HEADER:
+        raise ValueError("no header")
+    start, size = struct.unpack_from("<II", part, 10)
+    graph = part[start : start + size]
+    root = Table.root(graph)
+    sizes = dict(map(_value, root.tables(GRAPH_VALUES)))
+    for node in root.tables(GRAPH_NODES):
+        number, table = node.number(0, "B"), node.table(1)
+        if table is None:
+            raise ValueError("a node without its settings")
+        name = KINDS.get(number, f"operator {number}")
+        yield name, _macs(table, name, sizes)
+
+
+def _macs(table: Table, name: str, sizes: Mapping[int, tuple[int, ...]]) -> int:
+    if name == PRODUCT:
+        left, out = sizes[table.number(0)], sizes[table.number(2)]
+        return math.prod(out) * left[-1]
+    if name not in WEIGHTED:
+        return 0
+    weight_at, output_at, summed = WEIGHTED[name]
+    weight, out = sizes[table.number(weight_at)], sizes[table.number(output_at)]
+    each = math.prod(weight[1:3]) if name == "DepthwiseConv2d" else math.prod(weight[-summed:])
+    return math.prod(out) * each
+
+
+def _value(value: Table) -> tuple[int, tuple[int, ...]]:
+    tensor = value.table(1)
+    if tensor is not None and value.number(0, "B") == QUANTISED:
+        tensor = tensor.table(0)
+    if tensor is None:
+        raise ValueError("a value without its sizes")
+    return tensor.number(6), tensor.numbers(2)

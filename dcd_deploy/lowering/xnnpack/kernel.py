@@ -1,0 +1,145 @@
+"""The kernel order by a linear layer with a computed weight: y = act(x W(x)ᵀ + b(x)), one operator on one sample.
+
+    V = P Φ                 linear of P by Φᵀ
+    W = V Q + λ ⊙ W0        linear of V by Qᵀ
+    b = V t1 + P t2 + …     linear of V by t1: V is in the cache, and a dense layer of the attention's would be read
+    y = act(x Wᵀ + b)       linear of the map's pixels by W, with its bias; the delegate fuses the activation
+
+XNNPACK's convolution takes constant weights alone; its fully connected operator computed ones too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcd_deploy.dynamic.operator import DynamicOperator, LowRank
+from dcd_deploy.dynamic.shape import LOW_RANK, MIXTURE, MapSize, OperatorShape
+from dcd_deploy.lowering.assemble import terms as costs
+from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
+from dcd_deploy.lowering.assemble.attention import Bias, Heads
+from dcd_deploy.lowering.assemble.kernel import Kernel
+from dcd_deploy.lowering.assemble.terms import term_of
+from dcd_deploy.lowering.assemble.windows import without_copies
+from dcd_deploy.lowering.layers import frozen, linear_of
+from dcd_deploy.lowering.lowering import ONE, Cost, Lowering
+from dcd_deploy.lowering.xnnpack.parts import Applied, PooledAttention, pixels
+
+
+class KernelLowering(Lowering):
+    """A dynamic convolution of one group, of one sample; (1, C, H, W) to (1, K, H', W'), or (1, C) to (1, K)."""
+
+    name: ClassVar[str] = "kernel"
+    batches: ClassVar[str] = ONE
+    activation: nn.Module
+
+    def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
+        super().__init__(operator, size)
+        by_rows = without_copies(with_relu6(operator), size)
+        operator = phi_by_columns(by_rows)
+        g = self.geometry = operator.geometry
+        self.attention = PooledAttention(operator, size)
+        self.shift = _ComputedBias(by_rows)
+        self.kernel = RowsKernel(operator)
+        self.pixels = nn.Identity() if g.vector else pixels(g, size)
+        self.applied, self.activation = Applied(), nn.Identity()
+
+    def forward(self, x: Tensor, operand: Tensor | None = None) -> Tensor:
+        heads, stages, phi = self.attention(x if operand is None else operand)
+        half = None if phi is None else self.kernel.project_by(phi)
+        bias = self.shift(heads, stages, half)
+        kernel = self.kernel(heads, half)
+        if self.geometry.vector:
+            row: Tensor = self.activation(F.linear(x, kernel, bias))
+            return row
+        y: Tensor = self.applied(self.pixels(x), kernel, bias, self.activation)
+        return y
+
+    @classmethod
+    def refusal(cls, shape: OperatorShape) -> str | None:
+        """Return why a product of the map, or of its patches, by one matrix is not the layer."""
+        return None if shape.geometry.groups == 1 else "it has groups, and the operator has one matrix for all channels"
+
+    @classmethod
+    def suits(cls, shape: OperatorShape) -> bool:
+        """Where no patches are taken, or the other order convolves by each kernel of a mixture."""
+        g = shape.geometry
+        return g.groups == 1 and not g.vector and (g.pointwise or MIXTURE in shape.terms)
+
+    @classmethod
+    def cost(cls, shape: OperatorShape, size: MapSize, *, activated: bool) -> Cost:
+        """Return what a layer costs; its activation nothing."""
+        del activated
+        g, latent = shape.geometry, shape.latent
+        inputs, x = g.C * g.taps, g.C * size.inputs
+        low_rank = costs.NOTHING
+        if LOW_RANK in shape.terms:
+            computed, streamed = g.K * latent**2 + latent * shape.kernel_size, latent * (inputs + 3 * g.K)
+            low_rank = Cost(0, computed, 0, 0, streamed, 0)
+        taken_apart = 0 if g.pointwise else inputs * size.outputs  # by a convolution by ones and zeros
+        around = Cost(taken_apart * g.taps, 0, x + 2 * taken_apart, 0, 0, taken_apart > 0)
+        return costs.added(costs.kernel(shape, size, shape.kernel_size, g.K), low_rank, around)
+
+
+class _ComputedBias(nn.Module):
+    """b(x) (K), or None; a constant one is computed too, since the delegate of 1.5 crashes on one beside a weight."""
+
+    def __init__(self, operator: DynamicOperator) -> None:
+        super().__init__()
+        low_rank, self.query_shift, self.constant = term_of(operator, LowRank), None, None
+        if low_rank is not None and low_rank.query_shift is not None:
+            self.query_shift = frozen(low_rank.query_shift[None])
+            without = replace(low_rank, query_shift=None)
+            terms = tuple(without if term is low_rank else term for term in operator.terms)
+            operator = replace(operator, terms=terms)
+        self.bias = Bias(operator, linear_of, columns=True)
+        if self.query_shift is None and self.bias.is_constant and self.bias.constant is not None:
+            zeros = torch.zeros(operator.geometry.K, 1, dtype=torch.float64)
+            self.constant = linear_of(zeros, self.bias.constant)
+
+    def forward(self, heads: Heads, stages: Tensor, half: Tensor | None) -> Tensor | None:
+        """``half`` is P Φ (K, L), where there is a low-rank term."""
+        if self.constant is not None:
+            constant: Tensor = self.constant(next(iter(heads.values()))[:, :1])
+            return constant.reshape(-1)
+        bias: Tensor | None = self.bias(heads, stages)
+        bias = None if bias is None else bias.reshape(-1)
+        if self.query_shift is None or half is None:
+            return bias
+        shift = F.linear(half, self.query_shift).reshape(-1)
+        return shift if bias is None else shift + bias
+
+
+class RowsKernel(Kernel):
+    """The kernel as torch has it, (K, C·taps), for heads (1, values) and P Φ (K, L)."""
+
+    def hold_low_rank(self, query: Tensor, project: Tensor) -> None:
+        """Keep Qᵀ (C·taps, L) and P (K, L)."""
+        self.query, self.project = frozen(query.t()), frozen(project)
+
+    def hold_bank(self, bank: Tensor) -> None:
+        """Keep the bank as a layer."""
+        self.mix = linear_of(bank.t())
+
+    def project_by(self, phi: Tensor) -> Tensor:
+        """Return P Φ, for Φᵀ (1, L, L)."""
+        return F.linear(self.project, phi.view(phi.shape[1:]))
+
+    def low_rank(self, phi: Tensor, *, one: bool) -> Tensor:
+        """Return (P Φ) Q, for P Φ."""
+        assert one, "one sample"
+        return F.linear(phi, self.query)
+
+    def with_low_rank(self, kernel: Tensor | None, low_rank: Tensor, *, one: bool) -> Tensor:
+        """Return the sum."""
+        del one
+        return low_rank if kernel is None else kernel + low_rank
+
+    def mixed(self, mix: Tensor) -> Tensor:
+        """Return Σ π_m W_m, all numbers in a row."""
+        mixed: Tensor = self.mix(mix)
+        return mixed

@@ -1,0 +1,185 @@
+"""ExecuTorch programs: exported in one partition, verified in their own runtime, opened, measured, refused."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from pte_network import EXAMPLE, SMALL, inputs, small
+from test_export_module import answers, assert_right
+from torch import nn
+
+import dcd_deploy
+from dcd_deploy import commands
+from dcd_deploy.errors import ExportError, ModelFileError, OptionError, VerificationError
+from dcd_deploy.export import build_pte
+from dcd_deploy.export.xnnpack_graph import pte_stats
+from dcd_deploy.runtimes import executorch, open_model, self_check
+from dcd_deploy.runtimes.pte_file import HASH_KEY, read_program
+
+ANSWERS = np.load(SMALL.with_suffix(".npy"))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pte")
+    return dcd_deploy.export_module(
+        small(), EXAMPLE + 0.1, to="executorch", out=folder, name="small", with_baseline=True
+    )
+
+
+def assert_near(found, wanted):
+    assert np.abs(found - wanted).max() <= 5e-5 * np.ptp(wanted)
+
+
+def test_every_stage_is_verified(exported):
+    report = exported.built.report
+    assert [each.stage for each in report.comparisons] == ["deploy form", "ExecuTorch program"]
+    assert exported.built.versions.keys() == {"torch", "executorch", "numpy"}
+
+
+def test_both_files_are_one_partition(exported):
+    for path in (exported.artifact.path, exported.baseline):
+        program = read_program(path.read_bytes(), path)
+        assert (program.delegate_calls, program.outside, program.intact) == (1, (), True)
+    assert "kernel" in exported.artifact.card.lowering.values()
+
+
+def test_it_answers_as_the_network(exported):
+    values = inputs(5)
+    model = open_model(exported.artifact.path, threads=1)
+    assert_right(model.run_all(values), answers(small(), (values,)))
+    assert self_check(model).passed
+
+
+def test_the_kept_file_still_runs():
+    """Made by an earlier export: the runtime that is installed runs it."""
+    assert_near(open_model(SMALL, threads=1).run(inputs(2)), ANSWERS)
+
+
+@pytest.mark.parametrize("lowering", ["branch", "kernel"])
+def test_each_lowering(lowering, tmp_path):
+    done = dcd_deploy.export_module(
+        small(), EXAMPLE + 0.1, to="pte", target="executorch", lowering=lowering, out=tmp_path
+    )
+    assert lowering in done.artifact.card.lowering.values()
+    values = inputs(2)
+    assert_right(open_model(done.artifact.path, threads=1).run_all(values), answers(small(), (values,)))
+
+
+def test_a_batch_of_three(tmp_path):
+    done = dcd_deploy.export_module(small(), EXAMPLE + 0.1, to="executorch", batch=3, out=tmp_path)
+    assert done.artifact.card.input.shape[0] == 3
+    values = inputs(5)
+    assert_right(open_model(done.artifact.path, threads=1).run_all(values), answers(small(), (values,)))
+
+
+def test_the_gate_refuses_another_function(monkeypatch, tmp_path):
+    """A program whose weights are not those of the network never becomes a file."""
+    lower = build_pte.lower_executorch
+
+    def other(single, *rest):
+        single.get_parameter(next(name for name, _ in single.named_parameters())).data.mul_(1.01)
+        return lower(single, *rest)
+
+    monkeypatch.setattr(build_pte, "lower_executorch", other)
+    with pytest.raises(VerificationError, match="ExecuTorch program"):
+        dcd_deploy.export_module(small(), EXAMPLE + 0.1, to="executorch", out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Sorting(nn.Module):
+    """A network with an operator that XNNPACK does not have."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = small()
+
+    def forward(self, x):
+        return torch.cumsum(self.network(x), 1)
+
+
+def test_what_xnnpack_does_not_take_is_refused(tmp_path):
+    with pytest.raises(ExportError, match=r"one partition, found 1, and 1 × aten\.cumsum"):
+        dcd_deploy.export_module(Sorting().eval(), EXAMPLE + 0.1, to="executorch", out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_inputs(exported):
+    model = open_model(exported.artifact.path, threads=1)
+    with pytest.raises(ModelFileError, match="cannot run on an input of shape"):
+        model.run(inputs(1)[:, :, :8])
+
+
+def test_threads_are_shared():
+    first = open_model(SMALL, threads=1)
+    with pytest.raises(OptionError, match="expected 1 threads, which other ExecuTorch models are open with"):
+        open_model(SMALL, threads=2)
+    del first
+
+
+def foreign(content):
+    """The same program as another tool would write it: without a description and a hash."""
+    return content.replace(HASH_KEY.encode(), b"another_producer_"[: len(HASH_KEY)].ljust(len(HASH_KEY), b"_")).replace(
+        b"\x0a\x00\x00\x00dcd_deploy\x00", b"\x0a\x00\x00\x00not_deploy\x00"
+    )
+
+
+def test_a_foreign_file_is_tried_first(tmp_path):
+    path = tmp_path / "foreign.pte"
+    path.write_bytes(foreign(SMALL.read_bytes()))
+    assert read_program(path.read_bytes(), path).intact is None
+    model = open_model(path, threads=1)
+    assert model.card is None
+    assert_near(model.run(inputs(2)), ANSWERS)
+
+
+def test_a_damaged_foreign_file(tmp_path):
+    changed = bytearray(foreign(SMALL.read_bytes()))
+    (part,) = read_program(bytes(changed), "").delegates
+    changed[part.start + 60 : part.start + part.size : 23] = b"\x55" * len(
+        range(part.start + 60, part.start + part.size, 23)
+    )
+    path = tmp_path / "foreign.pte"
+    path.write_bytes(changed)
+    with pytest.raises(ModelFileError, match="expected an ExecuTorch program that runs at"):
+        open_model(path)
+
+
+def test_a_crash_does_not_take_this_process_along(monkeypatch):
+    monkeypatch.setattr(executorch.subprocess, "run", lambda *a, **k: SimpleNamespace(returncode=-11, stderr=""))
+    with pytest.raises(ModelFileError, match=r"ends the process that runs it \(signal 11\)"):
+        executorch._try("model.pte", "model.pte")
+
+
+def test_a_program_that_hangs(monkeypatch):
+    def hang(*arguments, timeout, **named):
+        raise subprocess.TimeoutExpired("python", timeout)
+
+    monkeypatch.setattr(executorch.subprocess, "run", hang)
+    with pytest.raises(ModelFileError, match="does not end within 120 s"):
+        executorch._try("model.pte", "model.pte")
+
+
+def test_nothing_is_remarked():
+    code = f"from dcd_deploy.runtimes import open_model; m = open_model({str(SMALL)!r}, threads=1); print(m.format)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("pte\n", "")
+
+
+def test_bench_beside_the_twin(exported):
+    result = commands.bench(
+        exported.artifact.path, baseline=str(exported.baseline), min_runs=20, min_seconds=0.2, rounds=1
+    )
+    (trial,) = result.trials
+    assert trial.runtime == "executorch"
+    assert len(trial.timings) == 2
+
+
+def test_the_description_is_read_back(exported):
+    card = open_model(exported.artifact.path, threads=1).described()
+    assert card == replace(exported.artifact.card)
+    assert pte_stats(exported.artifact.path.read_bytes()).macs == exported.built.finished.macs
