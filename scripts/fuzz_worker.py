@@ -107,7 +107,7 @@ def try_result(path: Path) -> None:
     from dcd_deploy.benchmarks.results import read_result  # noqa: PLC0415
     from dcd_deploy.reports.bench import show_bench  # noqa: PLC0415
     from dcd_deploy.reports.html.page import bench_page  # noqa: PLC0415
-    from dcd_deploy.reports.save import bench_markdown  # noqa: PLC0415
+    from dcd_deploy.reports.markdown import bench_markdown  # noqa: PLC0415
     from dcd_deploy.reports.table import bench_csv  # noqa: PLC0415
 
     result = read_result(path)

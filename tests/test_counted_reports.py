@@ -18,7 +18,7 @@ from dcd_deploy.reports.bench import across_devices, show_bench
 from dcd_deploy.reports.compare import show_comparison
 from dcd_deploy.reports.counts import across_cores, counts_headline
 from dcd_deploy.reports.html.page import bench_page, write_page
-from dcd_deploy.reports.save import bench_markdown
+from dcd_deploy.reports.markdown import bench_markdown
 from dcd_deploy.reports.table import COLUMNS, bench_csv
 from dcd_deploy.reports.terminal import console
 

@@ -25,7 +25,7 @@ from dcd_deploy.reports.html.page import bench_page, write_page
 from dcd_deploy.reports.html.plotting import apart, element, label
 from dcd_deploy.reports.html.profile import LayerTime, Profile
 from dcd_deploy.reports.html.trials import latencies
-from dcd_deploy.reports.save import bench_markdown, text
+from dcd_deploy.reports.markdown import bench_markdown, text
 from dcd_deploy.reports.table import COLUMNS, RAW_COLUMNS, bench_csv
 from dcd_deploy.reports.terminal import console
 
