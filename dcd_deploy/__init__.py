@@ -6,6 +6,7 @@ The rooms, each importing only from those above it (``tests/test_import_directio
     stages        hidden folders in which files are made, and what a kill left of them
     made_once     things that are made once and kept in the user's cache folder
     interruption  how an interrupted command line ends
+    made_once     what is made once and kept in the user's cache folder
     optional      the one door for packages that only some commands need
     progress      what a long function tells its caller while it runs
     files         reading refused early, writing whole or not at all

@@ -65,6 +65,7 @@ PROFILES = Parameter(
 BY = Parameter("by", Option("Table to print: layer, operator or type.", OUTPUT), str, "layer")
 PRESENTATION = {
     "bench": (SAVE,),
+    "runtimes": (SAVE,),
     "sweep": (SAVE,),
     "report": (SAVE, PROFILES),
     "profile": (BY,),
@@ -195,7 +196,7 @@ def _called(name: str, taken: Sequence[Parameter], asked: Mapping[str, Any], req
     from dcd_deploy.reports.save import kept_in, saved
 
     kept = kept_in(request["out"]) if name == "bench" else []
-    return saved(run, [*request["save"], *kept], request.get("profile", ()))
+    return saved(run, [*request["save"], *kept], request.get("profile", ()), plots=name != "runtimes")
 
 
 def _progress(*, quiet: bool) -> Progress:

@@ -23,6 +23,7 @@ from dcd_deploy.models.spec import LARGEST
 from dcd_deploy.network_names import FAMILIES, names_of
 from dcd_deploy.optional import check_installed
 from dcd_deploy.progress import Progress, silent
+from dcd_deploy.runtimes.environments import KNOWN
 from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.model import RUNTIMES, SUFFIXES, runtimes_for, usual_runtime
 
@@ -58,11 +59,32 @@ def contests_for(
         DcdDeployError: a checkpoint cannot be exported, or the static twin not be made.
     """
     for name in wanted.runtimes:
+        if name not in RUNTIMES and name in KNOWN:
+            raise OptionError(
+                expected=f"`runtime` of {', '.join(RUNTIMES)}",
+                found=name,
+                advice="'dcd-deploy runtimes MODEL' times it, and all others, each in its process",
+            )
         if name not in RUNTIMES:
             raise UnknownNameError("runtime", name, RUNTIMES)
     maker = _Maker(wanted, folder, export, progress)
     contests = [each for model in wanted.models for each in maker.contests(model)]
     return contests, maker.failures
+
+
+def twin_of(model: Path, wanted: Wanted, folder: Path, progress: Progress = silent) -> Path | None:
+    """Return what ``wanted.baseline`` says for a model file: the twin beside it, one made in ``folder``, or a file.
+
+    Raises:
+        InputFileError: there is no such file.
+        DcdDeployError: the static twin cannot be made.
+    """
+    twin = _Maker(wanted, folder, _exports_nothing, progress).static(model)
+    return None if twin is None else existing_file(twin, "a model file")
+
+
+def _exports_nothing(*_: object) -> Path:
+    raise AssertionError("a model file needs no export")
 
 
 class _Maker:
@@ -80,7 +102,7 @@ class _Maker:
     def contests(self, model: Path) -> Iterator[Contest]:
         """Yield the trials of one model file or checkpoint."""
         for runtime, path, batch in self._files(model):
-            static, others = self._static(path), self._against(path)
+            static, others = self.static(path), self._against(path)
             for threads in self.wanted.threads:
                 yield contest(path, runtime, static, others, threads=threads, batch=batch)
 
@@ -107,7 +129,7 @@ class _Maker:
                     made[key] = self.export(model, *key, self._new_folder())
                 yield runtime, made[key], None
 
-    def _static(self, model: Path) -> Path | None:
+    def static(self, model: Path) -> Path | None:
         """Return what ``--baseline`` says: the twin beside the model, one made for this run, a file, or none."""
         if self.wanted.baseline not in (STATIC, NONE):
             return Path(self.wanted.baseline)

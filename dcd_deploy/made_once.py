@@ -12,10 +12,10 @@ from dcd_deploy.errors import OutputError
 from dcd_deploy.stages import stage_in
 
 
-def cache_folder() -> Path:
-    """Return the folder that keeps what emulation needs."""
+def cache_folder(part: str = "arm64") -> Path:
+    """Return the folder that keeps one part of what is made: what emulation needs, or another."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "dcd-deploy" / "arm64"
+    return Path(base).expanduser() / "dcd-deploy" / part
 
 
 def key_of(*parts: object) -> str:

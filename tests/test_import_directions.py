@@ -24,7 +24,7 @@ ALLOWED = {
     "network_names": set(),
     "models": {"errors", "optional", "files", "network_names"},
     "lowering": {"errors", "dynamic"},
-    "runtimes": {"errors", "optional", "progress", "files", "native_output", "artifacts", "samples"},
+    "runtimes": {"errors", "made_once", "optional", "progress", "files", "native_output", "artifacts", "samples"},
 }
 ALLOWED["export"] = {
     "network_names",

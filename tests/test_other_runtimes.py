@@ -78,6 +78,6 @@ def test_a_python_that_is_not_there(small, tmp_path):
 
 def test_its_environment_is_its_own(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    variables = process._environment(process.Path(sys.executable))
+    variables = process.environment_of(process.Path(sys.executable))
     assert "PYTHONPATH" not in variables
     assert variables["PIP_NO_INDEX"] == "1"

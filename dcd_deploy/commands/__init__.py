@@ -28,6 +28,7 @@ from dcd_deploy.commands.module import deploy_form, export_module
 from dcd_deploy.commands.options import StrPath
 from dcd_deploy.commands.predict import predict
 from dcd_deploy.commands.profile import count_layers, profile
+from dcd_deploy.commands.runtimes import runtimes
 from dcd_deploy.commands.sweep import sweep
 from dcd_deploy.commands.tune import costs, tune
 from dcd_deploy.commands.verify import verify
@@ -39,6 +40,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     verify,
     inspect,
     bench,
+    runtimes,
     devices,
     sweep,
     compare,
@@ -65,6 +67,7 @@ __all__ = [
     "predict",
     "profile",
     "report",
+    "runtimes",
     "setup_emulated",
     "sweep",
     "tune",

@@ -30,6 +30,7 @@ SHOW = {
     "Prediction": "predict:show_predictions",
     "ProfileResult": "profile:show_profile",
     "ResultComparison": "compare:show_comparison",
+    "RuntimesResult": "runtimes:show_runtimes",
     "Setting": "settings:show_settings",
     "SelfCheck": "verify:show_self_check",
     "TfliteFileSummary": "inspect:show_tflite_file",

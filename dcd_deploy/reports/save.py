@@ -7,21 +7,24 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from dcd_deploy.benchmarks.profile import ProfileResult, read_profile
 from dcd_deploy.benchmarks.results import BenchResult, write_result
+from dcd_deploy.benchmarks.runtime_results import RuntimesResult
 from dcd_deploy.errors import BenchError, DeviceError, UnknownNameError
 from dcd_deploy.files import check_no_folder, check_writable, suffix_of, utf8, write_whole
 from dcd_deploy.optional import check_installed
 from dcd_deploy.reports.html.profile import LayerTime, Profile
+from dcd_deploy.reports.runtimes import save_runtimes
 from dcd_deploy.runtimes.nodes import DYNAMIC, LAYOUT, STATIC
 
 Profiles = Sequence[ProfileResult]
+Result = TypeVar("Result", BenchResult, RuntimesResult)
 
 
-def check_save(paths: Sequence[Path]) -> None:
-    """Refuse, before anything is measured, what could not be written after it.
+def check_save(paths: Sequence[Path], *, plots: bool = True) -> None:
+    """Refuse, before anything is measured, what could not be written after it; ``plots``: a page would have some.
 
     Raises:
         UnknownNameError: there is no form of that suffix. OutputError: it cannot be written there.
@@ -30,7 +33,7 @@ def check_save(paths: Sequence[Path]) -> None:
     for path in paths:
         if suffix_of(path) not in WRITERS:
             raise UnknownNameError("kind of report", path.suffix or path.name, WRITERS)
-        if suffix_of(path) == ".html":
+        if suffix_of(path) == ".html" and plots:
             check_installed("plotly")
         check_writable(path.parent)
     check_no_folder(paths)
@@ -43,24 +46,31 @@ def kept_in(out: Path | None) -> list[Path]:
     return [Path(out) / "result.json", *([Path(out) / "result.html"] if find_spec("plotly") else [])]
 
 
-def saved(measure: Callable[[], BenchResult], paths: Sequence[Path], profiles: Sequence[Path] = ()) -> BenchResult:
+def saved(
+    measure: Callable[[], Result], paths: Sequence[Path], profiles: Sequence[Path] = (), *, plots: bool = True
+) -> Result:
     """Measure, and write the result to all ``paths``, also where trials failed; the page shows ``profiles`` too."""
-    check_save(paths)
+    check_save(paths, plots=plots)
     shown = [read_profile(path) for path in profiles]
     try:
         result = measure()
     except (BenchError, DeviceError) as error:
         if error.result is not None:
-            save_result(cast("BenchResult", error.result), paths, shown)
+            save_result(cast("BenchResult | RuntimesResult", error.result), paths, shown)
         raise
     save_result(result, paths, shown)
     return result
 
 
-def save_result(result: BenchResult, paths: Sequence[Path], profiles: Sequence[ProfileResult] = ()) -> None:
+def save_result(
+    result: BenchResult | RuntimesResult, paths: Sequence[Path], profiles: Sequence[ProfileResult] = ()
+) -> None:
     """Write ``result`` to all ``paths``; the page shows the ``profiles`` too."""
     for path in paths:
-        WRITERS[suffix_of(path)](path, result, profiles)
+        if isinstance(result, RuntimesResult):
+            save_runtimes(result, path, suffix_of(path))
+        else:
+            WRITERS[suffix_of(path)](path, result, profiles)
 
 
 def _write_json(path: Path, result: BenchResult, _: Profiles) -> None:

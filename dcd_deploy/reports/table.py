@@ -89,7 +89,7 @@ FORMULA = tuple("=+-@\t\r＝＋－＠")
 def bench_csv(result: BenchResult, *, raw: bool = False) -> str:
     """Return a row of COLUMNS for each model of each trial, or with ``raw`` one of RAW_COLUMNS for each timed run."""
     rows = _raw_rows(result) if raw else _rows(result)
-    return _written(list(RAW_COLUMNS if raw else COLUMNS), rows)
+    return csv_text(list(RAW_COLUMNS if raw else COLUMNS), rows)
 
 
 def _rows(result: BenchResult) -> Iterator[Sequence[Cell]]:
@@ -139,7 +139,8 @@ def _raw_rows(result: BenchResult) -> Iterator[Sequence[Cell]]:
                 yield from ([*known, in_round, block, run, ms] for run, ms in enumerate(times))
 
 
-def _written(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """Return a table as CSV."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(columns)

@@ -125,7 +125,13 @@ def _try(path: str, where: str) -> None:
     expected = f"expected an ExecuTorch program that runs at '{where}', but"
     try:
         done = subprocess.run(  # noqa: S603 - this program itself
-            [sys.executable, "-c", code, path], capture_output=True, text=True, timeout=TRIAL_SECONDS, check=False
+            [sys.executable, "-c", code, path],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=TRIAL_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise ModelFileError(f"{expected} it does not end within {TRIAL_SECONDS} s") from error

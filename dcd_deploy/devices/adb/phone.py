@@ -79,7 +79,7 @@ class Hold:
         """
         if self._end is not None or fcntl is None:
             return
-        place = cache_folder().parent / "phones" / f"{hashlib.sha256(self.serial.encode()).hexdigest()[:16]}.lock"
+        place = cache_folder("phones") / f"{hashlib.sha256(self.serial.encode()).hexdigest()[:16]}.lock"
         with suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)

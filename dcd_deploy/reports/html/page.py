@@ -69,6 +69,13 @@ def bench_page(result: BenchResult, *, profiles: Sequence[Profile] = (), command
     return f"<!doctype html>\n{element('html', content, lang='en-GB')}\n"
 
 
+def table_page(title: str, *content: Markup) -> str:
+    """Return a page of tables and texts alone, without a script."""
+    made = f"Made by dcd-deploy {__version__}. This file is complete in itself and opens no connection."
+    body = element("body", element("header", element("h1", title)), element("main", *content), element("footer", made))
+    return f"<!doctype html>\n{element('html', _head(title, []), body, lang='en-GB')}\n"
+
+
 class Plots:
     """The figures of a page in their order."""
 
@@ -141,7 +148,8 @@ def _card(*children: str) -> Markup:
 
 
 def _head(title: str, scripts: Sequence[str]) -> Markup:
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(utf8(s)).digest()).decode()}'" for s in scripts)
+    hashed = (base64.b64encode(hashlib.sha256(utf8(script)).digest()).decode() for script in scripts)
+    hashes = " ".join(f"'sha256-{text}'" for text in hashed) or "'none'"
     policy = (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; connect-src 'none'; "
         "base-uri 'none'; form-action 'none'"

@@ -1,12 +1,15 @@
-"""ncnn, through pnnx, in float32: files of the two, made anew each time."""
+"""ncnn, through pnnx, in float32: files of the two, made anew each time.
+
+Of pnnx the program alone is used; its Python package would load torch.
+"""
 
 from __future__ import annotations
 
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version as version_of
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +22,20 @@ def version() -> str:
     return f"{ncnn.__version__}, pnnx {version_of('pnnx')}"
 
 
+def _pnnx() -> str:
+    found = find_spec("pnnx")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("No module named 'pnnx'")
+    return str(Path(found.origin).with_name("pnnx"))
+
+
 def opened(path: str, entries: Mapping[str, Sequence[int]], outputs: Sequence[str], threads: int) -> Any:
     """Convert and open an ONNX file; the result maps arrays by name to the outputs in their order."""
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "model.onnx")
         model.write_bytes(Path(path).read_bytes())
         shapes = ",".join(str(list(shape)).replace(" ", "") for shape in entries.values())
-        convert = [str(Path(sys.executable).with_name("pnnx")), str(model), f"inputshape={shapes}", "fp16=0"]
+        convert = [_pnnx(), str(model), f"inputshape={shapes}", "fp16=0"]
         done = subprocess.run(
             convert, capture_output=True, text=True, encoding="utf-8", errors="replace", cwd=folder, check=False
         )

@@ -24,3 +24,15 @@ def opened(path: str, entries: Mapping[str, Sequence[int]], outputs: Sequence[st
         return [answer[name] for name in outputs]
 
     return run
+
+
+def left_out(path: str) -> list[str]:
+    """Return the operators that its CPU plugin does not take."""
+    core = openvino.Core()
+    model = core.read_model(path)
+    taken = core.query_model(model, "CPU")
+    return [
+        f"{node.get_type_name()} {node.get_friendly_name()}"
+        for node in model.get_ops()
+        if node.get_friendly_name() not in taken
+    ]

@@ -15,19 +15,26 @@ from typing import Any
 
 import numpy as np
 
+from dcd_deploy.errors import shown
 from dcd_deploy.runtimes.session import Array
 
 WORKER = Path(__file__).with_name("worker.py")
+LONGEST = 300  # characters of what it says
 SYSTEM = "/usr/bin:/bin"
 
 
 @dataclass(frozen=True)
 class ModelAnswer:
-    """What one file gave: its outputs on the samples, seconds to open it, CPU milliseconds of a run in each block."""
+    """What one file gave: its outputs on the samples, seconds to open it, milliseconds of a run in each block.
+
+    ``left_out`` are the operators that the runtime's device does not take, None where it takes a file whole or not.
+    """
 
     outputs: tuple[Array, ...]
     open_s: float
     cpu_ms: tuple[float, ...]
+    wall_ms: tuple[float, ...]
+    left_out: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
@@ -71,18 +78,20 @@ def ask(
         command = [str(python), "-I", str(WORKER), str(out / "request.json")]
         try:
             done = subprocess.run(
-                command, capture_output=True, timeout=timeout_s, cwd=folder, env=_environment(python), check=False
+                command, capture_output=True, timeout=timeout_s, cwd=folder, env=environment_of(python), check=False
             )
         except subprocess.TimeoutExpired:
-            return Answer(runtime, failure=f"did not end within {timeout_s:.0f} s, {_stage(out)}")
+            return Answer(
+                runtime, _told(out, "version"), failure=f"did not end within {timeout_s:.0f} s, {_stage(out)}"
+            )
         except OSError as error:
             return Answer(runtime, failure=f"its Python cannot be started: {error}")
         if done.returncode != 0:
-            return Answer(runtime, failure=_failure(done, out))
+            return Answer(runtime, _told(out, "version"), failure=_failure(done, out))
         return _answer(runtime, out, len(models), len(outputs))
 
 
-def _environment(python: Path) -> dict[str, str]:
+def environment_of(python: Path) -> dict[str, str]:
     """Return the variables of a runtime's process: no other environment's programs, and nothing that pip may fetch.
 
     There are packages that install others when they are imported, into whatever environment comes first on the path.
@@ -99,19 +108,25 @@ def _answer(runtime: str, out: Path, models: int, outputs: int) -> Answer:
         for index, model in enumerate(told["models"][:models]):
             with np.load(out / f"{index}.npz") as file:
                 values = tuple(file[str(i)] for i in range(outputs))
-            answers.append(ModelAnswer(values, float(model["open_s"]), tuple(map(float, model["cpu_ms"]))))
-        return Answer(runtime, str(told["version"]), tuple(answers))
+            cpu, wall = (tuple(map(float, model[name])) for name in ("cpu_ms", "wall_ms"))
+            left_out = None if model["left_out"] is None else tuple(map(str, model["left_out"]))
+            answers.append(ModelAnswer(values, float(model["open_s"]), cpu, wall, left_out))
+        return Answer(runtime, _told(out, "version"), tuple(answers))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return Answer(runtime, failure=f"its answer cannot be read: {error}")
+        return Answer(runtime, _told(out, "version"), failure=f"its answer cannot be read: {error}")
 
 
 def _failure(done: subprocess.CompletedProcess[bytes], out: Path) -> str:
     if done.returncode < 0:
         return f"crashed ({signal.Signals(-done.returncode).name}), {_stage(out)}"
     lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return f"{_stage(out)}: {lines[-1] if lines else f'exit code {done.returncode}'}"
+    return f"{_stage(out)}: {shown(lines[-1], LONGEST) if lines else f'exit code {done.returncode}'}"
 
 
 def _stage(out: Path) -> str:
-    stage = out / "stage"
-    return stage.read_text(encoding="utf-8") if stage.is_file() else "starting"
+    return _told(out, "stage") or "starting"
+
+
+def _told(out: Path, what: str) -> str | None:
+    file = out / what
+    return file.read_text(encoding="utf-8") if file.is_file() else None

@@ -3,7 +3,7 @@
     python -I worker.py REQUEST     a JSON file, as ``process`` writes it
 
 It stands alone, since the environment of a runtime has numpy beside it and nothing of ours. What it is at is written
-to ``stage`` before it begins, so that a crash can be told.
+to ``stage`` before it begins, so that a crash can be told, and the version to ``version``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def main() -> None:
     out = Path(sys.argv[1]).parent
     stage(out, "importing the package")
     runtime = module_of(request["runtime"])
-    answer: dict[str, Any] = {"version": runtime.version(), "models": []}
+    version = str(runtime.version())
+    (out / "version").write_text(version, encoding="utf-8")
+    answer: dict[str, Any] = {"models": []}
     with np.load(out / "inputs.npz") as file:
         samples = [{name: file[name][row : row + 1] for name in file.files} for row in range(request["samples"])]
     entries = {name: list(value.shape) for name, value in samples[0].items()}
@@ -42,26 +44,28 @@ def main() -> None:
         results = [run(sample) for sample in samples]
         whole = {str(i): np.concatenate(rows) for i, rows in enumerate(zip(*results, strict=True))}
         np.savez(out / f"{index}.npz", **whole)  # type: ignore[arg-type]  # numpy's stub has no mapping of arrays
-        answer["models"].append({"open_s": seconds})
+        left_out = runtime.left_out(path) if hasattr(runtime, "left_out") else None
+        answer["models"].append({"open_s": seconds, "left_out": left_out})
         runs.append(run)
     stage(out, "timing")
-    for model, times in zip(answer["models"], timed(runs, samples[0], request["blocks"])):
-        model["cpu_ms"] = times
+    for model, (cpu, wall) in zip(answer["models"], timed(runs, samples[0], request["blocks"])):
+        model.update(cpu_ms=cpu, wall_ms=wall)
     (out / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
 def timed(
     runs: Sequence[Callable[[Mapping[str, Any]], object]], values: Mapping[str, Any], blocks: int
-) -> list[list[float]]:
-    """Return CPU milliseconds for one run, of each block of each file, in turns."""
-    times: list[list[float]] = [[] for _ in runs]
+) -> list[tuple[list[float], list[float]]]:
+    """Return processor and wall milliseconds for one run, of each block of each file, in turns."""
+    times: list[tuple[list[float], list[float]]] = [([], []) for _ in runs]
     for _ in range(blocks):
-        for each, run in zip(times, runs):
+        for (cpu, wall), run in zip(times, runs):
             run(values)  # the other's data are still in the cache
-            start = time.process_time()
+            start = time.process_time(), time.perf_counter()
             for _ in range(BLOCK):
                 run(values)
-            each.append((time.process_time() - start) / BLOCK * 1e3)
+            cpu.append((time.process_time() - start[0]) / BLOCK * 1e3)
+            wall.append((time.perf_counter() - start[1]) / BLOCK * 1e3)
     return times
 
 

@@ -1,0 +1,274 @@
+"""``dcd-deploy runtimes``: each runtime's answer, and what is said of those that crash, hang, refuse or are wrong."""
+
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import run_here
+
+from dcd_deploy import commands
+from dcd_deploy.benchmarks import runtimes as benchmark
+from dcd_deploy.benchmarks.runtime_results import HERE
+from dcd_deploy.errors import BenchError, MissingDependencyError, ModelFileError, OptionError, UnknownNameError
+from dcd_deploy.export.runtime_needs import NEEDS
+from dcd_deploy.runtimes import environments
+from dcd_deploy.runtimes.environments import KNOWN, KnownRuntime, environment_folder, installable, python_of, set_up
+from dcd_deploy.runtimes.others import process
+
+WRAPPED = """
+import importlib.util
+from pathlib import Path
+spec = importlib.util.spec_from_file_location("wrapped", Path(__file__).with_name("onnxruntime.py"))
+wrapped = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(wrapped)
+def version(): return "{version}"
+def opened(*arguments):
+    run = wrapped.opened(*arguments)
+    return lambda values: [{answer} for y in run(values)]
+"""
+FAKES = {
+    "crashing": "import os\ndef version(): return '1.5'\ndef opened(*a): os.kill(os.getpid(), 11)\n",
+    "hanging": "import time\ndef version(): return '1.5'\ndef opened(*a): time.sleep(60)\n",
+    "lacking": "import a_package_that_nobody_has\n",
+    "refusing": "def version(): return '1.5'\ndef opened(*a): raise RuntimeError('no such operator: Split')\n",
+    "old": WRAPPED.format(version="0.9.1", answer="y"),
+    "off": WRAPPED.format(version="1.5", answer="y + 1e-2"),
+    "not_a_number": WRAPPED.format(version="1.5", answer="y * float('nan')"),
+    "cut": WRAPPED.format(version="1.5", answer="y[:, :3]"),
+}
+SAID = {
+    "crashing": "crashed (SIGSEGV), opening digits.onnx",
+    "hanging": "did not end within 5 s, opening digits.onnx",
+    "lacking": "importing the package: ModuleNotFoundError: No module named 'a_package_that_nobody_has'",
+    "refusing": "opening digits.onnx: RuntimeError: no such operator: Split; ask for another file",
+    "cut": "expected reference outputs of shape (3,)",
+}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """Nothing is set up, whatever the user's cache has."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def fakes(tmp_path, monkeypatch):
+    """Runtimes that are at fault, beside onnxruntime."""
+    shutil.copy(process.WORKER, tmp_path / "worker.py")
+    shutil.copy(process.WORKER.with_name("onnxruntime.py"), tmp_path / "onnxruntime.py")
+    for name, text in FAKES.items():
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+        monkeypatch.setitem(KNOWN, name, KnownRuntime(name, "numpy", "1.0", advice="ask for another file"))
+    monkeypatch.setattr(process, "WORKER", tmp_path / "worker.py")
+
+
+def test_a_file_in_the_runtimes_of_this_environment(onnx_file):
+    result = commands.runtimes(onnx_file, runtime="onnxruntime,onnx_reference", blocks=3)
+    ours, reference = result.rows
+    assert (ours.runtime, reference.runtime) == ("onnxruntime", "onnx_reference")  # what is timed comes first
+    for row in result.rows:
+        assert (row.status, row.place, row.failure, row.remark) == ("right", HERE, None, None)
+        assert row.version
+        assert row.relative_error < 5e-6
+    assert reference.cpu is None
+    for times in (ours.cpu, ours.wall):
+        assert times.model_ms > 0
+        assert times.static_ms > 0
+        assert times.ratio.low <= times.ratio.median <= times.ratio.high
+        assert times.ratio.pairs == 3
+    assert result.quickest is ours
+    assert result.baseline == "static twin"
+
+
+def test_the_twin_is_made_where_there_is_none(onnx_file, tmp_path):
+    alone = shutil.copy(onnx_file, tmp_path / "alone.onnx")
+    row = commands.runtimes(alone, runtime="onnxruntime", blocks=1).rows[0]
+    assert row.cpu.static_ms is not None
+    row = commands.runtimes(alone, runtime="onnxruntime", blocks=1, baseline="none").rows[0]
+    assert (row.cpu.static_ms, row.cpu.ratio) == (None, None)
+
+
+def test_a_tflite_file_with_its_partitions(tflite_pair):
+    (row,) = commands.runtimes(tflite_pair[0], blocks=2).rows
+    assert (row.runtime, row.status, row.partitions, row.left_out) == ("litert", "right", 1, ())
+    assert row.cpu.ratio is not None
+
+
+def test_what_goes_wrong_is_in_its_row_and_the_others_are_kept(onnx_file, fakes):
+    with pytest.raises(BenchError) as error:
+        commands.runtimes(onnx_file, runtime=["onnxruntime", *FAKES], blocks=1, time_limit=5)
+    rows = {row.runtime: row for row in error.value.result.rows}
+    assert rows["onnxruntime"].status == rows["old"].status == "right"
+    assert rows["old"].version == "0.9.1"
+    assert rows["old"].remark == "older than 1.0, the oldest version that files were checked on"
+    for name, words in SAID.items():
+        assert rows[name].status == "failed"
+        assert words in rows[name].failure
+        assert f"{name}: " in str(error.value)
+        assert rows[name].version == (None if name == "lacking" else "1.5")
+    for name in ("off", "not_a_number"):
+        assert (rows[name].status, rows[name].failure) == ("wrong", None)
+        assert not rows[name].relative_error <= 5e-5
+    assert error.value.result.quickest.runtime in ("onnxruntime", "old")
+
+
+def test_what_is_not_installed(onnx_file):
+    row = next(row for row in commands.runtimes(onnx_file, blocks=1).rows if row.runtime == "tract")
+    assert (row.status, row.failure) == ("not installed", "install it with `setup` tract")
+    with pytest.raises(BenchError, match="tract: install it with"):
+        commands.runtimes(onnx_file, runtime="onnxruntime,tract", blocks=1)
+
+
+def test_the_list_without_a_file(fakes):
+    with pytest.raises(BenchError) as error:
+        commands.runtimes()
+    rows = {row.runtime: row for row in error.value.result.rows}
+    assert rows["onnxruntime"].status == rows["crashing"].status == "loads"
+    assert rows["lacking"].status == "failed"
+    assert rows["tract"].status == "not installed"
+
+
+def test_the_command_line(onnx_file, fakes, tmp_path):
+    saved = [tmp_path / f"result.{kind}" for kind in ("json", "html", "md", "csv")]
+    options = [word for path in saved for word in ("--save", path)]
+    done = run_here("runtimes", onnx_file, "--runtime", "onnxruntime,crashing,tract", "--blocks", 2, *options)
+    assert done.returncode == BenchError.exit_code
+    assert "The quickest that is right here: onnxruntime" in done.stdout
+    assert "tract is not installed: install it with --setup tract" in done.stdout
+    assert "crashed (SIGSEGV)" in done.stderr
+    content = json.loads(saved[0].read_text(encoding="utf-8"))
+    assert [row["status"] for row in content["rows"]] == ["right", "failed", "not installed"]
+    for path in saved[1:3]:
+        assert "crashed (SIGSEGV)" in path.read_text(encoding="utf-8")
+    rows = list(csv.DictReader(saved[3].read_text(encoding="utf-8").splitlines()))
+    assert float(rows[0]["cpu_ratio_low"]) <= float(rows[0]["cpu_ratio"]) <= float(rows[0]["cpu_ratio_high"])
+    assert rows[1]["failure"] == "crashed (SIGSEGV), opening digits.onnx; ask for another file"
+    done = run_here("runtimes", onnx_file, "--runtime", "onnxruntime", "--blocks", 1, "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["rows"][0]["cpu"]["ratio"]["median"] > 0
+
+
+def test_the_page_is_safe(onnx_file, fakes, tmp_path):
+    (tmp_path / "refusing.py").write_text(
+        "def version(): return '<script>1</script>'\ndef opened(*a): raise ValueError('<b>')\n", encoding="utf-8"
+    )
+    page = tmp_path / "page.html"
+    assert run_here("runtimes", onnx_file, "--runtime", "refusing", "--save", page).returncode == BenchError.exit_code
+    text = page.read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "<b>" not in text
+    assert "script-src &#x27;none&#x27;" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"runtime": "openvin"}, UnknownNameError, "did you mean 'openvino'"),
+        ({"setup": "onnxruntime"}, UnknownNameError, "unknown runtime to set up 'onnxruntime'"),
+        ({"blocks": 0}, OptionError, "`blocks` as a whole number"),
+        ({"threads": 5000}, OptionError, "at least one thread"),
+    ],
+)
+def test_bad_options(onnx_file, arguments, error, words):
+    with pytest.raises(error, match=words):
+        commands.runtimes(onnx_file, **arguments)
+
+
+def test_bad_files(onnx_file, tmp_path):
+    (tmp_path / "model.pte").write_bytes(b"x")
+    with pytest.raises(UnknownNameError, match=r"kind of model file '.pte': Known: .onnx, .tflite"):
+        commands.runtimes(tmp_path / "model.pte", setup="tract")
+    (tmp_path / "damaged.onnx").write_bytes(onnx_file.read_bytes()[:5000])
+    with pytest.raises(ModelFileError):
+        commands.runtimes(tmp_path / "damaged.onnx", baseline="none")
+    with pytest.raises(OptionError, match="a model file with `baseline`"):
+        commands.runtimes(baseline="none")
+    with pytest.raises(BenchError, match="it reads '.tflite' files"):
+        commands.runtimes(onnx_file, runtime="litert", blocks=1)
+
+
+def test_bench_says_which_command_times_them(onnx_file):
+    with pytest.raises(OptionError, match="'dcd-deploy runtimes MODEL' times it") as error:
+        commands.bench(onnx_file, runtime="openvino")
+    assert error.value.parameters == ("runtime",)
+
+
+def test_an_environment_is_made_whole_or_not_at_all(monkeypatch):
+    def run(name, command, variables=None):
+        if "venv" in command:
+            scripts = environments._python_in(Path(command[-1])).parent
+            scripts.mkdir(parents=True)
+            (scripts / "pip").write_text(f"#!{command[-1]}/bin/python", encoding="utf-8")
+        if ending and "import" in command[-1]:
+            raise ending[0]
+
+    monkeypatch.setattr(environments, "_run", run)
+    cache = environment_folder("tract").parent
+    ending = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
+        set_up("tract")
+    assert list(cache.iterdir()) == []
+    ending = []
+    assert set_up("tract") == environment_folder("tract")
+    assert [path.name for path in cache.iterdir()] == [environment_folder("tract").name]
+    script = environments._python_in(environment_folder("tract")).with_name("pip")
+    assert script.read_text(encoding="utf-8") == f"#!{environment_folder('tract')}/bin/python"
+
+
+def test_what_pip_says_and_the_others_are_made(monkeypatch):
+    def run(command, **_):
+        if "venv" in command:
+            environments._python_in(Path(command[-1])).parent.mkdir(parents=True)
+        bad = any("tract==" in word for word in command)
+        return process.subprocess.CompletedProcess(command, int(bad), b"", b"ERROR: no\nnetwork" * bad)
+
+    monkeypatch.setattr(environments.subprocess, "run", run)
+    with pytest.raises(MissingDependencyError, match="ERROR: no network; check the network") as error:
+        environments.set_up_all(["tract", "mnn"])
+    assert "set up tract with tract==" in error.value.expected
+    assert not environment_folder("tract").exists()
+    assert environment_folder("mnn").exists()
+
+
+def test_its_own_environment_comes_first():
+    assert python_of("onnxruntime") == Path(sys.executable)
+    python = environments._python_in(environment_folder("openvino"))
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert python_of("openvino") == python
+
+
+def test_every_requirement_is_pinned():
+    for name in installable():
+        assert all("==" in package for package in (*KNOWN[name].requirements, *KNOWN[name].alone))
+    assert {"openvino", "mnn", "ncnn", "tract", "opencv"} <= set(installable())
+
+
+def test_the_oldest_versions_are_those_of_the_other_table():
+    for name in set(KNOWN) & set(NEEDS):
+        assert NEEDS[name].since.partition(",")[0] == KNOWN[name].since
+
+
+@pytest.mark.parametrize(
+    ("version", "numbers"), [("1.26.0rc1", (1, 26, 1)), ("1.0.20261020, pnnx 2", (1, 0, 20261020)), ("unknown", ())]
+)
+def test_versions_are_compared_by_their_numbers(version, numbers):
+    assert benchmark._numbers(version)[:2] == numbers[:2]
+
+
+@pytest.mark.long
+def test_a_runtime_is_set_up_and_right(onnx_file, monkeypatch):
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    try:
+        result = commands.runtimes(onnx_file, setup="tract", runtime="tract", blocks=3)
+    except MissingDependencyError as error:
+        if "No matching distribution" in str(error):
+            pytest.skip("no packages can be fetched here")
+        raise
+    (row,) = result.rows
+    assert (row.status, row.version) == ("right", "0.23.9")
+    assert row.place == str(environment_folder("tract"))
+    assert row.cpu.ratio.median > 1
