@@ -60,7 +60,8 @@ test: $(VENV)/developed lint ## lint, types, and the tests that need Python's pa
 test-long: $(VENV)/developed $(OLD_VENV)/installed ## the other tests: devices, emulated processors, browsers, many exports
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
 	@command -v sshd >/dev/null || test -x /usr/sbin/sshd || { apt-get update -qq && apt-get install -y -qq openssh-server; }
-	@for program in adb mksh toybox gcc; do command -v $$program >/dev/null || set -- "$$@" $$program; done; \
+	@for program in adb mksh toybox gcc g++ cmake npm; do command -v $$program >/dev/null || set -- "$$@" $$program; done; \
+	    command -v aarch64-linux-gnu-g++ >/dev/null || set -- "$$@" g++-aarch64-linux-gnu; \
 	    test $$# -eq 0 || { apt-get update -qq && apt-get install -y -qq "$$@"; }
 	$(BIN)/dcd-deploy setup-emulated --install
 	$(BIN)/python -m pytest -m long --numprocesses 2 --dist loadfile --durations=15

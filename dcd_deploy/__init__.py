@@ -22,6 +22,7 @@ The rooms, each importing only from those above it (``tests/test_import_directio
     emulation     ARM cores that are none: files checked and counted there             needs QEMU
     devices       this machine, boards over ssh, phones over adb                       needs what they need
     tuning        the form of each layer, chosen by measuring on a device              needs export and a runtime
+    bundle        a model as a folder for an app, with a sample that checks itself     needs a runtime
     commands      the commands as Python functions; their annotations are the command line's options
     config        defaults of options from a file dcd-deploy.toml
     reports       results → tables and JSON; the only place that formats a number

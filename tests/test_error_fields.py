@@ -19,6 +19,7 @@ OWN = {entry.name for command in commands.COMMANDS for entry in parameters(comma
 NAMES = {entry.name for command in commands.COMMANDS for entry in entries(command)}
 FLAG = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)(?![\w-])")
 PRESENTATION = {"cli.py", "reports", "__main__.py"}
+SAMPLES = PACKAGE / "bundle" / "templates"  # programs of their own
 
 
 def texts(source: str):
@@ -40,7 +41,11 @@ def spelled_flags(source: str) -> list[str]:
     return [text for text in texts(source) for name in FLAG.findall(text) if name.replace("-", "_") in OWN]
 
 
-MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.relative_to(PACKAGE).parts[0] not in PRESENTATION]
+MODULES = [
+    path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.relative_to(PACKAGE).parts[0] not in PRESENTATION and SAMPLES not in path.parents
+]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

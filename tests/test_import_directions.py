@@ -56,6 +56,7 @@ ALLOWED["devices"] = {*ALLOWED["emulation"], "emulation"}
 ALLOWED["tuning"] = set(ALLOWED) - {"devices", "emulation"}
 ALLOWED["contests"] = set(ALLOWED) - {"tuning"}
 ALLOWED["sweep"] = set(ALLOWED) - {"contests", "devices", "tuning"}
+ALLOWED["bundle"] = {*ALLOWED["runtimes"], "runtimes"}
 ALLOWED["commands"] = set(ALLOWED)
 ALLOWED["reports"] = set(ALLOWED) - {"commands"}
 ALLOWED["config"] = {"errors", "commands"}
@@ -75,6 +76,7 @@ HEAVY = {
     "plotly",
 }
 MAY_BE_HEAVY = {"dynamic", "lowering", "models", "export", "recording", "tuning"}
+SAMPLES = PACKAGE / "bundle" / "templates"  # text that is copied, and runs elsewhere
 OTHERS = PACKAGE / "runtimes" / "others"  # each is loaded by its path, in an environment and process of its own
 
 
@@ -105,7 +107,7 @@ def imports(nodes, path: Path):
             )
 
 
-MODULES = sorted(PACKAGE.rglob("*.py"))
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if SAMPLES not in path.parents)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -20,6 +20,7 @@ from typing import Any
 
 from dcd_deploy.commands.arguments import FORMATS, emulated_core
 from dcd_deploy.commands.bench import bench
+from dcd_deploy.commands.bundle import bundle
 from dcd_deploy.commands.compare import compare, report
 from dcd_deploy.commands.devices import devices, setup_emulated
 from dcd_deploy.commands.export import export
@@ -48,6 +49,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     setup_emulated,
     profile,
     predict,
+    bundle,
 )  # as --help lists them
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "FORMATS",
     "StrPath",
     "bench",
+    "bundle",
     "compare",
     "costs",
     "count_layers",

@@ -18,6 +18,7 @@ from dcd_deploy.reports import json as machine
 # class of the result → function that prints it on a console, and may want the command's ``request``
 SHOW = {
     "BenchResult": "bench:show_bench",
+    "Bundle": "bundling:show_bundle",
     "CheckpointSummary": "inspect:show_checkpoint",
     "DeviceList": "devices:show_devices",
     "EmulationSetup": "counts:show_setup",

@@ -1,0 +1,88 @@
+"""What a sample holds itself against: an input with its output, and a picture with its logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dcd_deploy.artifacts import NHWC, ModelCard
+from dcd_deploy.errors import ModelFileError, OptionError
+from dcd_deploy.runtimes.model import Model
+from dcd_deploy.runtimes.preprocessing import Picture
+from dcd_deploy.runtimes.selfcheck import carried_inputs, self_check
+from dcd_deploy.runtimes.session import Array
+from dcd_deploy.samples import verification_inputs
+
+TOLERANCE = 1e-4  # of the outputs' range: other machines and runtimes add to the 5e-5 of the file
+
+
+@dataclass(frozen=True)
+class Golden:
+    """``input`` (1, …) in the file's own layout and its ``output`` (classes,); ``logits`` (classes,) of ``picture``.
+
+    ``range`` is the yardstick of errors.
+    """
+
+    input: Array
+    output: Array
+    picture: Picture
+    logits: Array
+    range: float
+
+
+def classifier_card(model: Model) -> ModelCard:
+    """Return the description of a model that the samples can run.
+
+    Raises:
+        ModelFileError: it has none. OptionError: it is no classifier of pictures, or takes several at once.
+    """
+    card = model.described()
+    if card.preprocessing is None or not card.is_classifier or len(card.inputs) != 1:
+        outputs = ", ".join(f"'{output.name}' {output.shape}" for output in card.outputs)
+        raise OptionError(
+            expected="a classifier of RGB pictures, whose only output is (1, classes)",
+            found=f"outputs {outputs}",
+            advice="run other models with dcd_deploy.runtimes",
+        )
+    if card.input.shape[0] not in (1, None):
+        raise OptionError(
+            expected="a model that takes one picture",
+            found=f"a batch of {card.input.shape[0]}",
+            advice="export it anew",
+        )
+    return card
+
+
+def golden(model: Model, picture: Picture) -> Golden:
+    """Return what the model has to answer: as its file carries it, where it does, else as it answers here.
+
+    Raises:
+        VerificationError: the model does not compute here what its file carries.
+    """
+    card = classifier_card(model)
+    given, output, spread = _carried(model, card) if card.reference else _answered(model, card)
+    logits = model.run(model.preprocess(picture))[0]
+    if not np.isfinite(logits).all() or not spread > 0:
+        raise ModelFileError(
+            expected="finite outputs that differ", found="others", advice="the file is damaged: export it again"
+        )
+    given = given.transpose(0, 2, 3, 1) if card.input.layout == NHWC else given
+    return Golden(np.ascontiguousarray(given, np.float32), output, picture, logits.astype(np.float32), spread)
+
+
+def _carried(model: Model, card: ModelCard) -> tuple[Array, Array, float]:
+    """Return the first carried input, its output and the range; a sample of the output where not all is carried."""
+    self_check(model).checked()
+    assert card.reference is not None
+    (carried,) = card.reference.outputs.values()
+    first = carried_inputs(card)[0][:1]
+    output = np.array(carried.values[0], np.float32) if carried.step == 1 else model.run(first)[0]
+    return first, output, carried.range
+
+
+def _answered(model: Model, card: ModelCard) -> tuple[Array, Array, float]:
+    assert card.preprocessing is not None
+    first = verification_inputs(card.preprocessing, 1)
+    output = model.run(first)[0]
+    return first, output, float(np.ptp(output))

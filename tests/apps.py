@@ -1,0 +1,94 @@
+"""Bundles for the tests: made, altered, and what Pillow makes of their pictures."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+from PIL import Image
+
+from dcd_deploy import commands
+
+LARGE = {"height": 97, "width": 131, "resize": 140}  # a crop that is odd too
+
+
+def made(path: Path, platform: str, out: Path, **options) -> Path:
+    return commands.bundle(path, for_=platform, out=out, **options).folder
+
+
+def odd_picture(path: Path) -> Path:
+    """Save a picture of odd sizes in which each pixel is of its own."""
+    pixels = np.random.default_rng(1).integers(0, 256, (283, 397, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def pillow_crop(path: Path, settings: dict[str, int]) -> np.ndarray:
+    """Return the crop (height, width, 3) as Pillow resizes it."""
+    with Image.open(path) as image:
+        side, short = settings["resize"], min(image.size)
+        wide, high = (side * size // short for size in image.size)
+        resized = np.asarray(image.convert("RGB").resize((wide, high), Image.Resampling.BILINEAR))
+    top, left = round((high - settings["height"]) / 2), round((wide - settings["width"]) / 2)
+    return resized[top : top + settings["height"], left : left + settings["width"]]
+
+
+def altered(folder: Path, to: Path, what: str) -> Path:
+    """Return a copy of a bundle in which the model, the labels or the preprocessing is another."""
+    shutil.copytree(folder, to)
+    ALTERATIONS[what](to)
+    return to
+
+
+def _other_weights(folder: Path) -> None:
+    path = folder / "model.onnx"
+    model = onnx.load(path)
+    largest = max(model.graph.initializer, key=lambda each: len(each.raw_data))
+    largest.raw_data = bytes(len(largest.raw_data))
+    onnx.save(model, path)
+
+
+def _other_labels(folder: Path) -> None:
+    path = folder / "labels.txt"
+    lines = path.read_text("utf-8").splitlines()
+    path.write_text("\n".join([lines[1], lines[0], *lines[2:]]) + "\n", "utf-8")
+
+
+def _other_mean(folder: Path) -> None:
+    path = folder / "preprocessing.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"mean": [0.4, 0.5, 0.5]}))
+
+
+def _unhashed(change):
+    """Alter it and its hash too: the golden tensors have to tell."""
+
+    def run(folder: Path) -> None:
+        change(folder)
+        path = folder / "manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": rehashed(folder)}))
+
+    return run
+
+
+def rehashed(folder: Path) -> dict[str, str]:
+    from dcd_deploy.files import sha256
+
+    names = json.loads((folder / "manifest.json").read_text())["sha256"]
+    return {name: sha256(folder / name) for name in names}
+
+
+def _cut(folder: Path) -> None:
+    (path,) = folder.glob("model.*")
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+ALTERATIONS = {
+    "model": _other_weights,
+    "labels": _other_labels,
+    "preprocessing": _other_mean,
+    "model and its hash": _unhashed(_other_weights),
+    "preprocessing and its hash": _unhashed(_other_mean),
+    "a corrupt model": _cut,
+    "a corrupt model and its hash": _unhashed(_cut),
+}
