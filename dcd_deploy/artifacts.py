@@ -23,6 +23,7 @@ LARGEST_SIZE, MOST_AXES, MOST_TENSORS = 1 << 20, 8, 256
 NHWC, NCHW = LAYOUTS = ("nhwc", "nchw")
 LITERT_COMPILED = "litert-compiled"  # a runtime, and the target of its files
 FLOAT32, FLOAT16, INT8 = WEIGHTS = ("float32", "float16", "int8")  # how large weights are stored
+FLOAT32, UINT8 = INPUT_TYPES = ("float32", "uint8")  # of pictures: normalised, or raw bytes
 FLOAT32_TOLERANCE = 5e-5  # the stated limit of every check in float32; ``export.verify`` argues for it
 MOST_ZOOM = 16  # of what a picture is resized to, over the crop
 RESIZE_FOR_CROP = 256 / 224  # the published evaluation: resize the short side to 256, crop 224
@@ -166,6 +167,11 @@ class ModelCard:
     def input(self) -> TensorSpec:
         """The first input, of most networks the only one."""
         return self.inputs[0]
+
+    @property
+    def input_type(self) -> str:
+        """What the first input takes: "uint8", a picture's raw bytes, or normalised values."""
+        return UINT8 if self.input.dtype == UINT8 else FLOAT32
 
     @property
     def output(self) -> TensorSpec:

@@ -30,6 +30,7 @@ from dcd_deploy.runtimes.model import RUNTIMES, SUFFIXES, runtimes_for, usual_ru
 STATIC, NONE, RELEASED = "static", "none", "released"
 PACKAGES = {
     ".onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
+    ".ort": ("torch", "onnx", "onnxscript", "onnxsim", "flatbuffers"),
     ".tflite": ("torch", "litert_torch", "ai_edge_litert.interpreter"),
     ".pte": ("torch", "executorch.exir"),
 }  # that a file of each kind is made with
@@ -137,8 +138,14 @@ class _Maker:
             return None
         if model not in self._statics:
             beside = model.with_name(f"{model.stem}-static{model.suffix}")
-            self._statics[model] = beside if beside.exists() else self._made_static(model, None)
+            self._statics[model] = beside if beside.exists() else self._described_static(model)
         return self._statics[model]
+
+    def _described_static(self, model: Path) -> Path | None:
+        """Return a twin made from what a file says of itself; None of a foreign file, which is timed alone."""
+        with isolated_model(model, threads=1) as opened:
+            foreign = opened.card is None
+        return None if foreign else self._made_static(model, None)
 
     def _against(self, model: Path) -> list[tuple[str, Path]]:
         """Return the others to compare with; what a converter refuses is a failure, not the end."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from dcd_deploy.artifacts import Preprocessing
+from dcd_deploy.artifacts import FLOAT32, UINT8, Preprocessing
 from dcd_deploy.errors import InputFileError, OptionError, shown
 from dcd_deploy.files import existing_file
 
@@ -27,7 +27,7 @@ LARGEST_HEADER = 4096  # of a .npy file
 GREY, SPREAD = 0.45, 0.25  # of pixels; they standardise pictures that have no preprocessing of their own
 MOST_VALUES = 1 << 27  # of one sample: a file that claims more is not believed
 
-Images = NDArray[np.float32]
+Images = NDArray[np.float32 | np.uint8]
 Inputs = tuple[Images, ...]
 Pixels = NDArray[np.float64]
 
@@ -36,12 +36,14 @@ Pixels = NDArray[np.float64]
 class InputSpec:
     """An input of a network: its name, the shape of one sample as torch has it, and the size of its numbers.
 
-    Samples of three dimensions (C, H, W) are pictures, whose numbers are standardised whatever ``scale`` says.
+    Samples of three dimensions (C, H, W) are pictures, whose numbers are standardised whatever ``scale`` says; of
+    ``dtype`` "uint8" they are raw bytes.
     """
 
     name: str
     shape: tuple[int, ...]
     scale: float = 1.0
+    dtype: str = FLOAT32
 
 
 def generated_inputs(
@@ -58,7 +60,9 @@ def generated_inputs(
                 expected=f"inputs of at most {MOST_VALUES} values", found=f"{each.shape} of '{each.name}'"
             )
     made = [_samples(each, np.random.Philox(i), count, contrast) for i, each in enumerate(inputs)]
-    if preprocessing is not None:
+    if inputs[0].dtype == UINT8:
+        made[0] = raw_pictures(inputs[0].shape, count, contrast)
+    elif preprocessing is not None:
         made[0] = verification_inputs(preprocessing, count, contrast)
     return tuple(made)
 
@@ -88,6 +92,11 @@ def verification_inputs(preprocessing: Preprocessing, count: int = COUNT, contra
     mean, std = np.array(preprocessing.mean), np.array(preprocessing.std)
     normalised: Images = ((pixels - mean[:, None, None]) / std[:, None, None]).astype(np.float32)
     return normalised
+
+
+def raw_pictures(shape: tuple[int, ...], count: int = COUNT, contrast: float = 1.0) -> NDArray[np.uint8]:
+    """Return the pictures of ``verification_inputs`` before they are normalised, rounded to bytes (count, C, H, W)."""
+    return np.rint(255.0 * _pictures(np.random.Philox(0), count, shape, contrast)).astype(np.uint8)
 
 
 def _pictures(bits: np.random.Philox, count: int, shape: tuple[int, ...], contrast: float) -> Pixels:
@@ -152,8 +161,8 @@ def _uniform(bits: np.random.Philox, *shape: int) -> Pixels:
     return numbers
 
 
-def inputs_from_file(path: str | Path, shape: tuple[int, ...]) -> Images:
-    """Return the samples of a ``.npy`` file (n, *shape).
+def inputs_from_file(path: str | Path, shape: tuple[int, ...], dtype: str = FLOAT32) -> Images:
+    """Return the samples of a ``.npy`` file (n, *shape); of "uint8" they are to be bytes there.
 
     Raises:
         InputFileError: it is no such file, or holds fewer than two samples or something else than finite numbers.
@@ -175,7 +184,9 @@ def inputs_from_file(path: str | Path, shape: tuple[int, ...]) -> Images:
         )
     if not np.isfinite(images).all():
         raise InputFileError(expected=f"finite numbers in '{path}'", found="NaN or infinity")
-    return np.ascontiguousarray(images, np.float32)
+    if dtype == UINT8 and images.dtype != np.uint8:
+        raise InputFileError(expected=f"raw bytes (uint8) in '{path}', as `input_` uint8 takes", found=images.dtype)
+    return np.ascontiguousarray(images, dtype)
 
 
 def read_array(file: IO[bytes], size: int, kinds: str) -> NDArray[Any]:

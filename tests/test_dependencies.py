@@ -55,8 +55,8 @@ def undeclared(folder: str, *extras: str) -> list[str]:
     ]
 
 
-# Each module there imports the packages of one runtime, in an environment of its own that has nothing else.
-IN_OTHER_ENVIRONMENTS = "dcd_deploy/runtimes/others/"
+# What runs in an environment of its own: each of the other runtimes; what a bundle brings into an app.
+IN_OTHER_ENVIRONMENTS = ("dcd_deploy/runtimes/others/", "dcd_deploy/bundle/templates/")
 FOR_USERS = tuple(name for name in PROJECT["optional-dependencies"] if name not in ("examples", "docs", "dev"))
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from dcd_deploy.errors import MissingDependencyError, ModelFileError
 from dcd_deploy.native_output import captured_native_output
 from dcd_deploy.optional import require
+from dcd_deploy.runtimes.session import Input
 
 PACKAGE, LIBRARY = "ai-edge-litert", "libLiteRt.so"
 TRIED = ("2.2", "2.3")
@@ -64,9 +65,7 @@ class ProfiledLiteRt:
         ModelFileError: LiteRT refuses the model.
     """
 
-    def __init__(
-        self, path: Path, inputs: Sequence[NDArray[np.float32]], threads: int, flags: int | None = None
-    ) -> None:
+    def __init__(self, path: Path, inputs: Sequence[Input], threads: int, flags: int | None = None) -> None:
         self._path = path
         self._library = _library()
         self._made: list[tuple[str, c_void_p]] = []
@@ -160,7 +159,7 @@ class ProfiledLiteRt:
         self._call(f"LiteRtGetCompiledModel{side}BufferRequirements", self._model, c_size_t(0), place, byref(needs))
         return self._make("TensorBuffer", "CreateManagedTensorBufferFromRequirements", self._environment, kind, needs)
 
-    def _fill(self, inputs: Sequence[NDArray[np.float32]]) -> None:
+    def _fill(self, inputs: Sequence[Input]) -> None:
         """Fill the buffers of the signature, which has an order of its own: inputs are told by their sizes."""
         left = [np.ascontiguousarray(values) for values in inputs]
         for buffer in self._inputs:
@@ -175,7 +174,7 @@ class ProfiledLiteRt:
         self._call("LiteRtGetTensorBufferPackedSize", buffer, byref(size))
         return size.value
 
-    def _copy(self, buffer: int, values: NDArray[np.float32], mode: int) -> None:
+    def _copy(self, buffer: int, values: Input, mode: int) -> None:
         handle, memory = c_void_p(buffer), c_void_p()
         if (size := self._size(handle)) != values.nbytes:
             raise ModelFileError(expected=f"a tensor of {values.nbytes} bytes in '{self._path}'", found=size)

@@ -24,13 +24,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dcd_deploy.artifacts import TensorSpec
 from dcd_deploy.benchmarks.litert_profiler import OperatorTime, ProfiledLiteRt
 from dcd_deploy.benchmarks.profile import ProfiledNode
 from dcd_deploy.runtimes.litert import laid_out
 from dcd_deploy.runtimes.nodes import STATIC, UNKNOWN, FileNode, part_of
+from dcd_deploy.runtimes.session import Input
 
 CONVOLUTION, DENSE = "Convolution", "Fully Connected"
 CLAMP, COPY = "Clamp", "Copy"
@@ -77,7 +77,7 @@ class LiteRtProfile:
         self,
         path: Path,
         nodes: Sequence[FileNode],
-        inputs: Sequence[NDArray[np.float32]],
+        inputs: Sequence[Input],
         entries: Sequence[TensorSpec],
         threads: int,
         flags: int | None = None,

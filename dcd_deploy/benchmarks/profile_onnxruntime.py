@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dcd_deploy.benchmarks.profile import ProfiledNode
 from dcd_deploy.runtimes.nodes import LAYOUT, MOVES, UNKNOWN, FileNode
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
+from dcd_deploy.runtimes.session import Input
 
 KERNEL = "_kernel_time"
 FUSED, BLOCKED = "fused ", "_nchwc"
@@ -43,9 +43,7 @@ Key = tuple[str, int]  # a name, and which of that name in one run
 class OnnxRuntimeProfile:
     """A session with the profiler on, and its file in a folder of its own."""
 
-    def __init__(
-        self, path: Path, nodes: Sequence[FileNode], inputs: Sequence[NDArray[np.float32]], threads: int
-    ) -> None:
+    def __init__(self, path: Path, nodes: Sequence[FileNode], inputs: Sequence[Input], threads: int) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="dcd-deploy-")
         prefix = Path(self._folder.name) / "profile"
         try:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dcd_deploy.benchmarks.bench import check_cores
 from dcd_deploy.benchmarks.environment import read_environment
@@ -28,6 +27,7 @@ from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.litert_compiled import FLAGS, LiteRtCompiledSession
 from dcd_deploy.runtimes.model import Model, open_model, usual_runtime
 from dcd_deploy.runtimes.nodes import FileNode
+from dcd_deploy.runtimes.session import Input
 
 BLOCK, DROPPED, WARMUP = 5, 1, 3
 
@@ -87,9 +87,7 @@ def profile_model(
     )
 
 
-def _open(
-    path: Path, model: Model, nodes: Sequence[FileNode], inputs: Sequence[NDArray[np.float32]], threads: int
-) -> Profile:
+def _open(path: Path, model: Model, nodes: Sequence[FileNode], inputs: Sequence[Input], threads: int) -> Profile:
     if model.format == "tflite":
         flags = FLAGS if isinstance(model.session, LiteRtCompiledSession) else None
         return LiteRtProfile(path, nodes, inputs, model.session.inputs, threads, flags)

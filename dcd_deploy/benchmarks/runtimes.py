@@ -41,14 +41,14 @@ from dcd_deploy.runtimes.litert import LiteRtSession, as_torch, laid_out
 from dcd_deploy.runtimes.nodes import delegation
 from dcd_deploy.runtimes.others.process import Answer, ModelAnswer, ask
 from dcd_deploy.runtimes.selfcheck import carried_inputs, relative_error
-from dcd_deploy.runtimes.session import Array
+from dcd_deploy.runtimes.session import Input
 
 
 @dataclass(frozen=True)
 class _Subject:
     files: tuple[Path, ...]
     card: ModelCard
-    inputs: dict[str, Array]
+    inputs: dict[str, Input]
 
 
 def list_runtimes(names: Sequence[str], progress: Progress = silent) -> RuntimesResult:

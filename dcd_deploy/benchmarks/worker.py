@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from dcd_deploy.artifacts import ModelCard
+from dcd_deploy.artifacts import ModelCard, TensorSpec
 from dcd_deploy.benchmarks.machine import Machine, read_text, watched
 from dcd_deploy.benchmarks.measure import MeasureConfig, Run, Samples, measure_in_turns
 from dcd_deploy.errors import DcdDeployError, ModelFileError, OptionError
@@ -30,9 +30,10 @@ from dcd_deploy.files import sha256
 from dcd_deploy.native_output import discard_native_output
 from dcd_deploy.network_names import names_of, with_settings
 from dcd_deploy.runtimes.model import Model, load_runtime, open_model
-from dcd_deploy.runtimes.session import Array
+from dcd_deploy.runtimes.session import Input
 
 TIME, MEMORY = "time", "memory"
+FLOATS, BYTES, WHOLE = ("float32", "float16", "float64"), ("uint8", "int8"), ("int32", "int64", "bool")
 MEMORY_RUNS = 3
 NO_AFFINITY = "expected no `cpus` on this system, which has no way to keep a process to cores; leave it out"
 
@@ -180,19 +181,25 @@ def _prepared(model: Model, batch: int | None) -> Callable[[], object]:
     return model.session.prepare(*random_inputs(model, batch))
 
 
-def random_inputs(model: Model, batch: int | None = None) -> tuple[Array, ...]:
+def random_inputs(model: Model, batch: int | None = None) -> tuple[Input, ...]:
     """Return values for every input of a model, as torch has them; N is ``batch`` where the file leaves it free.
 
     Raises:
         OptionError: ``batch`` is not the file's own, or the file leaves the size of an input free.
-        ModelFileError: an input is of something else than float32.
+        ModelFileError: an input is of no numbers.
     """
-    for entry in model.session.inputs:
-        if entry.dtype != "float32":
-            raise ModelFileError(expected="inputs of float32", found=f"'{entry.name}' of {entry.dtype}")
     generator = np.random.default_rng(0)
-    shapes = [fixed_shape(tensor.torch_shape, batch) for tensor in model.session.inputs]
-    return tuple(generator.standard_normal(shape, np.float32) for shape in shapes)
+    return tuple(_random(entry, fixed_shape(entry.torch_shape, batch), generator) for entry in model.session.inputs)
+
+
+def _random(entry: TensorSpec, shape: tuple[int, ...], generator: np.random.Generator) -> Input:
+    if entry.dtype in FLOATS:
+        return generator.standard_normal(shape, np.float32).astype(entry.dtype)
+    if entry.dtype in BYTES:
+        return generator.integers(0, 256, shape, np.uint8).view(entry.dtype)
+    if entry.dtype in WHOLE:
+        return np.zeros(shape, entry.dtype)  # there may be no other index
+    raise ModelFileError(expected="inputs of numbers", found=f"'{entry.name}' of {entry.dtype}")
 
 
 def network_name(card: ModelCard | None) -> str | None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dcd_deploy.artifacts import NHWC, ModelCard
+from dcd_deploy.artifacts import FLOAT32, NHWC, ModelCard
 from dcd_deploy.errors import ModelFileError, OptionError
 from dcd_deploy.runtimes.model import Model
 from dcd_deploy.runtimes.preprocessing import Picture
 from dcd_deploy.runtimes.selfcheck import carried_inputs, self_check
-from dcd_deploy.runtimes.session import Array
+from dcd_deploy.runtimes.session import Array, Input
 from dcd_deploy.samples import verification_inputs
 
 TOLERANCE = 1e-4  # of the outputs' range: other machines and runtimes add to the 5e-5 of the file
@@ -51,6 +51,12 @@ def classifier_card(model: Model) -> ModelCard:
             found=f"a batch of {card.input.shape[0]}",
             advice="export it anew",
         )
+    if card.input_type != FLOAT32:
+        raise OptionError(
+            expected="a model of normalised pictures, as the samples make them",
+            found="one that takes raw bytes",
+            advice="export it without `input_`",
+        )
     return card
 
 
@@ -71,7 +77,7 @@ def golden(model: Model, picture: Picture) -> Golden:
     return Golden(np.ascontiguousarray(given, np.float32), output, picture, logits.astype(np.float32), spread)
 
 
-def _carried(model: Model, card: ModelCard) -> tuple[Array, Array, float]:
+def _carried(model: Model, card: ModelCard) -> tuple[Input, Array, float]:
     """Return the first carried input, its output and the range; a sample of the output where not all is carried."""
     self_check(model).checked()
     assert card.reference is not None
@@ -81,7 +87,7 @@ def _carried(model: Model, card: ModelCard) -> tuple[Array, Array, float]:
     return first, output, carried.range
 
 
-def _answered(model: Model, card: ModelCard) -> tuple[Array, Array, float]:
+def _answered(model: Model, card: ModelCard) -> tuple[Input, Array, float]:
     assert card.preprocessing is not None
     first = verification_inputs(card.preprocessing, 1)
     output = model.run(first)[0]

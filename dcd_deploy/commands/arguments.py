@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FORMATS = {
     "onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
+    "ort": ("torch", "onnx", "onnxscript", "onnxsim", "flatbuffers"),
     "tflite": ("torch", "litert_torch", "ai_edge_litert.interpreter"),
     "pte": ("torch", "executorch.exir"),
 }  # and the packages that each needs

@@ -50,7 +50,7 @@ def bench(
     runtime: Annotated[
         str | Sequence[str],
         Option(
-            "Runtimes, separated by commas: onnxruntime, onnxruntime-plain, litert, litert-compiled, "
+            "Runtimes, separated by commas: onnxruntime, onnxruntime-plain, onnxruntime-ort, litert, litert-compiled, "
             "litert-plain, executorch.",
             default="all that open the file",
         ),

@@ -68,6 +68,10 @@ def export(
     batch: Annotated[Batch, Option("Batch size: a number, or 'dynamic' for any.", FORM, beside=True)] = 1,
     opset: Annotated[int, Option("ONNX opset, 11 to 26.", FORM, beside=True)] = 18,
     layout: Annotated[str, Option("Input of a TFLite file: nhwc or nchw.", FORM, beside=True)] = "nhwc",
+    input_: Annotated[
+        str,
+        Option("What a picture's input takes: float32, normalised, or uint8, its raw RGB bytes.", FORM, beside=True),
+    ] = "float32",
     weights: Annotated[
         str,
         Option("How large weights are stored: float32, float16 or int8; computed with in float32.", FORM, beside=True),
@@ -98,13 +102,14 @@ def export(
 ) -> ExportResult:
     """Turn a trained checkpoint into a verified model file.
 
-    It is ``out``/``name``.onnx or .tflite, with a JSON sidecar.
+    It is ``out``/``name``.onnx, .ort or .tflite, with a JSON sidecar.
     ``network`` says which network the checkpoint holds (``commands.network.NetworkOptions``): one that is known by its
     tensors, at an ``input_size``, or that of a user's own Python file, ``network="FILE.py:FACTORY"``, at an
     ``input_shape``.
-    ``to`` is "onnx", "tflite" or both ("onnx,tflite"); ``opset`` counts for the first, ``layout`` of the maps that go
-    in and out, "nhwc" or "nchw", for the second. ``weights`` says how large weights are stored, "float32", "float16" or
-    "int8"; they are computed with in float32 whatever it is.
+    ``to`` is "onnx", "ort", "tflite" or several ("onnx,tflite"); ``opset`` counts for the first two, ``layout`` of the
+    maps that go in and out, "nhwc" or "nchw", for the last. ``input_`` "uint8" says that the first input is the raw RGB
+    bytes of a picture: its normalisation goes into the first convolution. ``weights`` says how large weights are
+    stored, "float32", "float16" or "int8"; they are computed with in float32 whatever it is.
     ``target`` names what the order of computation is chosen for (``lowering.targets``); ``lowering`` is "auto", the
     lowering of all layers, or a file that ``tune`` wrote for its own target; ``foreign_lowering`` says that it may be
     from another machine or version of the runtime.
@@ -141,6 +146,7 @@ def export(
         target=tuned.target if tuned else target,
         opset=opset,
         layout=layout,
+        input_type=input_,
         weights=weights,
         tolerance=FLOAT32_TOLERANCE if tolerance is None else parse_tolerance(tolerance),
         samples=None if samples is None else Path(samples),
@@ -148,7 +154,7 @@ def export(
     )
     if for_ is not None:
         needs = needs_of(for_)
-        chosen = needs.check(for_, formats, build.target, build.batch, build.opset)
+        chosen = needs.check(for_, formats, build.target, build.batch, build.opset, build.input_type)
         build = replace(build, target=chosen, runtime=for_)
     check_config(build, formats)
     for given in (build.samples, build.recorded):

@@ -45,6 +45,10 @@ def inspect(
         from dcd_deploy.export.tflite.summary import summarise_tflite
 
         return cast("TfliteFileSummary", _isolated(summarise_tflite, path))
+    if suffix_of(path) == ".ort":
+        from dcd_deploy.export.onnx.summary import summarise_ort
+
+        return cast("OnnxFileSummary", _isolated(summarise_ort, path))
     if suffix_of(path) == ".onnx":
         from dcd_deploy.export.onnx.summary import summarise_onnx
 

@@ -21,7 +21,11 @@ from dcd_deploy.errors import DcdDeployError, DeviceLackError
 from dcd_deploy.progress import Progress
 from dcd_deploy.runtimes.model import RUNTIMES
 
-PACKAGES = {".onnx": "onnxruntime", ".tflite": "ai-edge-litert"}  # whose version a runtime's counts are of
+PACKAGES = {
+    ".onnx": "onnxruntime",
+    ".ort": "onnxruntime",
+    ".tflite": "ai-edge-litert",
+}  # whose version a runtime's counts are of
 
 
 class CountWork:

@@ -26,7 +26,7 @@ from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.litert import laid_out
 from dcd_deploy.runtimes.model import Model, usual_runtime
-from dcd_deploy.runtimes.session import Array
+from dcd_deploy.runtimes.session import Input
 
 RUNS = 3
 
@@ -98,7 +98,7 @@ def device_of(core: Core) -> str:
 
 
 def count_runs(
-    path: Path, runtime: str, core: Core, inputs: Sequence[Array], runs: int, time_limit: float = TIME_LIMIT
+    path: Path, runtime: str, core: Core, inputs: Sequence[Input], runs: int, time_limit: float = TIME_LIMIT
 ) -> tuple[list[Counts], str]:
     """Return the counts of each run of a model on inputs as its file has them, and the runtime's version."""
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
@@ -114,7 +114,7 @@ def count_runs(
     return found, version
 
 
-def inputs_of(model: Model, batch: int | None = None) -> tuple[Array, ...]:
+def inputs_of(model: Model, batch: int | None = None) -> tuple[Input, ...]:
     """Return random values for every input of a model, as its file has them."""
     given = zip(random_inputs(model, batch), model.session.inputs, strict=True)
     return tuple(np.ascontiguousarray(laid_out(values, entry)) for values, entry in given)

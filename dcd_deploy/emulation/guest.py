@@ -23,6 +23,7 @@ from dcd_deploy.emulation.programs import QEMU, RUNNING, check_programs
 from dcd_deploy.emulation.root import Root
 from dcd_deploy.errors import DeviceAnswerError, DeviceLackError, DeviceLostError, ModelFileError
 from dcd_deploy.runtimes.onnxruntime import advice
+from dcd_deploy.runtimes.session import Input
 
 INSIDE = Path(__file__).with_name("inside.py")
 TIME_LIMIT = 600.0
@@ -52,7 +53,7 @@ class Guest:
         self._outputs = outputs
         self.version = str(self._answer("opened"))
 
-    def run(self, *inputs: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    def run(self, *inputs: Input) -> tuple[NDArray[np.float32], ...]:
         """Return the model's outputs for inputs as its file has them.
 
         Raises:
@@ -61,7 +62,7 @@ class Guest:
         self._ask(inputs, {"task": "run"})
         return tuple(self._output(i) for i in range(self._outputs))
 
-    def count(self, inputs: Sequence[NDArray[np.float32]], runs: int) -> None:
+    def count(self, inputs: Sequence[Input], runs: int) -> None:
         """Run the model ``runs`` times, with the marks that the counting plugin needs in between."""
         self._ask(inputs, {"task": "count", "runs": runs})
 
@@ -85,7 +86,7 @@ class Guest:
             self._process.stdin.close()
             self._process.wait(10)
 
-    def _ask(self, inputs: Sequence[NDArray[np.float32]], request: Mapping[str, object]) -> None:
+    def _ask(self, inputs: Sequence[Input], request: Mapping[str, object]) -> None:
         for i, values in enumerate(inputs):
             np.save(self._folder / f"input_{i}.npy", np.ascontiguousarray(values))
         self._say(request)

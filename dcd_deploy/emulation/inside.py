@@ -131,6 +131,7 @@ class LiteRtCompiled:
 OPENERS: dict[str, Callable[[str], OnnxRuntime | LiteRt | LiteRtCompiled]] = {
     "onnxruntime": OnnxRuntime,
     "onnxruntime-plain": partial(OnnxRuntime, blocked=False),
+    "onnxruntime-ort": OnnxRuntime,
     "onnxruntime-profiled": partial(OnnxRuntime, profile="profile"),
     "litert": LiteRt,
     "litert-compiled": LiteRtCompiled,

@@ -35,7 +35,7 @@ from dcd_deploy.files import suffix_of
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.nodes import FileNode
-from dcd_deploy.runtimes.session import Array
+from dcd_deploy.runtimes.session import Input
 
 KIND, SCHEMA = "dcd-deploy layer counts", 2
 RUNTIME = "onnxruntime"
@@ -185,7 +185,7 @@ def _profiled(path: Path, core: Core) -> tuple[list[Event], list[Counts]]:
     return last, ticks
 
 
-def _inputs(path: Path) -> tuple[Array, ...]:
+def _inputs(path: Path) -> tuple[Input, ...]:
     with isolated_model(path, threads=1, runtime=RUNTIME) as model:
         return inputs_of(model)
 

@@ -17,7 +17,7 @@ from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.litert import as_torch, laid_out
 from dcd_deploy.runtimes.model import Model, usual_runtime
-from dcd_deploy.runtimes.session import Array, Session, check_count
+from dcd_deploy.runtimes.session import Array, Input, Session, check_count
 
 
 class EmulatedSession:
@@ -31,11 +31,11 @@ class EmulatedSession:
         self.runtime = here.runtime
         self.version = guest.version
 
-    def run(self, images: Array) -> Array:
+    def run(self, images: Input) -> Array:
         """Return the first output for ``images`` (N, C, H, W)."""
         return self.run_all([images])[0]
 
-    def run_all(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    def run_all(self, inputs: Sequence[Input]) -> tuple[Array, ...]:
         """Return all outputs for all inputs."""
         check_count(inputs, self.inputs)
         given = (laid_out(values, spec) for values, spec in zip(inputs, self.inputs, strict=True))
@@ -48,7 +48,7 @@ class EmulatedSession:
                 )
         return tuple(as_torch(values, spec) for values, spec in zip(found, self.outputs, strict=True))
 
-    def prepare(self, *inputs: Array) -> Callable[[], object]:
+    def prepare(self, *inputs: Input) -> Callable[[], object]:
         """Return what runs the model on the inputs; how long that takes says nothing about the core."""
         return lambda: self.run_all(inputs)
 

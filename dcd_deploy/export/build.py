@@ -51,7 +51,7 @@ from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.deploy import DeployNetwork, lower
 from dcd_deploy.lowering.network import Network, network_of
 from dcd_deploy.lowering.passes.substitute import AUTO, Choice
-from dcd_deploy.lowering.targets import PORTABLE, target_for
+from dcd_deploy.lowering.targets import PORTABLE, Target, target_for
 from dcd_deploy.models.spec import NO_HEAD, NetworkSpec
 from dcd_deploy.samples import InputSpec, generated_inputs, inputs_from_file
 
@@ -70,7 +70,8 @@ class BuildConfig:
     for ONNX, and ``layout``, "nhwc" or "nchw", for the maps that go in and out of TFLite. ``alone`` is the name of an
     output that is the only one and has none; ``assumed`` says what no tensor tells, and which option sets it;
     ``runtime`` is what the file is for, a name of ``runtime_needs``, where that was said.
-    Large weights are stored as ``weights``; without ``judged`` it may cost what it does.
+    Large weights are stored as ``weights``; without ``judged`` it may cost what it does. ``input_type`` is that of the
+    first input: "uint8" of a picture's raw bytes, whose normalisation the network takes in (``lowering.raw_bytes``).
     """
 
     preprocessing: Preprocessing | None
@@ -88,6 +89,7 @@ class BuildConfig:
     runtime: str | None = None
     weights: str = FLOAT32
     judged: bool = True
+    input_type: str = FLOAT32
 
     @property
     def traced_batch(self) -> int | None:
@@ -102,6 +104,10 @@ class BuildConfig:
     @property
     def entries(self) -> tuple[InputSpec, ...]:
         """The inputs, of a classifier the one picture that its preprocessing makes."""
+        return (replace(self._given[0], dtype=self.input_type), *self._given[1:])
+
+    @property
+    def _given(self) -> tuple[InputSpec, ...]:
         if self.inputs:
             return self.inputs
         if self.preprocessing is None:
@@ -132,7 +138,7 @@ class BuiltModel(ABC):
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The inputs as the file has them."""
-        return tuple(self._spec(each.name, each.shape) for each in self.config.entries)
+        return tuple(replace(self._spec(each.name, each.shape), dtype=each.dtype) for each in self.config.entries)
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
@@ -264,7 +270,7 @@ def samples_for(config: BuildConfig) -> tuple[Any, ...]:
             found=len(config.entries),
             advice="record what your network answers, and give `reference`",
         )
-    return (inputs_from_file(config.samples, config.entries[0].shape),)
+    return (inputs_from_file(config.samples, config.entries[0].shape, config.input_type),)
 
 
 def check_names(config: BuildConfig, reference: TrainReference) -> None:
@@ -275,11 +281,19 @@ def check_names(config: BuildConfig, reference: TrainReference) -> None:
         )
 
 
+def graph_of(format: str) -> str:
+    """Return the format whose graph a file holds: an .ort file is an ONNX graph in onnxruntime's own words."""
+    return "onnx" if format == "ort" else format
+
+
 def lowered(captured: Captured, config: BuildConfig, formats: Sequence[str]) -> dict[str, DeployNetwork]:
     """Return the deploy form for the target in each format, in float64."""
-    batches = {format: config.traced_batch if format == "onnx" else config.batch for format in formats}
-    targets = {format: target_for(config.target, format).for_batch(batch) for format, batch in batches.items()}
-    return {format: lower(captured, target, config.lowering) for format, target in targets.items()}
+
+    def target(format: str) -> Target:
+        graph = graph_of(format)
+        return target_for(config.target, graph).for_batch(config.traced_batch if graph == "onnx" else config.batch)
+
+    return {format: lower(captured, target(format), config.lowering) for format in formats}
 
 
 def checked_deploy(

@@ -67,7 +67,9 @@ def build_pte(
 
 
 def check_pte_options(config: BuildConfig) -> None:
-    """Raise OptionError where the batch is free, or weights are to be stored small."""
+    """Raise OptionError where the batch is free, weights are to be stored small, or raw bytes to go in."""
+    if config.input_type != FLOAT32:
+        raise OptionError(expected="`input_` of float32 for ExecuTorch", found=config.input_type, advice="leave it out")
     if config.weights != FLOAT32:
         raise OptionError(expected="`weights` of float32 for ExecuTorch", found=config.weights, advice="leave it out")
     if config.batch is None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from dcd_deploy.artifacts import LAYOUTS, WEIGHTS
-from dcd_deploy.errors import UnknownNameError
+from dcd_deploy.artifacts import FLOAT32, LAYOUTS, WEIGHTS
+from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.export.alongside import alongside
-from dcd_deploy.export.build import BuildConfig, BuiltModel, checked_deploy, lowered, samples_for
+from dcd_deploy.export.build import BuildConfig, BuiltModel, checked_deploy, graph_of, lowered, samples_for
+from dcd_deploy.export.input_type import check_input_type
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.deploy import check_choice
 from dcd_deploy.lowering.targets import target_for
@@ -25,12 +26,19 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
     if config.preprocessing is not None:
         check_input_size(config.preprocessing.height, config.preprocessing.width)
     for format in formats:
-        check_choice(config.lowering, target_for(config.target, format).for_batch(config.batch))
+        check_choice(config.lowering, target_for(config.target, graph_of(format)).for_batch(config.batch))
     if config.layout not in LAYOUTS:
         raise UnknownNameError("layout", config.layout, LAYOUTS)
     if config.weights not in WEIGHTS:
         raise UnknownNameError("weights", config.weights, WEIGHTS)
-    if "onnx" in formats:
+    if "ort" in formats and config.weights != FLOAT32:
+        raise OptionError(
+            expected="`weights` float32 with `to` ort, whose weights are no longer unpacked when it is opened",
+            found=config.weights,
+            advice="choose `to` onnx",
+        )
+    check_input_type(config)
+    if "onnx" in map(graph_of, formats):
         from dcd_deploy.export.onnx.trace import check_opset
 
         check_opset(config.opset)
@@ -73,6 +81,10 @@ def build_formats(
 
 
 def _builder(format: str) -> Callable[..., BuiltModel]:
+    if format == "ort":
+        from dcd_deploy.export.build_ort import build_ort
+
+        return build_ort
     if format == "onnx":
         from dcd_deploy.export.onnx.build import build_onnx
 

@@ -13,6 +13,7 @@ from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.build import BuildConfig, BuiltModel, for_registry, picture_network
 from dcd_deploy.export.describe import Subject, describe_export, describe_model
 from dcd_deploy.export.formats import build_formats
+from dcd_deploy.export.input_type import taking_input
 from dcd_deploy.export.twin import build_twins, mean_twin, twin_content
 from dcd_deploy.files import check_no_folder, check_writable, staging, utf8
 from dcd_deploy.lowering.capture import Captured, capture
@@ -128,6 +129,7 @@ def export_network(
     """
     start = time.perf_counter() if start is None else start
     check_targets(config)
+    captured = taking_input(captured, config.build)
     built = build_formats(captured, config.build, config.formats, progress)
     twins: dict[str, BuiltModel] = {}
     if config.with_baseline:

@@ -16,6 +16,7 @@ from dcd_deploy.export.build import (
     reference_for,
     samples_for,
 )
+from dcd_deploy.export.input_type import taking_input
 from dcd_deploy.export.recheck_recorded import described_inputs, limit_of
 from dcd_deploy.export.verify import VerificationReport
 from dcd_deploy.lowering.capture import Captured
@@ -56,7 +57,7 @@ def verify_against_network(
     try:
         _check_outputs(card, captured)
         with progress("reference outputs in float64"):
-            checked = _reference(model, captured, config)
+            checked = _reference(model, taking_input(captured, config), config)
         with progress("verify the model"):
             compared = checked.compared(stage, model.session.run_all, config.tolerance, config.batch)
         report = compared.report
@@ -99,6 +100,7 @@ def _config(card: ModelCard, tolerance: float | None, samples: Path | None, reco
         lowering=card.lowering,
         target=card.target or PORTABLE,
         weights=card.weights.format,
+        input_type=card.input_type,
     )
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from dcd_deploy.artifacts import ModelCard
 from dcd_deploy.errors import OptionError
 from dcd_deploy.export.build import BuildConfig
+from dcd_deploy.export.build_ort import to_ort
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.onnx.simplify import simplify
 from dcd_deploy.export.onnx.trace import trace_onnx
@@ -44,4 +45,6 @@ def _content(network: nn.Module, config: BuildConfig, suffix: str) -> bytes:
     if suffix == ".tflite":
         return convert_tflite(deployable(network), entries, (config.alone,), batch, config.layout)
     model: onnx.ModelProto = simplify(trace_onnx(network, entries, (config.alone,), batch).tidied)
+    if suffix == ".ort":
+        return to_ort(model.SerializeToString(), config.target)
     return bytes(model.SerializeToString())

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dcd_deploy.artifacts import FLOAT32, UINT8
 from dcd_deploy.errors import OptionError, UnknownNameError
 
 PORTABLE = "portable"
@@ -18,20 +19,23 @@ class RuntimeNeeds:
     """What a runtime asks of a file.
 
     ``targets`` are those it runs, the best first. ``constant_kernels``: it takes no convolution with computed weights,
-    or not every one. ``one_partition``: of onnxruntime's table of operators for mobile processors the file may use no
-    other. ``notes`` are told at export.
+    or not every one. ``bytes``: pictures as raw bytes were tried on it. ``one_partition``: of onnxruntime's table of
+    operators for mobile processors the file may use no other. ``notes`` are told at export.
     """
 
     since: str
     format: str = "onnx"
     targets: tuple[str, ...] = (PORTABLE,)
     newest_opset: int = 26
+    bytes: bool = False
     fixed_batch: bool = False
     constant_kernels: bool = False
     one_partition: bool = False
     notes: tuple[str, ...] = ()
 
-    def check(self, name: str, formats: Sequence[str], target: str, batch: int | None, opset: int) -> str:
+    def check(
+        self, name: str, formats: Sequence[str], target: str, batch: int | None, opset: int, input_type: str = FLOAT32
+    ) -> str:
         """Return the target of the file.
 
         Raises:
@@ -44,6 +48,12 @@ class RuntimeNeeds:
         if self.fixed_batch and batch is None:
             raise OptionError(
                 expected=f"a number as `batch` with `for_` {name}, which needs fixed sizes", found="dynamic"
+            )
+        if input_type == UINT8 and not self.bytes:
+            raise OptionError(
+                expected=f"`input_` float32 with `for_` {name}, on which bytes were not tried",
+                found=input_type,
+                advice="leave `input_` out",
             )
         if self.format == "onnx" and opset > self.newest_opset:
             raise OptionError(
@@ -59,7 +69,7 @@ HALF = "it computes in float16 by default where the processor can; switch that o
 WINOGRAD = "its Winograd convolutions are off by up to 2.5e-4 of the range in 3x3 layers; hint 3 at 0 switches them off"
 NOT_RUN = "checked by onnxruntime's table of operators, not on a device"
 NEEDS = {
-    "onnxruntime": RuntimeNeeds("1.16", targets=ANY_ONNXRUNTIME, newest_opset=19),
+    "onnxruntime": RuntimeNeeds("1.16", targets=ANY_ONNXRUNTIME, newest_opset=19, bytes=True),
     "onnxruntime-web": RuntimeNeeds("1.18", newest_opset=19),
     "openvino": RuntimeNeeds("2026.4"),
     "mnn": RuntimeNeeds("3.6", notes=(WINOGRAD,)),
@@ -74,8 +84,8 @@ NEEDS = {
     "coreml": RuntimeNeeds(
         "1.16", newest_opset=19, fixed_batch=True, constant_kernels=True, one_partition=True, notes=(NOT_RUN,)
     ),
-    "litert": RuntimeNeeds("2.3", format="tflite", targets=("litert", PORTABLE)),
-    "litert-compiled": RuntimeNeeds("2.3", format="tflite", targets=("litert-compiled",)),
+    "litert": RuntimeNeeds("2.3", format="tflite", targets=("litert", PORTABLE), bytes=True),
+    "litert-compiled": RuntimeNeeds("2.3", format="tflite", targets=("litert-compiled",), bytes=True),
 }
 
 

@@ -19,6 +19,7 @@ from dcd_deploy.errors import ModelFileError
 from dcd_deploy.export.build import DEFAULT_OPSET, BuildConfig, BuiltModel, for_registry, picture_network
 from dcd_deploy.export.describe import Subject, describe_model
 from dcd_deploy.export.formats import build_formats
+from dcd_deploy.export.input_type import taking_input
 from dcd_deploy.export.truth import TrainReference
 from dcd_deploy.files import write_whole
 from dcd_deploy.lowering.capture import Captured, capture
@@ -82,7 +83,7 @@ def export_twin(card: ModelCard, path: Path, width: float | None = None, progres
 def write_twin(spec: NetworkSpec, config: BuildConfig, path: Path, progress: Progress = silent) -> Path:
     """Write the static twin of ``spec``, of random weights, to ``path``, whose suffix is the format."""
     format = path.suffix.removeprefix(".")
-    captured = capture(picture_network(twin_network(spec), config))
+    captured = taking_input(capture(picture_network(twin_network(spec), config)), config)
     built = build_twins(captured, config, [format], progress)[format]
     write_whole(path, twin_content(Subject.of(spec), built))
     return path
@@ -115,5 +116,6 @@ def described_build(card: ModelCard) -> tuple[NetworkSpec, BuildConfig]:
         target=card.target or PORTABLE,
         opset=card.opset or DEFAULT_OPSET,
         weights=card.weights.format,
+        input_type=card.input_type,
     )
     return spec, for_registry(spec, config)

@@ -34,10 +34,11 @@ def network_words(options: Mapping[str, Any]) -> list[str]:
 
 STAGES = {
     "onnx": ("ONNX graph", "as traced", "simplified"),
+    "ort": ("ONNX graph", "as traced", "simplified"),
     "tflite": ("TFLite graph", "as converted", "finished"),
     "pte": ("ExecuTorch program, one partition for XNNPACK", "as lowered", "finished"),
 }
-FORMATS = {"onnx": "ONNX", "tflite": "TFLite", "pte": "ExecuTorch"}
+FORMATS = {"onnx": "ONNX", "ort": "ONNX, saved as .ort", "tflite": "TFLite", "pte": "ExecuTorch"}
 
 
 def show_export(screen: Console, result: ExportResult, request: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from dcd_deploy.artifacts import ModelCard, Preprocessing, StoredWeights, TensorSpec
+from dcd_deploy.artifacts import UINT8, ModelCard, Preprocessing, StoredWeights, TensorSpec
 from dcd_deploy.reports import terminal as numbers
 from dcd_deploy.reports.terminal import line, show_table
 
@@ -86,7 +86,12 @@ def show_onnx_file(screen: Console, summary: OnnxFileSummary) -> None:
     line(screen, f"{summary.path}  {numbers.size(summary.size_bytes)}  {summary.producer}  {versions}".rstrip())
     line(screen)
     _show_tensors(screen, summary)
-    if summary.graph is None:
+    if summary.required_operators:
+        line(screen, "operators that a build of onnxruntime needs for it (build.sh --include_ops_by_config):")
+        for operators in summary.required_operators:
+            line(screen, f"  {operators}")
+        line(screen)
+    elif summary.graph is None:
         line(screen, "its nodes, multiply-adds and opset are read with the package onnx: pip install onnx")
         line(screen)
     else:
@@ -151,6 +156,8 @@ def _show_graph(screen: Console, graph: GraphStats) -> None:
 def _show_card(screen: Console, summary: OnnxFileSummary | TfliteFileSummary | PteFileSummary) -> None:
     if summary.card is not None:
         show_table(screen, "description", ("", ""), _card_rows(summary.card), left=2)
+    else:
+        line(screen, "no description: a foreign file, or a copy that lost it")
     for key, text in summary.metadata.items():
         line(screen, f"{key}: {text[:200]}")
 
@@ -193,10 +200,11 @@ def _tensor(spec: TensorSpec) -> tuple[str, str, str]:
     return spec.name, "×".join("N" if size is None else str(size) for size in spec.shape), spec.dtype
 
 
-def _preprocessing(p: Preprocessing | None) -> str:
+def _preprocessing(p: Preprocessing | None, input_type: str) -> str:
     if p is None:
         return "none (no RGB picture)"
-    return f"resize {p.resize}, crop {p.height}×{p.width}, RGB, mean {p.mean}, std {p.std}"
+    raw = " bytes, normalised within:" if input_type == UINT8 else ","
+    return f"resize {p.resize}, crop {p.height}×{p.width}, RGB{raw} mean {p.mean}, std {p.std}"
 
 
 def _weights(stored: StoredWeights) -> str:
@@ -216,7 +224,7 @@ def _card_rows(card: ModelCard) -> list[tuple[str, str]]:
         reference = f"{card.reference.samples} samples, tolerance {numbers.error(card.reference.tolerance)}"
     return [
         ("network", card.arch + settings),
-        ("preprocessing", _preprocessing(card.preprocessing)),
+        ("preprocessing", _preprocessing(card.preprocessing, card.input_type)),
         *(("layout", f"{tensor.name} {tensor.layout}") for tensor in (*card.inputs, *card.outputs) if tensor.layout),
         ("weights", _weights(card.weights)),
         ("target", card.target or "not said"),

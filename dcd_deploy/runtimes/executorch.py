@@ -28,7 +28,7 @@ from dcd_deploy.native_output import captured_native_output
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.litert import installed_version
 from dcd_deploy.runtimes.pte_file import FORWARD, read_program
-from dcd_deploy.runtimes.session import Array, check_count
+from dcd_deploy.runtimes.session import Array, Input, check_count
 
 PACKAGE = "executorch"
 TRIAL_SECONDS = 120
@@ -71,18 +71,18 @@ class ExecuTorchSession:
                 self._method = self._program.load_method(FORWARD)
         _open.add(self)
 
-    def run(self, images: Array) -> Array:
+    def run(self, images: Input) -> Array:
         """Return the first output for ``images`` (N, C, H, W)."""
         return self.run_all([images])[0]
 
-    def run_all(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    def run_all(self, inputs: Sequence[Input]) -> tuple[Array, ...]:
         """Return all outputs for all inputs."""
         run = self.prepare(*inputs)
         with _refusing("the model"):
             outputs: Any = run()
         return tuple(np.asarray(each.numpy(), np.float32) for each in outputs)
 
-    def prepare(self, *inputs: Array) -> Callable[[], object]:
+    def prepare(self, *inputs: Input) -> Callable[[], object]:
         """Set the inputs and return what runs the model on them, and does nothing else."""
         check_count(inputs, self.inputs)
         for values, wanted in zip(inputs, self.inputs):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dcd_deploy.errors import ModelFileError
@@ -18,7 +19,8 @@ from dcd_deploy.errors import ModelFileError
 IDENTIFIER = b"TFL3"
 MODEL_BUFFERS, MODEL_METADATA = 4, 6  # fields of the root table
 METADATA_NAME, METADATA_BUFFER = 0, 1
-BUFFER_DATA = 0
+BUFFER_DATA, BUFFER_OFFSET, BUFFER_SIZE = range(3)
+INSIDE = 1  # an offset up to this says that the bytes are in the buffer itself
 
 
 class Reading:
@@ -146,12 +148,25 @@ def damaged(where: str | Path, reason: object) -> ModelFileError:
 def _texts(root: Table) -> Iterator[tuple[str, str]]:
     buffers = root.tables(MODEL_BUFFERS)
     for entry in root.tables(MODEL_METADATA):
-        found = buffers[entry.number(METADATA_BUFFER)].data(BUFFER_DATA)  # of the others not one byte is copied
+        found = buffer_bytes(buffers[entry.number(METADATA_BUFFER)])  # of the others not one byte is copied
         root.reading.spend(len(found))
-        try:
-            yield entry.text(METADATA_NAME), bytes(found).rstrip(b"\0").decode()
-        except UnicodeDecodeError:
-            continue
+        with suppress(UnicodeDecodeError):
+            name, text = entry.text(METADATA_NAME), bytes(found).rstrip(b"\0").decode()
+            if text:  # of an entry whose bytes a tool dropped nothing is left
+                yield name, text
+
+
+def buffer_bytes(buffer: Table) -> memoryview:
+    """Return the bytes of a buffer: in the flatbuffer, or behind it, where tools put them that write large files.
+
+    Bytes outside the file are a ValueError.
+    """
+    offset, size = (buffer.number(field, "Q") for field in (BUFFER_OFFSET, BUFFER_SIZE))
+    if offset <= INSIDE:
+        return buffer.data(BUFFER_DATA)
+    if offset + size > len(buffer.content):
+        raise ValueError(f"a buffer of {size} bytes at {offset} in a file of {len(buffer.content)} bytes")
+    return memoryview(buffer.content)[offset : offset + size]
 
 
 def _follow(content: bytes, at: int) -> int:

@@ -27,7 +27,7 @@ from dcd_deploy.files import existing_file
 from dcd_deploy.native_output import discard_native_output
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.model import RUNTIMES, Model, as_model, usual_runtime
-from dcd_deploy.runtimes.session import Array, Session
+from dcd_deploy.runtimes.session import Array, Input, Session
 
 TIME_LIMIT = 50.0  # seconds, of one call; a network for a phone takes one at most
 PROFILE_LIMIT = 600.0  # of many calls
@@ -131,16 +131,16 @@ class IsolatedSession:
         facts = other.call(_open, path, threads, runtime)
         self.runtime, self.version, self.inputs, self.outputs, self.metadata = facts
 
-    def run(self, images: Array) -> Array:
+    def run(self, images: Input) -> Array:
         """Return the first output for ``images``."""
         return self.run_all([images])[0]
 
-    def run_all(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    def run_all(self, inputs: Sequence[Input]) -> tuple[Array, ...]:
         """Return all outputs for all inputs."""
         found: tuple[Array, ...] = self._other.call(_run_all, list(inputs))
         return found
 
-    def prepare(self, *inputs: Array) -> Callable[[], object]:
+    def prepare(self, *inputs: Input) -> Callable[[], object]:
         """Return what runs the model on the inputs; how long that takes says nothing about the runtime."""
         return lambda: self.run_all(inputs)
 
@@ -165,7 +165,7 @@ def _open(path: Path, threads: int, runtime: str) -> tuple[Any, ...]:
     return session.runtime, session.version, session.inputs, session.outputs, session.metadata
 
 
-def _run_all(inputs: Sequence[Array]) -> tuple[Array, ...]:
+def _run_all(inputs: Sequence[Input]) -> tuple[Array, ...]:
     return _opened[-1].run_all(inputs)
 
 

@@ -21,7 +21,7 @@ from dcd_deploy.files import existing_file
 from dcd_deploy.native_output import captured_native_output
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.flatbuffer import read_texts
-from dcd_deploy.runtimes.session import Array, check_count, check_threads
+from dcd_deploy.runtimes.session import Array, Input, check_count, check_threads
 from dcd_deploy.runtimes.tflite_structure import check_structure
 
 INTERPRETERS = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
@@ -68,11 +68,11 @@ class LiteRtSession:
             raise ModelFileError(expected=f"a model with an input and an output at '{where}'", found="none")
         self._inputs, self._outputs = ([int(tensor["index"]) for tensor in side] for side in (entries, answers))
 
-    def run(self, images: Array) -> Array:
+    def run(self, images: Input) -> Array:
         """Return the first output for ``images`` (N, C, H, W)."""
         return self.run_all([images])[0]
 
-    def run_all(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    def run_all(self, inputs: Sequence[Input]) -> tuple[Array, ...]:
         """Return all outputs for all inputs."""
         run = self.prepare(*inputs)
         try:
@@ -82,15 +82,15 @@ class LiteRtSession:
             raise ModelFileError(f"the model cannot run on this input: {self.runtime} says: {said(error)}") from error
         return tuple(as_torch(values, spec) for values, spec in zip(found, self.outputs))
 
-    def prepare(self, *inputs: Array) -> Callable[[], object]:
+    def prepare(self, *inputs: Input) -> Callable[[], object]:
         """Set the inputs and return what runs the model on them, and does nothing else."""
         check_count(inputs, self.inputs)
         for index, values, wanted in zip(self._inputs, inputs, self.inputs):
             given = laid_out(values, wanted)
-            if given.shape != wanted.shape or given.dtype != np.float32:
+            if given.shape != wanted.shape or given.dtype != wanted.dtype:
                 raise ModelFileError(
                     f"the model cannot run on an input of shape {given.shape} and type {given.dtype} "
-                    f"(it takes {wanted.shape} of float32)"
+                    f"(it takes {wanted.shape} of {wanted.dtype})"
                 )
             self._set(index, np.ascontiguousarray(given))
         return self._runner()
@@ -99,7 +99,7 @@ class LiteRtSession:
         del content
         self.interpreter.allocate_tensors()
 
-    def _set(self, index: int, values: Array) -> None:
+    def _set(self, index: int, values: Input) -> None:
         self.interpreter.set_tensor(index, values)
 
     def _runner(self) -> Callable[[], object]:
@@ -119,7 +119,7 @@ def said(error: Exception) -> str:
     return shown(" ".join(str(error).split()) or type(error).__name__, 300)
 
 
-def laid_out(values: Array, spec: TensorSpec) -> Array:
+def laid_out(values: Input, spec: TensorSpec) -> Input:
     """Return values as torch has them, (N, C, H, W) where there are four dimensions, in the layout of an input."""
     return values.transpose(0, 2, 3, 1) if spec.layout == NHWC and values.ndim == 4 else values
 

@@ -20,7 +20,7 @@ from dcd_deploy.errors import MissingDependencyError, ModelFileError
 from dcd_deploy.native_output import captured_native_output
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.litert import LiteRtSession, as_torch, installed_version, said
-from dcd_deploy.runtimes.session import Array, check_threads
+from dcd_deploy.runtimes.session import Array, Input, check_threads
 
 PACKAGE = "ai-edge-litert"
 TRIED = ("2.2", "2.3")  # the flags' numbers are those of the delegate's header, which another version may change
@@ -63,7 +63,7 @@ class LiteRtCompiledSession(LiteRtSession):
         for name, tensor in signature.get_input_details().items():  # the library has remarks on the first one written
             made.entries[name].write(np.zeros(tensor["shape"], tensor["dtype"]))
 
-    def run_all(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    def run_all(self, inputs: Sequence[Input]) -> tuple[Array, ...]:
         """Return all outputs for all inputs."""
         run = self.prepare(*inputs)
         try:
@@ -73,7 +73,7 @@ class LiteRtCompiledSession(LiteRtSession):
         except Exception as error:
             raise ModelFileError(f"the model cannot run on this input: {self.runtime} says: {said(error)}") from error
 
-    def _set(self, index: int, values: Array) -> None:
+    def _set(self, index: int, values: Input) -> None:
         self._made.entries[self._named[0][index]].write(values)
 
     def _runner(self) -> Callable[[], object]:
@@ -151,5 +151,5 @@ def _names(details: dict[str, Any]) -> dict[int, str]:
 
 def _read(buffer: Any, spec: TensorSpec) -> Array:
     shape = [size or 1 for size in spec.shape]
-    values: Array = buffer.read(int(np.prod(shape)), np.float32).reshape(shape)
+    values: Array = buffer.read(int(np.prod(shape)), np.dtype(spec.dtype)).reshape(shape)
     return as_torch(values, spec)

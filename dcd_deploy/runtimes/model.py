@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcd_deploy.artifacts import LITERT_COMPILED, METADATA_KEY, ModelCard
+from dcd_deploy.artifacts import LITERT_COMPILED, METADATA_KEY, UINT8, ModelCard
 from dcd_deploy.errors import ModelFileError, OptionError, UnknownNameError
 from dcd_deploy.files import existing_file, suffix_of
 from dcd_deploy.optional import require
@@ -29,7 +29,7 @@ from dcd_deploy.runtimes.litert import LiteRtSession, interpreter_module
 from dcd_deploy.runtimes.litert_compiled import LiteRtCompiledSession, lacking
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.runtimes.preprocessing import Picture, preprocess, softmax
-from dcd_deploy.runtimes.session import Array, Session
+from dcd_deploy.runtimes.session import Array, Input, Session
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Runtime:
 RUNTIMES = {
     "onnxruntime": Runtime(".onnx", OnnxRuntimeSession, "onnxruntime"),
     "onnxruntime-plain": Runtime(".onnx", partial(OnnxRuntimeSession, blocked=False), "onnxruntime"),
+    "onnxruntime-ort": Runtime(".ort", OnnxRuntimeSession, "onnxruntime"),
     "litert": Runtime(".tflite", LiteRtSession, "litert"),
     LITERT_COMPILED: Runtime(".tflite", LiteRtCompiledSession, "litert"),
     "executorch": Runtime(".pte", ExecuTorchSession, "executorch.runtime"),
@@ -62,6 +63,13 @@ class Prediction:
     probability: float
 
 
+def _of_type(values: Input, dtype: str) -> Input:
+    """Return an input as the model takes it; bytes are made of nothing else, which might be normalised already."""
+    if dtype == UINT8 and values.dtype != np.uint8:
+        raise OptionError(expected="raw bytes 0..255, an array of uint8, as the model takes", found=str(values.dtype))
+    return np.ascontiguousarray(values, UINT8 if dtype == UINT8 else np.float32)
+
+
 class Model:
     """An opened model with what its file says about itself; ``card`` is None in a file that is not one of ours."""
 
@@ -70,20 +78,23 @@ class Model:
         self.card = card
         self.format = format
 
-    def run(self, images: Array) -> Array:
-        """Return the first output, the logits (N, classes), for normalised images (N, 3, H, W) of any number N."""
+    def run(self, images: Input) -> Array:
+        """Return the first output, the logits (N, classes), for images (N, 3, H, W) of any number N.
+
+        They are normalised; or bytes, of a file that takes these.
+        """
         shape = np.shape(images) if isinstance(images, np.ndarray) else type(images).__name__
         if not isinstance(images, np.ndarray) or images.ndim != 4 or len(images) == 0:
             raise OptionError(expected="images of shape (N, 3, H, W)", found=shape)
         return self.run_all(images)[0]
 
-    def run_all(self, *inputs: Array) -> tuple[Array, ...]:
+    def run_all(self, *inputs: Input) -> tuple[Array, ...]:
         """Return all outputs for all inputs, N samples of each, whatever the file's own batch size."""
         counts = {len(values) if isinstance(values, np.ndarray) and values.ndim else 0 for values in inputs}
         if len(counts) != 1 or 0 in counts:
             found = ", ".join(str(np.shape(v)) if isinstance(v, np.ndarray) else type(v).__name__ for v in inputs)
             raise OptionError(expected="arrays of as many samples for every input of the model", found=found or "none")
-        inputs = tuple(np.ascontiguousarray(values, np.float32) for values in inputs)
+        inputs = tuple(map(_of_type, inputs, (each.dtype for each in self.session.inputs)))
         (count,), batch = counts, self.session.inputs[0].shape[0]
         if batch is None or batch == count:
             return self.session.run_all(inputs)
@@ -94,7 +105,7 @@ class Model:
             parts.append([values[: count - start] for values in filled])
         return tuple(map(np.concatenate, zip(*parts)))
 
-    def preprocess(self, picture: Picture) -> Array:
+    def preprocess(self, picture: Picture) -> Input:
         """Return the input (1, 3, H, W) for an RGB picture (height, width, 3) uint8 of any size.
 
         Raises:
@@ -107,7 +118,7 @@ class Model:
                 found=f"one that takes {self.session.inputs[0].shape} and says no preprocessing",
                 advice="call run_all() with inputs that you prepared yourself",
             )
-        return preprocess(picture, settings)
+        return preprocess(picture, settings, self.session.inputs[0].dtype)
 
     def predict(self, picture: Picture, top: int = 5) -> list[Prediction]:
         """Return the ``top`` likeliest classes of an RGB picture (height, width, 3) uint8, the likeliest first.
@@ -146,7 +157,7 @@ class Model:
         if self.card is None:
             raise ModelFileError(
                 expected=f"a model exported by dcd-deploy, with a '{METADATA_KEY}' entry in its metadata",
-                found="none",
+                found="none: a foreign file, or a copy that lost it",
                 advice="export it again, or call run() with an input that you normalised yourself",
             )
         return self.card

@@ -11,9 +11,18 @@ from dcd_deploy.artifacts import NCHW, TensorSpec
 from dcd_deploy.errors import ModelFileError, shown
 from dcd_deploy.files import existing_file
 from dcd_deploy.optional import require
-from dcd_deploy.runtimes.session import Array, check_count, check_threads
+from dcd_deploy.runtimes.session import Array, Input, check_count, check_threads
 
-DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
+DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
 ERRORS_ONLY = 3
 X86_ALONE = "com.microsoft.nchwc"  # the domain of operators that onnxruntime has on x86 alone
 OTHER_BLOCKS = "NCHWc block"  # what they say of maps that do not fit the processor's blocks of channels
@@ -67,18 +76,18 @@ class OnnxRuntimeSession:
         """Return the path of the profile, after which nothing is written into it."""
         return str(self._session.end_profiling())
 
-    def prepare(self, *inputs: Array) -> Callable[[], object]:
+    def prepare(self, *inputs: Input) -> Callable[[], object]:
         """Return what runs the model on the inputs."""
         check_count(inputs, self.inputs)
         names = [output.name for output in self.outputs]
         feed = {each.name: values for each, values in zip(self.inputs, inputs)}
         return lambda: self._session.run(names, feed)
 
-    def run(self, images: Array) -> Array:
+    def run(self, images: Input) -> Array:
         """Return the first output for ``images``."""
         return self.run_all([images])[0]
 
-    def run_all(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    def run_all(self, inputs: Sequence[Input]) -> tuple[Array, ...]:
         """Return all outputs for all inputs."""
         run = self.prepare(*inputs)
         try:

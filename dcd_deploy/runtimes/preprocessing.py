@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dcd_deploy.artifacts import Preprocessing
+from dcd_deploy.artifacts import FLOAT32, UINT8, Preprocessing
 from dcd_deploy.errors import InputFileError, MissingDependencyError, OptionError, shown
 from dcd_deploy.files import existing_file, suffix_of
 from dcd_deploy.optional import require
@@ -25,8 +25,8 @@ from dcd_deploy.optional import require
 Picture = NDArray[np.uint8]
 
 
-def preprocess(picture: Picture, settings: Preprocessing) -> NDArray[np.float32]:
-    """Return the tensor (1, 3, height, width) of an RGB picture (H, W, 3) uint8.
+def preprocess(picture: Picture, settings: Preprocessing, dtype: str = FLOAT32) -> NDArray[np.float32 | np.uint8]:
+    """Return the tensor (1, 3, height, width) of an RGB picture (H, W, 3) uint8; of "uint8" it is not normalised.
 
     Raises:
         OptionError: the picture has another shape or type.
@@ -42,6 +42,8 @@ def preprocess(picture: Picture, settings: Preprocessing) -> NDArray[np.float32]
             expected="an RGB picture (height, width, 3) of uint8", found=f"{picture.shape} of {picture.dtype}"
         )
     pixels = resized_crop(picture, settings.resize, settings.height, settings.width)
+    if dtype == UINT8:  # whole grey levels, as the resizing leaves them
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.uint8)
     mean, std = np.array(settings.mean), np.array(settings.std)
     with np.errstate(over="ignore"):  # numbers of a file that are none: whoever runs the model sees what comes of it
         normalised = (pixels / 255.0 - mean) / std

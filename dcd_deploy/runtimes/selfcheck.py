@@ -15,7 +15,7 @@ import numpy as np
 from dcd_deploy.artifacts import CarriedOutput, ModelCard, Reference
 from dcd_deploy.errors import ModelFileError, VerificationError
 from dcd_deploy.runtimes.model import Model
-from dcd_deploy.runtimes.session import Array
+from dcd_deploy.runtimes.session import Array, Input
 from dcd_deploy.samples import InputSpec, generated_inputs
 
 
@@ -77,7 +77,7 @@ def _checked(model: Model, card: ModelCard, carried: Reference) -> SelfCheck:
     return SelfCheck(carried.samples, max_abs, relative, carried.limit, carried.tolerance)
 
 
-def carried_inputs(card: ModelCard) -> tuple[Array, ...]:
+def carried_inputs(card: ModelCard) -> tuple[Input, ...]:
     """Return the inputs (samples, …), as torch has them, on which a file carries reference outputs.
 
     Raises:
@@ -113,7 +113,7 @@ def _input_specs(card: ModelCard, carried: Reference) -> list[InputSpec]:
     if len(scales) != len(card.inputs) or any(None in tensor.shape[1:] for tensor in card.inputs):
         raise ModelFileError(expected="a description that says the sizes of all inputs", found="one that does not")
     return [
-        InputSpec(tensor.name, tuple(size or 1 for size in tensor.torch_shape[1:]), scale)
+        InputSpec(tensor.name, tuple(size or 1 for size in tensor.torch_shape[1:]), scale, tensor.dtype)
         for tensor, scale in zip(card.inputs, scales)
     ]
 

@@ -12,6 +12,7 @@ from dcd_deploy.artifacts import TensorSpec
 from dcd_deploy.errors import ModelFileError, OptionError
 
 Array = NDArray[np.float32]
+Input = NDArray[np.float32 | np.uint8]  # of a file that takes them, the raw bytes of pictures
 MOST_THREADS = 1024
 
 
@@ -38,17 +39,17 @@ class Session(Protocol):
     def metadata(self) -> dict[str, str]:
         """The texts stored in the file."""
 
-    def run(self, images: Array) -> Array:
+    def run(self, images: Input) -> Array:
         """Return the first output for the only input."""
 
-    def run_all(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    def run_all(self, inputs: Sequence[Input]) -> tuple[Array, ...]:
         """Return all outputs, in the file's order, for all inputs.
 
         Raises:
             ModelFileError: the model takes other inputs.
         """
 
-    def prepare(self, *inputs: Array) -> Callable[[], object]:
+    def prepare(self, *inputs: Input) -> Callable[[], object]:
         """Set the inputs, and return what runs the model on them and nothing else."""
 
 
@@ -63,7 +64,7 @@ def check_threads(threads: int) -> int:
     return threads
 
 
-def check_count(inputs: Sequence[Array], wanted: tuple[TensorSpec, ...]) -> None:
+def check_count(inputs: Sequence[Input], wanted: tuple[TensorSpec, ...]) -> None:
     """Raise ModelFileError unless there are as many inputs as the model takes."""
     if len(inputs) != len(wanted):
         names = ", ".join(f"'{each.name}'" for each in wanted)

@@ -14,14 +14,22 @@ import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dcd_deploy.runtimes.flatbuffer import BUFFER_DATA, MODEL_BUFFERS, MODEL_METADATA, Table, damaged
+from dcd_deploy.runtimes.flatbuffer import (
+    BUFFER_DATA,
+    BUFFER_OFFSET,
+    INSIDE,
+    MODEL_BUFFERS,
+    MODEL_METADATA,
+    Table,
+    buffer_bytes,
+    damaged,
+)
 
 MODEL_CODES, MODEL_GRAPHS, MODEL_SIGNATURES = 1, 2, 7  # fields of the root table
 CODE_CUSTOM = 1
 GRAPH_TENSORS, GRAPH_INPUTS, GRAPH_OUTPUTS, GRAPH_OPERATORS = range(4)
 TENSOR_SHAPE, TENSOR_BUFFER, TENSOR_NAME, TENSOR_SIGNATURE = 0, 2, 3, 7
 OPERATOR_CODE, OPERATOR_INPUTS, OPERATOR_OUTPUTS, OPERATOR_OPTIONS, OPERATOR_CUSTOM = 0, 1, 2, 4, 5
-BUFFER_OFFSET, BUFFER_SIZE = 1, 2
 SIGNATURE_INPUTS, SIGNATURE_OUTPUTS, SIGNATURE_KEY, SIGNATURE_GRAPH = 0, 1, 2, 4
 MAP_NAME, MAP_TENSOR = 0, 1
 METADATA_BUFFER = 1
@@ -63,11 +71,9 @@ def _check(root: Table) -> None:
 def _check_buffers(buffers: Iterable[Table], most: int) -> None:
     total = 0
     for buffer in buffers:
-        offset, size = (buffer.number(field, "Q") for field in (BUFFER_OFFSET, BUFFER_SIZE))
-        outside = size if offset > 1 else 0  # 0 and 1 say that the bytes are in the buffer itself
-        if offset > 1 and offset + size > most:
-            raise ValueError(f"a buffer of {size} bytes at {offset} in a file of {most} bytes")
-        total += len(buffer.data(BUFFER_DATA)) + outside
+        total += len(buffer_bytes(buffer))
+        if buffer.number(BUFFER_OFFSET, "Q") > INSIDE:  # what else it holds lies in the file too
+            total += len(buffer.data(BUFFER_DATA))
     if total > most:
         raise ValueError(f"buffers of {total} bytes in a file of {most}")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard, TensorSpec
 from dcd_deploy.errors import MissingDependencyError
+from dcd_deploy.export.required_operators import required_operators
 from dcd_deploy.export.stats import GraphStats, OnnxFacts
 from dcd_deploy.files import existing_file
 from dcd_deploy.optional import check_installed
@@ -30,6 +31,7 @@ class OnnxFileSummary:
     graph: GraphStats | None
     metadata: dict[str, str]
     card: ModelCard | None
+    required_operators: tuple[str, ...] = ()  # of an .ort file
 
 
 def summarise_onnx(path: Path) -> OnnxFileSummary:
@@ -54,6 +56,31 @@ def summarise_onnx(path: Path) -> OnnxFileSummary:
         graph=facts.graph if facts else None,
         metadata={key: text for key, text in session.metadata.items() if key != METADATA_KEY},
         card=None if card is None else ModelCard.from_json(card),
+    )
+
+
+def summarise_ort(path: Path) -> OnnxFileSummary:
+    """Read an .ort file: what goes in and out, and the operators that a reduced build of onnxruntime needs for it.
+
+    Raises:
+        InputFileError: there is no such file.
+        ModelFileError: it is not an .ort file, or is damaged.
+    """
+    existing_file(path, "an .ort file")
+    session = OnnxRuntimeSession(path)
+    card = session.metadata.get(METADATA_KEY)
+    return OnnxFileSummary(
+        path=path,
+        size_bytes=path.stat().st_size,
+        inputs=session.inputs,
+        outputs=session.outputs,
+        opset=None,
+        ir_version=None,
+        producer="",
+        graph=None,
+        metadata={key: text for key, text in session.metadata.items() if key != METADATA_KEY},
+        card=None if card is None else ModelCard.from_json(card),
+        required_operators=required_operators(path.read_bytes()),
     )
 
 

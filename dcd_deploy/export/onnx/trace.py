@@ -157,7 +157,7 @@ def check_opset(opset: int) -> None:
 def _trace(
     network: nn.Module, inputs: Sequence[InputSpec], outputs: Sequence[str], batch: int | None, opset: int
 ) -> torch.onnx.ONNXProgram:
-    examples = tuple(torch.zeros(batch or 2, *each.shape) for each in inputs)
+    examples = tuple(torch.zeros(batch or 2, *each.shape, dtype=getattr(torch, each.dtype)) for each in inputs)
     free = _free_batch(network, len(inputs)) if batch is None else None
 
     def export() -> torch.onnx.ONNXProgram | None:

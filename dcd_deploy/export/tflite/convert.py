@@ -178,8 +178,9 @@ def convert_tflite(
         ExportError: the converter refused the network.
     """
     network = _contiguous(NamedNetwork(single, outputs, layout).eval())
-    shapes = (file_shape((batch, *each.shape), layout) for each in inputs)
-    examples = tuple(torch.zeros([size or batch for size in shape]) for shape in shapes)
+    shapes = [[size or batch for size in file_shape((batch, *each.shape), layout)] for each in inputs]
+    types = [getattr(torch, each.dtype) for each in inputs]
+    examples = tuple(torch.zeros(shape, dtype=dtype) for shape, dtype in zip(shapes, types, strict=True))
     with _quiet() as remarks:
         converter = require("litert_torch")
         _register_operators()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import flatbuffers
 
-from dcd_deploy.artifacts import ModelCard, Preprocessing
+from dcd_deploy.artifacts import UINT8, ModelCard, Preprocessing, TensorSpec
 
 BUFFER_NAME, IDENTIFIER = "TFLITE_METADATA", b"M001"
 PARSER_VERSION = "1.0.0"
@@ -29,7 +29,7 @@ def standard_metadata(card: ModelCard) -> bytes:
     b = flatbuffers.Builder(1024)
     pictures = card.preprocessing
     entries = [
-        _entry(b, each.name) if i or pictures is None else _picture(b, each.name, pictures)
+        _entry(b, each.name) if i or pictures is None else _picture(b, each, pictures)
         for i, each in enumerate(card.inputs)
     ]
     answers = [_answer(b, card, each.name) for each in card.outputs]
@@ -45,21 +45,22 @@ def standard_metadata(card: ModelCard) -> bytes:
     return bytes(b.Output())
 
 
-def _picture(b: flatbuffers.Builder, name: str, p: Preprocessing) -> Field:
-    """Write what a picture that goes in is."""
+def _picture(b: flatbuffers.Builder, tensor: TensorSpec, p: Preprocessing) -> Field:
+    """Write what a picture that goes in is; bytes are to be normalised no more."""
+    raw = tensor.dtype == UINT8
     normalise = _table(
         b,
         {
-            0: _floats(b, [GREY_LEVELS * value for value in p.mean]),
-            1: _floats(b, [GREY_LEVELS * value for value in p.std]),
+            0: _floats(b, [0.0 if raw else GREY_LEVELS * value for value in p.mean]),
+            1: _floats(b, [1.0 if raw else GREY_LEVELS * value for value in p.std]),
         },
     )
     unit = _table(b, {0: ("byte", NORMALIZATION_OPTIONS), 1: normalise})
     size = _table(b, {0: ("uint", p.width), 1: ("uint", p.height)})
     image = _table(b, {0: ("byte", RGB), 1: size})
     content = _table(b, {0: ("byte", IMAGE_PROPERTIES), 1: image})
-    text = "RGB picture, its short side resized and its centre cropped, normalised"
-    return _table(b, {0: _text(b, name), 1: _text(b, text), 3: content, 4: _vector(b, [unit])})
+    text = "RGB picture, its short side resized and its centre cropped" + (", raw bytes" if raw else ", normalised")
+    return _table(b, {0: _text(b, tensor.name), 1: _text(b, text), 3: content, 4: _vector(b, [unit])})
 
 
 def _entry(b: flatbuffers.Builder, name: str) -> Field:

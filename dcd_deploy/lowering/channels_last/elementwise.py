@@ -177,4 +177,8 @@ def nothing(site: Site) -> Laid:
     return site.same(site.take(site.operand, layout), layout)
 
 
-ENTRIES = {**dict.fromkeys(UNARY, elementwise), **dict.fromkeys(BINARY, elementwise), **dict.fromkeys(NOTHING, nothing)}
+ENTRIES = {
+    **dict.fromkeys([*UNARY, "type_as"], elementwise),
+    **dict.fromkeys(BINARY, elementwise),
+    **dict.fromkeys(NOTHING, nothing),
+}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dcd_deploy.errors import shown
-from dcd_deploy.runtimes.session import Array
+from dcd_deploy.runtimes.session import Array, Input
 
 WORKER = Path(__file__).with_name("worker.py")
 LONGEST = 300  # characters of what it says
@@ -50,7 +50,7 @@ class Answer:
 def ask(
     runtime: str,
     models: Sequence[Path],
-    inputs: Mapping[str, Array],
+    inputs: Mapping[str, Input],
     outputs: Sequence[str],
     *,
     python: Path = Path(sys.executable),
