@@ -182,6 +182,7 @@ ELEMENTWISE = {
     "clone": of(lambda m, x: x.clone()),
     "detach": of(lambda m, x: x.detach()),
     "alias": of(lambda m, x: aten.alias.default(x)),
+    "type_as": of(lambda m, x: x.type_as(x * 2)),
 }
 
 AXES = {

@@ -50,7 +50,7 @@ def found_in(source):
     return [f"line {call.lineno}: {what}" for call in calls if (what := lacks(call))]
 
 
-OTHER_OPENS = {"archive.open(", "RUNTIMES[", "].open("}
+OTHER_OPENS = {"archive.open(", "Image.open(", "RUNTIMES[", "].open("}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -53,7 +53,9 @@ def _fetch(folder: Path) -> Path:
         raise MissingDependencyError(_lacking("npm is not installed"))
     command = [npm, "pack", PACKAGE, "--silent", "--pack-destination", str(folder)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603
+        done = subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, encoding="utf-8", errors="replace", timeout=SECONDS, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise MissingDependencyError(_lacking(f"npm did not answer in {SECONDS} s")) from error
     found = list(folder.glob("*.tgz"))

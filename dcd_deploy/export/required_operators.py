@@ -37,4 +37,5 @@ def required_operators(content: bytes) -> tuple[str, ...]:
             raise ModelFileError(
                 expected="an .ort file whose operators can be listed", but=f"it is damaged ({type(error).__name__})"
             ) from error
-        return tuple(line for line in config.read_text().splitlines() if line and not line.startswith("#"))
+        lines = config.read_text(encoding="utf-8").splitlines()
+        return tuple(line for line in lines if line and not line.startswith("#"))

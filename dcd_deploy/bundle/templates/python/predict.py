@@ -122,9 +122,9 @@ def main():
     parser.add_argument("--camera", action="store_true", help="classify what a Raspberry Pi's camera sees")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
     options = parser.parse_args()
-    manifest = json.loads((HERE / "manifest.json").read_text("utf-8"))
-    settings = json.loads((HERE / "preprocessing.json").read_text("utf-8"))
-    labels = (HERE / "labels.txt").read_text("utf-8").splitlines()
+    manifest = json.loads((HERE / "manifest.json").read_text(encoding="utf-8"))
+    settings = json.loads((HERE / "preprocessing.json").read_text(encoding="utf-8"))
+    labels = (HERE / "labels.txt").read_text(encoding="utf-8").splitlines()
     try:
         model = open_model(HERE / manifest["model"], options.threads)
     except Exception as error:  # the runtimes' errors have no common base
