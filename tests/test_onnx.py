@@ -81,7 +81,8 @@ def test_before_and_after(digits_export):
     traced, simplified = digits_export.built.traced, digits_export.built.finished
     assert simplified.nodes < traced.nodes / 2
     assert simplified.size_bytes < traced.size_bytes
-    assert simplified.macs == traced.macs > 1e6
+    # a padded 3×3 kernel over a map of one pixel is its centre (``export.onnx.portable.one_pixel``)
+    assert 0.99 * traced.macs < simplified.macs <= traced.macs
     assert sum(simplified.operators.values()) == simplified.nodes
 
 

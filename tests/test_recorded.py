@@ -89,8 +89,8 @@ def other_pairs(request, trained, tmp_path, monkeypatch):
 
 def test_another_function_of_the_same_tensors_is_refused(trained, exported, other_pairs, tmp_path):
     words = (
-        r"float64 network.*your network's recorded answers.*was assumed: BatchNorm eps .*--bn-eps.*gate .*--gate.*"
-        r"'. q' .*--no-residual-q.*strides .*--strides"
+        r"float64 network.*your network's recorded answers.*was assumed: BatchNorm eps .*`bn_eps`.*gate .*`gate`.*"
+        r"'. q' .*`residual_q`.*strides .*`strides`"
     )
     with pytest.raises(VerificationError, match=words) as caught:
         commands.export(trained[0], input_size=SIZE, out=tmp_path / "out", reference=other_pairs)

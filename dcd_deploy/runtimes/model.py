@@ -29,7 +29,7 @@ from dcd_deploy.runtimes.litert import LiteRtSession, interpreter_module
 from dcd_deploy.runtimes.litert_compiled import LiteRtCompiledSession, lacking
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.runtimes.preprocessing import Picture, preprocess, softmax
-from dcd_deploy.runtimes.session import Array, Input, Session
+from dcd_deploy.runtimes.session import Array, Input, Session, check_count
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ class Model:
         if len(counts) != 1 or 0 in counts:
             found = ", ".join(str(np.shape(v)) if isinstance(v, np.ndarray) else type(v).__name__ for v in inputs)
             raise OptionError(expected="arrays of as many samples for every input of the model", found=found or "none")
+        check_count(inputs, self.session.inputs)
         inputs = tuple(map(_of_type, inputs, (each.dtype for each in self.session.inputs)))
         (count,), batch = counts, self.session.inputs[0].shape[0]
         if batch is None or batch == count:
