@@ -269,8 +269,7 @@ def main() -> None:
 
 
 def _end_without_remarks() -> None:
-    """Let no library speak when it is unloaded, which is when all that is ours has been said."""
-    if REMARKS_AT_THE_END in sys.modules:
+    if REMARKS_AT_THE_END in sys.modules:  # no library speaks when it is unloaded, when all that is ours has been said
         discard_native_output()
 
 
@@ -292,9 +291,8 @@ def _show_warning(
         _python_shows(message, category, filename, lineno, file, line)
 
 
-@functools.cache
+@functools.cache  # said once, from however many places it comes
 def _note(text: str) -> None:
-    """Say it once, from however many places it comes."""
     typer.echo(f"{NAME}: note: {plain(spelled(text))}", err=True)
 
 
