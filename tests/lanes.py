@@ -5,7 +5,7 @@ A file is named here, or a test bears the mark `long`, or it uses a fixture that
 
 FILES = {
     "devices: sshd, adb, emulated cores": (
-        "across_devices adb adb_holding adb_native adb_portable adb_python adb_runners device_cache emulated ssh "
+        "across_devices adb adb_holding adb_native adb_python adb_runners device_cache emulated ssh "
         "fleets ssh_fleet ssh_lacking ssh_lost ssh_refused ssh_setup ssh_tuning"
     ),
     "processors by emulation, the old interpreter": "in_blocks mixtures_in_blocks x86_processors tflite_interpreters",

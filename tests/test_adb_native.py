@@ -274,7 +274,7 @@ def test_each_failure_has_its_exit_code(phone_side, adb_server, tmp_path, tflite
     nonsense = script(tmp_path / "benchmark_model", f"{RUNNER}echo nonsense")
     assert code(tflite_pair[0], "--device", "adb", "--runner", nonsense) == 22
     assert code(onnx_pair[0], "--runner", perf_test) == 8, "without a phone"
-    assert code(onnx_pair[0], "--device", "adb", "--runner", perf_test, "--portable") == 8
+    assert code(onnx_pair[0], "--device", "adb", "--runner", perf_test, "--python", "python3") == 8
     phone_side.dies_at = "results.csv"
     assert code(onnx_pair[0], "--device", "adb", "--runner", perf_test) == 21
     adb_server.plug_in(PhoneSide(make_root(tmp_path / "a"), state="unauthorized"))
@@ -301,9 +301,8 @@ runner = "{perf_test},{BENCHMARK_MODEL}"
     assert len(result.trials) == 4
 
 
-@pytest.mark.parametrize("line", ['runner = "x"', "portable = true"])
-def test_what_is_for_phones_alone(tmp_path, line):
+def test_what_is_for_phones_alone(tmp_path):
     fleet = tmp_path / "devices.toml"
-    fleet.write_text(f'[devices.board]\ndevice = "ssh://board"\n{line}\n')
-    with pytest.raises(InputFileError, match="expected runner and portable with a phone alone"):
+    fleet.write_text('[devices.board]\ndevice = "ssh://board"\nrunner = "x"\n')
+    with pytest.raises(InputFileError, match="expected runner with a phone alone"):
         read_fleet(fleet)

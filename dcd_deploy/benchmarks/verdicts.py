@@ -21,7 +21,7 @@ KINDS = {
     LOAD: "other processes, or other guests of the host, used the cores meanwhile",
     UNSURE: "the interval of the ratio is wide",
     THROTTLED: "the device slowed itself down to stay cool",
-    PLACE: "where it was measured is not where an app would run: an emulator, an experimental bundle",
+    PLACE: "where it was measured is not where an app would run: an emulator, a phone's shell",
 }
 MOST_DRIFT, MOST_SPREAD, MOST_WIDTH = 0.05, 0.025, 0.05
 FEWEST_RUNS, FEWEST_BLOCKS = 100, 20

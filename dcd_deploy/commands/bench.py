@@ -85,7 +85,6 @@ def bench(
             "Program made for the phone: benchmark_model, onnxruntime_perf_test; may be both.", DEVICES, several=True
         ),
     ] = (),
-    portable: Annotated[bool, Option("Experimental: take Python and onnxruntime along to the phone.", DEVICES)] = False,
     progress: Progress = silent,
 ) -> BenchResult:
     """Time models beside their static twins, interleaved, here or on devices.
@@ -99,10 +98,10 @@ def bench(
 
     ``device`` names where to measure ("local", "ssh://pi@board"), ``fleet`` is a file that names more; all at once,
     and ``progress`` is then called from several threads. With ``setup`` what they miss is installed there first;
-    ``python`` is the one to use there. On phones ``runner`` is a program made for them, or several, ``portable`` takes
-    an experimental bundle along. The folder ``out`` keeps each trial as soon as it is measured; what is there is not
-    measured again. On "arm64-emulated:CORE" nothing is timed: ``counts`` of the result has what a run of one thread
-    makes that core do, and ``time_limit`` is for each run there.
+    ``python`` is the one to use there. On phones ``runner`` is a program made for them, or several. The folder ``out``
+    keeps each trial as soon as it is measured; what is there is not measured again. On "arm64-emulated:CORE" nothing
+    is timed: ``counts`` of the result has what a run of one thread makes that core do, and ``time_limit`` is for each
+    run there.
 
     Raises:
         OptionError: a value is out of range, the file's batch is another, two files take different inputs, or an option
@@ -140,7 +139,7 @@ def bench(
         memory,
     )
     runners = (runner,) if isinstance(runner, str | os.PathLike) else tuple(runner)
-    options = DeviceOptions(None, python, setup, tuple(map(Path, runners)), portable)
+    options = DeviceOptions(None, python, setup, tuple(map(Path, runners)))
     targets = device_targets(device, fleet, options) or ([] if out is None else device_targets(LOCAL, None))
     if targets and all(target.name.kind == EMULATED for target in targets):
         _check_countable(wanted.threads, setup, cpus is not None, python)

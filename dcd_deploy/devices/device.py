@@ -27,7 +27,7 @@ class DeviceFacts:
     """What is known of a device. ``cores`` has the fast kind first; ``free_mb`` is the space where models go.
 
     Versions of Python and the runtimes that were found are in ``environment``; ``notes`` say, each in a line, what a
-    user should know ("no thermal zone can be read", "experimental: …").
+    user should know ("no thermal zone can be read", "measured in the phone's shell, …").
     """
 
     name: str

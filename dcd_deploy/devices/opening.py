@@ -20,15 +20,13 @@ from dcd_deploy.progress import Progress, silent
 class DeviceOptions:
     """How to open a device: its ``label`` in results, in place of its name; the Python to use; whether to set it up.
 
-    For phones: ``runners`` are programs made for them, that measure there in place of Python; ``portable`` takes along
-    the experimental bundle.
+    For phones: ``runners`` are programs made for them, that measure there in place of Python.
     """
 
     label: str | None = None
     python: str | None = None
     setup: bool = False
     runners: tuple[Path, ...] = ()
-    portable: bool = False
 
 
 Open = Callable[[DeviceName, DeviceOptions], Device]
@@ -36,7 +34,7 @@ OPENERS: dict[str, Open] = {
     LOCAL: lambda name, options: LocalDevice(),  # noqa: ARG005 - there is one, under its own name
     SSH: lambda name, options: SshDevice(name, options.label, options.python),
     ADB: lambda name, options: open_phone(
-        options.label or name.text, name.part, Means(options.runners, options.python, options.portable)
+        options.label or name.text, name.part, Means(options.runners, options.python)
     ),
 }
 

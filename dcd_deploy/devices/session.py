@@ -32,7 +32,7 @@ class Link:
     """How to start Python on a device: a command as a list of arguments, ending in what runs ``boot.START``.
 
     ``explain`` takes its exit code (None: it still runs) and what it said, and returns the error that this is;
-    ``notes`` go into the environment of what is measured there ("experimental: …").
+    ``notes`` go into the environment of what is measured there ("measured in the phone's shell, …").
     """
 
     command: tuple[str, ...]

@@ -40,7 +40,6 @@ FIELDS: dict[str, type] = {
     "python": str,
     "setup": bool,
     "runner": str,
-    "portable": bool,
 }
 LARGEST_BYTES, MOST_DEVICES = 10**6, 64
 
@@ -68,9 +67,9 @@ def named_targets(names: Iterable[str], options: DeviceOptions | None = None) ->
     """
     options = options or DeviceOptions()
     found = list(dict.fromkeys(_parsed(name) for name in names))
-    if (options.runners or options.portable) and not any(name.kind == ADB for name in found):
-        raise OptionError(expected="`runner` and `portable` with `device` adb", found="no phone among the devices")
-    plain = replace(options, runners=(), portable=False)
+    if options.runners and not any(name.kind == ADB for name in found):
+        raise OptionError(expected="`runner` with `device` adb", found="no phone among the devices")
+    plain = replace(options, runners=())
     chosen = {ADB: options, EMULATED: DeviceOptions()}
     return [Target(name, chosen.get(name.kind, plain)) for name in found]
 
@@ -135,11 +134,10 @@ def _target(label: str, entries: Any) -> Target:
     if label == LOCAL != name.kind:
         raise ValueError(f"expected [devices.{LOCAL}] to be this machine, found {name.text}; call it otherwise")
     label = LOCAL if name.kind == LOCAL else label
-    if name.kind != ADB and {"runner", "portable"} & set(entries):
-        raise ValueError(f"in [devices.{label}] expected runner and portable with a phone alone, found {name.text}")
+    if name.kind != ADB and "runner" in entries:
+        raise ValueError(f"in [devices.{label}] expected runner with a phone alone, found {name.text}")
     runners = tuple(map(Path, filter(None, entries.get("runner", "").split(","))))
-    portable = entries.get("portable", False)
-    options = DeviceOptions(label, entries.get("python"), entries.get("setup", False), runners, portable)
+    options = DeviceOptions(label, entries.get("python"), entries.get("setup", False), runners)
     return Target(name, options, *(_numbers(label, entries, field) for field in ("threads", "cpus")))
 
 

@@ -1,7 +1,6 @@
 """From a phone's serial to the phone, connected, and to the way in which it measures.
 
 --runner PATH …    programs made for phones
---portable         the experimental bundle of Python, numpy and onnxruntime
 else               a Python that the phone's shell finds, or the one that is named
 else               none: the phone can be described, and says what it lacks when it is to measure
 """
@@ -14,7 +13,6 @@ from pathlib import Path
 from dcd_deploy.devices.adb.client import SERIAL, Adb, chosen
 from dcd_deploy.devices.adb.native import NativePhone
 from dcd_deploy.devices.adb.phone import Phone
-from dcd_deploy.devices.adb.portable import portable_phone
 from dcd_deploy.devices.adb.python import PythonPhone, found_python, python_command
 from dcd_deploy.devices.device import Device
 from dcd_deploy.errors import DeviceError, MissingDependencyError, OptionError
@@ -22,17 +20,14 @@ from dcd_deploy.errors import DeviceError, MissingDependencyError, OptionError
 
 @dataclass(frozen=True)
 class Means:
-    """What the user wants to be measured with: programs for the phone, a Python there, or the portable bundle."""
+    """What the user wants to be measured with: programs for the phone, or a Python there."""
 
     runners: tuple[Path, ...] = ()
     python: str | None = None
-    portable: bool = False
 
     def __post_init__(self) -> None:
-        if sum([bool(self.runners), self.python is not None, self.portable]) > 1:
-            raise OptionError(
-                expected="one way to measure on a phone: `runner`, `python` or `portable`", found="several"
-            )
+        if self.runners and self.python is not None:
+            raise OptionError(expected="one way to measure on a phone: `runner` or `python`", found="both")
 
 
 def open_phone(label: str, serial: str | None, means: Means) -> Device:
@@ -46,8 +41,6 @@ def open_phone(label: str, serial: str | None, means: Means) -> Device:
     phone = Phone(adb, chosen(adb.listed(), serial))
     if means.runners:
         return NativePhone(label, phone, means.runners)
-    if means.portable:
-        return portable_phone(label, phone)
     python = found_python(phone, means.python)
     return NativePhone(label, phone, ()) if python is None else PythonPhone(label, phone, python_command(python))
 

@@ -36,10 +36,6 @@ from dcd_deploy.files import existing_file, sha256, suffix_of
 from dcd_deploy.made_once import cache_folder
 
 IN_THE_SHELL = "measured in the phone's shell, where Android schedules a program differently than an app in front"
-EXPERIMENTAL = (
-    "experimental: measured by a portable bundle (Debian's Python and C library with their own loader), "
-    "which no phone has confirmed"
-)
 
 
 class Noticing:

@@ -60,13 +60,13 @@ def python_command(python: str) -> str:
 
 
 class PythonPhone(RemoteDevice):
-    """A phone on which ``command``, a line for its shell, starts Python; ``notes`` say what else is to be known.
+    """A phone on which ``command``, a line for its shell, starts Python.
 
     Raises:
         DeviceError: it cannot be reached or used.
     """
 
-    def __init__(self, name: str, phone: Phone, command: str, notes: tuple[str, ...] = ()) -> None:
+    def __init__(self, name: str, phone: Phone, command: str) -> None:
         self.phone = phone
         self._noticing = Noticing()
         first = snapshot(phone)
@@ -74,7 +74,7 @@ class PythonPhone(RemoteDevice):
         phone.hold.take()
         arguments = (str(phone.adb.path), "-s", phone.serial, "shell", "-T", command)
         try:
-            super().__init__(name, Link(arguments, self._explain, notes=(*notes, IN_THE_SHELL)))
+            super().__init__(name, Link(arguments, self._explain, notes=(IN_THE_SHELL,)))
         except BaseException:
             phone.remove(FOLDER)
             phone.hold.release()
