@@ -20,7 +20,8 @@ from safetensors.torch import save_file
 
 from dcd_deploy.errors import CheckpointError, InputFileError, OptionError
 from dcd_deploy.models.checkpoint import read_checkpoint
-from dcd_deploy.models.pickles import Foreign, PickleError, read_pickle
+from dcd_deploy.models.pickled_values import Foreign, PickleError
+from dcd_deploy.models.pickles import read_pickle
 
 STATE = {f"layer{i}.weight": torch.arange(4.0).reshape(2, 2) + i for i in range(5)}
 

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcd_deploy.models.pickles import Foreign, Storage, StoredTensor, read_pickle, read_with_storages
+from dcd_deploy.models.pickled_values import Foreign, Storage, StoredTensor
+from dcd_deploy.models.pickles import read_pickle, read_with_storages
 
 MAGIC = 0x1950A86A20F9469CFC6C  # how legacy files of torch.save begin
 ZIP = b"PK"
