@@ -55,6 +55,7 @@ ALLOWED["benchmarks"] = {
     "network_names",
     "runtimes",
 }
+ALLOWED["evaluation"] = {*ALLOWED["export"], "export", "benchmarks"}
 ALLOWED["emulation"] = {*ALLOWED["benchmarks"], "benchmarks", "stages", "made_once"}
 ALLOWED["devices"] = {*ALLOWED["emulation"], "emulation"}
 ALLOWED["tuning"] = set(ALLOWED) - {"devices", "emulation"}

@@ -38,6 +38,7 @@ class ImageArray:
     identity: str
     class_names: tuple[str, ...] | None = None
     first: tuple[int, ...] = ()  # the rows' numbers, where they are a part
+    newest_ns: int = 0  # the identity says enough
 
     def __len__(self) -> int:
         return len(self.values)

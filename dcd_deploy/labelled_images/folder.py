@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dcd_deploy.errors import InputFileError, OptionError, shown
@@ -29,6 +29,7 @@ class ImageFolder:
     sizes: tuple[int, ...]
     labels: tuple[int, ...] | None = None
     class_names: tuple[str, ...] | None = None
+    newest_ns: int = 0  # when one of them was last changed, since 1970
 
     def __len__(self) -> int:
         return len(self.names)
@@ -43,7 +44,7 @@ class ImageFolder:
         """Return only the images of these indices."""
         labels = None if self.labels is None else tuple(self.labels[i] for i in indices)
         names, sizes = tuple(self.names[i] for i in indices), tuple(self.sizes[i] for i in indices)
-        return ImageFolder(self.root, names, sizes, labels, self.class_names)
+        return replace(self, names=names, sizes=sizes, labels=labels)
 
     def sha256(self, index: int) -> str:
         """Return the hash of a file's bytes."""
@@ -84,7 +85,7 @@ def open_folder(root: Path) -> ImageFolder:
                 found="neither",
                 advice=f"the names of images end in {', '.join(SUFFIXES)}",
             )
-        return ImageFolder(root, tuple(names), _sizes(root, names))
+        return _folder(root, names)
     names, labels = [], []
     for label, name in enumerate(classes):
         below = list(_images_below(root, name))
@@ -96,7 +97,12 @@ def open_folder(root: Path) -> ImageFolder:
         labels += [label] * len(below)
         if len(names) > MOST_FILES:
             raise InputFileError(expected=f"at most {MOST_FILES} images in '{root}'", found="more")
-    return ImageFolder(root, tuple(names), _sizes(root, names), tuple(labels), tuple(classes))
+    return replace(_folder(root, names), labels=tuple(labels), class_names=tuple(classes))
+
+
+def _folder(root: Path, names: Sequence[str]) -> ImageFolder:
+    found = [_size_and_time(root / name) for name in names]
+    return ImageFolder(root, tuple(names), tuple(size for size, _ in found), newest_ns=max(time for _, time in found))
 
 
 def _images_below(root: Path, folder: str) -> Iterator[str]:
@@ -117,12 +123,10 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def _sizes(root: Path, names: Sequence[str]) -> tuple[int, ...]:
-    """Return the sizes of the files; 0 of what cannot be looked at, such as a link that leads nowhere."""
-    found = []
-    for name in names:
-        try:
-            found.append((root / name).stat().st_size)
-        except OSError:
-            found.append(0)
-    return tuple(found)
+def _size_and_time(path: Path) -> tuple[int, int]:
+    """Return a file's size and when it was changed; zeros where it cannot be looked at, as of a link to nowhere."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
