@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 MOST_JOBS, MOST_SHARDS = 1024, 1_000_000
 
 
-class EvaluationWarning(UserWarning):
-    """Something speaks against the numbers of an evaluation."""
+class CalibrationWarning(UserWarning):
+    """A model is evaluated on images that calibrated it."""
 
 
 def evaluate(
@@ -147,6 +147,6 @@ def _check_merge(*others: object) -> None:
 
 
 def _warned(result: EvaluationResult) -> EvaluationResult:
-    for text in result.warnings:
-        warnings.warn(text, EvaluationWarning, stacklevel=3)
+    for text in result.leaked:
+        warnings.warn(text, CalibrationWarning, stacklevel=3)
     return result

@@ -68,21 +68,26 @@ class EvaluationResult:
     confidence: float = CONFIDENCE
 
     @property
-    def warnings(self) -> list[str]:
-        """Say what speaks against these numbers."""
-        said = [
-            f"{each.name}: {each.calibration_images} of the {self.images} images calibrated it: its accuracy on "
-            "them proves nothing"
+    def leaked(self) -> list[str]:
+        """Say which models were calibrated on what they are evaluated on."""
+        return [
+            f"{each.name}: {each.calibration_images} of the {self.images} images calibrated it: its accuracy on them "
+            "proves nothing"
             for each in self.models
             if each.calibration_images
         ]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Say what speaks against these numbers."""
+        said = self.leaked
         if self.unreadable:
             names = ", ".join(f"{name} ({reason})" for name, reason in self.named[:3])
             more = ", …" if self.unreadable > len(self.named[:3]) else ""
             said.append(f"{self.unreadable} images cannot be read and are not counted: {names}{more}")
         if self.present == 1 and self.classes > 1:
             said.append(f"all images are of one class of {self.classes}: this says nothing of the others")
-        if self.images < FEW_IMAGES:
+        if self.images < FEW_IMAGES and self.shard is None:
             said.append(f"{self.images} images are few: mind the intervals")
         return said
 

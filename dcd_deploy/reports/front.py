@@ -12,7 +12,7 @@ from itertools import count, takewhile
 
 from dcd_deploy.evaluation.results import MODEL, Evaluated, EvaluationResult
 from dcd_deploy.reports import terminal as numbers
-from dcd_deploy.reports.html.plotting import FONT, Markup, element, join, shortened
+from dcd_deploy.reports.html.plotting import FONT, Markup, element, shortened
 
 WIDTH, LEFT, TOP, PLOT_WIDTH, PLOT_HEIGHT = 940, 74, 34, 470, 330
 LEGEND = LEFT + PLOT_WIDTH + 36
