@@ -54,7 +54,7 @@ SHOW_CONFIG = Parameter(
 )
 SAVE = Parameter(
     "save",
-    Option("Write the result as .json, .html, .md or .csv too; may be given several times.", OUTPUT),
+    Option("Write the result as .json, .html, .md or .csv (evaluate: .svg) too; may be several.", OUTPUT),
     Path,
     (),
     many=True,
@@ -64,9 +64,7 @@ PROFILES = Parameter(
 )
 BY = Parameter("by", Option("Table to print: layer, operator or type.", OUTPUT), str, "layer")
 PRESENTATION = {
-    "bench": (SAVE,),
-    "runtimes": (SAVE,),
-    "sweep": (SAVE,),
+    **dict.fromkeys(("bench", "runtimes", "sweep", "evaluate"), (SAVE,)),
     "report": (SAVE, PROFILES),
     "profile": (BY,),
     "export": (VERBOSE,),
@@ -196,7 +194,7 @@ def _called(name: str, taken: Sequence[Parameter], asked: Mapping[str, Any], req
     from dcd_deploy.reports.save import kept_in, saved
 
     kept = kept_in(request["out"]) if name == "bench" else []
-    return saved(run, [*request["save"], *kept], request.get("profile", ()), plots=name != "runtimes")
+    return saved(run, [*request["save"], *kept], request.get("profile", ()), command=name)
 
 
 def _progress(*, quiet: bool) -> Progress:

@@ -1,4 +1,4 @@
-"""Run the commands of README.md and of docs/quick-start.md's tour, and put what they print behind them.
+"""Run the commands of README.md, docs/quick-start.md's tour and docs/evaluate.md, and put what they print behind them.
 
     python scripts/tour.py
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from pages import QUICK_START, README, ROOT, write_part
+from figures import FIGURES
+from pages import DOCS, QUICK_START, README, ROOT, write_part
 
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.sweep import NETWORKS
@@ -33,6 +35,15 @@ FIRST = (
     "dcd-deploy export model_best.pth.tar --to onnx,tflite --out deploy --name mine --with-baseline",
     "dcd-deploy verify deploy/mine.onnx --checkpoint model_best.pth.tar",
     "dcd-deploy bench deploy/mine.onnx deploy/mine.tflite",
+)
+PREPROCESSED = "--input-size 32 --resize 32 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5"
+EXPORTS = (
+    f"dcd-deploy export dcd.pth.tar --to onnx,tflite --out . --name digits --with-baseline {PREPROCESSED}",
+    f"dcd-deploy export dcd.pth.tar --to onnx --out . --name digits-int8 --weights int8 {PREPROCESSED}",
+)
+EVALUATE = (
+    "dcd-deploy evaluate digits.onnx digits.tflite digits-int8.onnx digits-static.onnx --data held \\\n"
+    "      --checkpoint dcd.pth.tar --save evaluate.svg"
 )
 SHOWN = re.compile(r"(ONNX|TFLite): |  verified|wrote |stage |model file |model +runtime|mine[.].*[(]")
 SIDE = 224
@@ -63,8 +74,22 @@ def make_checkpoint(path: Path) -> None:
     save_checkpoint(path, calibrated_network(spec, SIDE), spec.arch)
 
 
+def evaluate() -> None:
+    """Write the example of docs/evaluate.md, and its picture."""
+    digits = ROOT / "examples" / "digits"
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        shutil.copy(digits / "dcd.pth.tar", folder)
+        for command in EXPORTS:
+            run(command, folder)
+        subprocess.run([sys.executable, digits / "held_out.py", "held"], cwd=folder, check=True)
+        write_part(DOCS / "evaluate.md", "evaluate", f"```\n$ {EVALUATE}\n{run(EVALUATE, folder)}\n```")
+        shutil.copy(folder / "evaluate.svg", FIGURES)
+
+
 def main() -> None:
-    """Write both."""
+    """Write them all."""
+    evaluate()
     with tempfile.TemporaryDirectory() as folder:
         make_checkpoint(Path(folder) / "model_best.pth.tar")
         blocks = [f"$ {command}\n{excerpt(run(command, Path(folder)))}" for command in FIRST]

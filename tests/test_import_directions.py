@@ -18,7 +18,8 @@ ALLOWED = {
     "progress": set(),
     "files": {"errors", "stages"},
     "native_output": set(),
-    "artifacts": {"errors", "files"},
+    "calibration_manifest": set(),
+    "artifacts": {"errors", "files", "calibration_manifest"},
     "samples": {"errors", "files", "artifacts"},
     "dynamic": {"errors"},
     "network_names": set(),
@@ -26,7 +27,10 @@ ALLOWED = {
     "lowering": {"errors", "dynamic"},
     "runtimes": {"errors", "made_once", "optional", "progress", "files", "native_output", "artifacts", "samples"},
 }
+ALLOWED["labelled_images"] = {"errors", "files", "artifacts", "samples", "runtimes"}
 ALLOWED["export"] = {
+    "calibration_manifest",
+    "labelled_images",
     "network_names",
     "errors",
     "optional",
@@ -51,6 +55,7 @@ ALLOWED["benchmarks"] = {
     "network_names",
     "runtimes",
 }
+ALLOWED["evaluation"] = {*ALLOWED["export"], "export", "benchmarks"}
 ALLOWED["emulation"] = {*ALLOWED["benchmarks"], "benchmarks", "stages", "made_once"}
 ALLOWED["devices"] = {*ALLOWED["emulation"], "emulation"}
 ALLOWED["tuning"] = set(ALLOWED) - {"devices", "emulation"}

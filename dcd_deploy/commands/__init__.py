@@ -23,6 +23,7 @@ from dcd_deploy.commands.bench import bench
 from dcd_deploy.commands.bundle import bundle
 from dcd_deploy.commands.compare import compare, report
 from dcd_deploy.commands.devices import devices, setup_emulated
+from dcd_deploy.commands.evaluate import evaluate
 from dcd_deploy.commands.export import export
 from dcd_deploy.commands.inspect import inspect
 from dcd_deploy.commands.module import deploy_form, export_module
@@ -39,6 +40,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     tune,
     costs,
     verify,
+    evaluate,
     inspect,
     bench,
     runtimes,
@@ -64,6 +66,7 @@ __all__ = [
     "deploy_form",
     "devices",
     "emulated_core",
+    "evaluate",
     "export",
     "export_module",
     "inspect",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from dcd_deploy.artifacts import FEATURES, OUTPUT
+from dcd_deploy.artifacts import FEATURES, OUTPUT, ModelCard
 from dcd_deploy.commands.network_options import UNTOLD, NetworkOptions, WeightOptions
 from dcd_deploy.commands.options import StrPath
 from dcd_deploy.commands.values import Size, parse_shape, parse_size, parse_strides, size_text
@@ -182,3 +182,31 @@ def read_weights(checkpoint: StrPath, options: NetworkOptions) -> Checkpoint:
     return read_checkpoint(
         checkpoint, ema=options.get("ema", False), prefix=options.get("prefix"), drop=options.get("drop", ())
     )
+
+
+def made_as(card: ModelCard) -> NetworkSpec | None:
+    """Return the network of the registry that a file says it is; None of a user's own."""
+    from dcd_deploy.models.spec import NetworkSpec
+
+    return None if card.spec is None else NetworkSpec.from_json(card.spec)
+
+
+def as_in_file(card: ModelCard, network: WeightOptions) -> NetworkOptions:
+    """Return the options, with the size of the file's input where they do not say it.
+
+    Raises:
+        OptionError: the file is of a user's own module, and no option says which makes it.
+    """
+    sides = [size for size in card.input.torch_shape[1:] if size is not None]
+    made = cast("NetworkOptions", dict(network))
+    if network.get("network") is not None:
+        made.setdefault("input_shape", tuple(sides))
+        return made
+    if card.spec is None:
+        raise OptionError(
+            expected=f"`network` FILE.py:FACTORY with a file of your own module {card.arch}",
+            found="none",
+            advice="it makes the network that the checkpoint's weights are for",
+        )
+    made.setdefault("input_size", (sides[1], sides[2]))
+    return made

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Unpack, cast
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 from dcd_deploy.commands.arguments import Reference, Samples, Tolerance, emulated_core
-from dcd_deploy.commands.network import trained_network
-from dcd_deploy.commands.network_options import NetworkOptions, WeightOptions
+from dcd_deploy.commands.network import as_in_file, made_as, trained_network
+from dcd_deploy.commands.network_options import WeightOptions
 from dcd_deploy.commands.options import Argument, Option, StrPath
 from dcd_deploy.commands.values import parse_tolerance
-from dcd_deploy.errors import OptionError
 from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
     from dcd_deploy.emulation.cores import Core
     from dcd_deploy.export.verify import VerificationReport
-    from dcd_deploy.models.spec import NetworkSpec
     from dcd_deploy.runtimes import Model, SelfCheck
 
 
@@ -65,9 +63,10 @@ def verify(
             with progress(f"self-check{_on(core)}"):
                 return self_check(model).checked(tolerance)
         require("torch")
+        card = model.described()
         from dcd_deploy.export.recheck import verify_against_network
 
-        found = trained_network(checkpoint, made_as=_made_as(model), progress=progress, **_as_in_file(model, network))
+        found = trained_network(checkpoint, made_as=made_as(card), progress=progress, **as_in_file(card, network))
         return verify_against_network(
             model,
             found.captured(progress),
@@ -80,36 +79,6 @@ def verify(
             stage=f"model file{_on(core)}",
             progress=progress,
         )
-
-
-def _made_as(model: Model) -> NetworkSpec | None:
-    """Return the network of the registry that a file says it is; None of a user's own."""
-    from dcd_deploy.models.spec import NetworkSpec
-
-    spec = model.described().spec
-    return None if spec is None else NetworkSpec.from_json(spec)
-
-
-def _as_in_file(model: Model, network: WeightOptions) -> NetworkOptions:
-    """Return the options, with the size of the file's input where they do not say it.
-
-    Raises:
-        OptionError: the file is of a user's own module, and no option says which makes it.
-    """
-    card = model.described()
-    sides = [size for size in card.input.torch_shape[1:] if size is not None]
-    made = cast("NetworkOptions", dict(network))
-    if network.get("network") is not None:
-        made.setdefault("input_shape", tuple(sides))
-        return made
-    if card.spec is None:
-        raise OptionError(
-            expected=f"`network` FILE.py:FACTORY with a file of your own module {card.arch}",
-            found="none",
-            advice="it makes the network that the checkpoint's weights are for",
-        )
-    made.setdefault("input_size", (sides[1], sides[2]))
-    return made
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dcd_deploy.errors import BenchError, CheckpointMismatchError, DcdDeployErro
 from dcd_deploy.files import utf8
 from dcd_deploy.reports.terminal import spelled
 
-PROPERTIES = ("passed", "smallest_tolerance")  # derived values that a reader wants beside the fields
+PROPERTIES = ("passed", "smallest_tolerance", "warnings")  # derived values that a reader wants beside the fields
 
 
 def to_json(result: Any) -> str:

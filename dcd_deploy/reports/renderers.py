@@ -22,6 +22,7 @@ SHOW = {
     "CheckpointSummary": "inspect:show_checkpoint",
     "DeviceList": "devices:show_devices",
     "EmulationSetup": "counts:show_setup",
+    "EvaluationResult": "evaluate:show_evaluation",
     "ExportResult": "export:show_export",
     "Forecast": "tune:show_forecast",
     "LayerCounts": "counts:show_layer_counts",

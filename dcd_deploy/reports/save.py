@@ -1,10 +1,10 @@
-"""A benchmark's result into files, each in the form that its suffix says."""
+"""A result into files, each in the form that its suffix says."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar, cast
@@ -13,27 +13,29 @@ from dcd_deploy.benchmarks.profile import ProfileResult, read_profile
 from dcd_deploy.benchmarks.results import BenchResult, write_result
 from dcd_deploy.benchmarks.runtime_results import RuntimesResult
 from dcd_deploy.errors import BenchError, DeviceError, UnknownNameError
+from dcd_deploy.evaluation.results import EvaluationResult
 from dcd_deploy.files import check_no_folder, check_writable, suffix_of, utf8, write_whole
 from dcd_deploy.optional import check_installed
+from dcd_deploy.reports import evaluate, runtimes
 from dcd_deploy.reports.html.profile import LayerTime, Profile
-from dcd_deploy.reports.runtimes import save_runtimes
 from dcd_deploy.runtimes.nodes import DYNAMIC, LAYOUT, STATIC
 
 Profiles = Sequence[ProfileResult]
-Result = TypeVar("Result", BenchResult, RuntimesResult)
+Result = TypeVar("Result", BenchResult, RuntimesResult, EvaluationResult)
 
 
-def check_save(paths: Sequence[Path], *, plots: bool = True) -> None:
-    """Refuse, before anything is measured, what could not be written after it; ``plots``: a page would have some.
+def check_save(paths: Sequence[Path], command: str = "bench") -> None:
+    """Refuse, before anything is measured, what could not be written after it.
 
     Raises:
         UnknownNameError: there is no form of that suffix. OutputError: it cannot be written there.
         MissingDependencyError: the page is wanted, but plotly is not installed.
     """
+    known: Collection[str] = PLAIN_FORMS.get(command, WRITERS)
     for path in paths:
-        if suffix_of(path) not in WRITERS:
-            raise UnknownNameError("kind of report", path.suffix or path.name, WRITERS)
-        if suffix_of(path) == ".html" and plots:
+        if suffix_of(path) not in known:
+            raise UnknownNameError("kind of report", path.suffix or path.name, known)
+        if suffix_of(path) == ".html" and command not in PLAIN_FORMS:
             check_installed("plotly")
         check_writable(path.parent)
     check_no_folder(paths)
@@ -47,10 +49,10 @@ def kept_in(out: Path | None) -> list[Path]:
 
 
 def saved(
-    measure: Callable[[], Result], paths: Sequence[Path], profiles: Sequence[Path] = (), *, plots: bool = True
+    measure: Callable[[], Result], paths: Sequence[Path], profiles: Sequence[Path] = (), *, command: str = "bench"
 ) -> Result:
     """Measure, and write the result to all ``paths``, also where trials failed; the page shows ``profiles`` too."""
-    check_save(paths, plots=plots)
+    check_save(paths, command)
     shown = [read_profile(path) for path in profiles]
     try:
         result = measure()
@@ -63,12 +65,16 @@ def saved(
 
 
 def save_result(
-    result: BenchResult | RuntimesResult, paths: Sequence[Path], profiles: Sequence[ProfileResult] = ()
+    result: BenchResult | RuntimesResult | EvaluationResult,
+    paths: Sequence[Path],
+    profiles: Sequence[ProfileResult] = (),
 ) -> None:
     """Write ``result`` to all ``paths``; the page shows the ``profiles`` too."""
     for path in paths:
         if isinstance(result, RuntimesResult):
-            save_runtimes(result, path, suffix_of(path))
+            runtimes.save_runtimes(result, path, suffix_of(path))
+        elif isinstance(result, EvaluationResult):
+            evaluate.save_evaluation(result, path, suffix_of(path))
         else:
             WRITERS[suffix_of(path)](path, result, profiles)
 
@@ -111,3 +117,7 @@ WRITERS: dict[str, Callable[[Path, BenchResult, Profiles], None]] = {
     ".md": _write_markdown,
     ".csv": _write_csv,
 }
+PLAIN_FORMS: dict[str, Collection[str]] = {
+    "runtimes": runtimes.FORMS,
+    "evaluate": evaluate.FORMS,
+}  # whose pages need no plotly

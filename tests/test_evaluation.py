@@ -1,0 +1,358 @@
+"""Evaluation: exact counts, intervals, parts that add up, reports; and a tiny model on a folder, from end to end."""
+
+import csv
+import io
+import json
+import math
+import random
+from dataclasses import asdict, replace
+from fractions import Fraction
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_classifier import write_classifier
+
+from dcd_deploy import commands
+from dcd_deploy.commands.evaluate import CalibrationWarning, parse_shard
+from dcd_deploy.errors import (
+    IncomparableError,
+    InputFileError,
+    ModelFileError,
+    OptionError,
+    ResultFileError,
+    VerificationError,
+)
+from dcd_deploy.evaluation.counts_file import CHUNK, Plan, empty_part, read_part, write_part
+from dcd_deploy.evaluation.evaluate import continued
+from dcd_deploy.evaluation.intervals import Proportion, paired_difference
+from dcd_deploy.evaluation.merge import merge
+from dcd_deploy.evaluation.results import result_of
+from dcd_deploy.evaluation.tally import Tally, count_answers
+from dcd_deploy.evaluation.worker import Counted, check_logits
+from dcd_deploy.reports import evaluate as reports
+from dcd_deploy.reports.front import front_svg
+from dcd_deploy.runtimes.model import open_model
+from dcd_deploy.runtimes.preprocessing import preprocess, read_picture
+
+IMAGES, CLASSES = 100, 7
+FACTS = (
+    {"name": "net.pth", "sha256": "a", "bytes": 9, "batch": 1, "runtime": "PyTorch float64", "version": "2"},
+    {"name": "net.onnx", "sha256": "b", "bytes": 9, "batch": 1, "runtime": "onnxruntime", "version": "1"},
+)
+
+
+def test_wilsons_interval_is_the_published_one():
+    """81 of 263, of Newcombe's "Two-sided confidence intervals for the single proportion" (1998), table I."""
+    found = Proportion.of(81, 263)
+    assert (found.low, found.high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert Proportion.of(0, 20).low == 0.0
+    assert Proportion.of(20, 20).high == 1.0
+    assert Proportion.of(0, 20).high == pytest.approx(1 - Proportion.of(20, 20).low)
+
+
+def test_the_paired_interval_is_the_published_one():
+    """36, 12, 2 and 0 pairs, of Newcombe's paper on paired data (1998), method 10."""
+    found = paired_difference(36, 2, 12, 0)
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0569, 0.3404), abs=5e-5)
+    other = paired_difference(36, 12, 2, 0)
+    assert (other.low, other.high) == pytest.approx((-found.high, -found.low))
+
+
+@pytest.fixture(scope="module")
+def answers():
+    """Labels, the network's logits in float64, and a model's in float32, which differ now and then."""
+    numbers = np.random.default_rng(0)
+    logits = numbers.normal(size=(IMAGES, CLASSES))
+    return numbers.integers(0, CLASSES, IMAGES), logits, (logits + 0.3 * numbers.normal(size=logits.shape)).astype("f4")
+
+
+def test_counts_are_those_of_numpy(answers):
+    labels, network, model = answers
+    tally = count_answers(model, tuple(labels.tolist()), network, nanoseconds=5, calibration=3)
+    right, true = model.argmax(1) == labels, network.argmax(1) == labels
+    assert tally.top1 == right.sum()
+    ranks = (model > model[np.arange(IMAGES), labels][:, None]).sum(1)
+    assert tally.top5 == (ranks < 5).sum() < IMAGES
+    assert tally.agreed == (model.argmax(1) == network.argmax(1)).sum()
+    assert (tally.lost, tally.gained) == ((true & ~right).sum(), (right & ~true).sum())
+    assert tally.gained > 0
+    assert tally.lost > 0
+    assert float(tally.signal) == pytest.approx(np.square(network).sum(), rel=1e-12)
+    assert float(tally.noise) == pytest.approx(np.square(model - network).sum(), rel=1e-12)
+    assert (tally.nanoseconds, tally.calibration, tally.images) == (5, 3, IMAGES)
+
+
+def test_equal_logits_are_one_answer():
+    assert count_answers(np.zeros((1, 7)), (0,), None).top1 == 1
+    tally = count_answers(np.zeros((1, 7)), (6,), None)
+    assert (tally.top1, tally.top5) == (0, 0)
+
+
+def counted(answers, indices):
+    labels, network, model = (values[list(indices)] for values in answers)
+    named = tuple(labels.tolist())
+    return Counted((count_answers(network, named, None), count_answers(model, named, network)), sum(indices), ())
+
+
+def part_of(answers, shard, shards):
+    plan = Plan("data", "set", IMAGES, CLASSES, CLASSES, True, FACTS, shards)
+    part = empty_part(plan, shard, 0, f"machine {shard}")
+    for number in random.Random(shard).sample(part.remaining, part.chunks):
+        part = part.with_chunk(number, counted(answers, part.chunk(number)))
+    return part
+
+
+def test_shards_and_chunks_hold_each_image_once(answers):
+    for shards in (1, 3, IMAGES):
+        parts = [empty_part(part_of(answers, 1, 1).plan, i + 1, 0, "") for i in range(shards)]
+        parts = [replace(part, plan=replace(part.plan, shards=shards)) for part in parts]
+        seen = sorted(i for part in parts for number in part.remaining for i in part.chunk(number))
+        assert seen == list(range(IMAGES))
+        assert all(len(part.chunk(number)) <= CHUNK for part in parts for number in part.remaining)
+
+
+def test_three_shards_are_the_whole_to_the_last_bit(answers, tmp_path):
+    paths = [tmp_path / f"{i}.json" for i in (1, 2, 3)]
+    for i, path in enumerate(paths, 1):
+        write_part(path, part_of(answers, i, 3))
+    whole = result_of(part_of(answers, 1, 1))
+    for order in (paths, paths[::-1]):
+        found = merge(order)
+        assert found.machines == ("machine 1", "machine 2", "machine 3")
+        assert replace(found, machines=whole.machines) == whole
+    rounded = sum(float(read_part(path).tallies[1].noise) for path in paths)
+    assert Fraction(rounded) != sum(read_part(path).tallies[1].noise for path in paths), "sums of floats would not do"
+
+
+def test_a_part_is_read_back(answers, tmp_path):
+    part = replace(part_of(answers, 2, 3), unreadable=0, named=())
+    write_part(tmp_path / "part.json", part)
+    assert read_part(tmp_path / "part.json") == part
+
+
+def changed(path, place, value):
+    data = json.loads(path.read_text())
+    target = data
+    *way, last = place
+    for key in way:
+        target = target[key]
+    target[last] = value
+    path.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("kind",), "else"),
+        (("schema",), 2),
+        (("plan", "shards"), 0),
+        (("plan", "models"), []),
+        (("plan", "models", 0, "bytes"), -1),
+        (("plan", "images"), 1 << 50),
+        (("shard",), 4),
+        (("done",), [0, 0, 1]),
+        (("done",), [0, 1]),
+        (("done",), [0, 1, 99]),
+        (("tallies", 1, "top1"), 99),
+        (("tallies", 1, "top1"), -1),
+        (("tallies", 1, "images"), 1),
+        (("tallies", 1, "noise"), "1e999999999"),
+        (("tallies", 1, "noise"), "1/0"),
+        (("tallies", 1, "noise"), 0.5),
+        (("tallies",), []),
+        (("hashes",), "no number"),
+        (("unreadable",), 5),
+        (("named",), [["one"]]),
+    ],
+    ids=str,
+)
+def test_damaged_parts_are_refused(answers, tmp_path, place, value):
+    write_part(tmp_path / "part.json", part_of(answers, 2, 3))
+    changed(tmp_path / "part.json", place, value)
+    with pytest.raises(ResultFileError, match="damaged"):
+        read_part(tmp_path / "part.json")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda parts: parts[:2], "no shard 3"),
+        (lambda parts: [*parts, parts[1]], "twice shard 2"),
+        (lambda parts: [*parts[:2], replace(parts[2], done=parts[2].done[1:])], "not to its end"),
+        (lambda parts: other(parts, data="more"), "other images"),
+        (lambda parts: other(parts, classes=8), "other classes"),
+        (lambda parts: other(parts, shards=4), "another number of shards"),
+        (lambda parts: other(parts, producer="0.0"), "another version"),
+        (lambda parts: other(parts, models=FACTS[:1]), "another number of models"),
+        (lambda parts: other(parts, models=(FACTS[0], FACTS[1] | {"sha256": "c"})), "another model ('net.onnx'"),
+        (lambda parts: other(parts, models=(FACTS[0], FACTS[1] | {"version": "3"})), "version)"),
+    ],
+)  # fmt: skip
+def test_parts_that_do_not_belong_together_are_refused(answers, monkeypatch, tmp_path, make, words):
+    made = make([part_of(answers, i, 3) for i in (1, 2, 3)])
+    kept = {tmp_path / f"{i}.json": part for i, part in enumerate(made)}
+    monkeypatch.setattr("dcd_deploy.evaluation.merge.read_part", kept.get)
+    with pytest.raises(IncomparableError) as error:
+        merge(list(kept))
+    assert words in str(error.value)
+
+
+def other(parts, **differs):
+    return [*parts[:2], replace(parts[2], plan=replace(parts[2].plan, **differs))]
+
+
+def test_counts_of_something_else_are_not_continued(answers, tmp_path):
+    kept = tmp_path / "counts.json"
+    part = part_of(answers, 1, 3)
+    assert continued(kept, part) is part
+    write_part(kept, part)
+    new = empty_part(part.plan, 1, 0, "another machine")
+    assert continued(kept, new) == part
+    for wrong, words in (
+        (replace(new, plan=replace(new.plan, data="more")), "other images"),
+        (replace(new, shard=2), "another shard"),
+        (replace(new, newest_ns=1), "changed since"),
+    ):
+        with pytest.raises(ResultFileError, match=words):
+            continued(kept, wrong)
+
+
+def test_what_is_no_answer_is_refused():
+    check_logits("net", np.zeros((1, 3)), np.zeros((1, 3)), ["a"])
+    with pytest.raises(ModelFileError, match="'b.png'"):
+        check_logits("net", np.array([[0.0], [math.nan]]), None, ["a.png", "b.png"])
+    with pytest.raises(VerificationError, match="3 classes"):
+        check_logits("net", np.zeros((1, 4)), np.zeros((1, 3)), ["a"])
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "1/2/3", "a/b", "1/0", "-1/3", "1/99999999"])
+def test_a_shard_is_one_of_so_many(shard):
+    assert parse_shard("3/3") == (3, 3)
+    with pytest.raises(OptionError, match="I/N"):
+        parse_shard(shard)
+
+
+def test_the_front_has_what_no_other_beats(answers):
+    part = part_of(answers, 1, 1)
+    facts = [FACTS[1] | {"name": name, "bytes": size} for name, size in (("small", 5), ("large", 9), ("slow", 9))]
+    tally = part.tallies[1]
+    tallies = (
+        part.tallies[0],
+        replace(tally, nanoseconds=9),
+        replace(tally, nanoseconds=5),
+        replace(tally, nanoseconds=6),
+    )
+    result = result_of(replace(part, plan=replace(part.plan, models=(FACTS[0], *facts)), tallies=tallies))
+    assert [each.front for each in result.models] == [False, True, True, False]
+
+
+def test_no_readable_image_is_no_result(answers):
+    part = part_of(answers, 1, 1)
+    nothing = replace(part, tallies=(Tally(), Tally()), unreadable=IMAGES, named=(("a.png", "no picture"),))
+    with pytest.raises(InputFileError, match="none can: a.png: no picture"):
+        result_of(nothing)
+
+
+def test_what_speaks_against_the_numbers_is_said(answers):
+    part = part_of(answers, 1, 1)
+    tallies = (part.tallies[0], replace(part.tallies[1], calibration=4))
+    assert result_of(part).warnings == []
+    doubtful = replace(part, tallies=tallies, unreadable=2, named=(("a", "no picture"), ("b", "empty")))
+    said = result_of(replace(doubtful, plan=replace(part.plan, present=1))).warnings
+    assert len(said) == 3
+    assert "4 of the 100 images calibrated it" in said[0]
+    assert "a (no picture), b (empty)" in said[1]
+    assert "one class of 7" in said[2]
+    assert "few" in result_of(replace(part, tallies=tuple(replace(t, images=99) for t in part.tallies))).warnings[0]
+
+
+HOSTILE = "<script>alert(1)</script> & [x](y) =1+1 \x1b[2J"
+
+
+@pytest.fixture
+def hostile(answers):
+    part = part_of(answers, 1, 1)
+    plan = replace(part.plan, source=HOSTILE, models=(FACTS[0], FACTS[1] | {"name": HOSTILE}))
+    return result_of(replace(part, plan=plan, unreadable=1, named=((HOSTILE, HOSTILE),)))
+
+
+def test_reports_show_foreign_texts_as_they_are(hostile):
+    for form in (reports.evaluation_page, front_svg, reports.evaluation_markdown):
+        text = form(hostile)
+        assert "<script>alert" not in text
+        assert "\x1b" not in text
+    drawn = ET.fromstring(front_svg(hostile).encode())
+    assert "<script>alert(1)</script>" in "".join(drawn.itertext())
+    assert reports.evaluation_page(hostile).count("<svg") == 1
+
+
+def test_the_table_for_spreadsheets_has_every_number(answers):
+    result = result_of(part_of(answers, 1, 1))
+    network, model = csv.DictReader(io.StringIO(reports.evaluation_csv(result)))
+    assert network["role"] == "network"
+    assert network["latency_ms"] == network["changed"] == ""
+    (_, found) = result.models
+    assert int(model["changed"]) == found.changed.count
+    assert float(model["snr_db"]) == found.snr_db
+    assert float(model["top1_difference_low"]) == found.top1_difference.low
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A classifier of two classes that takes (1, 3, 8, 8), and a folder with an image that is none."""
+    place = tmp_path_factory.mktemp("tiny")
+    numbers = np.random.default_rng(0)
+    for i, mode in enumerate(("RGB", "L", "RGBA", "CMYK", "RGB", "RGB")):
+        folder = place / "set" / ("cat" if i % 2 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = Image.fromarray(numbers.integers(0, 256, (12, 9 + i, 3), dtype=np.uint8)).convert(mode)
+        picture.save(folder / f"{i}.{'tif' if mode == 'CMYK' else 'png'}")
+    (place / "set" / "cat" / "5.png").write_bytes(b"no picture")
+    seen = place / "set" / "dog" / "0.png"
+    return write_classifier(place / "tiny.onnx", ("cat", "dog"), calibrated_on=[seen]), place / "set"
+
+
+def test_a_folder_from_end_to_end(tiny, tmp_path):
+    model, folder = tiny
+    with pytest.warns(CalibrationWarning, match="tiny.onnx: 1 of the 5 images calibrated it"):
+        result = commands.evaluate(model, data=folder, out=tmp_path / "counts.json", jobs=2)
+    opened = open_model(model)
+    names = ["cat/1.png", "cat/3.tif", "dog/0.png", "dog/2.png", "dog/4.png"]
+    inputs = [preprocess(read_picture(folder / name), opened.card.preprocessing) for name in names]
+    logits = np.concatenate([opened.run(each) for each in inputs])
+    (found,) = result.models
+    assert found.top1.count == (logits.argmax(1) == [0, 0, 1, 1, 1]).sum()
+    assert (result.images, result.unreadable, result.named[0][0]) == (5, 1, "cat/5.png")
+    assert found.calibration_images == 1
+    assert found.top5 is None, "of two classes"
+    assert found.agreement is None
+    assert found.latency_ms > 0
+    with pytest.warns(CalibrationWarning):
+        again = commands.evaluate(model, data=folder, out=tmp_path / "counts.json")
+    assert again == result, "nothing was counted twice"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "`data`"),
+        ({"data": "set", "shard": "1/2"}, "`out`"),
+        ({"data": "set", "merge": True}, "`merge` alone"),
+        ({"data": "set", "jobs": 0}, "`jobs`"),
+    ],
+)
+def test_options_that_do_not_go_together(options, words):
+    with pytest.raises(OptionError, match=words):
+        commands.evaluate("model.onnx", **options)
+    with pytest.raises(OptionError, match="a model file"):
+        commands.evaluate(**options)
+
+
+def test_a_result_is_plain_json(answers):
+    plain = json.loads(reports.FORMS[".json"](result_of(part_of(answers, 1, 1))))
+    assert plain["warnings"] == []
+    assert (
+        plain["models"][1]["top1"]["count"] == asdict(result_of(part_of(answers, 1, 1)))["models"][1]["top1"]["count"]
+    )
