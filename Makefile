@@ -3,6 +3,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 OLD_VENV := .venv-tflite-runtime
+KOTLIN := .venv-kotlin
 BIN := $(VENV)/bin
 DEMO := demo-out
 MODEL := $(DEMO)/digits
@@ -63,6 +64,8 @@ test-long: $(VENV)/developed $(OLD_VENV)/installed ## the other tests: devices, 
 	@for program in adb mksh toybox gcc g++ cmake npm; do command -v $$program >/dev/null || set -- "$$@" $$program; done; \
 	    command -v aarch64-linux-gnu-g++ >/dev/null || set -- "$$@" g++-aarch64-linux-gnu; \
 	    test $$# -eq 0 || { apt-get update -qq && apt-get install -y -qq "$$@"; }
+	@command -v java >/dev/null || { apt-get update -qq && apt-get install -y -qq default-jre-headless; }
+	@test -d $(KOTLIN)/node_modules/kotlin-compiler || npm install --silent --no-save --prefix $(KOTLIN) kotlin-compiler@2.4.20
 	$(BIN)/dcd-deploy setup-emulated --install
 	$(BIN)/python -m pytest -m long --numprocesses 2 --dist loadfile --durations=15
 
@@ -101,4 +104,4 @@ train: $(VENV)/installed ## train the two bundled checkpoints anew (about seven 
 	$(BIN)/python examples/digits/train.py --arch mobilenetv2 --out examples/digits/static.pth.tar
 
 clean:
-	rm -rf $(VENV) $(OLD_VENV) $(DEMO) bench-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLD_VENV) $(KOTLIN) $(DEMO) bench-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

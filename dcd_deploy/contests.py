@@ -23,9 +23,9 @@ from dcd_deploy.models.spec import LARGEST
 from dcd_deploy.network_names import FAMILIES, names_of
 from dcd_deploy.optional import check_installed
 from dcd_deploy.progress import Progress, silent
+from dcd_deploy.runtimes.choice import RUNTIMES, SUFFIXES, runtimes_for, usual_runtime
 from dcd_deploy.runtimes.environments import KNOWN
 from dcd_deploy.runtimes.isolated import isolated_model
-from dcd_deploy.runtimes.model import RUNTIMES, SUFFIXES, runtimes_for, usual_runtime
 
 STATIC, NONE, RELEASED = "static", "none", "released"
 PACKAGES = {

@@ -32,7 +32,7 @@ from dcd_deploy.models.checkpoint import read_checkpoint
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import Progress
-from dcd_deploy.runtimes.model import RUNTIMES
+from dcd_deploy.runtimes.choice import RUNTIMES
 
 NETWORKS = {
     "mobilenetv2_dcd_x0.35": NetworkSpec("mobilenetv2_dcd", 1000, 0.35, 8, 0.1),

@@ -9,7 +9,7 @@ FILES = {
         "fleets ssh_fleet ssh_lacking ssh_lost ssh_refused ssh_setup ssh_tuning"
     ),
     "processors by emulation, the old interpreter": "in_blocks mixtures_in_blocks x86_processors tflite_interpreters",
-    "browsers, compilers": "apps_web apps_cpp",
+    "browsers, compilers": "apps_web apps_cpp apps_android",
     "many exports": (
         "cli_endings cli_tuning for_runtime deploy_form dynamic_timm export_module lay_out_tflite litert_compiled "
         "litert_compiled_commands networks onnx opsets ort_files own_files own_network_page own_networks profile "

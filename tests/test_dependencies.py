@@ -16,7 +16,11 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OWN = {"dcd_deploy", *(path.stem for folder in ("scripts", "examples") for path in (ROOT / folder).rglob("*.py"))}
 BY_REQUIRE = {"require", "check_installed", "import_module"}  # of dcd_deploy.optional, and importlib's
-DISTRIBUTION = {"PIL": "pillow", "sklearn": "scikit-learn"}  # where the name is another than the module's
+DISTRIBUTION = {
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "ort_flatbuffers_py": "onnxruntime",
+}  # where the name is another than the module's
 
 
 def distribution(module: str) -> str:

@@ -63,15 +63,23 @@ def test_what_nnapi_asks_beyond_its_operators(exported):
 
 @pytest.mark.parametrize("name", ["nnapi", "coreml"])
 def test_one_partition(exported, name):
-    for runtime in (name, "onnxruntime"):  # the portable file too
-        check_one_partition(onnx.load(exported(runtime).artifact.path), name)
+    check_one_partition(onnx.load(exported(name).artifact.path), name)
+
+
+@pytest.mark.parametrize("name", ["nnapi", "coreml"])
+def test_computed_kernels_are_refused(exported, name):
+    """They are among the tables' operators, and against their notes."""
+    with pytest.raises(ExportError, match=r"Conv \(\d+\): .* constant"):
+        check_one_partition(onnx.load(exported("onnxruntime").artifact.path), name)
 
 
 @pytest.mark.parametrize("name", ["nnapi", "coreml"])
 def test_a_partition_more_is_refused(exported, name):
-    model = onnx.load(exported("onnxruntime").artifact.path)
+    model = onnx.load(exported(name).artifact.path)
     clip = next(node for node in model.graph.node if node.op_type == "Clip")
     clip.op_type = "Selu"
     del clip.input[1:]
-    with pytest.raises(ExportError, match=rf"{name} would take the network in 2 partitions.*ai.onnx:Selu"):
+    with pytest.raises(
+        ExportError, match=rf"{name} would take the network in 2 partitions.*Selu \(1\): not in its table"
+    ):
         check_one_partition(model, name)

@@ -43,8 +43,8 @@ from dcd_deploy.lowering.channels_last.parts import Conv
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.runtimes import litert_compiled, open_model, self_check
+from dcd_deploy.runtimes.choice import SlowRuntimeWarning
 from dcd_deploy.runtimes.litert_compiled import FLAGS, HOW_TO_SET, LiteRtCompiledSession, lacking
-from dcd_deploy.runtimes.model import SlowRuntimeWarning
 
 STAGES = ["deploy form", "TFLite, plain kernels", "TFLite, XNNPACK", "TFLite, CompiledModel"]
 FULLY_CONNECTED = "fully_connected"

@@ -351,10 +351,10 @@ def test_a_missing_package_names_its_extra(monkeypatch):
         require("PIL.Image")
 
 
-@pytest.mark.parametrize("picture", ["x.png", None, [[0]]])
-def test_what_is_no_array_is_told_how_to_become_one(digits_export, picture):
+@pytest.mark.parametrize("picture", [3, None, [[0]]])
+def test_what_is_no_picture_is_told_what_would_be_one(digits_export, picture):
     model = open_model(digits_export.files[0].artifact.path)
-    with pytest.raises(OptionError, match=r"array \(height, width, 3\) of uint8, found .*preprocessing.read_picture"):
+    with pytest.raises(OptionError, match=r"a path, bytes .* or an array \(height, width, 3\) of uint8, found \w+"):
         model.predict(picture)
     with pytest.raises(OptionError, match=r"expected images of shape \(N, 3, H, W\)"):
         model.run(picture)

@@ -24,8 +24,9 @@ from dcd_deploy.benchmarks.profile_litert import LiteRtProfile
 from dcd_deploy.benchmarks.profile_onnxruntime import OnnxRuntimeProfile
 from dcd_deploy.benchmarks.worker import network_name, random_inputs
 from dcd_deploy.progress import Progress, silent
+from dcd_deploy.runtimes.choice import usual_runtime
 from dcd_deploy.runtimes.litert_compiled import FLAGS, LiteRtCompiledSession
-from dcd_deploy.runtimes.model import Model, open_model, usual_runtime
+from dcd_deploy.runtimes.model import Model, open_model
 from dcd_deploy.runtimes.nodes import FileNode
 from dcd_deploy.runtimes.session import Input
 

@@ -29,7 +29,8 @@ from dcd_deploy.errors import DcdDeployError, ModelFileError, OptionError
 from dcd_deploy.files import sha256
 from dcd_deploy.native_output import discard_native_output
 from dcd_deploy.network_names import names_of, with_settings
-from dcd_deploy.runtimes.model import Model, load_runtime, open_model
+from dcd_deploy.runtimes.choice import load_runtime
+from dcd_deploy.runtimes.model import Model, open_model
 from dcd_deploy.runtimes.session import Input
 
 TIME, MEMORY = "time", "memory"

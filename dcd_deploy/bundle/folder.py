@@ -15,30 +15,35 @@ from dcd_deploy.artifacts import NHWC, ModelCard
 from dcd_deploy.bundle.browser_runtime import browser_runtime
 from dcd_deploy.bundle.golden import TOLERANCE, Golden, classifier_card, golden
 from dcd_deploy.bundle.picture import drawn_picture, png, ppm
+from dcd_deploy.bundle.sample import sample_files
 from dcd_deploy.errors import OptionError, OutputError, UnknownNameError
 from dcd_deploy.files import existing_file, staging, suffix_of
 from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.onnxruntime import X86_ALONE
 from dcd_deploy.runtimes.preprocessing import Picture
 
-TEMPLATES = Path(__file__).parent / "templates"
 MANIFEST = "manifest.json"
-PACKAGES = {".onnx": "onnxruntime", ".tflite": "ai-edge-litert"}  # what runs them in Python
 
 
 @dataclass(frozen=True)
 class Platform:
-    """Where a bundle runs: which files it takes, in which form it reads a picture, and the command that starts it."""
+    """Where a bundle runs: which files it takes, the command that starts it, the form of its picture.
+
+    ``data`` is the folder within the bundle for what the sample reads, with a slash at its end.
+    """
 
     suffixes: tuple[str, ...]
     start: str
     picture: str = "picture.png"
+    data: str = ""
 
 
 PLATFORMS = {
     "python": Platform((".onnx", ".tflite"), "python predict.py"),
     "web": Platform((".onnx",), "python -m http.server"),
     "cpp": Platform((".onnx",), "cmake -B build && cmake --build build && build/predict", "picture.ppm"),
+    "android": Platform((".tflite", ".onnx", ".ort"), "gradle :app:installDebug", data="app/src/main/assets/"),
+    "ios": Platform((".onnx", ".ort"), "open Package.swift", data="Sources/Classifier/Bundle/"),
 }
 
 
@@ -83,10 +88,11 @@ def write_bundle(
         wanted = golden(model, drawn_picture() if picture is None else picture)
     data = _data(path, card, names, wanted, kind)
     runtime = browser_runtime(web_runtime) if platform == "web" else []
-    written = data | {MANIFEST: _manifest(path, card, wanted, kind, data)} | _sample(platform, path, card)
-    written |= {file.name: file.read_bytes() for file in runtime}
+    data |= {MANIFEST: _manifest(path, card, wanted, kind, data)} | {file.name: file.read_bytes() for file in runtime}
+    written = {kind.data + name: content for name, content in data.items()} | sample_files(platform, path, card)
     with staging(folder) as stage:
         for name, content in written.items():
+            (stage / name).parent.mkdir(parents=True, exist_ok=True)
             (stage / name).write_bytes(content)
     return Bundle(folder, platform, tuple(sorted(written)), sum(map(len, written.values())), kind.start)
 
@@ -155,22 +161,6 @@ def _manifest(path: Path, card: ModelCard, wanted: Golden, kind: Platform, data:
             "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in data.items()},
         }
     )
-
-
-def _sample(platform: str, path: Path, card: ModelCard) -> dict[str, bytes]:
-    """Return the files of the sample; its README names the model."""
-    files = {file.name: file.read_bytes() for file in sorted((TEMPLATES / platform).iterdir()) if file.is_file()}
-    size = "×".join(str(size) for size in card.input.torch_shape[2:])
-    said = {
-        "@MODEL@": f"model{suffix_of(path)}",
-        "@ARCH@": ascii(card.arch)[1:-1],
-        "@SIZE@": size,
-        "@RUNTIME@": PACKAGES[suffix_of(path)],
-    }
-    text = files["README.md"].decode("utf-8")
-    for place, value in said.items():
-        text = text.replace(place, value)
-    return files | {"README.md": text.encode("utf-8")}
 
 
 def _json(content: object) -> bytes:

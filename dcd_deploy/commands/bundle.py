@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def bundle(
     model: Annotated[StrPath, Argument("Model file that dcd-deploy exported.")],
     *,
-    for_: Annotated[str, Option("Platform: python, web or cpp.")],
+    for_: Annotated[str, Option("Platform: python, web, cpp, android or ios.")],
     out: Annotated[StrPath, Option("Folder to write, new or empty.")],
     labels: Annotated[
         StrPath | Sequence[str] | None, Option("File with one label per line, instead of the model's own.")

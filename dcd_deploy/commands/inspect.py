@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Unpack, cast
 
@@ -14,49 +14,48 @@ from dcd_deploy.commands.network import (
     trained_network,
 )
 from dcd_deploy.commands.network_options import NetworkOptions
-from dcd_deploy.commands.options import Argument, StrPath
+from dcd_deploy.commands.options import Argument, Option, StrPath
 from dcd_deploy.commands.values import parse_size
 from dcd_deploy.files import existing_file, suffix_of
 from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from dcd_deploy.export.accelerators import MobileSummary
     from dcd_deploy.export.onnx.summary import OnnxFileSummary
     from dcd_deploy.export.tflite.summary import TfliteFileSummary
     from dcd_deploy.export.xnnpack_graph import PteFileSummary
     from dcd_deploy.models.inspection import CheckpointSummary
 
+# kind of model file → what reads it
+SUMMARIES = {
+    ".onnx": "dcd_deploy.export.onnx.summary:summarise_onnx",
+    ".ort": "dcd_deploy.export.onnx.summary:summarise_ort",
+    ".tflite": "dcd_deploy.export.tflite.summary:summarise_tflite",
+    ".pte": "dcd_deploy.export.xnnpack_graph:summarise_pte",
+}
+MOBILE = "dcd_deploy.export.accelerators:summarise_mobile"
+
 
 def inspect(
     file: Annotated[StrPath, Argument("Checkpoint or model file.")],
     *,
+    mobile: Annotated[bool, Option("Say what NNAPI, CoreML, XNNPACK and GPU delegates take of a model file.")] = False,
     progress: Progress = silent,
     **network: Unpack[NetworkOptions],
-) -> CheckpointSummary | OnnxFileSummary | TfliteFileSummary | PteFileSummary:
+) -> CheckpointSummary | OnnxFileSummary | TfliteFileSummary | PteFileSummary | MobileSummary:
     """Say what a checkpoint or a model file holds.
 
-    ``network`` says which network it is (``commands.network``).
+    ``network`` says which network it is (``commands.network``). ``mobile`` says what the accelerators of phones take of
+    a model file instead, by the rules that their tools publish.
 
     Raises:
         CheckpointMismatchError: a checkpoint of no known network; the error carries the exact lists of keys.
     """
     path = Path(file)
-    if suffix_of(path) == ".tflite":
-        from dcd_deploy.export.tflite.summary import summarise_tflite
-
-        return cast("TfliteFileSummary", _isolated(summarise_tflite, path))
-    if suffix_of(path) == ".ort":
-        from dcd_deploy.export.onnx.summary import summarise_ort
-
-        return cast("OnnxFileSummary", _isolated(summarise_ort, path))
-    if suffix_of(path) == ".onnx":
-        from dcd_deploy.export.onnx.summary import summarise_onnx
-
-        return cast("OnnxFileSummary", _isolated(summarise_onnx, path))
-    if suffix_of(path) == ".pte":
-        from dcd_deploy.export.xnnpack_graph import summarise_pte
-
-        return cast("PteFileSummary", _isolated(summarise_pte, path))
+    summarise = MOBILE if mobile else SUMMARIES.get(suffix_of(path))
+    if summarise is not None:
+        return cast("MobileSummary", _isolated(summarise, path))
     require("torch")
     if network.get("network") is not None or network.get("leaf"):
         return _inspect_captured(path, progress, network)
@@ -70,12 +69,13 @@ def inspect(
         return inspect_checkpoint(weights, *size, overrides_of(network))
 
 
-def _isolated(summarise: Callable[[Path], Any], path: Path) -> Any:
-    """Call it in a process of its own, which a hostile file may take down."""
+def _isolated(summarise: str, path: Path) -> Any:
+    """Call a function, of a module, in a process of its own, which a hostile file may take down."""
     from dcd_deploy.runtimes.isolated import Isolated
 
+    module, _, name = summarise.partition(":")
     with Isolated(existing_file(path, "a model file")) as other:
-        return other.call(summarise, path)
+        return other.call(getattr(import_module(module), name), path)
 
 
 def _inspect_captured(path: Path, progress: Progress, network: NetworkOptions) -> CheckpointSummary:

@@ -47,8 +47,8 @@ def profile(
     from dcd_deploy.benchmarks.bench import check_cores
     from dcd_deploy.benchmarks.profile import MOST_RUNS
     from dcd_deploy.benchmarks.profile_run import profile_model
+    from dcd_deploy.runtimes.choice import usual_runtime
     from dcd_deploy.runtimes.isolated import PROFILE_LIMIT, Isolated
-    from dcd_deploy.runtimes.model import usual_runtime
 
     check_cores(threads, None)
     runs = parse_count("runs", runs, MOST_RUNS)

@@ -19,7 +19,7 @@ from dcd_deploy.emulation.programs import qemu_version
 from dcd_deploy.emulation.root import wheel_versions
 from dcd_deploy.errors import DcdDeployError, DeviceLackError
 from dcd_deploy.progress import Progress
-from dcd_deploy.runtimes.model import RUNTIMES
+from dcd_deploy.runtimes.choice import RUNTIMES
 
 PACKAGES = {
     ".onnx": "onnxruntime",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dcd_deploy.artifacts import LITERT_COMPILED
 from dcd_deploy.devices.answers import Survey, misread
 from dcd_deploy.errors import DeviceError, DeviceLackError
-from dcd_deploy.runtimes.model import RUNTIMES
+from dcd_deploy.runtimes.choice import RUNTIMES
 
 NUMPY = "numpy"
 # For each way to run models the packages that do, the best first.

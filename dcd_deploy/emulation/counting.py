@@ -23,9 +23,10 @@ from dcd_deploy.emulation.root import installed_root
 from dcd_deploy.errors import DeviceAnswerError
 from dcd_deploy.files import sha256
 from dcd_deploy.progress import Progress, silent
+from dcd_deploy.runtimes.choice import usual_runtime
 from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.litert import laid_out
-from dcd_deploy.runtimes.model import Model, usual_runtime
+from dcd_deploy.runtimes.model import Model
 from dcd_deploy.runtimes.session import Input
 
 RUNS = 3

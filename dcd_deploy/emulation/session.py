@@ -14,9 +14,10 @@ from dcd_deploy.emulation.guest import TIME_LIMIT, Guest, opened_guest
 from dcd_deploy.emulation.root import installed_root
 from dcd_deploy.errors import ModelFileError
 from dcd_deploy.progress import Progress, silent
+from dcd_deploy.runtimes.choice import usual_runtime
 from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.litert import as_torch, laid_out
-from dcd_deploy.runtimes.model import Model, usual_runtime
+from dcd_deploy.runtimes.model import Model
 from dcd_deploy.runtimes.session import Array, Input, Session, check_count
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard, TensorSpec
 from dcd_deploy.errors import ModelFileError
+from dcd_deploy.export.accelerators import Accelerator, breakers
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.files import existing_file
 from dcd_deploy.runtimes.flatbuffer import Table
@@ -77,6 +78,16 @@ def summarise_pte(path: Path) -> PteFileSummary:
     return PteFileSummary(
         path, program, pte_stats(content, path), others, None if text is None else ModelCard.from_json(text)
     )
+
+
+def pte_accelerators(path: Path) -> tuple[Accelerator, ...]:
+    """Return XNNPACK's parts of an ExecuTorch program."""
+    summary = summarise_pte(path)
+    outside = summary.program.outside
+    parts = [each for each in summary.program.delegates if each.backend == XNNPACK]
+    left = breakers((name, "left to ExecuTorch's own kernels at export", name) for name in outside)
+    nodes = summary.graph.nodes
+    return (Accelerator("XNNPACK", "as it was divided at export", nodes, nodes - len(outside), len(parts), left),)
 
 
 def pte_stats(content: bytes, where: str | Path = "the exported program") -> GraphStats:

@@ -26,6 +26,7 @@ SHOW = {
     "ExportResult": "export:show_export",
     "Forecast": "tune:show_forecast",
     "LayerCounts": "counts:show_layer_counts",
+    "MobileSummary": "mobile:show_mobile",
     "Mismatch": "inspect:show_mismatch",
     "OnnxFileSummary": "inspect:show_onnx_file",
     "PteFileSummary": "inspect:show_pte_file",

@@ -26,7 +26,8 @@ from dcd_deploy.errors import DcdDeployError, ModelFileError, remade, shown
 from dcd_deploy.files import existing_file
 from dcd_deploy.native_output import discard_native_output
 from dcd_deploy.progress import Progress, silent
-from dcd_deploy.runtimes.model import RUNTIMES, Model, as_model, usual_runtime
+from dcd_deploy.runtimes.choice import RUNTIMES, usual_runtime
+from dcd_deploy.runtimes.model import Model, as_model
 from dcd_deploy.runtimes.session import Array, Input, Session
 
 TIME_LIMIT = 50.0  # seconds, of one call; a network for a phone takes one at most

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -145,9 +145,10 @@ def interpreter_module() -> ModuleType:
 
 def installed_version(package: str) -> str:
     """Return the version of an installed package."""
+    metadata = import_module("importlib.metadata")  # which takes as long to load as the rest of this package
     try:
-        return version(package)
-    except PackageNotFoundError:  # built from source, without the package's description
+        return str(metadata.version(package))
+    except metadata.PackageNotFoundError:  # built from source, without the package's description
         return "unknown"
 
 

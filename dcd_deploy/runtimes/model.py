@@ -1,7 +1,7 @@
 """A model in an app: open the file, show it a picture, read the answer.
 
     model = open_model("mobilenetv2_dcd.onnx")
-    for answer in model.predict(picture):          # (H, W, 3) uint8 RGB of any size
+    for answer in model.predict("photo.jpg"):      # or bytes, an image of Pillow, an array (H, W, 3) uint8
         print(answer.label, answer.probability)
 
 Preprocessing, labels and shapes come from the file. Nothing here imports torch.
@@ -10,48 +10,23 @@ Preprocessing, labels and shapes come from the file. Nothing here imports torch.
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dcd_deploy.artifacts import LITERT_COMPILED, METADATA_KEY, UINT8, ModelCard
+from dcd_deploy.artifacts import METADATA_KEY, UINT8, ModelCard
 from dcd_deploy.errors import ModelFileError, OptionError, UnknownNameError
-from dcd_deploy.files import existing_file, suffix_of
-from dcd_deploy.optional import require
-from dcd_deploy.runtimes.executorch import ExecuTorchSession
-from dcd_deploy.runtimes.flatbuffer import read_texts
-from dcd_deploy.runtimes.litert import LiteRtSession, interpreter_module
-from dcd_deploy.runtimes.litert_compiled import LiteRtCompiledSession, lacking
+from dcd_deploy.files import suffix_of
+from dcd_deploy.runtimes.choice import RUNTIMES, runtimes_for, usual_runtime
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
-from dcd_deploy.runtimes.preprocessing import Picture, preprocess, softmax
+from dcd_deploy.runtimes.pictures import Image, as_picture
+from dcd_deploy.runtimes.preprocessing import preprocess, softmax
 from dcd_deploy.runtimes.session import Array, Input, Session, check_count
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """A way to run files of one kind; ``package`` is what it loads."""
-
-    suffix: str
-    open: Callable[[Path, int], Session]
-    package: str
-
-
-RUNTIMES = {
-    "onnxruntime": Runtime(".onnx", OnnxRuntimeSession, "onnxruntime"),
-    "onnxruntime-plain": Runtime(".onnx", partial(OnnxRuntimeSession, blocked=False), "onnxruntime"),
-    "onnxruntime-ort": Runtime(".ort", OnnxRuntimeSession, "onnxruntime"),
-    "litert": Runtime(".tflite", LiteRtSession, "litert"),
-    LITERT_COMPILED: Runtime(".tflite", LiteRtCompiledSession, "litert"),
-    "executorch": Runtime(".pte", ExecuTorchSession, "executorch.runtime"),
-    "litert-plain": Runtime(".tflite", partial(LiteRtSession, xnnpack=False), "litert"),
-}
-# the usual one for each kind of file comes first
-SUFFIXES = tuple(dict.fromkeys(runtime.suffix for runtime in RUNTIMES.values()))
 
 
 @dataclass(frozen=True)
@@ -71,12 +46,18 @@ def _of_type(values: Input, dtype: str) -> Input:
 
 
 class Model:
-    """An opened model with what its file says about itself; ``card`` is None in a file that is not one of ours."""
+    """An opened model with what its file says about itself; ``card`` is None in a file that is not one of ours.
+
+    Several threads may share one: onnxruntime runs them side by side, of the other runtimes one waits for the other.
+    """
 
     def __init__(self, session: Session, card: ModelCard | None, format: str = "onnx") -> None:
         self.session = session
         self.card = card
         self.format = format
+        self._one_by_one: AbstractContextManager[object] = (
+            nullcontext() if isinstance(session, OnnxRuntimeSession) else threading.Lock()
+        )
 
     def run(self, images: Input) -> Array:
         """Return the first output, the logits (N, classes), for images (N, 3, H, W) of any number N.
@@ -98,16 +79,32 @@ class Model:
         inputs = tuple(map(_of_type, inputs, (each.dtype for each in self.session.inputs)))
         (count,), batch = counts, self.session.inputs[0].shape[0]
         if batch is None or batch == count:
-            return self.session.run_all(inputs)
+            return self._run_once(inputs)
         parts = []
         for start in range(0, count, batch):
             rows = np.arange(start, start + batch).clip(max=count - 1)
-            filled = self.session.run_all([values[rows] for values in inputs])
+            filled = self._run_once([values[rows] for values in inputs])
             parts.append([values[: count - start] for values in filled])
         return tuple(map(np.concatenate, zip(*parts)))
 
-    def preprocess(self, picture: Picture) -> Input:
-        """Return the input (1, 3, H, W) for an RGB picture (height, width, 3) uint8 of any size.
+    def _run_once(self, inputs: Sequence[Input]) -> tuple[Array, ...]:
+        with self._one_by_one:
+            return self.session.run_all(inputs)
+
+    def run_named(self, inputs: Mapping[str, Input]) -> dict[str, Array]:
+        """Return all outputs by their names, such as a segmenter's "mask", for all inputs by theirs.
+
+        Raises:
+            OptionError: an input is missing, or is none of the model's.
+        """
+        names = [each.name for each in self.session.inputs]
+        if set(inputs) != set(names):
+            raise OptionError(expected=f"inputs {', '.join(names)}", found=", ".join(map(str, inputs)) or "none")
+        outputs = self.run_all(*(inputs[name] for name in names))
+        return {each.name: values for each, values in zip(self.session.outputs, outputs)}
+
+    def preprocess(self, image: Image) -> Input:
+        """Return the input (1, 3, H, W) for an RGB picture of any size, as ``predict`` takes it.
 
         Raises:
             OptionError: the model takes something else than pictures of three channels.
@@ -117,31 +114,50 @@ class Model:
             raise OptionError(
                 expected="a model that takes RGB pictures",
                 found=f"one that takes {self.session.inputs[0].shape} and says no preprocessing",
-                advice="call run_all() with inputs that you prepared yourself",
+                advice="call run_named() with inputs that you prepared yourself",
             )
-        return preprocess(picture, settings, self.session.inputs[0].dtype)
+        return preprocess(as_picture(image), settings, self.session.inputs[0].dtype)
 
-    def predict(self, picture: Picture, top: int = 5) -> list[Prediction]:
-        """Return the ``top`` likeliest classes of an RGB picture (height, width, 3) uint8, the likeliest first.
+    def predict(self, image: Image, top: int = 5) -> list[Prediction]:
+        """Return the ``top`` likeliest classes of an RGB picture, the likeliest first.
+
+        ``image`` is the path of a picture file, its content as bytes, an image of Pillow, or an array (height, width,
+        3) uint8; of any size.
 
         Raises:
-            OptionError: the model is no classifier of pictures.
+            OptionError: the model is no classifier of pictures, or this is no picture.
+            InputFileError: the file is no picture.
         """
+        return self.predict_batch([image], top)[0]
+
+    def predict_batch(self, images: Sequence[Image], top: int = 5) -> list[list[Prediction]]:
+        """Return for each of the pictures what ``predict`` does; together, whatever the file's own batch size is.
+
+        Raises:
+            as ``predict``.
+        """
+        self._check_classifier()
+        if not images:
+            raise OptionError(expected="pictures", found="none")
+        logits = self.run(np.concatenate([self.preprocess(image) for image in images]))
+        if not np.isfinite(logits).all():
+            raise ModelFileError(
+                "expected finite numbers from the model, found NaN or infinity: its weights or the mean and std in its "
+                "description are damaged; export it again"
+            )
+        return [self._likeliest(probabilities, top) for probabilities in softmax(logits)]
+
+    def _check_classifier(self) -> None:
         card = self.described()
         if not card.is_classifier:
             outputs = ", ".join(f"'{output.name}' {output.shape}" for output in card.outputs)
             raise OptionError(
                 expected="a classifier, whose only output is (N, classes)",
                 found=f"outputs {outputs}",
-                advice="call run_all()",
+                advice="call run_named()",
             )
-        logits = self.run(self.preprocess(picture))
-        if not np.isfinite(logits).all():
-            raise ModelFileError(
-                "expected finite numbers from the model, found NaN or infinity: its weights or the mean and std in its "
-                "description are damaged; export it again"
-            )
-        probabilities = softmax(logits)[0]
+
+    def _likeliest(self, probabilities: NDArray[np.float64], top: int) -> list[Prediction]:
         best = np.argsort(-probabilities, kind="stable")[:top]
         return [Prediction(int(i), self._label(int(i)), float(probabilities[i])) for i in best]
 
@@ -180,68 +196,6 @@ def open_model(path: str | os.PathLike[str], *, threads: int = 0, runtime: str |
     if runtime is not None and runtime not in known:
         raise UnknownNameError(f"runtime for '{suffix_of(path)}' files", runtime, known)
     return as_model(RUNTIMES[runtime or usual_runtime(path)].open(path, threads), suffix_of(path).removeprefix("."))
-
-
-class SlowRuntimeWarning(UserWarning):
-    """A file is right in the runtime that it was opened in, but was made to be quick in another."""
-
-
-def usual_runtime(path: Path) -> str:
-    """Return the runtime that a file was made for, as far as it is here; else the usual one for its kind.
-
-    Raises:
-        UnknownNameError: there is none.
-        InputFileError: there is no such file.
-    """
-    known = runtimes_for(path)
-    if suffix_of(path) != RUNTIMES[LITERT_COMPILED].suffix:
-        return known[0]
-    wanted = _made_for(path)
-    if wanted is None or (lack := _lack_of(wanted, known)) is None:
-        return wanted or known[0]
-    message = f"'{path.name}' is right in {known[0]}, but slower: it was made for {ascii(wanted)[1:-1]}; {lack}"
-    warnings.warn(message, SlowRuntimeWarning, stacklevel=3)
-    return known[0]
-
-
-def _made_for(path: Path) -> str | None:
-    """Return the runtime that a TFLite file names; None of a damaged one too: what opens it says what is wrong."""
-    content = existing_file(path, "a TFLite model").read_bytes()
-    with suppress(ModelFileError):
-        text = read_texts(content, path).get(METADATA_KEY)
-        return None if text is None else ModelCard.from_json(text).runtime
-    return None
-
-
-def _lack_of(runtime: str, known: Sequence[str]) -> str | None:
-    """Return why a runtime that a file names cannot be had here, or None."""
-    if runtime not in known:
-        return f"this version of dcd-deploy knows {', '.join(known)} alone"
-    return lacking() if runtime == LITERT_COMPILED else None
-
-
-def runtimes_for(path: Path) -> list[str]:
-    """Return the names of the runtimes that open files of this kind, the usual one first.
-
-    Raises:
-        UnknownNameError: there is none.
-    """
-    known = [name for name, runtime in RUNTIMES.items() if runtime.suffix == suffix_of(path)]
-    if not known:
-        raise UnknownNameError("kind of model file", path.suffix or str(path), SUFFIXES)
-    return known
-
-
-def load_runtime(name: str) -> None:
-    """Load the package of a runtime, and nothing more.
-
-    Raises:
-        MissingDependencyError: it is not installed.
-    """
-    if RUNTIMES[name].package == "litert":
-        interpreter_module()
-    else:
-        require(RUNTIMES[name].package)
 
 
 def as_model(session: Session, format: str = "onnx") -> Model:

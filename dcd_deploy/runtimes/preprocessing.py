@@ -9,6 +9,7 @@ Reading picture files, for the command line; an app usually has its picture in m
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from pathlib import Path
@@ -31,12 +32,6 @@ def preprocess(picture: Picture, settings: Preprocessing, dtype: str = FLOAT32) 
     Raises:
         OptionError: the picture has another shape or type.
     """
-    if not isinstance(picture, np.ndarray):
-        raise OptionError(
-            expected="an RGB picture as an array (height, width, 3) of uint8",
-            found=type(picture).__name__,
-            advice="read a file with dcd_deploy.runtimes.preprocessing.read_picture",
-        )
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or 0 in picture.shape:
         raise OptionError(
             expected="an RGB picture (height, width, 3) of uint8", found=f"{picture.shape} of {picture.dtype}"
@@ -112,6 +107,15 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
     path = existing_file(path, "a picture")
     if suffix_of(path) == ARRAY:
         return _read_array(path)
+    return decoded(path, f"'{path}'")
+
+
+def decoded(source: Path | io.BytesIO | Any, where: str) -> Picture:
+    """Return a picture file, its content, or an opened image of Pillow as RGB, turned as its camera says.
+
+    Raises:
+        InputFileError: it is not a picture. MissingDependencyError: Pillow is not installed.
+    """
     try:
         image_module, operations = require("PIL.Image"), require("PIL.ImageOps")
     except MissingDependencyError as error:
@@ -119,13 +123,20 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
             f"{error}, which reads PNG and JPEG; or give a {ARRAY} file of RGB (height, width, 3) in uint8"
         ) from error
     try:
-        with warnings.catch_warnings(), image_module.open(path) as image:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's on large pictures: the bound is ours
-            _check_size(*image.size)
-            return np.asarray(_eight_bits(operations.exif_transpose(image), image_module).convert("RGB"))
+            if isinstance(source, Path | io.BytesIO):
+                with image_module.open(source) as image:
+                    return _pixels(image, image_module, operations)
+            return _pixels(source, image_module, operations)
     except Exception as error:  # a damaged picture fails in as many ways as there are formats
         reason = shown(str(error) or type(error).__name__, 200)
-        raise InputFileError(expected=f"a picture at '{path}'", but=f"it cannot be read: {reason}") from error
+        raise InputFileError(expected=f"a picture at {where}", but=f"it cannot be read: {reason}") from error
+
+
+def _pixels(image: Any, image_module: Any, operations: Any) -> Picture:
+    _check_size(*image.size)
+    return np.asarray(_eight_bits(operations.exif_transpose(image), image_module).convert("RGB"))
 
 
 def _check_size(width: int, height: int) -> None:

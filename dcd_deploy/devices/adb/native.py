@@ -20,7 +20,7 @@ from dcd_deploy.devices.adb.runners import BenchmarkModel, PerfTest
 from dcd_deploy.errors import BenchError, DeviceLackError
 from dcd_deploy.files import existing_file, sha256
 from dcd_deploy.progress import Progress
-from dcd_deploy.runtimes.model import RUNTIMES
+from dcd_deploy.runtimes.choice import RUNTIMES
 
 KINDS: tuple[Runner, ...] = (BenchmarkModel(), PerfTest())
 PLAIN = "-plain"  # how the names of runtimes without their usual layout or delegate end

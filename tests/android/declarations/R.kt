@@ -1,0 +1,7 @@
+package app.classifier
+
+object R {
+    object string {
+@STRINGS@
+    }
+}
