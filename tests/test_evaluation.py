@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import math
+import os
 import random
+from concurrent.futures import CancelledError
 from dataclasses import asdict, replace
 from fractions import Fraction
 from xml.etree import ElementTree as ET
@@ -29,8 +31,10 @@ from dcd_deploy.evaluation.evaluate import continued
 from dcd_deploy.evaluation.intervals import Proportion, paired_difference
 from dcd_deploy.evaluation.merge import merge
 from dcd_deploy.evaluation.results import result_of
+from dcd_deploy.evaluation.subjects import Subject
 from dcd_deploy.evaluation.tally import Tally, count_answers
-from dcd_deploy.evaluation.worker import Counted, check_logits
+from dcd_deploy.evaluation.worker import Counted, Worker, _read_in, check_logits
+from dcd_deploy.labelled_images import InputForm, open_images
 from dcd_deploy.reports import evaluate as reports
 from dcd_deploy.reports.front import front_svg
 from dcd_deploy.runtimes.model import open_model
@@ -225,6 +229,31 @@ def test_what_is_no_answer_is_refused():
         check_logits("net", np.array([[0.0], [math.nan]]), None, ["a.png", "b.png"])
     with pytest.raises(VerificationError, match="3 classes"):
         check_logits("net", np.zeros((1, 4)), np.zeros((1, 3)), ["a"])
+
+
+def test_a_model_that_crashes_ends_the_evaluation(tmp_path):
+    values = np.zeros((1, 3, 8, 8), np.float32)
+    np.savez(tmp_path / "set.npz", images=values, labels=np.zeros(1, int))
+    worker = Worker([Subject("bad.onnx", os._exit, (3,), InputForm((3, 8, 8)), {})], reference=False)
+    try:
+        with pytest.raises(ModelFileError, match=r"'bad.onnx'.*exit code 3"):
+            worker.count(open_images(tmp_path / "set.npz"))
+    finally:
+        worker.close()
+    with pytest.raises(CancelledError):  # none is started any more
+        Worker._open(worker)
+
+
+class Ended:
+    """A process that was killed while it read."""
+
+    def call(self, *_: object):
+        raise ModelFileError(expected="a model", but="its runtime crashed its process with SIGKILL; its last words: no")
+
+
+def test_an_image_that_crashes_its_reader_is_told(tiny):
+    with pytest.raises(InputFileError, match="'cat/1.png' to 'dog/4.png'.* crashed its process with SIGKILL"):
+        _read_in(Ended(), open_images(tiny[1]), ())
 
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "1/2/3", "a/b", "1/0", "-1/3", "1/99999999"])
