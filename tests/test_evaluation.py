@@ -9,6 +9,7 @@ import random
 from concurrent.futures import CancelledError
 from dataclasses import asdict, replace
 from fractions import Fraction
+from types import SimpleNamespace
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -17,6 +18,8 @@ from PIL import Image
 from tiny_classifier import write_classifier
 
 from dcd_deploy import commands
+from dcd_deploy.artifacts import METADATA_KEY
+from dcd_deploy.calibration_manifest import KEY
 from dcd_deploy.commands.evaluate import CalibrationWarning, parse_shard
 from dcd_deploy.errors import (
     IncomparableError,
@@ -31,7 +34,7 @@ from dcd_deploy.evaluation.evaluate import continued
 from dcd_deploy.evaluation.intervals import Proportion, paired_difference
 from dcd_deploy.evaluation.merge import merge
 from dcd_deploy.evaluation.results import result_of
-from dcd_deploy.evaluation.subjects import Subject
+from dcd_deploy.evaluation.subjects import Subject, _calibration
 from dcd_deploy.evaluation.tally import Tally, count_answers
 from dcd_deploy.evaluation.worker import Counted, Worker, _read_in, check_logits
 from dcd_deploy.labelled_images import InputForm, open_images
@@ -242,6 +245,20 @@ def test_a_model_that_crashes_ends_the_evaluation(tmp_path):
         worker.close()
     with pytest.raises(CancelledError):  # none is started any more
         Worker._open(worker)
+
+
+@pytest.mark.parametrize("place", ["description", "sidecar"])
+def test_the_images_of_a_calibration_are_in_the_file_or_beside_it(tmp_path, place):
+    def found(manifest):
+        said = json.dumps({KEY: manifest})
+        (tmp_path / "net.onnx.json").write_text(said if place == "sidecar" else "{}")
+        session = SimpleNamespace(metadata={METADATA_KEY: said} if place == "description" else {})
+        return _calibration(tmp_path / "net.onnx", SimpleNamespace(session=session))
+
+    assert found({"images": 1, "sha256": ["0" * 64]}) == {"0" * 64}
+    assert found(None) == frozenset()
+    with pytest.raises(ModelFileError, match="calibrated on"):
+        found({"images": 2, "sha256": ["0" * 64]})
 
 
 class Ended:
