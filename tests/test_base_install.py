@@ -38,6 +38,11 @@ def test_inspect_and_predict_of_an_onnx_file_need_the_base_install_alone(digits_
     np.save(tmp_path / "seven.npy", read_picture(picture))
     done = run("predict", model, tmp_path / "seven.npy", "--top", "1", "--json")
     assert json.loads(done.stdout)[0]["index"] == 7
+    np.savez(tmp_path / "set.npz", images=np.zeros((2, 3, 32, 32), np.float32), labels=np.arange(2))
+    done = run("evaluate", model, "--data", tmp_path / "set.npz", "--jobs", "1", "--json")
+    assert json.loads(done.stdout)["images"] == 2, done.stderr
+    done = run("evaluate", model, "--data", tmp_path / "set.npz", "--checkpoint", DIGITS / "dcd.pth.tar")
+    assert (done.returncode, "'dcd-deploy[export]'" in done.stderr) == (11, True)
 
 
 @pytest.mark.parametrize("made", ["grey", "float", "pickle", "text", "huge"])

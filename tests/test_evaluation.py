@@ -4,9 +4,12 @@ import csv
 import io
 import json
 import math
+import os
 import random
+from concurrent.futures import CancelledError
 from dataclasses import asdict, replace
 from fractions import Fraction
+from types import SimpleNamespace
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -15,6 +18,8 @@ from PIL import Image
 from tiny_classifier import write_classifier
 
 from dcd_deploy import commands
+from dcd_deploy.artifacts import METADATA_KEY
+from dcd_deploy.calibration_manifest import KEY
 from dcd_deploy.commands.evaluate import CalibrationWarning, parse_shard
 from dcd_deploy.errors import (
     IncomparableError,
@@ -29,8 +34,10 @@ from dcd_deploy.evaluation.evaluate import continued
 from dcd_deploy.evaluation.intervals import Proportion, paired_difference
 from dcd_deploy.evaluation.merge import merge
 from dcd_deploy.evaluation.results import result_of
+from dcd_deploy.evaluation.subjects import Subject, _calibration
 from dcd_deploy.evaluation.tally import Tally, count_answers
-from dcd_deploy.evaluation.worker import Counted, check_logits
+from dcd_deploy.evaluation.worker import Counted, Worker, _read_in, check_logits
+from dcd_deploy.labelled_images import InputForm, open_images
 from dcd_deploy.reports import evaluate as reports
 from dcd_deploy.reports.front import front_svg
 from dcd_deploy.runtimes.model import open_model
@@ -225,6 +232,45 @@ def test_what_is_no_answer_is_refused():
         check_logits("net", np.array([[0.0], [math.nan]]), None, ["a.png", "b.png"])
     with pytest.raises(VerificationError, match="3 classes"):
         check_logits("net", np.zeros((1, 4)), np.zeros((1, 3)), ["a"])
+
+
+def test_a_model_that_crashes_ends_the_evaluation(tmp_path):
+    values = np.zeros((1, 3, 8, 8), np.float32)
+    np.savez(tmp_path / "set.npz", images=values, labels=np.zeros(1, int))
+    worker = Worker([Subject("bad.onnx", os._exit, (3,), InputForm((3, 8, 8)), {})], reference=False)
+    try:
+        with pytest.raises(ModelFileError, match=r"'bad.onnx'.*exit code 3"):
+            worker.count(open_images(tmp_path / "set.npz"))
+    finally:
+        worker.close()
+    with pytest.raises(CancelledError):  # none is started any more
+        Worker._open(worker)
+
+
+@pytest.mark.parametrize("place", ["description", "sidecar"])
+def test_the_images_of_a_calibration_are_in_the_file_or_beside_it(tmp_path, place):
+    def found(manifest):
+        said = json.dumps({KEY: manifest})
+        (tmp_path / "net.onnx.json").write_text(said if place == "sidecar" else "{}")
+        session = SimpleNamespace(metadata={METADATA_KEY: said} if place == "description" else {})
+        return _calibration(tmp_path / "net.onnx", SimpleNamespace(session=session))
+
+    assert found({"images": 1, "sha256": ["0" * 64]}) == {"0" * 64}
+    assert found(None) == frozenset()
+    with pytest.raises(ModelFileError, match="calibrated on"):
+        found({"images": 2, "sha256": ["0" * 64]})
+
+
+class Ended:
+    """A process that was killed while it read."""
+
+    def call(self, *_: object):
+        raise ModelFileError(expected="a model", but="its runtime crashed its process with SIGKILL; its last words: no")
+
+
+def test_an_image_that_crashes_its_reader_is_told(tiny):
+    with pytest.raises(InputFileError, match="'cat/1.png' to 'dog/4.png'.* crashed its process with SIGKILL"):
+        _read_in(Ended(), open_images(tiny[1]), ())
 
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "1/2/3", "a/b", "1/0", "-1/3", "1/99999999"])

@@ -27,7 +27,7 @@ ALLOWED = {
     "lowering": {"errors", "dynamic"},
     "runtimes": {"errors", "made_once", "optional", "progress", "files", "native_output", "artifacts", "samples"},
 }
-ALLOWED["labelled_images"] = {"errors", "files", "artifacts", "samples", "runtimes"}
+ALLOWED["labelled_images"] = {"errors", "optional", "files", "artifacts", "samples", "runtimes"}
 ALLOWED["export"] = {
     "calibration_manifest",
     "labelled_images",

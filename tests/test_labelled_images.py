@@ -10,7 +10,7 @@ from PIL import Image
 
 from dcd_deploy.artifacts import Preprocessing
 from dcd_deploy.calibration_manifest import CalibrationManifest
-from dcd_deploy.errors import InputFileError, OptionError
+from dcd_deploy.errors import InputFileError, MissingDependencyError, OptionError
 from dcd_deploy.labelled_images import InputForm, batches, check_classes, open_images
 from dcd_deploy.labelled_images import arrays as array_files
 from dcd_deploy.runtimes.preprocessing import preprocess, read_picture
@@ -177,6 +177,12 @@ def test_class_folders_are_those_of_the_model(folder):
         check_classes(images, 3)
     with pytest.raises(OptionError, match="sorted by name"):
         check_classes(images, 2, ("dog", "cat"))
+
+
+def test_a_folder_without_pillow_is_told_at_once(folder, monkeypatch):
+    monkeypatch.setattr("dcd_deploy.optional.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match="image"):
+        open_images(folder).check(FORM)
 
 
 def test_a_model_of_no_pictures_takes_no_folder(folder):

@@ -123,7 +123,14 @@ def _plan(
     facts = tuple(each.facts for each in subjects)
     present = len(set(images.labels or ()))
     return Plan(
-        images.identity, data.name, len(images), files[0].classes, present, len(subjects) > len(files), facts, shards
+        images.identity,
+        data.absolute().name,
+        len(images),
+        files[0].classes,
+        present,
+        len(subjects) > len(files),
+        facts,
+        shards,
     )
 
 

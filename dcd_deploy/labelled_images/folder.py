@@ -14,6 +14,7 @@ from pathlib import Path
 from dcd_deploy.errors import InputFileError, OptionError, shown
 from dcd_deploy.files import existing_file, sha256
 from dcd_deploy.labelled_images.form import Images, InputForm
+from dcd_deploy.optional import check_installed
 from dcd_deploy.runtimes.preprocessing import preprocess, read_picture
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
@@ -51,7 +52,13 @@ class ImageFolder:
         return sha256(existing_file(self.root / self.names[index], "an image"))
 
     def check(self, form: InputForm) -> None:
-        """Raise OptionError unless a model takes pictures."""
+        """Refuse, before any image is read, what could read none.
+
+        Raises:
+            OptionError: the model takes no pictures.
+            MissingDependencyError: Pillow is not installed.
+        """
+        check_installed("PIL.Image")
         if form.preprocessing is None:
             raise OptionError(
                 expected="a model that takes RGB pictures and says its preprocessing",
