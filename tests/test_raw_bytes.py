@@ -1,9 +1,14 @@
 """``--input uint8``: the bundled network takes raw bytes, with its normalisation in the first convolution."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
 import torch
+from apps import made, rehashed
 from command_line import dcd_deploy
 from conftest import DIGITS, DIGITS_OPTIONS
 from torch import nn
@@ -140,3 +145,31 @@ def test_what_it_does_not_go_with(tmp_path):
         commands.export(DIGITS / "dcd.pth.tar", for_="ncnn", **made)
     with pytest.raises(UnknownNameError, match="int16"):
         commands.export(DIGITS / "dcd.pth.tar", out=tmp_path, input_="int16", **DIGITS_OPTIONS)
+
+
+def test_the_bundle_for_python(bytes_export, tmp_path):
+    folder = made(bytes_export.artifact.path, "python", tmp_path / "app")
+    assert (folder / "golden-input.bin").stat().st_size == 3 * 32 * 32
+    for arguments, code, words in (
+        ([DIGITS / "seven.png"], 0, "self-check passed"),
+        ([], 1, "self-check failed: error"),
+    ):
+        done = subprocess.run(
+            [sys.executable, str(folder / "predict.py"), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert words in done.stdout + done.stderr
+        if code == 0:
+            assert "seven.png: seven" in done.stdout
+            other = np.fromfile(folder / "golden-input.bin", np.uint8)[::-1].copy()
+            other.tofile(folder / "golden-input.bin")
+            manifest = json.loads((folder / "manifest.json").read_text()) | {"sha256": rehashed(folder)}
+            (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_platforms_whose_sample_normalises_refuse_it(bytes_export, tmp_path):
+    with pytest.raises(OptionError, match="as this platform's sample makes them, found one that takes raw bytes"):
+        made(bytes_export.artifact.path, "android", tmp_path / "app")

@@ -29,18 +29,20 @@ MANIFEST = "manifest.json"
 class Platform:
     """Where a bundle runs: which files it takes, the command that starts it, the form of its picture.
 
-    ``data`` is the folder within the bundle for what the sample reads, with a slash at its end.
+    ``data`` is the folder within the bundle for what the sample reads, with a slash at its end; ``bytes``: its sample
+    knows models of raw bytes too.
     """
 
     suffixes: tuple[str, ...]
     start: str
     picture: str = "picture.png"
     data: str = ""
+    bytes: bool = False
 
 
 PLATFORMS = {
-    "python": Platform((".onnx", ".tflite"), "python predict.py"),
-    "web": Platform((".onnx",), "python -m http.server"),
+    "python": Platform((".onnx", ".tflite"), "python predict.py", bytes=True),
+    "web": Platform((".onnx",), "python -m http.server", bytes=True),
     "cpp": Platform((".onnx",), "cmake -B build && cmake --build build && build/predict", "picture.ppm"),
     "android": Platform((".tflite", ".onnx", ".ort"), "gradle :app:installDebug", data="app/src/main/assets/"),
     "ios": Platform((".onnx", ".ort"), "open Package.swift", data="Sources/Classifier/Bundle/"),
@@ -83,7 +85,7 @@ def write_bundle(
     _check_folder(folder)
     _check_file(existing_file(path, "a model file"), platform)
     with isolated_model(path) as model:
-        card = classifier_card(model)
+        card = classifier_card(model, takes_bytes=kind.bytes)
         names = _labels(card, labels)
         wanted = golden(model, drawn_picture() if picture is None else picture)
     data = _data(path, card, names, wanted, kind)
@@ -135,12 +137,13 @@ def _labels(card: ModelCard, given: Sequence[str]) -> tuple[str, ...]:
 
 def _data(path: Path, card: ModelCard, labels: tuple[str, ...], wanted: Golden, kind: Platform) -> dict[str, bytes]:
     assert card.preprocessing is not None
-    preprocessing = asdict(card.preprocessing) | {"layout": NHWC if card.input.layout == NHWC else "nchw"}
+    layout = NHWC if card.input.layout == NHWC else "nchw"
+    preprocessing = asdict(card.preprocessing) | {"layout": layout, "type": card.input_type}
     return {
         f"model{suffix_of(path)}": path.read_bytes(),
         "labels.txt": "".join(f"{label}\n" for label in labels).encode("utf-8", "backslashreplace"),
         "preprocessing.json": _json(preprocessing),
-        "golden-input.bin": _floats(wanted.input),
+        "golden-input.bin": wanted.input.tobytes() if wanted.input.dtype == np.uint8 else _floats(wanted.input),
         "golden-output.bin": _floats(wanted.output),
         kind.picture: ppm(wanted.picture) if kind.picture.endswith(".ppm") else png(wanted.picture),
         "picture-logits.bin": _floats(wanted.logits),

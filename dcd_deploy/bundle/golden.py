@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dcd_deploy.artifacts import FLOAT32, NHWC, ModelCard
+from dcd_deploy.artifacts import FLOAT32, NHWC, UINT8, ModelCard
 from dcd_deploy.errors import ModelFileError, OptionError
 from dcd_deploy.runtimes.model import Model
 from dcd_deploy.runtimes.preprocessing import Picture
 from dcd_deploy.runtimes.selfcheck import carried_inputs, self_check
 from dcd_deploy.runtimes.session import Array, Input
-from dcd_deploy.samples import verification_inputs
+from dcd_deploy.samples import raw_pictures, verification_inputs
 
 TOLERANCE = 1e-4  # of the outputs' range: other machines and runtimes add to the 5e-5 of the file
 
@@ -24,15 +24,15 @@ class Golden:
     ``range`` is the yardstick of errors.
     """
 
-    input: Array
+    input: Input
     output: Array
     picture: Picture
     logits: Array
     range: float
 
 
-def classifier_card(model: Model) -> ModelCard:
-    """Return the description of a model that the samples can run.
+def classifier_card(model: Model, *, takes_bytes: bool = False) -> ModelCard:
+    """Return the description of a model that a sample can run; ``takes_bytes``: also one of raw bytes.
 
     Raises:
         ModelFileError: it has none. OptionError: it is no classifier of pictures, or takes several at once.
@@ -51,9 +51,9 @@ def classifier_card(model: Model) -> ModelCard:
             found=f"a batch of {card.input.shape[0]}",
             advice="export it anew",
         )
-    if card.input_type != FLOAT32:
+    if card.input_type != FLOAT32 and not takes_bytes:
         raise OptionError(
-            expected="a model of normalised pictures, as the samples make them",
+            expected="a model of normalised pictures, as this platform's sample makes them",
             found="one that takes raw bytes",
             advice="export it without `input_`",
         )
@@ -66,7 +66,7 @@ def golden(model: Model, picture: Picture) -> Golden:
     Raises:
         VerificationError: the model does not compute here what its file carries.
     """
-    card = classifier_card(model)
+    card = classifier_card(model, takes_bytes=True)
     given, output, spread = _carried(model, card) if card.reference else _answered(model, card)
     logits = model.run(model.preprocess(picture))[0]
     if not np.isfinite(logits).all() or not spread > 0:
@@ -74,7 +74,7 @@ def golden(model: Model, picture: Picture) -> Golden:
             expected="finite outputs that differ", found="others", advice="the file is damaged: export it again"
         )
     given = given.transpose(0, 2, 3, 1) if card.input.layout == NHWC else given
-    return Golden(np.ascontiguousarray(given, np.float32), output, picture, logits.astype(np.float32), spread)
+    return Golden(np.ascontiguousarray(given, card.input_type), output, picture, logits.astype(np.float32), spread)
 
 
 def _carried(model: Model, card: ModelCard) -> tuple[Input, Array, float]:
@@ -89,6 +89,10 @@ def _carried(model: Model, card: ModelCard) -> tuple[Input, Array, float]:
 
 def _answered(model: Model, card: ModelCard) -> tuple[Input, Array, float]:
     assert card.preprocessing is not None
-    first = verification_inputs(card.preprocessing, 1)
+    wanted = card.preprocessing
+    if card.input_type == UINT8:
+        first: Input = raw_pictures((3, wanted.height, wanted.width), 1)
+    else:
+        first = verification_inputs(wanted, 1)
     output = model.run(first)[0]
     return first, output, float(np.ptp(output))

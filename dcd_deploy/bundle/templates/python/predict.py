@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 def open_model(path, threads):
-    """Return a function from an input (1, …) float32 to the logits (classes,)."""
+    """Return a function from an input (1, …) to the logits (classes,)."""
     if path.suffix == ".onnx":
         import onnxruntime
 
@@ -65,10 +65,12 @@ def resized_crop(picture, settings):
 
 
 def preprocess(picture, settings):
-    """Return the input (1, …) of an RGB picture (H, W, 3) uint8 of any size."""
-    values = (resized_crop(picture, settings) / 255.0 - settings["mean"]) / settings["std"]
+    """Return the input (1, …) of an RGB picture (H, W, 3) uint8 of any size; a model of raw bytes normalises itself."""
+    values = resized_crop(picture, settings)
+    if settings["type"] == "float32":
+        values = (values / 255.0 - settings["mean"]) / settings["std"]
     values = values.transpose(2, 0, 1) if settings["layout"] == "nchw" else values
-    return np.ascontiguousarray(values[None], np.float32)
+    return np.ascontiguousarray(values[None], settings["type"])
 
 
 def read_picture(path):
@@ -82,8 +84,8 @@ def self_check(model, settings, manifest):
     for name, expected in manifest["sha256"].items():
         if hashlib.sha256((HERE / name).read_bytes()).hexdigest() != expected:
             sys.exit(f"self-check failed: '{name}' is not the file that was bundled; write the bundle again")
-    floats = {name: np.fromfile(HERE / name, "<f4") for name in manifest["sha256"] if name.endswith(".bin")}
-    given = floats["golden-input.bin"].reshape(manifest["input"]["shape"])
+    floats = {name: np.fromfile(HERE / name, "<f4") for name in ("golden-output.bin", "picture-logits.bin")}
+    given = np.fromfile(HERE / "golden-input.bin", settings["type"]).reshape(manifest["input"]["shape"])
     picture = preprocess(read_picture(HERE / manifest["picture"]), settings)
     errors = [model(given) - floats["golden-output.bin"], model(picture) - floats["picture-logits.bin"]]
     error = float(np.abs(errors).max()) / manifest["range"]

@@ -54,7 +54,7 @@ export class Model {
   /** The logits of an input. */
   async run(values) {
     const { input, output } = this.manifest;
-    const answers = await this.session.run({ [input.name]: new ort.Tensor("float32", values, input.shape) });
+    const answers = await this.session.run({ [input.name]: new ort.Tensor(this.settings.type, values, input.shape) });
     return answers[output.name].data;
   }
 
@@ -74,7 +74,8 @@ export class Model {
   async selfCheck() {
     const { manifest, files } = this;
     const picture = new File([files[manifest.picture]], manifest.picture, { type: "image/png" });
-    const logits = await this.run(floats(files["golden-input.bin"]));
+    const given = files["golden-input.bin"];
+    const logits = await this.run(this.settings.type === "uint8" ? given : floats(given));
     const answer = await this.classify(await pixelsOf(picture));
     const found = [
       [logits, floats(files["golden-output.bin"])],

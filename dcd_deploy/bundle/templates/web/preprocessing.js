@@ -54,14 +54,16 @@ export function resizedCrop({ data, width, height }, { resize, width: cropWidth,
   return crop;
 }
 
-/** The input, channels first, as a Float32Array. */
+/** The input, channels first: a Float32Array, or the bytes of a model that normalises itself. */
 export function preprocess(pixels, settings) {
   const crop = resizedCrop(pixels, settings);
   const plane = settings.width * settings.height;
-  const input = new Float32Array(3 * plane);
+  const raw = settings.type === "uint8";
+  const input = raw ? new Uint8Array(3 * plane) : new Float32Array(3 * plane);
   for (let i = 0; i < plane; i++) {
     for (let channel = 0; channel < 3; channel++) {
-      input[channel * plane + i] = (crop[3 * i + channel] / 255 - settings.mean[channel]) / settings.std[channel];
+      const value = crop[3 * i + channel];
+      input[channel * plane + i] = raw ? value : (value / 255 - settings.mean[channel]) / settings.std[channel];
     }
   }
   return input;
