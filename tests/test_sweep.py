@@ -119,7 +119,7 @@ def test_a_model_that_was_replaced_is_measured_anew(done, said):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"runtime": ""}, "expected --runtime with some of onnxruntime"),
+        ({"runtime": ""}, "expected `runtime` with some of onnxruntime"),
         ({"threads": 1000}, r"at most one for each of the \d+ cores, found 1000"),
     ],
 )
