@@ -33,7 +33,8 @@ DIGITS = ROOT / "examples" / "digits"
 sys.path[:0] = [str(DIGITS), str(ROOT / "scripts")]
 
 DIGITS_OPTIONS = {"input_size": 32, "resize": 32, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-SMALL = NetworkSpec("resnet10_dcd", num_classes=10)  # few nodes, so that tracing it is quick
+# Few nodes, so that tracing it is quick, and a quarter of the usual channels, so that all else is
+SMALL = NetworkSpec("resnet10_dcd", num_classes=10, channels=(16, 16, 16, 32, 32, 64, 64, 128, 128))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -73,25 +74,20 @@ def digits_tflite(digits_checkpoint, tmp_path_factory):
     return made_once(tmp_path_factory, "digits_tflite", lambda out: exported(digits_checkpoint, out, to="tflite"))
 
 
-def exported(checkpoint: Path, out: Path, to: str):
+def exported(checkpoint: Path, out: Path, **options: str):
     labels = DIGITS / "labels.txt"
     return commands.export(
-        checkpoint, to=to, out=out, name="digits", labels=labels, with_baseline=True, **DIGITS_OPTIONS
+        checkpoint, out=out, name="digits", labels=labels, with_baseline=True, **options, **DIGITS_OPTIONS
     )
 
 
 @pytest.fixture(scope="session")
 def digits_compiled(digits_checkpoint, tmp_path_factory):
     """The bundled dynamic checkpoint for LiteRT's CompiledModel, with its twin."""
-    return commands.export(
-        digits_checkpoint,
-        to="tflite",
-        target="litert-compiled",
-        out=tmp_path_factory.mktemp("digits_compiled"),
-        name="digits",
-        labels=DIGITS / "labels.txt",
-        with_baseline=True,
-        **DIGITS_OPTIONS,
+    return made_once(
+        tmp_path_factory,
+        "digits_compiled",
+        lambda out: exported(digits_checkpoint, out, to="tflite", target="litert-compiled"),
     )
 
 

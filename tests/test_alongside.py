@@ -77,11 +77,11 @@ def test_an_interruption_ends_both(monkeypatch):
     assert not multiprocessing.active_children()
 
 
-def test_an_export_is_the_same_either_way(monkeypatch, digits_checkpoint, tmp_path):
+def test_an_export_is_the_same_either_way(monkeypatch, small_checkpoint, tmp_path):
     made = []
     for forked in (True, False):
         monkeypatch.setattr(alongside_module, "can_fork", lambda forked=forked: forked)
-        result = commands.export(digits_checkpoint, input_size=32, to="onnx,tflite", out=tmp_path / str(forked))
+        result = commands.export(small_checkpoint, input_size=32, to="onnx,tflite", out=tmp_path / str(forked))
         assert all(file.built.report.passed for file in result.files)
         made.append([Path(file.artifact.path).read_bytes() for file in result.files])
     assert made[0] == made[1], "one thread or several must not change what is written"

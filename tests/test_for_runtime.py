@@ -1,4 +1,7 @@
-"""A file for each runtime that ``--for`` names, of the bundled network; and its rules, as far as a graph shows them.
+"""A file for each runtime that ``--for`` names, and its rules, as far as a graph shows them.
+
+Of the runtimes with the same rules the first gets the bundled network. The others get a smaller one, and the same file
+of it as the first.
 
 ``scripts/conformance.py`` runs the files in the runtimes themselves.
 """
@@ -15,18 +18,42 @@ from dcd_deploy.export.runtime_needs import NEEDS
 ONNX = [name for name, needs in NEEDS.items() if needs.format == "onnx"]
 
 
+def first_alike(name):
+    """The first runtime with the same rules; each table of operators for one partition is of its own."""
+
+    def rules(other):
+        needs = NEEDS[other]
+        return needs.format, needs.targets[0], needs.constant_kernels, needs.one_partition and other
+
+    return next(other for other in NEEDS if rules(other) == rules(name))
+
+
+FOLLOWING = [name for name in NEEDS if first_alike(name) != name]
+
+
 @pytest.fixture(scope="module")
-def exported(digits_checkpoint, tmp_path_factory):
+def exported_from(tmp_path_factory):
     kept = {}
 
-    def export(name):
-        if name not in kept:
-            to = NEEDS[name].format
-            out = tmp_path_factory.mktemp(name)
-            kept[name] = commands.export(digits_checkpoint, input_size=32, out=out, to=to, for_=name)
-        return kept[name]
+    def export(name, checkpoint):
+        if (name, checkpoint) not in kept:
+            to, out = NEEDS[name].format, tmp_path_factory.mktemp(name)
+            kept[name, checkpoint] = commands.export(checkpoint, input_size=32, out=out, to=to, for_=name)
+        return kept[name, checkpoint]
 
     return export
+
+
+@pytest.fixture(scope="module")
+def exported(exported_from, digits_checkpoint, small_checkpoint):
+    return lambda name: exported_from(name, small_checkpoint if name in FOLLOWING else digits_checkpoint)
+
+
+@pytest.mark.parametrize("name", FOLLOWING)
+def test_the_same_rules_make_the_same_file(exported_from, small_checkpoint, name):
+    files = [exported_from(one, small_checkpoint).artifact.path for one in (name, first_alike(name))]
+    graphs = [onnx.load(path).graph.SerializeToString(deterministic=True) for path in files]
+    assert graphs[0] == graphs[1]
 
 
 @pytest.mark.parametrize("name", NEEDS)

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from conftest import SMALL
 from deployed import captured, deployed
 from golden_cases import load_module
 from onnx import numpy_helper
@@ -212,7 +213,7 @@ def test_not_a_number_fails(small_network, value):
 
 
 def test_inputs_that_do_not_exercise_the_branch_are_refused():
-    network = calibrated_network(NetworkSpec("resnet10_dcd", 10))
+    network = calibrated_network(SMALL)
     for head, symbol in (("fc_phi", "Φ"), ("fc_scale", "λ")):
         for layer in (module for module in network.modules() if isinstance(module, DynamicLayer)):
             getattr(layer, head).weight.data.zero_()

@@ -4,7 +4,7 @@ import json
 
 import onnxruntime
 import pytest
-from command_line import dcd_deploy
+from command_line import run_here
 from conftest import DIGITS, DIGITS_OPTIONS
 
 from dcd_deploy import commands
@@ -42,7 +42,7 @@ def test_open_model_reads_its_description(made):
 def test_verify_and_bench_read_it(made):
     assert commands.verify(made.artifact.path, checkpoint=CHECKPOINT, input_size=32).passed
     assert commands.verify(made.artifact.path).passed
-    done = dcd_deploy("bench", made.artifact.path, *BENCH)
+    done = run_here("bench", made.artifact.path, *BENCH)
     assert done.returncode == 0, done.stderr
     assert "digits.ort" in done.stdout
     assert "over static twin" in done.stdout
@@ -51,7 +51,7 @@ def test_verify_and_bench_read_it(made):
 def test_the_twin_is_made_from_the_file_where_there_is_none(made, tmp_path):
     alone = tmp_path / "alone.ort"
     alone.write_bytes(made.artifact.path.read_bytes())
-    done = dcd_deploy("bench", alone, *BENCH)
+    done = run_here("bench", alone, *BENCH)
     assert done.returncode == 0, done.stderr
     assert "over static twin" in done.stdout
 
@@ -62,19 +62,19 @@ def test_required_operators_are_those_of_the_file(made):
     domains = {line.split(";")[0]: line.split(";")[2].split(",") for line in lines}
     assert "FusedConv" in domains["com.microsoft"]
     assert "com.microsoft.nchwc" not in domains
-    done = dcd_deploy("inspect", made.artifact.path)
+    done = run_here("inspect", made.artifact.path)
     assert all(line in done.stdout for line in lines)
     assert "mobilenetv2_dcd" in done.stdout
 
 
-def test_operators_of_one_processor_are_refused_unless_asked_for(made, monkeypatch, tmp_path):
+def test_operators_of_one_processor_are_refused_unless_asked_for(made, small_checkpoint, monkeypatch, tmp_path):
     target = "onnxruntime-x86"
     x86 = build_ort.to_ort(made.built.model.SerializeToString(), target)
     if not any("nchwc" in line for line in required_operators(x86)):
         pytest.skip("onnxruntime has no blocked operators on this processor")
     monkeypatch.setattr(build_ort, "to_ort", lambda model, _: x86)
     with pytest.raises(ExportError, match="operators that every processor has"):
-        commands.export(CHECKPOINT, to="ort", out=tmp_path, **DIGITS_OPTIONS)
+        commands.export(small_checkpoint, to="ort", out=tmp_path, input_size=32)
     assert not list(tmp_path.iterdir())
 
 
@@ -103,7 +103,7 @@ def test_files_that_are_none_end_in_one_line(made, digits_export, tmp_path, dama
     }[damage]
     path = tmp_path / "m.ort"
     path.write_bytes(content)
-    done = dcd_deploy(command, path)
+    done = run_here(command, path)
     assert done.returncode == (InputFileError if damage == "empty" else ModelFileError).exit_code, done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("dcd-deploy: error:")]
     assert len(errors) == 1
@@ -117,6 +117,6 @@ def test_a_foreign_file(tmp_path, digits_export):
     path = tmp_path / "foreign.ort"
     path.write_bytes(build_ort.to_ort(model.SerializeToString(), "portable"))
     assert open_model(path).card is None
-    assert "a foreign file" in dcd_deploy("inspect", path).stdout
-    assert dcd_deploy("bench", path, *BENCH).returncode == 0
+    assert "a foreign file" in run_here("inspect", path).stdout
+    assert run_here("bench", path, *BENCH).returncode == 0
     assert onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

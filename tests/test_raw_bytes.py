@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 from apps import made, rehashed
-from command_line import dcd_deploy
+from command_line import dcd_deploy, run_here
 from conftest import DIGITS, DIGITS_OPTIONS
 from torch import nn
 
@@ -80,11 +80,11 @@ def test_verify_and_self_check_feed_bytes(bytes_export):
 
 
 def test_bench_and_inspect_take_it(bytes_export):
-    done = dcd_deploy("inspect", bytes_export.artifact.path)
+    done = run_here("inspect", bytes_export.artifact.path)
     assert "uint8" in done.stdout
     assert "bytes, normalised within" in done.stdout
     options = ("--min-runs", "5", "--min-seconds", "0.05", "--rounds", "1", "--no-memory")
-    done = dcd_deploy("bench", bytes_export.artifact.path, *options)
+    done = run_here("bench", bytes_export.artifact.path, *options)
     assert done.returncode == 0, done.stderr
     assert "static" in done.stdout
 
@@ -105,27 +105,26 @@ def test_another_mean_is_another_network(bytes_export, tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        {"batch": "dynamic"},
-        {"opset": 11, "weights": "int8"},
+        {"batch": "dynamic", "opset": 11, "weights": "int8"},
         {"target": "onnxruntime-x86", "batch": 2},
         {"to": "tflite", "layout": "nchw", "batch": 2},
         {"to": "tflite", "target": "litert-compiled", "weights": "int8"},
     ],
 )
-def test_with_other_options(tmp_path, options):
-    made = commands.export(DIGITS / "dcd.pth.tar", out=tmp_path, input_="uint8", **options, **DIGITS_OPTIONS)
+def test_with_other_options(tmp_path, small_checkpoint, options):
+    made = commands.export(small_checkpoint, out=tmp_path, input_="uint8", input_size=32, **options)
     assert open_model(made.artifact.path).card.input_type == "uint8"
-    assert commands.verify(made.artifact.path, checkpoint=DIGITS / "dcd.pth.tar", input_size=32).passed
+    assert commands.verify(made.artifact.path, checkpoint=small_checkpoint, input_size=32).passed
 
 
-def test_samples_are_bytes(tmp_path):
+def test_samples_are_bytes(tmp_path, small_checkpoint):
     np.save(tmp_path / "bytes.npy", raw_pictures((3, 32, 32)))
     np.save(tmp_path / "floats.npy", raw_pictures((3, 32, 32)).astype(np.float32))
-    options = {"out": tmp_path, "input_": "uint8", **DIGITS_OPTIONS}
-    made = commands.export(DIGITS / "dcd.pth.tar", samples=tmp_path / "bytes.npy", **options)
+    options = {"out": tmp_path, "input_": "uint8", "input_size": 32}
+    made = commands.export(small_checkpoint, samples=tmp_path / "bytes.npy", **options)
     assert made.built.report.inputs == "pictures of bytes.npy"
     with pytest.raises(InputFileError, match="raw bytes"):
-        commands.export(DIGITS / "dcd.pth.tar", samples=tmp_path / "floats.npy", **options)
+        commands.export(small_checkpoint, samples=tmp_path / "floats.npy", **options)
 
 
 def test_a_module_of_the_users(tmp_path):

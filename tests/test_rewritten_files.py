@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from ai_edge_quantizer import quantizer, recipe
-from command_line import dcd_deploy
+from command_line import run_here
 from conftest import DIGITS
 
 from dcd_deploy.errors import ModelFileError
@@ -51,10 +51,10 @@ def test_a_quantised_copy_is_read(quantised, digits_tflite):
 
 
 def test_a_quantised_copy_is_inspected_and_timed_and_fails_in_words(quantised, digits_tflite):
-    assert "mobilenetv2_dcd" in dcd_deploy("inspect", quantised).stdout
-    done = dcd_deploy("bench", quantised, "--baseline", digits_tflite.artifact.path, *BENCH)
+    assert "mobilenetv2_dcd" in run_here("inspect", quantised).stdout
+    done = run_here("bench", quantised, "--baseline", digits_tflite.artifact.path, *BENCH)
     assert done.returncode == 0, done.stderr
-    done = dcd_deploy("verify", quantised)
+    done = run_here("verify", quantised)
     assert done.returncode not in (0, 1)
     assert "expected an error within" in done.stderr
 
@@ -77,10 +77,10 @@ def taken_as_foreign(path):
     assert open_model(path).card is None
     with pytest.raises(ModelFileError, match="foreign file"):
         open_model(path).described()
-    done = dcd_deploy("inspect", path)
+    done = run_here("inspect", path)
     assert done.returncode == 0
     assert "a foreign file" in done.stdout
-    done = dcd_deploy("bench", path, *BENCH)
+    done = run_here("bench", path, *BENCH)
     assert done.returncode == 0, done.stderr
     assert "damaged" not in done.stderr
 
@@ -106,5 +106,5 @@ def test_bench_feeds_a_foreign_file_what_it_takes(dtype, tmp_path):
         onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8),
         tmp_path / "f.onnx",
     )
-    done = dcd_deploy("bench", tmp_path / "f.onnx", *BENCH)
+    done = run_here("bench", tmp_path / "f.onnx", *BENCH)
     assert done.returncode == 0, done.stderr

@@ -2,25 +2,26 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import SMALL
 from said import Said
 
 from dcd_deploy import commands, sweep
 from dcd_deploy.benchmarks.results import read_result
 from dcd_deploy.errors import BenchError, OptionError, UnknownNameError
 from dcd_deploy.files import sha256
-from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.runtimes import open_model
 
 OPTIONS = {"runtime": "onnxruntime", "input_size": 32, "min_runs": 4, "min_seconds": 0.0}
-SMALL = {"a": NetworkSpec("resnet10_dcd", 10), "b": NetworkSpec("resnet10_dcd", 7)}
+NETWORKS = {"a": SMALL, "b": replace(SMALL, num_classes=7)}
 
 
 @pytest.fixture(autouse=True)
 def small_networks(monkeypatch):
-    monkeypatch.setattr(sweep, "NETWORKS", SMALL)
+    monkeypatch.setattr(sweep, "NETWORKS", NETWORKS)
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def done_once(tmp_path_factory):
     """A folder with the whole of a sweep of one network."""
     folder = tmp_path_factory.mktemp("done")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep, "NETWORKS", SMALL)
+        patch.setattr(sweep, "NETWORKS", NETWORKS)
         commands.sweep(folder, **OPTIONS, networks="a")
     return folder
 
@@ -119,7 +120,7 @@ def test_a_model_that_was_replaced_is_measured_anew(done, said):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"runtime": ""}, "expected --runtime with some of onnxruntime"),
+        ({"runtime": ""}, "expected `runtime` with some of onnxruntime"),
         ({"threads": 1000}, r"at most one for each of the \d+ cores, found 1000"),
     ],
 )

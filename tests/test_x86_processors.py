@@ -177,7 +177,7 @@ def test_a_file_for_other_blocks_is_refused_in_words(for_blocks_of_sixteen):
     assert "the file was made for processors whose blocks have other channels than this one's" in done.stdout, (
         done.stderr
     )
-    assert "export it anew, or with --target portable" in done.stdout
+    assert "export it anew, or with `target` portable" in done.stdout
 
 
 def test_the_choice_says_for_which_processors():
