@@ -40,6 +40,7 @@ class Target:
     backend: Backend
     lowerings: tuple[str, ...]
     rates: tuple[Rates, ...]
+    weight_bits: int = 7  # in int8: 8 where the machine does not add two products in 16 bits (x86 without VNNI does)
     narrowing_kernels_from: int = 0  # pixels; a kernel for a narrowing layer is an operator more, for less and less
 
     @classmethod
@@ -48,7 +49,7 @@ class Target:
     ) -> Target:
         """Return the target of that name, with all lowerings of the backend that say that they are for it."""
         served = tuple(key for key, one in backend.lowerings.items() if one.only_for is None or name in one.only_for)
-        return cls(name, format, backend, served, rates, narrowing_kernels_from)
+        return cls(name, format, backend, served, rates, narrowing_kernels_from=narrowing_kernels_from)
 
     def for_batch(self, batch: int | None) -> Target:
         """Return the target with those lowerings alone that serve for a batch size, or for a free one (None)."""
@@ -91,7 +92,7 @@ DELEGATED = COMPILED  # the same kernels, through ExecuTorch; not fitted apart
 PORTABLE = "portable"
 
 ONNXRUNTIME_X86 = Target.serving("onnxruntime-x86", "onnx", CHANNELS_FIRST, X86)
-ONNXRUNTIME_ARM = Target.serving("onnxruntime-arm", "onnx", CHANNELS_FIRST, PLAIN)
+ONNXRUNTIME_ARM = replace(Target.serving("onnxruntime-arm", "onnx", CHANNELS_FIRST, PLAIN), weight_bits=8)
 LITERT = Target.serving("litert", "tflite", CHANNELS_LAST, LITERT_XNNPACK)
 LITERT_COMPILED = Target.serving("litert-compiled", "tflite", CHANNELS_LAST, COMPILED)
 EXECUTORCH = Target.serving("executorch", "pte", XNNPACK, DELEGATED)
@@ -104,8 +105,8 @@ TARGETS = (ONNXRUNTIME_X86, ONNXRUNTIME_ARM, LITERT, LITERT_COMPILED, EXECUTORCH
 TARGET_NAMES = tuple(dict.fromkeys(target.name for target in TARGETS))
 
 
-def target_for(name: str, format: str) -> Target:
-    """Return the target of that name for a format, "onnx" or "tflite".
+def target_for(name: str, format: str, precision: str = "float32") -> Target:
+    """Return the target of that name for a format, "onnx" or "tflite", and a precision, "float32" or "int8".
 
     Raises:
         UnknownNameError: there is no such target.
@@ -115,8 +116,15 @@ def target_for(name: str, format: str) -> Target:
         raise UnknownNameError("target", name, TARGET_NAMES)
     for target in TARGETS:
         if (target.name, target.format) == (name, format):
-            return target
+            return target if precision == "float32" else in_int8(target)
     formats = " and ".join(target.format for target in TARGETS if target.name == name)
     raise OptionError(
         expected=f"`target` {name} with `to` {formats}", found=f"`to` {format}", advice="choose the one or the other"
     )
+
+
+def in_int8(target: Target) -> Target:
+    """Return the target whose files compute in int8: from the lowerings that serve there, at the rates of int8."""
+    if target.format != "onnx":
+        return target
+    return replace(target, lowerings=tuple(name for name in target.lowerings if name == "kernel"))

@@ -21,6 +21,7 @@ from dcd_deploy.reports import terminal as numbers
 from dcd_deploy.reports.json import as_plain
 from dcd_deploy.reports.terminal import line, show_table
 from dcd_deploy.reports.verify import show_comparisons, show_inputs
+from dcd_deploy.reports.wording import precision_words
 
 
 def network_words(options: Mapping[str, Any]) -> list[str]:
@@ -105,7 +106,10 @@ def _show_file(screen: Console, file: ExportedFile, *, verbose: bool) -> None:
     line(screen, f"{FORMATS[kind]}: {built.finished.nodes} nodes, {numbers.size(built.finished.size_bytes)}, {macs}")
     line(screen, f"  verified: {_nearness(built.report)}")
     line(screen, f"  order of computation: {_lowering(built.lowering)}")
-    line(screen, f"  weights: {_weights(built.weights, built.sizes)}")
+    if (precision := built.precision).format == FLOAT32:
+        line(screen, f"  weights: {_weights(built.weights, built.sizes)}")
+    else:
+        line(screen, f"  precision: {precision_words(precision)}")
     for note in (*built.report.notes, *built.notes):
         line(screen, f"  note: {note}")
 

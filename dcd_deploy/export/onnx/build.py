@@ -21,21 +21,25 @@ import onnxsim
 import torch
 
 from dcd_deploy import __version__
-from dcd_deploy.artifacts import FLOAT32, METADATA_KEY, ModelCard
+from dcd_deploy.artifacts import FLOAT32, INT8, METADATA_KEY, ModelCard
 from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
+from dcd_deploy.export.calibration import generated_calibration
 from dcd_deploy.export.onnx.dialect import in_dialect, of_batch
 from dcd_deploy.export.onnx.file import graph_stats
 from dcd_deploy.export.onnx.in_blocks import in_blocks
 from dcd_deploy.export.onnx.mobile import check_one_partition
 from dcd_deploy.export.onnx.naming import name_onnx, onnx_scopes
+from dcd_deploy.export.onnx.quantised import quantised
 from dcd_deploy.export.onnx.simplify import simplify
 from dcd_deploy.export.onnx.store import SCALE_BYTES, onnx_weights, store_onnx
 from dcd_deploy.export.onnx.trace import trace_onnx
+from dcd_deploy.export.quantised import float_answers, judged
 from dcd_deploy.export.runtime_needs import needs_of
 from dcd_deploy.export.stats import file_sizes
 from dcd_deploy.lowering.channels_first.nchwc import NchwcLowering
 from dcd_deploy.lowering.deploy import DeployNetwork
+from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 
@@ -93,6 +97,9 @@ def build_onnx(
     for stage, made in stages.items():
         with progress(f"verify {stage}"):
             passed = _compared(stage, made, passed, config)
+    if config.precision == INT8:
+        with progress("calibrate and quantise"):
+            model, passed = _quantised(model, passed, config)
     notes = deploy.notes
     if config.runtime is not None:
         needs = needs_of(config.runtime)
@@ -100,8 +107,25 @@ def build_onnx(
         if needs.one_partition:
             check_one_partition(model, config.runtime)
     counts = graph_stats(traced.raw), graph_stats(model)
-    sizes[config.weights] = counts[1].size_bytes
+    sizes[config.weights if config.precision == FLOAT32 else INT8] = counts[1].size_bytes
     return BuiltOnnx(config, passed.report, passed.reference, *counts, deploy.lowering, notes, sizes, model)
+
+
+def _quantised(
+    model: onnx.ModelProto, checked: CheckedReference, config: BuildConfig
+) -> tuple[onnx.ModelProto, CheckedReference]:
+    """Return a verified float32 graph in int8, and the check with what that costs.
+
+    Raises:
+        OptionError: a layer to keep in float32 is none.
+        VerificationError: it costs more than it may.
+    """
+    calibration = config.calibration or generated_calibration(config.entries, config.preprocessing)
+    right = float_answers(OnnxRuntimeSession(model.SerializeToString()).run_all, calibration, checked.reference.names)
+    bits = target_for(config.target, "onnx").weight_bits
+    made = quantised(model, calibration.images, bits, config.keep_float)
+    session = OnnxRuntimeSession(made.SerializeToString())
+    return made, judged(checked, "ONNX in int8", session.run_all, right, config)
 
 
 def _compared(stage: str, model: onnx.ModelProto, checked: CheckedReference, config: BuildConfig) -> CheckedReference:
