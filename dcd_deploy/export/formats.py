@@ -16,7 +16,7 @@ from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.models.sizes import check_input_size
 from dcd_deploy.progress import Progress, silent
 
-QUANTISED = ("onnx",)  # formats of files that compute in int8
+QUANTISED = ("onnx", "tflite")  # formats of files that compute in int8
 
 
 def check_config(config: BuildConfig, formats: Sequence[str]) -> None:

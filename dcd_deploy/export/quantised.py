@@ -22,6 +22,7 @@ from dcd_deploy.export.verify import CALIBRATED, QUANTISED, Accuracy, Runner
 from dcd_deploy.samples import Inputs
 
 MOST_LOST, LEAST_LOST = 1.0, 2  # points of top-1; images, of few
+MOST_ELSEWHERE = 32  # images, in runtimes that may be slow
 NOISY = "calibrate on images like those that the network will see, or keep layers in float32 with `keep_float`"
 
 
@@ -66,6 +67,22 @@ def judged(
     if not all(np.isfinite(values).all() for values in carried.values()):
         raise VerificationError(f"{stage}: expected finite outputs, found NaN or infinity", report)
     return replace(checked, report=report, reference=replace(checked.reference, outputs=carried), against=QUANTISED)
+
+
+def judged_elsewhere(
+    checked: CheckedReference, stage: str, run: Runner, right: TrainReference, config: BuildConfig
+) -> CheckedReference:
+    """Return the check with what an int8 graph keeps in one more runtime, which rounds in its own way, on some images.
+
+    Raises:
+        VerificationError: it is too little.
+    """
+    places = np.linspace(0, len(right.images) - 1, min(len(right.images), MOST_ELSEWHERE)).round().astype(int)
+    inputs = tuple(values[places] for values in right.inputs)
+    some = replace(right, inputs=inputs, outputs={name: values[places] for name, values in right.outputs.items()})
+    least = LEAST_QUANTISED_DB if config.judged else None
+    noise = measure_noise(stage, answers(run, inputs, right.names), some, least, CALIBRATED, NOISY)
+    return replace(checked, report=checked.report.with_noise(noise))
 
 
 def accuracy(outputs: dict[str, Outputs], right: TrainReference, config: BuildConfig) -> Accuracy | None:

@@ -88,6 +88,7 @@ X86_STANDARD = Rates(0.009959, 0.01266, 0.06318, 0.04547, 0.02779, 301.3)  # wit
 PLAIN = Rates(0.01173, 0.0118, 0.008644, 0.06459, 0.02542, 295.6)
 LITERT_XNNPACK = Rates(0.009812, 0.0102, 0.02604, 0.0, 0.02777, 85.49)
 COMPILED = Rates(0.01955, 0.01981, 0.06106, 0.0, 0.08764, 0.0)  # XNNPACK where it takes computed weights
+TFLITE_INT8 = Rates(0.09, 0.36, 0.8, 0.0, 0.8, 500.0)  # instructions of a cortex-a76, W(x) in float32, all else in int8
 DELEGATED = COMPILED  # the same kernels, through ExecuTorch; not fitted apart
 PORTABLE = "portable"
 
@@ -125,6 +126,6 @@ def target_for(name: str, format: str, precision: str = "float32") -> Target:
 
 def in_int8(target: Target) -> Target:
     """Return the target whose files compute in int8: from the lowerings that serve there, at the rates of int8."""
-    if target.format != "onnx":
-        return target
+    if target.format == "tflite":
+        return replace(target, rates=(TFLITE_INT8,))
     return replace(target, lowerings=tuple(name for name in target.lowerings if name == "kernel"))
