@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import re
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from dcd_deploy.artifacts import INT8
 from dcd_deploy.export.naming import free_name
 from dcd_deploy.export.rounding import rounded
 from dcd_deploy.export.tflite.file import TfliteModel, text_of
+from dcd_deploy.export.tflite.quantised.numbers import check_numbers
 from dcd_deploy.export.tflite.quantised.pools import with_means
 from dcd_deploy.export.tflite.quantised.ranges import Ranges, measured
 from dcd_deploy.export.tflite.quantised.roles import in_int8
@@ -40,10 +42,13 @@ def quantised(content: bytes, images: Images, keep_float: Collection[str] = ()) 
 
     Raises:
         OptionError: a layer of ``keep_float`` is none that would be in int8.
-        VerificationError: a map is not finite on the images.
+        VerificationError: a map is not finite on the images, or the quantizer wrote another number than it should.
     """
     model = prepared(content)
-    return rewritten(model, in_int8(model, keep_float), measured(model, images))
+    chosen, ranges = in_int8(model, keep_float), measured(model, images)
+    made = rewritten(model, chosen, ranges)
+    check_numbers(model, chosen, ranges, TfliteModel.from_bytes(made))
+    return made
 
 
 def prepared(content: bytes) -> TfliteModel:
@@ -112,7 +117,12 @@ def _quiet() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(level)
