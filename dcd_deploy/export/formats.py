@@ -16,6 +16,7 @@ from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.models.sizes import check_input_size
 from dcd_deploy.progress import Progress, silent
 
+RUN_IN_INT8 = ("onnxruntime", "onnxruntime-web", "litert", "litert-compiled")
 QUANTISED = ("onnx", "tflite")  # formats of files that compute in int8
 
 
@@ -74,6 +75,8 @@ def _check_precision(config: BuildConfig, formats: Sequence[str]) -> None:
             found=config.weights,
             advice="leave out `weights`",
         )
+    if config.runtime not in (None, *RUN_IN_INT8):
+        raise OptionError(expected=f"`for_` {' or '.join(RUN_IN_INT8)} with `precision` int8", found=config.runtime)
     if config.batch != 1:
         raise OptionError(expected="`batch` 1 with `precision` int8", found=config.batch or "dynamic")
     if config.budget is not None and not 0 <= config.budget < 100:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 from dcd_deploy.dynamic.shape import MIXTURE, MapSize, OperatorShape
 from dcd_deploy.errors import OptionError, UnknownNameError
+from dcd_deploy.lowering import int8_cost
 from dcd_deploy.lowering.channels_first import CHANNELS_FIRST
 from dcd_deploy.lowering.channels_last import CHANNELS_LAST
 from dcd_deploy.lowering.lowering import ANY, KNOWN, ONE, Backend, Cost, Rates
@@ -41,6 +42,7 @@ class Target:
     lowerings: tuple[str, ...]
     rates: tuple[Rates, ...]
     weight_bits: int = 7  # in int8: 8 where the machine does not add two products in 16 bits (x86 without VNNI does)
+    for_vectors: tuple[str, ...] = ()  # lowerings that serve for (N, C) to (N, K) alone
     narrowing_kernels_from: int = 0  # pixels; a kernel for a narrowing layer is an operator more, for less and less
 
     @classmethod
@@ -58,7 +60,8 @@ class Target:
 
     def costs(self, shape: OperatorShape, size: MapSize, *, activated: bool) -> dict[str, Cost]:
         """Return what the layer costs in each lowering that serves here."""
-        lowerings = {name: self.backend.lowerings[name] for name in self.lowerings}
+        names = self.lowerings + (self.for_vectors if shape.geometry.vector else ())
+        lowerings = {name: self.backend.lowerings[name] for name in names}
         suiting = [name for name, one in lowerings.items() if one.suits(shape)]
         if not suiting:  # right, if not quick
             suiting = [name for name, one in lowerings.items() if one.refusal(shape) is None]
@@ -75,6 +78,8 @@ class Target:
     def choose(self, shape: OperatorShape, size: MapSize, *, activated: bool) -> str:
         """Return the name of the lowering that a dynamic layer gets."""
         costs = self.costs(shape, size, activated=activated)
+        if {"kernel", "factored"} <= costs.keys():
+            return int8_cost.chosen(shape, size)
         regrets = dict.fromkeys(costs, 0.0)
         for rates in self.rates:
             times = {name: rates.microseconds(cost) for name, cost in costs.items()}
@@ -128,4 +133,6 @@ def in_int8(target: Target) -> Target:
     """Return the target whose files compute in int8: from the lowerings that serve there, at the rates of int8."""
     if target.format == "tflite":
         return replace(target, rates=(TFLITE_INT8,))
-    return replace(target, lowerings=tuple(name for name in target.lowerings if name == "kernel"))
+    if target.format != "onnx":
+        return target
+    return replace(target, lowerings=("kernel", "factored"), for_vectors=("branch",))

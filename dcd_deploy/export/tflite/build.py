@@ -156,12 +156,14 @@ def check_tflite_options(config: BuildConfig) -> None:
     """Refuse settings that TFLite has no words for.
 
     Raises:
-        OptionError: the batch is free. UnknownNameError: there is no such layout.
+        OptionError: the batch is free, or there is a budget. UnknownNameError: there is no such layout.
     """
     if config.batch is None:
         raise OptionError(expected="a `batch` number for TFLite, whose shapes are fixed", found="'dynamic'")
     if config.layout not in LAYOUTS:
         raise UnknownNameError("layout", config.layout, LAYOUTS)
+    if config.budget is not None:
+        raise OptionError(expected="`to` onnx with `budget`", found="tflite", advice="name layers with `keep_float`")
 
 
 def _runner(session: LiteRtSession, layout: str) -> Runner:

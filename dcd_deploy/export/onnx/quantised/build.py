@@ -50,13 +50,15 @@ def rewritten(
 ) -> onnx.ModelProto:
     """Return the graph with these sites in int8, all but those of the layers ``keep_float``."""
     chosen = [site for site in found if site.layer not in keep_float]
-    by_name = {site.node.name: site for site in chosen}
-    taken = {site.activation.name for site in chosen if site.activation is not None}
+    by_name = {(site.follower or site.node).name: site for site in chosen}  # where all that it reads is there
+    taken = {site.node.name for site in chosen} - by_name.keys()
     rewriting = Rewriting(model.graph, ranges, bits)
     for node in model.graph.node:
+        if node.name in taken:
+            continue
         if node.name in by_name:
             rewriting.written(by_name[node.name])
-        elif node.name not in taken:
+        else:
             rewriting.kept(node)
     for output in model.graph.output:
         rewriting.in_single(output.name, "output")
