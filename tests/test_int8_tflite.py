@@ -186,6 +186,7 @@ def test_export_verify_inspect_predict(target, digits_checkpoint, tmp_path):
     assert open_model(result.baseline).described().precision.format == "int8"
     assert delegation(LiteRtSession(result.baseline)).whole
     assert path.stat().st_size < 1.2e6
+    assert "unknown" not in {node.part for node in commands.profile(path, runs=2).nodes}
     model = open_model(path)
     found = np.concatenate([model.run(digits.normalised(pictures[i : i + 1])) for i in range(IMAGES)])
     assert (found.argmax(1) == labels[:IMAGES]).mean() > 0.99

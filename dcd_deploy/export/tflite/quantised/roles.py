@@ -72,6 +72,8 @@ class _Choice:
             return all(known) or (reader is not None and self._is_kernel(reader))
         if kind == "RESHAPE":
             return all(known) and reader is not None and self.model.operator_name(reader) == "MEAN"
+        if kind == "CONCATENATION":  # whose operands have one scale: none that is a constant's
+            known += [False] * (len(operator.inputs) - len(known))
         return any(known) if kind == "MUL" else kind in FOLLOWING and bool(known) and all(known)
 
     def _is_kernel(self, operator: Any) -> bool:
