@@ -38,7 +38,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def quantiser(onnx_file, images):
-    """The bundled network, whose layers in the branch order stay in float32 here: it is the shared export."""
+    """The shared export of the bundled network: the layers in the branch order stay in float32 here."""
     model = onnx.load(onnx_file)
     found = sites(model.graph)
     return Quantiser(model, found, calibrated(model, found, images[0]), BITS, images[0])
@@ -55,7 +55,7 @@ def site_of(quantiser, role):
 
 def check(quantiser, made):
     check_formats(quantiser.model, made, quantiser.found, quantiser.ranges, BITS)
-    check_layer_noise(quantiser.noise(made, ()), BITS)
+    check_layer_noise(quantiser.noise(made, ()))
 
 
 def changed(model, name, change):

@@ -80,7 +80,7 @@ def int8_graph(model: onnx.ModelProto, checked: CheckedReference, config: BuildC
     if config.judged:
         check_formats(model, made, quantiser.without(config.keep_float), ranges, bits)
         noise = quantiser.noise(made, config.keep_float)
-        check_layer_noise(noise, bits)
+        check_layer_noise(noise)
     return Int8Graph(made, config, judged(checked, STAGE, _runner(made), right, config), tuple(noise))
 
 

@@ -5,46 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from dcd_deploy.export.onnx.quantised.rewriting import IN_INT8
 from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, Site
 
-OWN, RIGHT, ROW = ".own", "float32:", "row.of"
+OWN, RIGHT = ".own", "float32:"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A value of the int8 graph, as ``nodes`` make it of what is there, and of the float32 graph.
-
-    ``map`` is the map that it is of, if it is one.
-    """
+    """A value of the int8 graph, in float32, and the same of the float32 graph; ``map`` if it is that of a map."""
 
     found: str
     right: str
-    nodes: tuple[onnx.NodeProto, ...]
     map: str | None = None
 
     @classmethod
     def of_map(cls, site: Site) -> Pair:
         """Return the output of a site."""
-        return cls(f"{site.output}.found", RIGHT + site.output, (), site.output)
+        return cls(f"{site.output}.found", RIGHT + site.output, site.output)
 
     @classmethod
     def of_kernel(cls, site: Site) -> Pair:
-        """Return the kernel that a site generates, or the scales of its channels with λ."""
-        name = site.node.name
+        """Return the kernel W(x) that is computed for a site, or the λ that scales its channels, both in float32."""
         if site.role == GENERATED_KERNEL:
-            scales = [f"{name}.kernel", f"{name}.scales"]
-            node = helper.make_node("DequantizeLinear", scales, [f"{name}.kernel.found"], axis=0)
-            return cls(f"{name}.kernel.found", RIGHT + site.node.input[1], (node,))
-        assert site.follower is not None
-        (head,) = (each for each in site.follower.input if each != site.node.output[0])
-        flat = helper.make_node("Reshape", [RIGHT + head, ROW], [f"{name}.flat"])
-        wanted = helper.make_node("Mul", [f"{name}.flat", f"{name}.scales"], [f"{name}.wanted"])
-        return cls(f"{name}.scaled", f"{name}.wanted", (flat, wanted))
+            value = site.node.input[1]
+        else:
+            assert site.follower is not None
+            (value,) = (each for each in site.follower.input if each != site.node.output[0])
+        return cls(value, RIGHT + value)
 
 
 def both_graphs(
@@ -59,14 +50,14 @@ def both_graphs(
     own = {pair.map + IN_INT8 for pair in pairs if pair.map} if apart else set()
     nodes += [_renamed(node, lambda name: name + OWN if name in own else name, only=True) for node in int8.graph.node]
     for i, pair in enumerate(pairs):
-        nodes += [*pair.nodes, *(_map_nodes(pair.map, apart=apart) if pair.map else [])]
+        nodes += _map_nodes(pair.map, apart=apart) if pair.map else []
         nodes.append(helper.make_node("Sub", [pair.found, pair.right], [f"error.{i}"]))
         nodes.append(helper.make_node("ReduceSumSquare", [f"error.{i}"], [f"noise.{i}"], keepdims=0))
         nodes.append(helper.make_node("ReduceSumSquare", [pair.right], [f"signal.{i}"], keepdims=0))
     names = [f"{kind}.{i}" for kind in ("noise", "signal") for i in range(len(pairs))]
     outputs = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, []) for name in names]
     tensors = [numpy_helper.from_array(numpy_helper.to_array(t), RIGHT + t.name) for t in float32.graph.initializer]
-    tensors += [*int8.graph.initializer, numpy_helper.from_array(np.array([-1], np.int64), ROW)]
+    tensors += int8.graph.initializer
     there = {each.name for each in (*float32.graph.input, *tensors)}
     graph = helper.make_graph(_in_order(nodes, there), "both", float32.graph.input, outputs, tensors)
     return helper.make_model(graph, opset_imports=int8.opset_import, ir_version=int8.ir_version)

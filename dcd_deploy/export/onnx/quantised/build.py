@@ -75,6 +75,16 @@ def rewritten(
     return store_onnx(made, INT8)
 
 
+def with_small_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a float32 graph with its large constants rounded, as a graph in int8 stores them."""
+    rounded_model = onnx.ModelProto()
+    rounded_model.CopyFrom(model)
+    constants = [_rounded(tensor) for tensor in model.graph.initializer]
+    del rounded_model.graph.initializer[:]
+    rounded_model.graph.initializer.extend(constants)
+    return rounded_model
+
+
 def _rounded(tensor: onnx.TensorProto) -> onnx.TensorProto:
     """Return a constant as it can be stored small."""
     if tensor.data_type != onnx.TensorProto.FLOAT:

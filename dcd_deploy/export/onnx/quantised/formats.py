@@ -5,7 +5,7 @@ A scale or zero point that is off, but the same for who makes a map and who read
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -30,11 +30,11 @@ def check_formats(
     Raises:
         VerificationError: it is so; the message names the place.
     """
-    made = {name for node in int8.graph.node for name in node.output}
+    makers = {name: node for node in int8.graph.node for name in node.output}
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in int8.graph.initializer}
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in float32.graph.initializer}
     for site in found:
-        if site.output + IN_INT8 not in made:
+        if not _in_int8(site, makers):
             raise VerificationError(f"expected layer '{site.layer}' in int8, found it left out; {DEFECT}")
         for name in (*site.maps, site.output):
             wanted = map_format(*ranges.maps[name])
@@ -54,6 +54,14 @@ def check_formats(
             value = (node.output[0] if place < 0 else node.input[place]).removesuffix(IN_INT8)
             if f"{value}.scale" in tensors:
                 _check(f"parameters of '{value}' in '{node.name}'", list(node.input)[scale : zero + 1], _names(value))
+
+
+def _in_int8(site: Site, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    """Whether a site's map is made in int8, and not quantised behind it."""
+    maker = makers.get(site.output + IN_INT8)
+    if maker is None or site.role != SUM:
+        return maker is not None and maker.op_type == CONVOLUTION
+    return bool(maker.input[0] == f"{site.node.name}.sum")
 
 
 DEFECT = "this is a defect, please report it"
