@@ -144,7 +144,7 @@ def _quantised(
     images = calibration.images
     if config.layout == NHWC:
         images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-    made = quantised(model, images, config.keep_float)
+    made = quantised(model, images, config.keep_float, judged=config.judged)
     runs = {stage: _runner(opened(made), config.layout) for stage, opened in stages.items()}
     checked = judged(checked, f"{XNNPACK}, in int8", runs.pop(XNNPACK), right, config)
     for stage, run in runs.items():
