@@ -24,7 +24,9 @@ NHWC, NCHW = LAYOUTS = ("nhwc", "nchw")
 LITERT_COMPILED = "litert-compiled"  # a runtime, and the target of its files
 FLOAT32, FLOAT16, INT8 = WEIGHTS = ("float32", "float16", "int8")  # how large weights are stored
 FLOAT32, UINT8 = INPUT_TYPES = ("float32", "uint8")  # of pictures: normalised, or raw bytes
+PRECISIONS = (FLOAT32, INT8)  # what layers are computed in
 FLOAT32_TOLERANCE = 5e-5  # the stated limit of every check in float32; ``export.verify`` argues for it
+INT8_TOLERANCE = 0.05  # of an int8 file against its own outputs on another machine (docs/quantisation.md)
 MOST_ZOOM = 16  # of what a picture is resized to, over the crop
 RESIZE_FOR_CROP = 256 / 224  # the published evaluation: resize the short side to 256, crop 224
 
@@ -112,11 +114,6 @@ class Reference:
     scales: tuple[float, ...] = ()
 
     @property
-    def limit(self) -> float:
-        """The tolerance of a later check: a file may ask for a stricter one than the stated limit, not for a laxer."""
-        return min(self.tolerance, FLOAT32_TOLERANCE)
-
-    @property
     def samples(self) -> int:
         """On how many inputs there are outputs."""
         return len(next(iter(self.outputs.values())).values)
@@ -133,6 +130,25 @@ class StoredWeights:
     format: str = FLOAT32
     snr_db: float | None = None
     least_db: float | None = None
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What a file computes in, a name of ``PRECISIONS``: in int8, on ranges from so many calibration ``images``.
+
+    ``snr_db`` and ``least_db`` are as those of ``StoredWeights``, measured on the calibration images, where the float32
+    network answers ``float_top1`` of them rightly, and the file ``top1``, both from 0 to 1, if they have labels. The
+    layers ``kept_float`` are computed in float32 since the user said so. ``bits`` are those of weights.
+    """
+
+    format: str = FLOAT32
+    images: int = 0
+    bits: int | None = None
+    snr_db: float | None = None
+    least_db: float | None = None
+    float_top1: float | None = None
+    top1: float | None = None
+    kept_float: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,12 +177,19 @@ class ModelCard:
     weights: StoredWeights = StoredWeights()
     target: str | None = None
     opset: int | None = None
+    precision: Precision = Precision()
     schema: int = SCHEMA
 
     @property
     def input(self) -> TensorSpec:
         """The first input, of most networks the only one."""
         return self.inputs[0]
+
+    @property
+    def limit(self) -> float:
+        """The tolerance of a later check: a file may ask for a stricter one than the stated limit, not for a laxer."""
+        stated = FLOAT32_TOLERANCE if self.precision.format == FLOAT32 else INT8_TOLERANCE
+        return stated if self.reference is None else min(self.reference.tolerance, stated)
 
     @property
     def input_type(self) -> str:
@@ -252,6 +275,7 @@ def _parse_card(data: Json) -> ModelCard:
         weights=_parse_weights(dict(data.get("weights", {}))),
         target=None if data.get("target") is None else _text(data["target"]),
         opset=None if data.get("opset") is None else _size(data["opset"]),
+        precision=_parse_precision(dict(data.get("precision", {}))),
     )
     if preprocessing is not None and card.input.torch_shape[1:] != (3, *_plane(card.preprocessing)):
         raise ValueError("the preprocessing makes another picture than the first input takes")
@@ -317,6 +341,21 @@ def _parse_weights(data: Json) -> StoredWeights:
         raise ValueError(f"weights {format!r}, this version knows {', '.join(WEIGHTS)}")
     decibels = (data.get(key) for key in ("snr_db", "least_db"))
     return StoredWeights(format, *(None if value is None else _finite(value) for value in decibels))
+
+
+def _parse_precision(data: Json) -> Precision:
+    format, images, bits = data.get("format", FLOAT32), data.get("images", 0), data.get("bits")
+    if format not in PRECISIONS:
+        raise ValueError(f"precision {format!r}, this version knows {', '.join(PRECISIONS)}")
+    if not isinstance(images, int) or not 0 <= images <= LARGEST_SIZE:
+        raise ValueError(f"{images!r} calibration images")
+    numbers = {key: _finite_or_none(data.get(key)) for key in ("snr_db", "least_db", "float_top1", "top1")}
+    kept = tuple(_text(name) for name in data.get("kept_float", ()))
+    return Precision(format, images, None if bits is None else _size(bits), kept_float=kept, **numbers)
+
+
+def _finite_or_none(value: object) -> float | None:
+    return None if value is None else _finite(value)
 
 
 def _parse_reference(data: Json) -> Reference:

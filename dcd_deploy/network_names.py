@@ -14,7 +14,7 @@ DCD = "Li et al., Revisiting Dynamic Convolution via Matrix Decomposition, ICLR 
 MOBILENET = "Sandler et al., MobileNetV2, CVPR 2018, arXiv:1801.04381, as the authors' model list has it (second-hand)"
 # what ``FamilyNames.describe`` writes: name, depth, dynamic, width, squeeze; behind it the settings of a file
 DESCRIBED = re.compile(r"([a-z]\w*?)(\d{2,3})?(_dcd)?(?: ×(\d{1,2}(?:\.\d{1,4})?))?(?:, fc_squeeze (\d{1,4}))?")
-SETTINGS = re.compile(r"(, (?:float16|int8) weights)?(, for [a-z0-9-]{1,40})?\Z")
+SETTINGS = re.compile(r"(, (?:(?:float16|int8) weights|in int8))?(, for [a-z0-9-]{1,40})?\Z")
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,13 @@ def names_of(arch: str) -> FamilyNames:
     return next((family for family in FAMILIES if arch.startswith(family.name)), FamilyNames(arch, arch))
 
 
-def with_settings(network: str, weights: str, target: str | None) -> str:
+def with_settings(network: str, weights: str, target: str | None, precision: str = "float32") -> str:
     """Return the name of a file's network with how it was made: "resnet18_dcd, int8 weights, for onnxruntime-x86".
 
-    What is usual is left out: weights in float32, and a portable target or none.
+    What is usual is left out: weights and computing in float32, and a portable target or none.
     """
     stored = "" if weights == "float32" else f", {weights} weights"
+    stored = stored if precision == "float32" else f", in {precision}"
     return f"{network}{stored}" + (f", for {target}" if target not in (None, "portable") else "")
 
 
@@ -107,11 +108,11 @@ def _parts(network: str) -> tuple[str, str]:
 def published(network: str | None) -> Published | None:
     """Return the published accuracy of a network, named as ``FamilyNames.describe`` does; None where none is known.
 
-    Weights that were rounded are other weights.
+    Weights that were rounded are other weights, and so is what computes in int8.
     """
     described, settings = _parts(network or "")
     found = DESCRIBED.fullmatch(described)
-    if not found or "weights" in settings:
+    if not found or "weights" in settings or ", in " in settings:
         return None
     name, depth, dynamic, width, squeeze = found.groups(default="")
     arch = f"{name}{depth}{dynamic}"

@@ -20,6 +20,7 @@ EXTRA_OF = {
     "litert_torch.backend.lowerings": "tflite-export",
     "litert_converter.mlir.ir": "tflite-export",
     "litert_converter.mlir.dialects.stablehlo": "tflite-export",
+    "ai_edge_quantizer.quantizer": "tflite-export",
     "ai_edge_litert.schema_py_generated": "tflite",
     "ai_edge_litert.interpreter": "tflite",
     "ai_edge_litert.compiled_model": "tflite",

@@ -13,8 +13,8 @@ FILES = {
     "many exports": (
         "cli_endings cli_tuning for_runtime deploy_form dynamic_timm export_module lay_out_tflite litert_compiled "
         "litert_compiled_commands networks onnx opsets ort_files own_files own_network_page own_networks profile "
-        "executorch raw_bytes recognise recorded rewritten_files small_files sweep tflite tflite_gate trials tuning "
-        "untold evaluate_command"
+        "executorch int8 int8_faults raw_bytes recognise recorded rewritten_files small_files sweep tflite tflite_gate "
+        "trials tuning untold evaluate_command"
     ),
 }
 LONG = {f"test_{stem}" for stems in FILES.values() for stem in stems.split()}

@@ -65,8 +65,10 @@ LABELS = {
     "MEAN": ("Mean", "Global Average Pooling", "Static Mean"),
     "RELU": (CLAMP,),
     "RELU6": (CLAMP,),
+    "QUANTIZE": ("Convert",),
+    "DEQUANTIZE": ("Convert",),
 }
-AT_LOAD = "DEQUANTIZE"
+STORED = "stored."  # what weights that are stored small are called
 MAY_BE_NOTHING = frozenset({"PAD", "RESHAPE", "EXPAND_DIMS", "SQUEEZE", "RELU", "RELU6", "CONCATENATION"})
 
 
@@ -119,7 +121,7 @@ def match(operators: Sequence[OperatorTime], nodes: Sequence[FileNode]) -> list[
     """Return for each operator that ran its place among the file's, or None where the two lists do not fit."""
     own = {operator.index for operator in operators if operator.index is not None}
     places: list[int] = []
-    waiting = deque(i for i, node in enumerate(nodes) if i not in own and node.operator != AT_LOAD)
+    waiting = deque(i for i, node in enumerate(nodes) if i not in own and not _is_at_load(node))
     last: int | None = None
     for operator in operators:
         if operator.index is not None:
@@ -135,6 +137,10 @@ def match(operators: Sequence[OperatorTime], nodes: Sequence[FileNode]) -> list[
         places.append(found)
     rest_is_nothing = all(nodes[i].operator in MAY_BE_NOTHING for i in waiting)
     return places if rest_is_nothing else None
+
+
+def _is_at_load(node: FileNode) -> bool:
+    return node.operator == "DEQUANTIZE" and node.inputs[0].startswith(STORED)
 
 
 def _is_more_of(operator: OperatorTime, node: FileNode) -> bool:

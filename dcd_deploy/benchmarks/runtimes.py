@@ -90,7 +90,7 @@ def try_runtimes(
         with progress(name):
             rows.append(_tried(name, subject, threads, blocks, time_limit))
     assert card.reference is not None  # as carried_inputs has seen
-    limit = card.reference.limit
+    limit = card.limit
     beside = None if static is None else baseline
     return RuntimesResult(
         model.name, beside, limit, len(samples[0]), threads, blocks, tuple(sorted(rows, key=_order)), environment
@@ -142,7 +142,7 @@ def _answered(name: str, place: str, answer: Answer, subject: _Subject) -> Runti
     assert subject.card.reference is not None
     return RuntimeRow(
         name,
-        RIGHT if error <= subject.card.reference.limit else WRONG,  # not a number is wrong
+        RIGHT if error <= subject.card.limit else WRONG,  # not a number is wrong
         place,
         answer.version,
         None,

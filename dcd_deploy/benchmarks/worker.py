@@ -209,7 +209,7 @@ def network_name(card: ModelCard | None) -> str | None:
         return None
     arch, width = card.arch, (card.spec or {}).get("width_mult")
     name = names_of(arch).short(arch, width) if isinstance(width, (int, float)) else arch
-    return with_settings(name, card.weights.format, card.target)
+    return with_settings(name, card.weights.format, card.target, card.precision.format)
 
 
 def _request(content: dict[str, Any]) -> Request:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
-from dcd_deploy.artifacts import FLOAT32_TOLERANCE, Preprocessing
+from dcd_deploy.artifacts import FLOAT32, FLOAT32_TOLERANCE, Preprocessing
 from dcd_deploy.commands.arguments import (
     FORMATS,
     Reference,
@@ -32,7 +32,7 @@ from dcd_deploy.commands.values import (
     parse_shape,
     parse_tolerance,
 )
-from dcd_deploy.errors import OptionError
+from dcd_deploy.errors import InputFileError, OptionError
 from dcd_deploy.files import existing_file
 from dcd_deploy.progress import Progress, silent
 
@@ -76,6 +76,20 @@ def export(
         str,
         Option("How large weights are stored: float32, float16 or int8; computed with in float32.", FORM, beside=True),
     ] = "float32",
+    precision: Annotated[
+        str, Option("What layers compute in: float32, or int8 with 'calibrate'.", FORM, beside=True)
+    ] = ("float32"),
+    calibrate: Annotated[
+        StrPath | None,
+        Option("Folder of images, or .npz of images (N, C, H, W) and labels, 128 at least, for int8.", FORM),
+    ] = None,
+    keep_float: Annotated[
+        Sequence[str] | str, Option("Layer to keep in float32, by its path (several times).", FORM, several=True)
+    ] = (),
+    budget: Annotated[
+        float | None,
+        Option("Points of top-1 that int8 may lose; layers stay in float32 until it holds.", FORM),
+    ] = None,
     lowering: Annotated[
         str | Path,
         Option(
@@ -110,6 +124,8 @@ def export(
     maps that go in and out, "nhwc" or "nchw", for the last. ``input_`` "uint8" says that the first input is the raw RGB
     bytes of a picture: its normalisation goes into the first convolution. ``weights`` says how large weights are
     stored, "float32", "float16" or "int8"; they are computed with in float32 whatever it is.
+    ``precision`` "int8" quantises all layers but those of ``keep_float``, with ranges from the images of ``calibrate``,
+    a folder or an .npz file (``labelled_images``); ``budget`` are the points of top-1 that it may lose there.
     ``target`` names what the order of computation is chosen for (``lowering.targets``); ``lowering`` is "auto", the
     lowering of all layers, or a file that ``tune`` wrote for its own target; ``foreign_lowering`` says that it may be
     from another machine or version of the runtime.
@@ -125,6 +141,7 @@ def export(
     """
     formats = parse_formats(to)
     from dcd_deploy.export.build import BuildConfig
+    from dcd_deploy.export.calibration import read_calibration
     from dcd_deploy.export.describe import Subject
     from dcd_deploy.export.formats import check_config, check_samples
     from dcd_deploy.export.pipeline import ExportConfig, check_targets, export_network
@@ -148,6 +165,9 @@ def export(
         layout=layout,
         input_type=input_,
         weights=weights,
+        precision=precision,
+        keep_float=(keep_float,) if isinstance(keep_float, str) else tuple(keep_float),
+        budget=budget,
         tolerance=FLOAT32_TOLERANCE if tolerance is None else parse_tolerance(tolerance),
         samples=None if samples is None else Path(samples),
         recorded=None if reference is None else Path(reference),
@@ -157,6 +177,7 @@ def export(
         chosen = needs.check(for_, formats, build.target, build.batch, build.opset, build.input_type)
         build = replace(build, target=chosen, runtime=for_)
     check_config(build, formats)
+    _check_calibrate(precision, calibrate)
     for given in (build.samples, build.recorded):
         if given is not None:
             existing_file(given, "a file to verify with")
@@ -180,11 +201,26 @@ def export(
         assumed=found.assumed,
     )
     check_samples(build)
+    if calibrate is not None:
+        with progress("read calibration images"):
+            images = read_calibration(Path(calibrate), build.entries, build.preprocessing)
+        build = replace(build, calibration=images)
     config = replace(config, name=name or found.file_name, build=build)
     subject = Subject(
         found.arch, found.spec, found.checkpoint.sha256, found.checkpoint.path.name, found.checkpoint.notes
     )
     return export_network(captured, subject, config, progress, start=start)
+
+
+def _check_calibrate(precision: str, calibrate: StrPath | None) -> None:
+    if (precision == FLOAT32) != (calibrate is None):
+        raise OptionError(
+            expected="`precision` int8 and `calibrate`, together",
+            found="the one without the other",
+            advice="`calibrate` names a folder of images like those that the network will see, or an .npz file of them",
+        )
+    if calibrate is not None and not Path(calibrate).exists():
+        raise InputFileError(expected=f"calibration images at '{calibrate}'", but="there is nothing there")
 
 
 def _early_preprocessing(

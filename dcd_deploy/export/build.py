@@ -23,6 +23,7 @@ from dcd_deploy.artifacts import (
     NHWC,
     OUTPUT,
     ModelCard,
+    Precision,
     Preprocessing,
     StoredWeights,
     TensorSpec,
@@ -30,6 +31,7 @@ from dcd_deploy.artifacts import (
 )
 from dcd_deploy.errors import OptionError
 from dcd_deploy.export.alongside import threads_by_load
+from dcd_deploy.export.calibration import Calibration
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.noise import LEAST_DB, measure_noise
 from dcd_deploy.export.recorded import read_recorded
@@ -38,6 +40,7 @@ from dcd_deploy.export.runtime_needs import needs_of
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.truth import Outputs, TrainReference
 from dcd_deploy.export.verify import (
+    CALIBRATED,
     DEPLOY_TOLERANCE,
     RECORDED,
     ROUNDED,
@@ -70,7 +73,9 @@ class BuildConfig:
     for ONNX, and ``layout``, "nhwc" or "nchw", for the maps that go in and out of TFLite. ``alone`` is the name of an
     output that is the only one and has none; ``assumed`` says what no tensor tells, and which option sets it;
     ``runtime`` is what the file is for, a name of ``runtime_needs``, where that was said.
-    Large weights are stored as ``weights``; without ``judged`` it may cost what it does. ``input_type`` is that of the
+    Large weights are stored as ``weights``; without ``judged`` it may cost what it does. ``precision`` "int8" quantises
+    by the ranges that ``calibration`` gives, all but the layers ``keep_float``; with a ``budget``, in points of top-1,
+    more of them stay in float32, until no more than that is lost. ``input_type`` is that of the
     first input: "uint8" of a picture's raw bytes, whose normalisation the network takes in (``lowering.raw_bytes``).
     """
 
@@ -89,6 +94,10 @@ class BuildConfig:
     runtime: str | None = None
     weights: str = FLOAT32
     judged: bool = True
+    precision: str = FLOAT32
+    calibration: Calibration | None = None
+    keep_float: tuple[str, ...] = ()
+    budget: float | None = None
     input_type: str = FLOAT32
 
     @property
@@ -152,8 +161,26 @@ class BuiltModel(ABC):
     @property
     def weights(self) -> StoredWeights:
         """How the weights are stored, and what is left of the outputs."""
-        left = min((noise.snr_db for noise in self.report.noise), default=None)
+        left = min((noise.snr_db for noise in self.report.noise if noise.against != CALIBRATED), default=None)
         return StoredWeights(self.config.weights, left, None if left is None else self.config.least_db)
+
+    @property
+    def precision(self) -> Precision:
+        """What is computed in, and what is left of the outputs."""
+        if self.config.precision == FLOAT32:
+            return Precision()
+        images = 0 if self.config.calibration is None else len(self.config.calibration.images)
+        runtimes = (each for each in self.report.noise if each.against == CALIBRATED)
+        noise = min(runtimes, key=lambda each: each.snr_db)
+        found = self.report.accuracy
+        before, after = (None, None) if found is None else (found.float_top1, found.top1)
+        kept = self.config.keep_float
+        return Precision(self.config.precision, images, self.bits, noise.snr_db, noise.least_db, before, after, kept)
+
+    @property
+    def bits(self) -> int:
+        """Those of weights in int8."""
+        return target_for(self.config.target, "onnx").weight_bits
 
     @property
     def runtime(self) -> str | None:
@@ -291,7 +318,8 @@ def lowered(captured: Captured, config: BuildConfig, formats: Sequence[str]) -> 
 
     def target(format: str) -> Target:
         graph = graph_of(format)
-        return target_for(config.target, graph).for_batch(config.traced_batch if graph == "onnx" else config.batch)
+        found = target_for(config.target, graph, config.precision)
+        return found.for_batch(config.traced_batch if graph == "onnx" else config.batch)
 
     return {format: lower(captured, target(format), config.lowering) for format in formats}
 

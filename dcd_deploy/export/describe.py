@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dcd_deploy import __version__
-from dcd_deploy.artifacts import CarriedOutput, ModelCard, Reference
+from dcd_deploy.artifacts import FLOAT32, INT8_TOLERANCE, CarriedOutput, ModelCard, Reference
 from dcd_deploy.export.build import BuildConfig, BuiltModel
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.counts import layer_macs, twin_macs
@@ -67,6 +67,7 @@ def describe_model(subject: Subject, built: BuiltModel, labels: tuple[str, ...] 
         weights=built.weights,
         target=config.target,
         opset=built.opset,
+        precision=built.precision,
     )
 
 
@@ -79,10 +80,18 @@ def describe_export(subject: Subject, built: BuiltModel, captured: Captured) -> 
         "graph": {"traced": asdict(built.traced), "finished": asdict(built.finished)},
         "macs": _macs(captured, built),
         "sizes": built.sizes,
+        **_calibration(built.config),
         "notes": built.notes,
         "verification": asdict(built.report),
         "versions": built.versions,
     }
+
+
+def _calibration(config: BuildConfig) -> dict[str, Any]:
+    """Return the manifest of the images that ranges are from; nothing of a file in float32."""
+    if config.calibration is None:
+        return {}
+    return {"calibration": {"source": config.calibration.source, **asdict(config.calibration.manifest)}}
 
 
 def _macs(captured: Captured, built: BuiltModel) -> dict[str, int]:
@@ -99,7 +108,8 @@ def _carried_reference(built: BuiltModel, config: BuildConfig) -> Reference | No
         return None
     outputs = {name: _carried(values) for name, values in built.reference.outputs.items()}
     scales = tuple(each.scale for each in config.entries)
-    return Reference(built.reference.contrast, outputs, config.tolerance, scales)
+    tolerance = config.tolerance if built.precision.format == FLOAT32 else INT8_TOLERANCE
+    return Reference(built.reference.contrast, outputs, tolerance, scales)
 
 
 def _carried(values: np.ndarray[Any, np.dtype[np.float64]]) -> CarriedOutput:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from dcd_deploy.artifacts import FLOAT32, LAYOUTS, WEIGHTS
+from dcd_deploy.artifacts import FLOAT32, LAYOUTS, PRECISIONS, WEIGHTS
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.export.alongside import alongside
 from dcd_deploy.export.build import BuildConfig, BuiltModel, checked_deploy, graph_of, lowered, samples_for
@@ -15,6 +15,9 @@ from dcd_deploy.lowering.deploy import check_choice
 from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.models.sizes import check_input_size
 from dcd_deploy.progress import Progress, silent
+
+RUN_IN_INT8 = ("onnxruntime", "onnxruntime-web", "litert", "litert-compiled")
+QUANTISED = ("onnx", "tflite")  # formats of files that compute in int8
 
 
 def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
@@ -26,7 +29,8 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
     if config.preprocessing is not None:
         check_input_size(config.preprocessing.height, config.preprocessing.width)
     for format in formats:
-        check_choice(config.lowering, target_for(config.target, graph_of(format)).for_batch(config.batch))
+        target = target_for(config.target, graph_of(format), config.precision)
+        check_choice(config.lowering, target.for_batch(config.batch))
     if config.layout not in LAYOUTS:
         raise UnknownNameError("layout", config.layout, LAYOUTS)
     if config.weights not in WEIGHTS:
@@ -37,6 +41,7 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
             found=config.weights,
             advice="choose `to` onnx",
         )
+    _check_precision(config, formats)
     check_input_type(config)
     if "onnx" in map(graph_of, formats):
         from dcd_deploy.export.onnx.trace import check_opset
@@ -50,6 +55,32 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
         from dcd_deploy.export.build_pte import check_pte_options
 
         check_pte_options(config)
+
+
+def _check_precision(config: BuildConfig, formats: Sequence[str]) -> None:
+    if config.precision not in PRECISIONS:
+        raise UnknownNameError("precision", config.precision, PRECISIONS)
+    if config.precision == FLOAT32:
+        if config.keep_float or config.budget is not None:
+            raise OptionError(expected="`precision` int8 with `keep_float` or `budget`", found=config.precision)
+        return
+    for format in formats:
+        if format not in QUANTISED:
+            raise OptionError(
+                expected=f"`to` {' or '.join(QUANTISED)} with `precision` int8", found=format, advice="leave it out"
+            )
+    if config.weights != FLOAT32:
+        raise OptionError(
+            expected="`precision` int8 without `weights`, which it stores small anyway",
+            found=config.weights,
+            advice="leave out `weights`",
+        )
+    if config.runtime not in (None, *RUN_IN_INT8):
+        raise OptionError(expected=f"`for_` {' or '.join(RUN_IN_INT8)} with `precision` int8", found=config.runtime)
+    if config.batch != 1:
+        raise OptionError(expected="`batch` 1 with `precision` int8", found=config.batch or "dynamic")
+    if config.budget is not None and not 0 <= config.budget < 100:
+        raise OptionError(expected="a `budget` of 0 to 100 points", found=config.budget)
 
 
 def check_samples(config: BuildConfig) -> None:

@@ -25,11 +25,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dcd_deploy.artifacts import FLOAT16, INT8
+from dcd_deploy.artifacts import FLOAT16, INT8, ModelCard
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.truth import Outputs, TrainReference
 
-LEAST_DB = {INT8: 20.0, FLOAT16: 40.0}
+LEAST_DB = {INT8: 20.0, FLOAT16: 40.0}  # of weights that are stored so
+LEAST_QUANTISED_DB = 20.0  # of a file that computes in int8
+UNTRAINED = (
+    "an untrained network amplifies rounding, and a trained one may on generated pictures: try real ones with "
+    "`samples`, or more digits with `weights`"
+)
 MOST_DB = 300.0  # equal, as far as float64 can tell
 
 
@@ -46,6 +51,7 @@ class Noise:
     top1_agreement: float | None
     output: str | None
     against: str
+    advice: str = UNTRAINED
 
     @property
     def passed(self) -> bool:
@@ -57,9 +63,13 @@ class Noise:
         which = f"output '{self.output}'" if self.output else "the outputs"
         return (
             f"{self.stage}: expected {which} with at least {self.least_db:.0f} dB of signal over noise, compared with "
-            f"{self.against}, found {self.snr_db:.1f} dB; an untrained network amplifies rounding, and a "
-            "trained one may on generated pictures: try real ones with `samples`, or more digits with `weights`"
+            f"{self.against}, found {self.snr_db:.1f} dB; {self.advice}"
         )
+
+
+def least_left(card: ModelCard) -> float | None:
+    """Return the signal-to-noise ratio that a file is to have; None of one that neither stores small nor quantises."""
+    return LEAST_QUANTISED_DB if card.precision.format == INT8 else LEAST_DB.get(card.weights.format)
 
 
 def measure_noise(
@@ -68,13 +78,14 @@ def measure_noise(
     reference: TrainReference,
     least_db: float | None,
     against: str,
+    advice: str = UNTRAINED,
 ) -> Noise:
     """Compare outputs by name, on all inputs of the reference, with what is right."""
     decibels = {name: snr_db(found[name], wanted) for name, wanted in reference.outputs.items()}
     worst = min(decibels, key=lambda name: -math.inf if math.isnan(decibels[name]) else decibels[name])
     values, wanted = found[worst], reference.outputs[worst]
     agreement = float(np.mean(values.argmax(axis=1) == wanted.argmax(axis=1))) if wanted.ndim == 2 else None
-    return Noise(stage, decibels[worst], least_db, agreement, worst if len(decibels) > 1 else None, against)
+    return Noise(stage, decibels[worst], least_db, agreement, worst if len(decibels) > 1 else None, against, advice)
 
 
 def snr_db(found: NDArray[np.floating], wanted: Outputs) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dcd_deploy.artifacts import FLOAT32, ModelCard
+from dcd_deploy.artifacts import FLOAT32, FLOAT32_TOLERANCE, ModelCard
 from dcd_deploy.errors import ModelFileError, OptionError, UnknownNameError, VerificationError
 from dcd_deploy.export.build import (
     BuildConfig,
@@ -17,13 +17,16 @@ from dcd_deploy.export.build import (
     samples_for,
 )
 from dcd_deploy.export.input_type import taking_input
+from dcd_deploy.export.noise import LEAST_QUANTISED_DB, measure_noise
+from dcd_deploy.export.quantised import NOISY, answers
 from dcd_deploy.export.recheck_recorded import described_inputs, limit_of
-from dcd_deploy.export.verify import VerificationReport
+from dcd_deploy.export.verify import TRAINED, VerificationReport
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.targets import PORTABLE
 from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.model import Model
+from dcd_deploy.runtimes.selfcheck import self_check
 from dcd_deploy.samples import InputSpec
 
 
@@ -59,8 +62,7 @@ def verify_against_network(
         with progress("reference outputs in float64"):
             checked = _reference(model, taking_input(captured, config), config)
         with progress("verify the model"):
-            compared = checked.compared(stage, model.session.run_all, config.tolerance, config.batch)
-        report = compared.report
+            report = _compared(stage, model, checked, config)
         return replace(report, assumed=assumed, notes=(*report.notes, *checkpoint.notes))
     except VerificationError as error:
         message = f"{_other_checkpoint(card, checkpoint)}{error}{_other_copy(checkpoint, ema=ema)}"
@@ -87,11 +89,26 @@ def _reference(model: Model, captured: Captured, config: BuildConfig) -> Checked
     return checked_form(checked, deploy, config)
 
 
+def _compared(stage: str, model: Model, checked: CheckedReference, config: BuildConfig) -> VerificationReport:
+    """Compare a file's outputs; of one in int8 by signal over noise, and with what it answered when it was made.
+
+    Its ranges are those of real pictures: on generated ones, part of which they cut off, no ratio is asked for.
+    """
+    if model.described().precision.format == FLOAT32:
+        return checked.compared(stage, model.session.run_all, config.tolerance, config.batch).report
+    if model.described().reference is not None:
+        self_check(model).checked()
+    found = answers(model.session.run_all, checked.reference.inputs, checked.reference.names)
+    least = None if config.samples is None else LEAST_QUANTISED_DB
+    noise = measure_noise(f"{stage}, in int8", found, checked.reference, least, TRAINED, NOISY)
+    return checked.report.with_noise(noise)
+
+
 def _config(card: ModelCard, tolerance: float | None, samples: Path | None, recorded: Path | None) -> BuildConfig:
     return BuildConfig(
         card.preprocessing,
         batch=card.input.shape[0],
-        tolerance=limit_of(card, tolerance),
+        tolerance=limit_of(card, tolerance) if card.precision.format == FLOAT32 else FLOAT32_TOLERANCE,
         samples=samples,
         inputs=tuple(InputSpec(name, shape) for name, shape in described_inputs(card)),
         alone=card.output.name,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dcd_deploy.artifacts import FLOAT32_TOLERANCE, ModelCard
+from dcd_deploy.artifacts import INT8, ModelCard
 from dcd_deploy.errors import ModelFileError
-from dcd_deploy.export.noise import LEAST_DB, measure_noise
+from dcd_deploy.export.noise import least_left, measure_noise
 from dcd_deploy.export.recorded import read_recorded
 from dcd_deploy.export.verify import RECORDED, VerificationReport, compare
 from dcd_deploy.progress import Progress, silent
@@ -35,7 +35,7 @@ def verify_against_recorded(
     """
     card = model.described()
     pairs = read_recorded(recorded, described_inputs(card), [output.name for output in card.outputs])
-    least_db = LEAST_DB.get(card.weights.format) if tolerance is None else None
+    least_db = least_left(card) if tolerance is None else None
     ranges = {name: float(np.ptp(values)) for name, values in pairs.outputs.items()}
     source = f"recorded answers of {recorded.name}"
     report = VerificationReport(source, len(pairs.images), ranges, None, None, assumed=card.assumed)
@@ -47,7 +47,8 @@ def verify_against_recorded(
         if card.reference is not None:
             self_check(model).checked()
         outputs = dict(zip(pairs.names, model.run_all(*pairs.inputs), strict=True))
-    stage = f"{stage}, weights {card.weights.format}"
+    kind = "in int8" if card.precision.format == INT8 else f"weights {card.weights.format}"
+    stage = f"{stage}, {kind}"
     return report.with_noise(measure_noise(stage, outputs, pairs, least_db, RECORDED))
 
 
@@ -67,7 +68,5 @@ def described_inputs(card: ModelCard) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def limit_of(card: ModelCard, tolerance: float | None) -> float:
-    """Return the tolerance of a check: the file's own without one, but never more than ``FLOAT32_TOLERANCE``."""
-    if tolerance is not None:
-        return tolerance
-    return card.reference.limit if card.reference else FLOAT32_TOLERANCE
+    """Return the tolerance of a check: the file's own without one, but never more than is stated for its precision."""
+    return card.limit if tolerance is None else tolerance

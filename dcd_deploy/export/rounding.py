@@ -67,14 +67,19 @@ def is_large(values: NDArray[Any]) -> bool:
     return bool(TINIEST <= np.abs(values).max() <= LARGEST)
 
 
-def rounded(values: Values, weights: str) -> Values:
-    """Return the nearest numbers that can be stored as ``weights``; small tensors as they are."""
+def rounded(values: Values, weights: str, excess: float = 1.0) -> Values:
+    """Return the nearest numbers that can be stored as ``weights``; small tensors as they are.
+
+    In int8 along another axis, where that takes fewer bytes and no more than ``excess`` times the squared error.
+    """
     if not is_large(values):
         return values
     if weights == FLOAT16:
         return _half(values).astype(np.float32) if _suits_half(values) else values
-    tried = [_quantised(values, axis) for axis in _axes(values)]
-    return min((each.decoded() for each in tried), key=lambda found: _error(values, found), default=values)
+    tried = [(each.size_bytes, each.decoded()) for each in (_quantised(values, axis) for axis in _axes(values))]
+    least = min((_error(values, found) for _, found in tried), default=0.0)
+    near = (each for each in tried if _error(values, each[1]) <= excess * least)
+    return min(near, key=lambda each: each[0], default=(0, values))[1]
 
 
 def encoded(values: Values, weights: str) -> Encoded | None:

@@ -41,6 +41,8 @@ LARGEST_BATCH = 16  # of inputs that come in any number
 
 TRAINED = "the trained network's"
 ROUNDED = "those of the network with the rounded weights, in float64"
+CALIBRATED = "those of the float32 file on the calibration images"
+QUANTISED = "those of the int8 file, when it was made"
 RECORDED = "your network's recorded answers"
 
 Runner = Callable[[Inputs], Sequence[NDArray[np.floating]]]
@@ -76,6 +78,35 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Accuracy:
+    """How many of so many labelled calibration ``images`` are answered rightly, in float32 and in int8."""
+
+    images: int
+    float_right: int
+    right: int
+
+    @property
+    def float_top1(self) -> float:
+        """The share in float32."""
+        return self.float_right / self.images
+
+    @property
+    def top1(self) -> float:
+        """The share in int8."""
+        return self.right / self.images
+
+    @property
+    def lost_images(self) -> int:
+        """How many more are answered wrongly."""
+        return self.float_right - self.right
+
+    @property
+    def lost(self) -> float:
+        """The same in points of top-1."""
+        return 100 * self.lost_images / self.images
+
+
+@dataclass(frozen=True)
 class VerificationReport:
     """All comparisons of one export or one later check.
 
@@ -92,6 +123,7 @@ class VerificationReport:
     assumed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     noise: tuple[Noise, ...] = ()  # what rounding the weights costs
+    accuracy: Accuracy | None = None  # of a file that computes in int8
 
     @property
     def passed(self) -> bool:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 from dcd_deploy.dynamic.shape import MIXTURE, MapSize, OperatorShape
 from dcd_deploy.errors import OptionError, UnknownNameError
+from dcd_deploy.lowering import int8_cost
 from dcd_deploy.lowering.channels_first import CHANNELS_FIRST
 from dcd_deploy.lowering.channels_last import CHANNELS_LAST
 from dcd_deploy.lowering.lowering import ANY, KNOWN, ONE, Backend, Cost, Rates
@@ -40,6 +41,8 @@ class Target:
     backend: Backend
     lowerings: tuple[str, ...]
     rates: tuple[Rates, ...]
+    weight_bits: int = 7  # in int8: 8 where the machine does not add two products in 16 bits (x86 without VNNI does)
+    for_vectors: tuple[str, ...] = ()  # lowerings that serve for (N, C) to (N, K) alone
     narrowing_kernels_from: int = 0  # pixels; a kernel for a narrowing layer is an operator more, for less and less
 
     @classmethod
@@ -48,7 +51,7 @@ class Target:
     ) -> Target:
         """Return the target of that name, with all lowerings of the backend that say that they are for it."""
         served = tuple(key for key, one in backend.lowerings.items() if one.only_for is None or name in one.only_for)
-        return cls(name, format, backend, served, rates, narrowing_kernels_from)
+        return cls(name, format, backend, served, rates, narrowing_kernels_from=narrowing_kernels_from)
 
     def for_batch(self, batch: int | None) -> Target:
         """Return the target with those lowerings alone that serve for a batch size, or for a free one (None)."""
@@ -57,7 +60,8 @@ class Target:
 
     def costs(self, shape: OperatorShape, size: MapSize, *, activated: bool) -> dict[str, Cost]:
         """Return what the layer costs in each lowering that serves here."""
-        lowerings = {name: self.backend.lowerings[name] for name in self.lowerings}
+        names = self.lowerings + (self.for_vectors if shape.geometry.vector else ())
+        lowerings = {name: self.backend.lowerings[name] for name in names}
         suiting = [name for name, one in lowerings.items() if one.suits(shape)]
         if not suiting:  # right, if not quick
             suiting = [name for name, one in lowerings.items() if one.refusal(shape) is None]
@@ -74,6 +78,8 @@ class Target:
     def choose(self, shape: OperatorShape, size: MapSize, *, activated: bool) -> str:
         """Return the name of the lowering that a dynamic layer gets."""
         costs = self.costs(shape, size, activated=activated)
+        if {"kernel", "factored"} <= costs.keys():
+            return int8_cost.chosen(shape, size)
         regrets = dict.fromkeys(costs, 0.0)
         for rates in self.rates:
             times = {name: rates.microseconds(cost) for name, cost in costs.items()}
@@ -87,11 +93,12 @@ X86_STANDARD = Rates(0.009959, 0.01266, 0.06318, 0.04547, 0.02779, 301.3)  # wit
 PLAIN = Rates(0.01173, 0.0118, 0.008644, 0.06459, 0.02542, 295.6)
 LITERT_XNNPACK = Rates(0.009812, 0.0102, 0.02604, 0.0, 0.02777, 85.49)
 COMPILED = Rates(0.01955, 0.01981, 0.06106, 0.0, 0.08764, 0.0)  # XNNPACK where it takes computed weights
+TFLITE_INT8 = Rates(0.09, 0.36, 0.8, 0.0, 0.8, 500.0)  # instructions of a cortex-a76, W(x) in float32, all else in int8
 DELEGATED = COMPILED  # the same kernels, through ExecuTorch; not fitted apart
 PORTABLE = "portable"
 
 ONNXRUNTIME_X86 = Target.serving("onnxruntime-x86", "onnx", CHANNELS_FIRST, X86)
-ONNXRUNTIME_ARM = Target.serving("onnxruntime-arm", "onnx", CHANNELS_FIRST, PLAIN)
+ONNXRUNTIME_ARM = replace(Target.serving("onnxruntime-arm", "onnx", CHANNELS_FIRST, PLAIN), weight_bits=8)
 LITERT = Target.serving("litert", "tflite", CHANNELS_LAST, LITERT_XNNPACK)
 LITERT_COMPILED = Target.serving("litert-compiled", "tflite", CHANNELS_LAST, COMPILED)
 EXECUTORCH = Target.serving("executorch", "pte", XNNPACK, DELEGATED)
@@ -104,8 +111,8 @@ TARGETS = (ONNXRUNTIME_X86, ONNXRUNTIME_ARM, LITERT, LITERT_COMPILED, EXECUTORCH
 TARGET_NAMES = tuple(dict.fromkeys(target.name for target in TARGETS))
 
 
-def target_for(name: str, format: str) -> Target:
-    """Return the target of that name for a format, "onnx" or "tflite".
+def target_for(name: str, format: str, precision: str = "float32") -> Target:
+    """Return the target of that name for a format, "onnx" or "tflite", and a precision, "float32" or "int8".
 
     Raises:
         UnknownNameError: there is no such target.
@@ -115,8 +122,17 @@ def target_for(name: str, format: str) -> Target:
         raise UnknownNameError("target", name, TARGET_NAMES)
     for target in TARGETS:
         if (target.name, target.format) == (name, format):
-            return target
+            return target if precision == "float32" else in_int8(target)
     formats = " and ".join(target.format for target in TARGETS if target.name == name)
     raise OptionError(
         expected=f"`target` {name} with `to` {formats}", found=f"`to` {format}", advice="choose the one or the other"
     )
+
+
+def in_int8(target: Target) -> Target:
+    """Return the target whose files compute in int8: from the lowerings that serve there, at the rates of int8."""
+    if target.format == "tflite":
+        return replace(target, rates=(TFLITE_INT8,))
+    if target.format != "onnx":
+        return target
+    return replace(target, lowerings=("kernel", "factored"), for_vectors=("branch",))

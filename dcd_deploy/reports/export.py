@@ -21,6 +21,7 @@ from dcd_deploy.reports import terminal as numbers
 from dcd_deploy.reports.json import as_plain
 from dcd_deploy.reports.terminal import line, show_table
 from dcd_deploy.reports.verify import show_comparisons, show_inputs
+from dcd_deploy.reports.wording import precision_words
 
 
 def network_words(options: Mapping[str, Any]) -> list[str]:
@@ -38,6 +39,7 @@ STAGES = {
     "tflite": ("TFLite graph", "as converted", "finished"),
     "pte": ("ExecuTorch program, one partition for XNNPACK", "as lowered", "finished"),
 }
+NOISE_COLUMNS = ("layer", "role", "isolated", "accumulated", "kernel or λ")
 FORMATS = {"onnx": "ONNX", "ort": "ONNX, saved as .ort", "tflite": "TFLite", "pte": "ExecuTorch"}
 
 
@@ -100,12 +102,17 @@ def _show_file(screen: Console, file: ExportedFile, *, verbose: bool) -> None:
         title, before, after = STAGES[kind]
         show_table(screen, title, ("", before, after), _graph_rows(built.traced, built.finished))
         show_comparisons(screen, built.report)
+        if noise := built.facts.get("layer_noise"):
+            show_table(screen, "what each layer costs in int8", NOISE_COLUMNS, map(_noise_row, noise), left=2)
     trained = numbers.count(file.artifact.facts["macs"]["released_form"])
     macs = f"{numbers.count(built.finished.macs)} multiply-adds for one input (as trained {trained})"
     line(screen, f"{FORMATS[kind]}: {built.finished.nodes} nodes, {numbers.size(built.finished.size_bytes)}, {macs}")
     line(screen, f"  verified: {_nearness(built.report)}")
     line(screen, f"  order of computation: {_lowering(built.lowering)}")
-    line(screen, f"  weights: {_weights(built.weights, built.sizes)}")
+    if (precision := built.precision).format == FLOAT32:
+        line(screen, f"  weights: {_weights(built.weights, built.sizes)}")
+    else:
+        line(screen, f"  precision: {precision_words(precision)}")
     for note in (*built.report.notes, *built.notes):
         line(screen, f"  note: {note}")
 
@@ -141,6 +148,11 @@ def _graph_rows(before: GraphStats, after: GraphStats) -> list[tuple[str, str, s
 
 def _or_dash(stats: GraphStats, operator: str) -> str:
     return str(stats.operators.get(operator, "–"))
+
+
+def _noise_row(each: Mapping[str, Any]) -> tuple[str, ...]:
+    kernel = "–" if each["kernel_db"] is None else f"{each['kernel_db']:.1f} dB"
+    return each["layer"], each["role"], f"{each['isolated_db']:.1f} dB", f"{each['accumulated_db']:.1f} dB", kernel
 
 
 def _weights(stored: StoredWeights, sizes: Mapping[str, int]) -> str:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from dcd_deploy.artifacts import UINT8, ModelCard, Preprocessing, StoredWeights, TensorSpec
+from dcd_deploy.artifacts import FLOAT32, UINT8, ModelCard, Preprocessing, StoredWeights, TensorSpec
 from dcd_deploy.reports import terminal as numbers
 from dcd_deploy.reports.terminal import line, show_table
+from dcd_deploy.reports.wording import precision_words
 
 if TYPE_CHECKING:
     from dcd_deploy.export.onnx.summary import OnnxFileSummary
@@ -227,6 +228,7 @@ def _card_rows(card: ModelCard) -> list[tuple[str, str]]:
         ("preprocessing", _preprocessing(card.preprocessing, card.input_type)),
         *(("layout", f"{tensor.name} {tensor.layout}") for tensor in (*card.inputs, *card.outputs) if tensor.layout),
         ("weights", _weights(card.weights)),
+        *([] if card.precision.format == FLOAT32 else [("precision", precision_words(card.precision))]),
         ("target", card.target or "not said"),
         *([] if card.opset is None else [("opset", str(card.opset))]),
         ("labels", labels),

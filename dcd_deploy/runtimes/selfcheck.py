@@ -74,7 +74,7 @@ def _checked(model: Model, card: ModelCard, carried: Reference) -> SelfCheck:
     inputs = carried_inputs(card)
     each = [model.run_all(*(values[i : i + 1] for values in inputs)) for i in range(carried.samples)]
     relative, max_abs = _worst(carried, each)
-    return SelfCheck(carried.samples, max_abs, relative, carried.limit, carried.tolerance)
+    return SelfCheck(carried.samples, max_abs, relative, card.limit, carried.tolerance)
 
 
 def carried_inputs(card: ModelCard) -> tuple[Input, ...]:

@@ -12,7 +12,8 @@ All are made before they are checked, so that what runs in float64 can do so mea
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,14 +22,16 @@ import onnxsim
 import torch
 
 from dcd_deploy import __version__
-from dcd_deploy.artifacts import FLOAT32, METADATA_KEY, ModelCard
+from dcd_deploy.artifacts import FLOAT32, INT8, METADATA_KEY, ModelCard
 from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
 from dcd_deploy.export.onnx.dialect import in_dialect, of_batch
 from dcd_deploy.export.onnx.file import graph_stats
 from dcd_deploy.export.onnx.in_blocks import in_blocks
+from dcd_deploy.export.onnx.int8 import int8_graph
 from dcd_deploy.export.onnx.mobile import check_one_partition
 from dcd_deploy.export.onnx.naming import name_onnx, onnx_scopes
+from dcd_deploy.export.onnx.quantised.layer_noise import LayerNoise
 from dcd_deploy.export.onnx.simplify import simplify
 from dcd_deploy.export.onnx.store import SCALE_BYTES, onnx_weights, store_onnx
 from dcd_deploy.export.onnx.trace import trace_onnx
@@ -45,6 +48,12 @@ class BuiltOnnx(BuiltModel):
     """A verified ONNX graph."""
 
     model: onnx.ModelProto
+    layer_noise: tuple[LayerNoise, ...] = ()  # of one that computes in int8
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the sidecar says about this format alone."""
+        return {"layer_noise": [asdict(each) for each in self.layer_noise]} if self.layer_noise else {}
 
     @property
     def versions(self) -> dict[str, str]:
@@ -93,6 +102,11 @@ def build_onnx(
     for stage, made in stages.items():
         with progress(f"verify {stage}"):
             passed = _compared(stage, made, passed, config)
+    noise: tuple[LayerNoise, ...] = ()
+    if config.precision == INT8:
+        with progress("calibrate and quantise"):
+            done = int8_graph(model, passed, config)
+        model, passed, config, noise = done.model, done.checked, done.config, done.layers
     notes = deploy.notes
     if config.runtime is not None:
         needs = needs_of(config.runtime)
@@ -100,8 +114,8 @@ def build_onnx(
         if needs.one_partition:
             check_one_partition(model, config.runtime)
     counts = graph_stats(traced.raw), graph_stats(model)
-    sizes[config.weights] = counts[1].size_bytes
-    return BuiltOnnx(config, passed.report, passed.reference, *counts, deploy.lowering, notes, sizes, model)
+    sizes[config.weights if config.precision == FLOAT32 else INT8] = counts[1].size_bytes
+    return BuiltOnnx(config, passed.report, passed.reference, *counts, deploy.lowering, notes, sizes, model, noise)
 
 
 def _compared(stage: str, model: onnx.ModelProto, checked: CheckedReference, config: BuildConfig) -> CheckedReference:

@@ -34,7 +34,7 @@ def onnx_nodes(model: onnx.ModelProto) -> tuple[FileNode, ...]:
 
 
 def graph_macs(model: onnx.ModelProto) -> int:
-    """Return the multiply-adds of all Conv, Gemm and MatMul nodes, a free batch size counted as one."""
+    """Return the multiply-adds of all Conv, QLinearConv, Gemm and MatMul nodes, a free batch size counted as one."""
     shapes = _shapes(onnx.shape_inference.infer_shapes(model, data_prop=True).graph)
     return sum(_node_macs(node, shapes) for node in model.graph.node)
 
@@ -46,12 +46,12 @@ def _batch(model: onnx.ModelProto) -> int:
 
 
 def _node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
-    if node.op_type not in ("Conv", "Gemm", "MatMul"):
+    if node.op_type not in ("Conv", "QLinearConv", "Gemm", "MatMul"):
         return 0
-    output, weight = shapes.get(node.output[0]), shapes.get(node.input[1])
+    output, weight = shapes.get(node.output[0]), shapes.get(node.input[3 if node.op_type == "QLinearConv" else 1])
     if output is None or weight is None:
         return 0
-    if node.op_type == "Conv":
+    if node.op_type in ("Conv", "QLinearConv"):
         return math.prod(output) * math.prod(weight[1:])
     left = shapes.get(node.input[0], (1,))
     transposed = any(a.name == "transA" and a.i for a in node.attribute)

@@ -6,24 +6,30 @@ train form (float64) → reference outputs
   → TFLite under plain kernels           checked, 5e-5
   → TFLite under XNNPACK                 checked, 5e-5
   → TFLite in CompiledModel              checked, 5e-5; where kernels are computed by FULLY_CONNECTED
+  → TFLite in int8                       judged (``export.quantised``), in all of these; where that is asked for
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from dcd_deploy.artifacts import FLOAT32, LAYOUTS, LITERT_COMPILED, ModelCard
+import numpy as np
+
+from dcd_deploy.artifacts import FLOAT32, INT8, LAYOUTS, LITERT_COMPILED, NHWC, ModelCard
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
+from dcd_deploy.export.calibration import generated_calibration
 from dcd_deploy.export.deployable import deployable
+from dcd_deploy.export.quantised import float_answers, judged, judged_elsewhere
 from dcd_deploy.export.stats import file_sizes
 from dcd_deploy.export.tflite.convert import convert_tflite
 from dcd_deploy.export.tflite.file import finish, tflite_stats, with_card
+from dcd_deploy.export.tflite.quantised import BITS, quantised
 from dcd_deploy.export.tflite.store import SCALE_BYTES, store_tflite, tflite_weights
 from dcd_deploy.export.verify import Runner
 from dcd_deploy.lowering.channels_last.fully_connected import FullyConnectedLowering
@@ -32,10 +38,10 @@ from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.litert_compiled import LiteRtCompiledSession
 
-COMPILED = "TFLite, CompiledModel"
+COMPILED, XNNPACK = "TFLite, CompiledModel", "TFLite, XNNPACK"
 STAGES: dict[str, Callable[[bytes], LiteRtSession]] = {
     "TFLite, plain kernels": partial(LiteRtSession, xnnpack=False),
-    "TFLite, XNNPACK": LiteRtSession,
+    XNNPACK: LiteRtSession,
     COMPILED: LiteRtCompiledSession,
 }
 PACKAGES = ("torch", "litert-torch", "ai-edge-litert", "numpy")
@@ -48,6 +54,11 @@ class BuiltTflite(BuiltModel):
     model: bytes
 
     @property
+    def bits(self) -> int:
+        """Those of weights in int8: XNNPACK adds up whole products on every machine."""
+        return BITS
+
+    @property
     def layout(self) -> str:  # type: ignore[override]  # here the user's choice
         """That of all maps that go in and out."""
         return self.config.layout
@@ -55,7 +66,7 @@ class BuiltTflite(BuiltModel):
     @property
     def runtime(self) -> str | None:
         """CompiledModel, where a kernel is computed by FULLY_CONNECTED."""
-        return LITERT_COMPILED if FullyConnectedLowering.name in self.lowering.values() else None
+        return _runtime(self.lowering)
 
     @property
     def versions(self) -> dict[str, str]:
@@ -98,25 +109,61 @@ def build_tflite(
     if config.weights != FLOAT32:
         model = store_tflite(model, config.weights)
     sizes[config.weights] = len(model)
-    passed, counts = checked(), (traced, tflite_stats(model))
-    built = BuiltTflite(config, passed.report, passed.reference, *counts, lowering, notes, sizes, model)
-    for stage, opened in STAGES.items():
-        if stage != COMPILED or built.runtime == LITERT_COMPILED:
-            with progress(f"verify {stage}"):
-                passed = passed.compared(stage, _runner(opened(model), config.layout), config.tolerance, config.batch)
-    return replace(built, report=passed.report)
+    passed, stages = checked(), _stages(lowering)
+    for stage, opened in stages.items():
+        with progress(f"verify {stage}"):
+            passed = passed.compared(stage, _runner(opened(model), config.layout), config.tolerance, config.batch)
+    if config.precision == INT8:
+        with progress("calibrate and quantise"):
+            model, passed = _quantised(model, stages, passed, config)
+        sizes[INT8] = len(model)
+    counts = (traced, tflite_stats(model))
+    return BuiltTflite(config, passed.report, passed.reference, *counts, lowering, notes, sizes, model)
+
+
+def _runtime(lowering: Mapping[str, str]) -> str | None:
+    return LITERT_COMPILED if FullyConnectedLowering.name in lowering.values() else None
+
+
+def _stages(lowering: Mapping[str, str]) -> dict[str, Callable[[bytes], LiteRtSession]]:
+    """Return the runtimes that a model is verified in."""
+    return {stage: opened for stage, opened in STAGES.items() if stage != COMPILED or _runtime(lowering) is not None}
+
+
+def _quantised(
+    model: bytes, stages: Mapping[str, Callable[[bytes], LiteRtSession]], checked: CheckedReference, config: BuildConfig
+) -> tuple[bytes, CheckedReference]:
+    """Return a verified float32 model in int8, and the check with what that costs in each runtime.
+
+    Raises:
+        OptionError: a layer to keep in float32 is none.
+        VerificationError: it costs more than it may.
+    """
+    calibration = config.calibration or generated_calibration(config.entries, config.preprocessing)
+    right = float_answers(_runner(LiteRtSession(model), config.layout), calibration, checked.reference.names)
+    images = calibration.images
+    if config.layout == NHWC:
+        images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    made = quantised(model, images, config.keep_float, judged=config.judged)
+    runs = {stage: _runner(opened(made), config.layout) for stage, opened in stages.items()}
+    checked = judged(checked, f"{XNNPACK}, in int8", runs.pop(XNNPACK), right, config)
+    for stage, run in runs.items():
+        checked = judged_elsewhere(checked, f"{stage}, in int8", run, right, config)
+    return made, checked
 
 
 def check_tflite_options(config: BuildConfig) -> None:
     """Refuse settings that TFLite has no words for.
 
     Raises:
-        OptionError: the batch is free. UnknownNameError: there is no such layout.
+        OptionError: the batch is free, or there is a budget. UnknownNameError: there is no such layout.
     """
     if config.batch is None:
         raise OptionError(expected="a `batch` number for TFLite, whose shapes are fixed", found="'dynamic'")
     if config.layout not in LAYOUTS:
         raise UnknownNameError("layout", config.layout, LAYOUTS)
+    if config.budget is not None:
+        raise OptionError(expected="`to` onnx with `budget`", found="tflite", advice="name layers with `keep_float`")
 
 
 def _runner(session: LiteRtSession, layout: str) -> Runner:

@@ -25,7 +25,7 @@ def store_tflite(content: bytes, weights: str) -> bytes:
     places = _places(model)
     taken = {text_of(tensor.name) for tensor in model.graph.tensors}
     done: list[Any] = []
-    for index, values in _constants(model):
+    for index, values in constants(model):
         found = encoded(values, weights)
         if found is not None and (found.scale is None or found.numbers.dtype == np.int8):
             done.append(_stored(model, index, found))
@@ -42,10 +42,10 @@ def store_tflite(content: bytes, weights: str) -> bytes:
 
 def tflite_weights(content: bytes) -> Iterator[NDArray[np.float32]]:
     """Yield the constants of floats."""
-    return (values for _, values in _constants(TfliteModel.from_bytes(content)))
+    return (values for _, values in constants(TfliteModel.from_bytes(content)))
 
 
-def _constants(model: TfliteModel) -> Iterator[tuple[int, NDArray[np.float32]]]:
+def constants(model: TfliteModel) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Yield the float tensors that have values, by their index."""
     for index, tensor in enumerate(list(model.graph.tensors)):
         data = model.root.buffers[tensor.buffer].data

@@ -1,0 +1,92 @@
+"""From a float32 graph and calibration images to the graph in int8, whose other large constants are stored small."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import onnx
+from onnx import helper, numpy_helper
+
+from dcd_deploy.artifacts import INT8
+from dcd_deploy.errors import OptionError
+from dcd_deploy.export.onnx.quantised.ranges import Ranges, measured
+from dcd_deploy.export.onnx.quantised.rewriting import Rewriting
+from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, Site, layers, sites
+from dcd_deploy.export.onnx.store import store_onnx
+from dcd_deploy.export.rounding import rounded
+from dcd_deploy.lowering.passes.substitute import some
+from dcd_deploy.samples import Images
+
+
+def quantised(model: onnx.ModelProto, images: Images, bits: int, keep_float: Collection[str] = ()) -> onnx.ModelProto:
+    """Return a float32 graph with its layers in int8, all but ``keep_float``; weights have so many ``bits``.
+
+    Raises:
+        OptionError: a layer of ``keep_float`` is none that would be in int8.
+    """
+    found = sites(model.graph)
+    check_layers(found, keep_float)
+    return rewritten(model, found, calibrated(model, found, images), bits, keep_float)
+
+
+def check_layers(found: Sequence[Site], keep_float: Collection[str]) -> None:
+    """Raise OptionError for a name that is no layer's in int8."""
+    for name in keep_float:
+        if name not in (known := layers(found)):
+            raise OptionError(
+                expected=f"`keep_float` with layers that are computed in int8, such as {some(known)}", found=f"'{name}'"
+            )
+
+
+def calibrated(model: onnx.ModelProto, found: Sequence[Site], images: Images) -> Ranges:
+    """Return the ranges of all maps and kernels of these sites."""
+    maps = [name for site in found for name in (*site.maps, site.output)]
+    kernels = [site.node.input[1] for site in found if site.role == GENERATED_KERNEL]
+    return measured(model, maps, kernels, images)
+
+
+def rewritten(
+    model: onnx.ModelProto, found: Sequence[Site], ranges: Ranges, bits: int, keep_float: Collection[str] = ()
+) -> onnx.ModelProto:
+    """Return the graph with these sites in int8, all but those of the layers ``keep_float``."""
+    chosen = [site for site in found if site.layer not in keep_float]
+    by_name = {(site.follower or site.node).name: site for site in chosen}  # where all that it reads is there
+    taken = {site.node.name for site in chosen} - by_name.keys()
+    rewriting = Rewriting(model.graph, ranges, bits)
+    for node in model.graph.node:
+        if node.name in taken:
+            continue
+        if node.name in by_name:
+            rewriting.written(by_name[node.name])
+        else:
+            rewriting.kept(node)
+    for output in model.graph.output:
+        rewriting.in_single(output.name, "output")
+    read = {name for node in rewriting.nodes for name in node.input}
+    constants = (*map(_rounded, model.graph.initializer), *rewriting.added.values())
+    graph = helper.make_graph(
+        rewriting.nodes,
+        model.graph.name,
+        model.graph.input,
+        model.graph.output,
+        [tensor for tensor in constants if tensor.name in read],
+    )
+    made = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return store_onnx(made, INT8)
+
+
+def with_small_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a float32 graph with its large constants rounded, as a graph in int8 stores them."""
+    rounded_model = onnx.ModelProto()
+    rounded_model.CopyFrom(model)
+    constants = [_rounded(tensor) for tensor in model.graph.initializer]
+    del rounded_model.graph.initializer[:]
+    rounded_model.graph.initializer.extend(constants)
+    return rounded_model
+
+
+def _rounded(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    """Return a constant as it can be stored small."""
+    if tensor.data_type != onnx.TensorProto.FLOAT:
+        return tensor
+    return numpy_helper.from_array(rounded(numpy_helper.to_array(tensor), INT8), tensor.name)

@@ -1,0 +1,132 @@
+"""From a float32 graph and calibration images to the graph in int8, whose other large constants are stored small."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from dcd_deploy.artifacts import INT8
+from dcd_deploy.export.naming import free_name
+from dcd_deploy.export.rounding import rounded
+from dcd_deploy.export.tflite.file import TfliteModel, text_of
+from dcd_deploy.export.tflite.quantised.numbers import check_numbers
+from dcd_deploy.export.tflite.quantised.pools import with_means
+from dcd_deploy.export.tflite.quantised.ranges import Ranges, measured
+from dcd_deploy.export.tflite.quantised.roles import in_int8
+from dcd_deploy.export.tflite.store import constants, store_tflite
+from dcd_deploy.optional import require
+from dcd_deploy.samples import Images
+
+BITS = 8
+WEIGHTS = {"num_bits": BITS, "symmetric": True, "granularity": "CHANNELWISE", "dtype": "INT"}
+MAPS = {"num_bits": BITS, "symmetric": False, "granularity": "TENSORWISE", "dtype": "INT"}
+STATIC_RANGES = {
+    "activation_tensor_config": MAPS,
+    "weight_tensor_config": WEIGHTS,
+    "compute_precision": "INTEGER",
+    "explicit_dequantize": False,
+}
+EXCESS = 1.5  # of the rounding of what stays in float32, for fewer scales: 2 dB of some 45
+ALGORITHM = "min_max_uniform_quantize"
+ADDED = {"QUANTIZE": "_quantized", "DEQUANTIZE": "_dequant"}  # what ai-edge-quantizer calls what it adds
+
+
+def quantised(content: bytes, images: Images, keep_float: Collection[str] = (), *, judged: bool = True) -> bytes:
+    """Return a float32 graph with its layers in int8, all but ``keep_float``; ``images`` are as its input has them.
+
+    One that is not ``judged`` may be of random weights, whose biases int32 does not hold in steps of tiny maps.
+
+    Raises:
+        OptionError: a layer of ``keep_float`` is none that would be in int8.
+        VerificationError: a map is not finite on the images, or the quantizer wrote another number than it should.
+    """
+    model = prepared(content)
+    chosen, ranges = in_int8(model, keep_float), measured(model, images)
+    made = rewritten(model, chosen, ranges)
+    if judged:
+        check_numbers(model, chosen, ranges, TfliteModel.from_bytes(made))
+    return made
+
+
+def prepared(content: bytes) -> TfliteModel:
+    """Return the float32 graph in operators that XNNPACK has in int8."""
+    model = TfliteModel.from_bytes(content)
+    with_means(model)
+    return model
+
+
+def rewritten(model: TfliteModel, chosen: Sequence[int], ranges: Ranges) -> bytes:
+    """Return the graph with these operators in int8; what stays in float32 is stored small."""
+    with _quiet():
+        quantizer = require("ai_edge_quantizer.quantizer").Quantizer(model.to_bytes(), _recipe(model, chosen))
+        made = bytes(
+            quantizer.quantize(ranges, enable_progress_report=False, enable_progress_bar=False).quantized_model
+        )
+    result = _with_buffers(made)
+    _name(result)
+    for index, values in list(constants(result)):
+        buffer = result.root.buffers[result.graph.tensors[index].buffer]
+        buffer.data = np.ascontiguousarray(rounded(values, INT8, EXCESS)).reshape(-1).view(np.uint8)
+    return store_tflite(result.to_bytes(), INT8)
+
+
+def _with_buffers(content: bytes) -> TfliteModel:
+    """Read a file of ai-edge-quantizer, which may keep the numbers of its buffers behind the graph."""
+    model = TfliteModel.from_bytes(content)
+    for buffer in model.root.buffers:
+        if buffer.data is None and buffer.offset > 1 and buffer.size:
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
+
+
+def _recipe(model: TfliteModel, chosen: Sequence[int]) -> list[dict[str, Any]]:
+    """Return ai-edge-quantizer's words for it: for each kind of operator, the names of those in int8."""
+    names: dict[str, list[str]] = {}
+    for i in chosen:
+        operator = model.graph.operators[i]
+        written = ";".join(text_of(model.graph.tensors[tensor].name) for tensor in operator.outputs)
+        names.setdefault(model.operator_name(operator), []).append(re.escape(written))
+    return [
+        {
+            "regex": f"^({'|'.join(written)});?$",
+            "operation": kind,
+            "algorithm_key": ALGORITHM,
+            "op_config": STATIC_RANGES,
+        }
+        for kind, written in names.items()
+    ]
+
+
+def _name(model: TfliteModel) -> None:
+    """Name what was added as all else is: layer, part, operator."""
+    taken = {text_of(tensor.name) for tensor in model.graph.tensors}
+    for operator in model.graph.operators:
+        kind, tensor = model.operator_name(operator), model.graph.tensors[operator.outputs[0]]
+        if (ending := ADDED.get(kind)) and (old := text_of(tensor.name)).endswith(ending):
+            place = old.removesuffix(ending).rpartition("/")[0] or "input/input"
+            tensor.name = free_name(f"{place}/{kind.lower()}", taken).encode()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the quantizer says of itself off the user's terminal; its errors are raised."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

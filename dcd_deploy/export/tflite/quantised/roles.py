@@ -1,0 +1,117 @@
+"""Which operators of a float32 graph are computed in int8, by the roles that their names tell.
+
+static kernel      static, query, mixture    int8: constant weights on maps
+P, ⊙ λ, the sum    project, dynamic          int8, and float32 in layers that narrow: their maps are small, and
+                                             each map more that is rounded costs signal
+between layers     sums, padding, pools      int8, where the maps that they read are
+generated kernel   kernel, shift, applied    float32: W(x), and its product with the map
+Φ                  dynamic, a product        float32
+attention          attention                 float32, from the pooled values on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from dcd_deploy.errors import OptionError
+from dcd_deploy.export.tflite.file import TfliteModel, text_of
+from dcd_deploy.lowering.passes.substitute import some
+from dcd_deploy.lowering.places import DYNAMIC, STATIC
+
+KERNELS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
+FOLLOWING = frozenset({"ADD", "MAX_POOL_2D", "MEAN", "CONCATENATION"})
+IN_FLOAT = frozenset({"attention", "kernel", "shift", "applied"})
+DYNAMIC_HALF = frozenset({"project", DYNAMIC})
+
+
+def in_int8(model: TfliteModel, keep_float: Collection[str] = ()) -> list[int]:
+    """Return the places of the operators that are computed in int8, but for the layers ``keep_float``.
+
+    Raises:
+        OptionError: a layer of ``keep_float`` is none that would be in int8.
+    """
+    operators = model.graph.operators
+    layers = list(dict.fromkeys(layer_of(model, operators[i]) for i in _Choice(model).places()))
+    for name in keep_float:
+        if name not in layers:
+            raise OptionError(
+                expected=f"`keep_float` with layers that are computed in int8, such as {some(layers)}",
+                found=f"'{name}'",
+            )
+    return _Choice(model, keep_float).places()
+
+
+class _Choice:
+    """Follows a graph from its inputs on, and knows which of its maps are in int8."""
+
+    def __init__(self, model: TfliteModel, keep_float: Collection[str] = ()) -> None:
+        self.model, self.keep_float = model, keep_float
+        self.narrowing = _narrowing(model)
+        self.maps = {int(tensor) for tensor in model.graph.inputs}
+        self.readers = {int(tensor): each for each in model.graph.operators for tensor in each.inputs}
+
+    def places(self) -> list[int]:
+        """Return the places of the operators in int8."""
+        found = []
+        for i, operator in enumerate(self.model.graph.operators):
+            if self._serves(operator):
+                self.maps.update(map(int, operator.outputs))
+                found.append(i)
+        return found
+
+    def _serves(self, operator: Any) -> bool:
+        if self._stays(operator):
+            return False
+        kind, reader = self.model.operator_name(operator), self.readers.get(int(operator.outputs[0]))
+        computed = [int(tensor) for tensor in operator.inputs if not is_constant(self.model, tensor)]
+        known = [tensor in self.maps for tensor in computed]
+        if kind in KERNELS:
+            return is_constant(self.model, operator.inputs[1])
+        if kind == "PAD":  # moves fewer bytes
+            return all(known) or (reader is not None and self._is_kernel(reader))
+        if kind == "RESHAPE":
+            return all(known) and reader is not None and self.model.operator_name(reader) == "MEAN"
+        if kind == "CONCATENATION":  # whose operands have one scale: none that is a constant's
+            known += [False] * (len(operator.inputs) - len(known))
+        return any(known) if kind == "MUL" else kind in FOLLOWING and bool(known) and all(known)
+
+    def _is_kernel(self, operator: Any) -> bool:
+        return self.model.operator_name(operator) in KERNELS and self._serves(operator)
+
+    def _stays(self, operator: Any) -> bool:
+        layer, part = layer_of(self.model, operator), part_of(self.model, operator)
+        weighted = self.model.operator_name(operator) in KERNELS
+        narrow = layer in self.narrowing and part in DYNAMIC_HALF
+        return layer in self.keep_float or narrow or (weighted and part in IN_FLOAT)
+
+
+def _narrowing(model: TfliteModel) -> set[str]:
+    """Return the layers whose W0 gives fewer channels than it takes."""
+    found = set()
+    for operator in model.graph.operators:
+        if model.operator_name(operator) == "CONV_2D" and part_of(model, operator) == STATIC:
+            outputs, *_, inputs = model.graph.tensors[operator.inputs[1]].shape
+            if outputs < inputs:
+                found.add(layer_of(model, operator))
+    return found
+
+
+def is_constant(model: TfliteModel, tensor: int) -> bool:
+    """Whether a tensor is in the file, and not computed."""
+    data = model.root.buffers[model.graph.tensors[tensor].buffer].data
+    return data is not None and len(data) > 0
+
+
+def layer_of(model: TfliteModel, operator: Any) -> str:
+    """Return the layer of an operator, by its name."""
+    return _name(model, operator).partition("/")[0]
+
+
+def part_of(model: TfliteModel, operator: Any) -> str:
+    """Return what within its layer an operator is: "attention" of "features.2.conv.0/attention.squeeze/conv2d"."""
+    return _name(model, operator).partition("/")[2].partition("/")[0].partition(".")[0]
+
+
+def _name(model: TfliteModel, operator: Any) -> str:
+    return text_of(model.graph.tensors[operator.outputs[0]].name)

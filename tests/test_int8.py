@@ -1,0 +1,135 @@
+"""Files that compute in int8: what they keep of the outputs, and what is refused."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from conftest import DIGITS_OPTIONS
+from made_once import made_once
+
+from dcd_deploy import commands
+from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError
+from dcd_deploy.export.noise import snr_db
+from dcd_deploy.runtimes import open_model
+
+
+@pytest.fixture(scope="session")
+def training():
+    """Digits (256, 3, 32, 32) that training saw, and their labels."""
+    import digits
+
+    images, _, labels, _ = digits.load()
+    return digits.normalised(images[:256]), labels[:256]
+
+
+@pytest.fixture(scope="session")
+def calibration(training, tmp_path_factory):
+    path = tmp_path_factory.mktemp("calibration") / "digits.npz"
+    np.savez(path, images=training[0], labels=training[1])
+    return path
+
+
+@pytest.fixture(scope="session")
+def digits_int8(digits_checkpoint, calibration, tmp_path_factory):
+    """The bundled dynamic checkpoint in int8, with its twin."""
+
+    def export(out):
+        return commands.export(
+            digits_checkpoint,
+            out=out,
+            name="digits",
+            precision="int8",
+            calibrate=calibration,
+            with_baseline=True,
+            **DIGITS_OPTIONS,
+        )
+
+    return made_once(tmp_path_factory, "digits_int8", export)
+
+
+def test_int8_keeps_signal_and_accuracy(digits_int8, onnx_file, held_out):
+    import digits
+
+    images, labels = digits.normalised(held_out[0]), held_out[1]
+    float32, int8 = (open_model(path) for path in (onnx_file, digits_int8.artifact.path))
+    wanted, found = (np.concatenate([m.run(images[i : i + 1]) for i in range(len(images))]) for m in (float32, int8))
+    assert snr_db(found, wanted.astype(np.float64)) >= 27  # weights of 7 bits: any x86
+    assert (found.argmax(1) == labels).mean() >= (wanted.argmax(1) == labels).mean() - 0.003
+
+
+def test_description_says_how_int8_was_made(digits_int8):
+    precision, sidecar = digits_int8.artifact.card.precision, json.loads(digits_int8.artifact.sidecar())
+    assert (precision.format, precision.images, precision.bits) == ("int8", 256, 7)
+    assert precision.snr_db >= 27
+    assert precision.top1 == precision.float_top1 == 1.0
+    assert sidecar["calibration"]["source"] == "digits.npz"
+    assert len(set(sidecar["calibration"]["sha256"])) == sidecar["calibration"]["images"] == 256
+    assert open_model(digits_int8.artifact.path).card == digits_int8.artifact.card
+
+
+def test_twin_is_in_int8_too(digits_int8):
+    assert open_model(digits_int8.baseline).described().precision.format == "int8"
+    kinds = {node.op_type for node in onnx.load(digits_int8.baseline).graph.node}
+    assert "QLinearConv" in kinds
+    assert "Conv" not in kinds
+
+
+def test_every_int8_file_verifies(digits_int8, digits_checkpoint):
+    path = digits_int8.artifact.path
+    assert commands.verify(path).passed
+    assert commands.verify(path, checkpoint=digits_checkpoint).passed
+
+
+def some_digits(path, images, labels=None):
+    np.savez(path, images=images, **({} if labels is None else {"labels": labels}))
+    return path
+
+
+def test_calibration_that_is_none_is_refused(training, digits_checkpoint, tmp_path):
+    images, labels = training
+    broken = images.copy()
+    broken[3, 0, 0, 0] = np.nan
+    wrong = {
+        "few": (InputFileError, "at least 128", images[:100]),
+        "nan": (InputFileError, "NaN", broken),
+        "size": (OptionError, "(N, 3, 32, 32)", np.tile(images, (1, 1, 2, 2))),
+    }
+    for name, (kind, words, values) in wrong.items():
+        with pytest.raises(kind, match="(?s).*") as caught:
+            _export(digits_checkpoint, tmp_path, some_digits(tmp_path / f"{name}.npz", values))
+        assert words in str(caught.value)
+    one_class = np.resize(images[labels == 3], images[:128].shape)
+    for given in (None, np.full(128, 3)):
+        with pytest.raises(InputFileError, match="several classes"):
+            _export(digits_checkpoint, tmp_path, some_digits(tmp_path / "one.npz", one_class, given))
+    (tmp_path / "bad.npz").write_bytes(b"no archive")
+    for name in ("bad.npz", "missing.npz", "."):
+        with pytest.raises(InputFileError):
+            _export(digits_checkpoint, tmp_path, tmp_path / name)
+    assert not (tmp_path / "out").exists()
+
+
+def _export(checkpoint, tmp_path, calibrate, **options):
+    commands.export(
+        checkpoint, out=tmp_path / "out", precision="int8", calibrate=calibrate, **options, **DIGITS_OPTIONS
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({"precision": "int4", "calibrate": "x"}, UnknownNameError, "int4"),
+        ({"precision": "int8"}, OptionError, "calibrate"),
+        ({"calibrate": "x"}, OptionError, "precision"),
+        ({"keep_float": ["a"]}, OptionError, "keep_float"),
+        ({"precision": "int8", "calibrate": "x", "weights": "float16"}, OptionError, "weights"),
+        ({"precision": "int8", "calibrate": "x", "batch": 2}, OptionError, "batch"),
+        ({"precision": "int8", "calibrate": "x", "to": "ort"}, OptionError, "ort"),
+        ({"precision": "int8", "calibrate": "x", "budget": -1.0}, OptionError, "budget"),
+    ],
+)
+def test_options_that_do_not_go_together(options, kind, words, digits_checkpoint, tmp_path):
+    with pytest.raises(kind, match=words):
+        commands.export(digits_checkpoint, out=tmp_path / "out", **options, **DIGITS_OPTIONS)
+    assert not (tmp_path / "out").exists()
