@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 from apps import made, rehashed
-from command_line import dcd_deploy, run_here
+from command_line import run_here
 from conftest import DIGITS, DIGITS_OPTIONS
 from torch import nn
 
