@@ -7,11 +7,13 @@ turned square window that lies wholly in the blocks of its split, so no pixel of
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 from crops import Look, Windows, draw_look, render
 from numpy.typing import NDArray
 from PIL import Image
@@ -23,8 +25,11 @@ STD = (0.229, 0.224, 0.225)
 BLOCK = 80
 HELD_OUT_PER_CLASS = 300
 HELD_OUT_SEED, CALIBRATION_SEED = 2021, 2022
+HELD_OUT_BLOCKS = Path(__file__).parent / "held_out"
+PART = 100  # crops are drawn so many at a time
 
 Split = Literal["train", "held-out", "fit", "validation"]  # train is fit and validation together
+Crops = tuple[NDArray[np.uint8], NDArray[np.int64]]  # images (N, 96, 96, 3) and labels (N,)
 CC0, PUBLIC = "CC0", "public domain"
 
 
@@ -60,13 +65,13 @@ LABELS = tuple(photograph.label for photograph in PHOTOGRAPHS)
 RETINA_SQUARE, RETINA_SIZE = (205, 205, 1205, 1205), (512, 512)  # inside the round field, at a size that shows vessels
 
 
-def load() -> list[NDArray[np.uint8]]:
-    """Return the photographs as (H, W, 3) RGB.
+def load() -> dict[int, NDArray[np.uint8]]:
+    """Return the photographs (H, W, 3), RGB, by their labels' numbers.
 
     Raises:
         SystemExit: A package that ships one is not installed.
     """
-    return [_pixels(photograph) for photograph in PHOTOGRAPHS]
+    return {label: _pixels(photograph) for label, photograph in enumerate(PHOTOGRAPHS)}
 
 
 def _pixels(photograph: Photograph) -> NDArray[np.uint8]:
@@ -95,15 +100,15 @@ def allowed(height: int, width: int, split: Split) -> NDArray[np.bool_]:
 
 
 class Source:
-    """Draws crops of one split."""
+    """Draws crops of one split from photographs (H, W, 3) by their labels' numbers."""
 
-    def __init__(self, split: Split) -> None:
-        self.photographs = load()
-        self.areas = []  # of each photograph, how many pixels of the split lie above and left of each corner
-        for pixels in self.photographs:
+    def __init__(self, split: Split, photographs: Mapping[int, NDArray[np.uint8]]) -> None:
+        self.photographs = photographs
+        self.areas = {}  # of each photograph, how many pixels of the split lie above and left of each corner
+        for label, pixels in photographs.items():
             height, width, _ = pixels.shape
             inside = allowed(height, width, split)
-            self.areas.append(np.pad(inside.cumsum(0).cumsum(1), ((1, 0), (1, 0))))
+            self.areas[label] = np.pad(inside.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
 
     def draw(self, rng: np.random.Generator, labels: NDArray[np.int64], size: int = SIZE) -> Tensor:
         """Return crops (N, 3, size, size) in 0 to 1 of the photographs that the labels (N,) name."""
@@ -122,23 +127,35 @@ class Source:
                 return np.array([row, column])
 
 
-def fixed_crops(split: Split, per_class: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return the same crops (N, 96, 96, 3) and labels (N,) at every call, N = 12 × per_class, classes in turn."""
-    source, rng = Source(split), np.random.default_rng(seed)
-    labels = np.tile(np.arange(len(LABELS)), per_class)
-    drawn = [source.draw(rng, batch) for batch in np.array_split(labels, math.ceil(len(labels) / 64))]
-    images = [np.rint(crops.numpy() * 255).astype(np.uint8).transpose(0, 2, 3, 1) for crops in drawn]
-    return np.concatenate(images), labels
+def fixed_crops(source: Source, per_class: int, seed: int) -> Crops:
+    """Return the same crops at every call, classes in turn; those of a class are the same beside any others."""
+    images = [_of_class(source, label, per_class, seed) for label in source.photographs]
+    return np.stack(images, 1).reshape(-1, SIZE, SIZE, 3), np.tile(list(source.photographs), per_class)
 
 
-def held_out(per_class: int = HELD_OUT_PER_CLASS) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return the held-out crops, on which no choice was made."""
-    return fixed_crops("held-out", per_class, HELD_OUT_SEED)
+def _of_class(source: Source, label: int, count: int, seed: int) -> NDArray[np.uint8]:
+    """Return crops (count, 96, 96, 3) of one photograph; fewer are the first of more."""
+    rng = np.random.default_rng([seed, label])
+    parts = [source.draw(rng, np.full(PART, label)) for _ in range(math.ceil(count / PART))]
+    crops = torch.cat(parts)[:count].numpy()
+    return np.rint(crops * 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
-def calibration(per_class: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def held_out(per_class: int = HELD_OUT_PER_CLASS) -> Crops:
+    """Return the held-out crops of all classes, on which no choice is made."""
+    return fixed_crops(Source("held-out", load()), per_class, HELD_OUT_SEED)
+
+
+def free_held_out(per_class: int = HELD_OUT_PER_CLASS) -> Crops:
+    """Return those of them that are of free photographs, whose held-out blocks lie here in ``held_out``."""
+    free = {label: HELD_OUT_BLOCKS / f"{one.label}.png" for label, one in enumerate(PHOTOGRAPHS) if one.free}
+    blocks = {label: np.asarray(Image.open(path).convert("RGB")) for label, path in free.items()}
+    return fixed_crops(Source("held-out", blocks), per_class, HELD_OUT_SEED)
+
+
+def calibration(per_class: int) -> Crops:
     """Return crops of the training blocks, for what is calibrated."""
-    return fixed_crops("train", per_class, CALIBRATION_SEED)
+    return fixed_crops(Source("train", load()), per_class, CALIBRATION_SEED)
 
 
 def normalised(images: NDArray[np.uint8]) -> NDArray[np.float32]:
