@@ -1,8 +1,8 @@
 """Write crops as an .npz file, or the folder of held-out blocks that the tests read.
 
-    python examples/photographs/data.py held-out held-out.npz
-    python examples/photographs/data.py calibration calibration.npz --per-class 25
-    python examples/photographs/data.py blocks examples/photographs/held_out
+    python examples/photographs/write_crops.py held-out held-out.npz
+    python examples/photographs/write_crops.py calibration calibration.npz --per-class 25
+    python examples/photographs/write_crops.py blocks examples/photographs/held_out
 
 An .npz file holds ``images`` (N, 3, 96, 96), float32, normalised, and ``labels`` (N,). Held-out and calibration crops
 have no pixel of a photograph in common.
