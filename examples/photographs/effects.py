@@ -1,11 +1,11 @@
-"""What held-out crops lose when a part of the network stands still or is rounded, paired with the network in float.
+"""What held-out crops lose when the dynamic part of the network stands still, paired with the network as it is.
 
     python examples/photographs/effects.py
-    python examples/photographs/effects.py --checkpoint other.pth.tar --per-class 75 int8.onnx int8.tflite
+    python examples/photographs/effects.py --checkpoint other.pth.tar --per-class 75
 
-Each row: top-1, how many decisions are others than the float network's, and the signal over noise of the logits.
-Φ and λ ("scale") are set, in all layers, to their means over calibration crops or to those of the crop before. Model
-files exported from the checkpoint are judged on the same crops.
+Each row: top-1, how many decisions are others than the network's, and the signal over noise of the logits. Φ and λ
+("scale") are set, in all layers, to their means over calibration crops or to those of the crop before. Model files are
+judged by ``dcd-deploy evaluate`` on the crops that ``write_crops.py`` writes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from dcd_deploy.lowering.static_twin import mean_heads
 from dcd_deploy.models.checkpoint import read_checkpoint
 from dcd_deploy.models.fit import fit, load_network
 from dcd_deploy.models.trained import random_example
-from dcd_deploy.runtimes import open_model
 
 BATCH = 50
 CALIBRATION_PER_CLASS = 8
@@ -95,19 +94,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, default=Path(__file__).parent / "dcd.pth.tar")
     parser.add_argument("--per-class", type=int, default=photographs.HELD_OUT_PER_CLASS)
-    parser.add_argument("files", type=Path, nargs="*", help="model files exported from the checkpoint")
     options = parser.parse_args()
     crops, labels = photographs.held_out(options.per_class)
     images = photographs.normalised(crops)
     captured = captured_from(options.checkpoint)
     wanted = logits_of(captured, images)
     print("| | top-1 % | decisions changed % | logits' signal over noise, dB |\n|---|--:|--:|--:|")
-    print(row("float", wanted, wanted, labels), flush=True)
-    for name, observe in faults(captured) if captured.operators else ():
+    print(row("as it is", wanted, wanted, labels), flush=True)
+    for name, observe in faults(captured):
         with observing(captured.graph.module, observe):
             print(row(name, logits_of(captured, images), wanted, labels), flush=True)
-    for path in options.files:
-        print(row(path.name, open_model(path, threads=1).run(images), wanted, labels), flush=True)
 
 
 if __name__ == "__main__":
