@@ -7,8 +7,9 @@ KOTLIN := .venv-kotlin
 BIN := $(VENV)/bin
 DEMO := demo-out
 MODEL := $(DEMO)/digits
+PHOTOGRAPHS := examples/photographs
 
-.PHONY: demo test test-long test-all wheel lint bench tour docs train clean
+.PHONY: demo test test-long test-all wheel lint bench tour docs train train-photographs clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): one to three minutes, of which torch is the most ..."
@@ -49,6 +50,10 @@ demo: $(VENV)/installed ## the main job on the bundled trained checkpoint
 	@echo "(This network is a toy of 1.3 M multiply-adds: what one sees here is the cost of starting 600 nodes, not of the"
 	@echo "network. At 224x224 the ratio is 1.1 to 1.9: see docs/results.md.)"
 	$(BIN)/dcd-deploy bench $(MODEL).onnx $(MODEL).tflite --save $(DEMO)/bench.html
+	@echo; echo "== 6. A network of twelve photographs, with weights in int8: name a crop of one (coffee)"
+	$(BIN)/dcd-deploy export $(PHOTOGRAPHS)/dcd.pth.tar --out $(DEMO) --name photographs --input-size 96 --resize 96 \
+	    --labels $(PHOTOGRAPHS)/labels.txt --weights int8
+	$(BIN)/dcd-deploy predict $(DEMO)/photographs.onnx $(PHOTOGRAPHS)/coffee.png --top 3
 	@echo; echo "Done: both files compute what was trained (to 5e-5 of the outputs' range, on every stage), and both say seven."
 	@echo "The benchmark as a page: $(DEMO)/bench.html"
 	@echo "Next, with a checkpoint of your own:"
@@ -102,6 +107,18 @@ docs: $(VENV)/developed ## build/site from docs/, strictly; a dead link is an er
 train: $(VENV)/installed ## train the two bundled checkpoints anew (about seven minutes)
 	$(BIN)/python examples/digits/train.py --arch mobilenetv2_dcd --out examples/digits/dcd.pth.tar
 	$(BIN)/python examples/digits/train.py --arch mobilenetv2 --out examples/digits/static.pth.tar
+
+# The photographs are files in scikit-image's wheel, which nothing imports: what it would bring with it is not needed.
+$(VENV)/pictured: $(VENV)/installed
+	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q --no-deps scikit-image
+	@touch $@
+
+train-photographs: $(VENV)/pictured ## train the photographs' two checkpoints anew, side by side (half an hour on two cores)
+	$(MAKE) -j 2 $(PHOTOGRAPHS)/dcd.trained $(PHOTOGRAPHS)/static.trained
+
+%.trained:
+	OMP_NUM_THREADS=1 $(BIN)/python $(PHOTOGRAPHS)/train_photographs.py --out $*.pth.tar \
+	    --arch $(if $(findstring dcd,$*),mobilenetv2_dcd,mobilenetv2)
 
 clean:
 	rm -rf $(VENV) $(OLD_VENV) $(KOTLIN) $(DEMO) bench-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -30,7 +30,8 @@ from dcd_deploy.models.spec import NetworkSpec
 gc.set_threshold(50_000, 20, 100)  # as the command line has it
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "examples" / "digits"
-sys.path[:0] = [str(DIGITS), str(ROOT / "scripts")]
+PHOTOGRAPHS = ROOT / "examples" / "photographs"
+sys.path[:0] = [str(DIGITS), str(PHOTOGRAPHS), str(ROOT / "scripts")]
 
 DIGITS_OPTIONS = {"input_size": 32, "resize": 32, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 # Few nodes, so that tracing it is quick, and a quarter of the usual channels, so that all else is

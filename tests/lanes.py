@@ -14,7 +14,7 @@ FILES = {
         "cli_endings cli_tuning for_runtime deploy_form dynamic_timm export_module lay_out_tflite litert_compiled "
         "litert_compiled_commands networks onnx opsets ort_files own_files own_network_page own_networks profile "
         "executorch int8 int8_faults raw_bytes recognise recorded rewritten_files small_files sweep tflite tflite_gate "
-        "trials tuning untold evaluate_command"
+        "trials tuning untold evaluate_command photographs_export"
     ),
 }
 LONG = {f"test_{stem}" for stems in FILES.values() for stem in stems.split()}
