@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Union
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from dcd_deploy.runtimes.preprocessing import Picture, decoded, read_picture
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
-Image: TypeAlias = "Picture | str | os.PathLike[str] | bytes | PillowImage"
+Image = Union[Picture, str, "os.PathLike[str]", bytes, "PillowImage"]
 
 
 def as_picture(image: Image) -> Picture:
@@ -31,9 +31,9 @@ def as_picture(image: Image) -> Picture:
     """
     if isinstance(image, np.ndarray):
         return image
-    if isinstance(image, str | os.PathLike):
+    if isinstance(image, (str, os.PathLike)):
         return read_picture(image)
-    if isinstance(image, bytes | bytearray | memoryview):
+    if isinstance(image, (bytes, bytearray, memoryview)):
         return decoded(io.BytesIO(image), f"{len(image)} bytes")
     pillow = sys.modules.get("PIL.Image")  # whoever has an image of it has loaded it
     if pillow is not None and isinstance(image, pillow.Image):

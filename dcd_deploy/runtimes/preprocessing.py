@@ -125,7 +125,7 @@ def decoded(source: Path | io.BytesIO | Any, where: str) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's on large pictures: the bound is ours
-            if isinstance(source, Path | io.BytesIO):
+            if isinstance(source, (Path, io.BytesIO)):
                 with image_module.open(source) as image:
                     return _pixels(image, image_module, operations)
             return _pixels(source, image_module, operations)

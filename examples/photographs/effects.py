@@ -32,7 +32,7 @@ from dcd_deploy.models.trained import random_example
 
 BATCH = 50
 CALIBRATION_PER_CLASS = 8
-Logits = NDArray[np.floating]
+Logits = NDArray[np.float64]
 
 
 def captured_from(checkpoint: Path) -> Captured:
@@ -48,7 +48,7 @@ def means_of(captured: Captured) -> dict[str, Heads]:
     batches = [
         (torch.from_numpy(part).double(),) for part in np.array_split(photographs.normalised(images), len(images))
     ]
-    return mean_heads(captured, batches)
+    return dict(mean_heads(captured, batches))
 
 
 def set_to_means(means: dict[str, Heads], names: tuple[str, ...]) -> Observe:
@@ -78,7 +78,7 @@ def logits_of(captured: Captured, images: NDArray[np.float32]) -> Logits:
     """Return the logits (N, 12) in float64."""
     network = captured.as_module()
     parts = np.array_split(images, max(1, len(images) // BATCH))
-    return np.concatenate([run_torch(network, (part,))[OUTPUT] for part in parts])
+    return np.concatenate([run_torch(network, (part,))[OUTPUT] for part in parts]).astype(np.float64)
 
 
 def row(name: str, logits: Logits, wanted: Logits, labels: NDArray[np.int64]) -> str:

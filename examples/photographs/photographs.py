@@ -137,7 +137,7 @@ def _of_class(source: Source, label: int, count: int, seed: int) -> NDArray[np.u
     """Return crops (count, 96, 96, 3) of one photograph; fewer are the first of more."""
     rng = np.random.default_rng([seed, label])
     parts = [source.draw(rng, np.full(PART, label)) for _ in range(math.ceil(count / PART))]
-    crops = torch.cat(parts)[:count].numpy()
+    crops: NDArray[np.float32] = torch.cat(parts)[:count].numpy()
     return np.rint(crops * 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
