@@ -133,3 +133,13 @@ def test_options_that_do_not_go_together(options, kind, words, digits_checkpoint
     with pytest.raises(kind, match=words):
         commands.export(digits_checkpoint, out=tmp_path / "out", **options, **DIGITS_OPTIONS)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_twin_made_from_the_file_alone_computes_in_int8_too(digits_int8, tmp_path):
+    """What ``bench`` makes where there is no twin beside the file: ranges are from generated pictures."""
+    from dcd_deploy.export.twin import export_twin
+
+    made = open_model(export_twin(open_model(digits_int8.artifact.path).card, tmp_path / "twin.onnx"))
+    assert made.card.precision.format == "int8"
+    operators = {node.op_type for node in onnx.load(tmp_path / "twin.onnx").graph.node}
+    assert "QLinearConv" in operators

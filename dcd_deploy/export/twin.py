@@ -116,6 +116,7 @@ def described_build(card: ModelCard) -> tuple[NetworkSpec, BuildConfig]:
         target=card.target or PORTABLE,
         opset=card.opset or DEFAULT_OPSET,
         weights=card.weights.format,
+        precision=card.precision.format,
         input_type=card.input_type,
     )
     return spec, for_registry(spec, config)

@@ -4,8 +4,7 @@
     weight   w ≈ s_k q,      q in ±127, or ±63 where x86 may lack VNNI
 
 An x86 without VNNI adds two products of uint8 and int8 in 16 bits (vpmaddubsw): 2 · 255 · 64 are the most that fit.
-Which x86 a file will run on nobody knows when it is made, so that all but files for ARM, or for x86 with VNNI by name
-(``onnxruntime-x86-vnni``), keep to 7 bits.
+Which x86 a file will run on nobody knows when it is made, so that all but files for ARM keep to 7 bits.
 """
 
 from __future__ import annotations
