@@ -9,7 +9,7 @@ DEMO := demo-out
 MODEL := $(DEMO)/digits
 PHOTOGRAPHS := examples/photographs
 
-.PHONY: demo test test-long test-all wheel lint bench tour docs train train-photographs clean
+.PHONY: demo test test-long test-exhaustive test-all wheel lint bench tour docs train train-photographs clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): one to three minutes, of which torch is the most ..."
@@ -61,9 +61,16 @@ demo: $(VENV)/installed ## the main job on the bundled trained checkpoint
 	@echo "    $(BIN)/dcd-deploy bench deploy/*_224.onnx"
 
 test: $(VENV)/developed lint ## lint, types, and the tests that need Python's packages alone (tests/lanes.py)
-	$(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist loadfile --durations=10
+	$(BIN)/python -m pytest -m "not long and not exhaustive" --numprocesses 2 --dist loadfile --durations=10
 
-test-long: $(VENV)/developed $(OLD_VENV)/installed ## the other tests: devices, emulated processors, browsers, many exports
+test-long: test-programs ## the other tests: devices, emulated processors, browsers, each format in full
+	$(BIN)/python -m pytest -m "long and not exhaustive" --numprocesses 2 --dist loadfile --durations=15
+
+test-exhaustive: test-programs ## every option beside every other, every published network (about half an hour)
+	$(BIN)/python -m pytest -m exhaustive --numprocesses 2 --dist loadfile --durations=15
+
+.PHONY: test-programs
+test-programs: $(VENV)/developed $(OLD_VENV)/installed
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
 	@command -v sshd >/dev/null || test -x /usr/sbin/sshd || { apt-get update -qq && apt-get install -y -qq openssh-server; }
 	@for program in adb mksh toybox gcc g++ cmake npm; do command -v $$program >/dev/null || set -- "$$@" $$program; done; \
@@ -72,11 +79,11 @@ test-long: $(VENV)/developed $(OLD_VENV)/installed ## the other tests: devices, 
 	@command -v java >/dev/null || { apt-get update -qq && apt-get install -y -qq default-jre-headless; }
 	@test -d $(KOTLIN)/node_modules/kotlin-compiler || npm install --silent --no-save --prefix $(KOTLIN) kotlin-compiler@2.4.20
 	$(BIN)/dcd-deploy setup-emulated --install
-	$(BIN)/python -m pytest -m long --numprocesses 2 --dist loadfile --durations=15
 
-test-all: ## both, one after the other
+test-all: ## all three, one after the other
 	$(MAKE) test
 	$(MAKE) test-long
+	$(MAKE) test-exhaustive
 
 wheel: $(VENV)/developed ## dist/dcd_deploy-….whl
 	$(BIN)/python -m pip wheel -q --no-deps -w dist .

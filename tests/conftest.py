@@ -40,8 +40,9 @@ SMALL = NetworkSpec("resnet10_dcd", num_classes=10, channels=(16, 16, 16, 32, 32
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if lanes.is_long(item.path.stem, set(getattr(item, "fixturenames", ()))):
-            item.add_marker(pytest.mark.long)
+        marks = {mark.name for mark in item.iter_markers()}
+        if lane := lanes.lane_of(item.path.stem, set(getattr(item, "fixturenames", ())), marks):
+            item.add_marker(lane)
 
 
 @pytest.fixture(scope="session")

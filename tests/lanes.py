@@ -1,26 +1,45 @@
-"""Which tests `make test` leaves to `make test-long`: what takes minutes, or programs beyond Python's packages.
+"""Which tests `make test` leaves to `make test-long`, and which both leave to `make test-exhaustive`.
 
-A file is named here, or a test bears the mark `long`, or it uses a fixture that starts a server.
+    make test              Python's packages alone
+    make test-long         programs beyond them (devices, emulation, browsers, compilers), each format once more in full
+    make test-exhaustive   every option beside every other, every published network: an hour of exports that hold one
+                           another's results; before a release, and after a change of the lowerings
+
+A file is named here, or a test bears the mark, or it uses a fixture that starts a server.
 """
 
-FILES = {
+LONG = {
     "devices: sshd, adb, emulated cores": (
         "across_devices adb adb_holding adb_native adb_python adb_runners device_cache emulated ssh "
         "fleets ssh_fleet ssh_lacking ssh_lost ssh_refused ssh_setup ssh_tuning"
     ),
-    "processors by emulation, the old interpreter": "in_blocks mixtures_in_blocks x86_processors tflite_interpreters",
+    "processors by emulation, the old interpreter": "x86_processors tflite_interpreters",
     "browsers, compilers": "apps_web apps_cpp apps_android",
-    "many exports": (
-        "cli_endings cli_tuning for_runtime deploy_form dynamic_timm export_module lay_out_tflite litert_compiled "
-        "litert_compiled_commands networks onnx opsets ort_files own_files own_network_page own_networks profile "
-        "executorch int8 int8_faults raw_bytes recognise recorded rewritten_files small_files sweep tflite tflite_gate "
-        "trials tuning untold evaluate_command photographs_export"
+    "formats": (
+        "evaluate_command executorch export_module int8 int8_faults int8_tflite litert_compiled onnx opsets "
+        "own_network_page photographs_export tflite"
     ),
 }
-LONG = {f"test_{stem}" for stems in FILES.values() for stem in stems.split()}
+EXHAUSTIVE = {
+    "options beside options": (
+        "cli_endings cli_tuning for_runtime litert_compiled_commands ort_files own_files own_networks raw_bytes "
+        "recorded rewritten_files small_files trials tuning"
+    ),
+    "networks, layers and layouts": (
+        "deploy_form dynamic_timm in_blocks lay_out_tflite mixtures_in_blocks networks profile recognise sweep "
+        "tflite_gate untold"
+    ),
+}
 FIXTURES = {"board", "adb_server", "phone_side"}
 
 
-def is_long(file_stem: str, fixtures: set[str]) -> bool:
-    """Whether a test of a file, which uses these fixtures, is of the long lane."""
-    return file_stem in LONG or bool(FIXTURES & fixtures)
+def _files(groups: dict[str, str]) -> set[str]:
+    return {f"test_{stem}" for stems in groups.values() for stem in stems.split()}
+
+
+def lane_of(file_stem: str, fixtures: set[str], marks: set[str]) -> str | None:
+    """Return the mark of a test of a file, which uses these fixtures and bears these marks; None is `make test`."""
+    for lane, named in (("exhaustive", _files(EXHAUSTIVE)), ("long", _files(LONG))):
+        if lane in marks or file_stem in named:
+            return lane
+    return "long" if FIXTURES & fixtures else None

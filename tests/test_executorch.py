@@ -60,6 +60,7 @@ def test_the_kept_file_still_runs():
     assert_near(open_model(SMALL, threads=1).run(inputs(2)), ANSWERS)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("lowering", "batch"), [("branch", 3), ("kernel", 1)])
 def test_each_lowering_and_a_batch_of_three(lowering, batch, tmp_path):
     done = dcd_deploy.export_module(

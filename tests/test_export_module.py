@@ -133,6 +133,7 @@ def test_timm_condconv_networks_as_they_are(tmp_path):
         assert_right(open_model(file.artifact.path, threads=1).session.run_all(inputs), wanted)
 
 
+@pytest.mark.exhaustive
 def test_the_larger_timm_network_too(tmp_path):
     from timm_networks import network
 

@@ -81,6 +81,7 @@ def test_the_oldest_from_end_to_end(digits_checkpoint, tmp_path, target):
     assert commands.verify(result.artifact.path, checkpoint=digits_checkpoint).passed
 
 
+@pytest.mark.exhaustive
 def test_any_batch_of_the_golden_network(traced_once):
     """Branches and kernels in turns, with a batch that is free."""
     case, network = load_module("mobilenetv2_dcd_w0.1_10c_64px")

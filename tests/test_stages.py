@@ -158,7 +158,7 @@ def test_a_sidecar_names_the_hash_of_its_model(digits_export):
     assert said["sha256"] == hashlib.sha256(artifact.path.read_bytes()).hexdigest()
 
 
-@pytest.mark.long
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_export_is_ended_at_any_moment(small_checkpoint, tmp_path, number):
     """At the end of each round the folder has a whole set, and after the last export nothing else."""
