@@ -115,6 +115,7 @@ def test_the_map_of_the_code_has_every_place():
     assert shown == {path.stem for path in code if not path.stem.startswith("__")}
 
 
+@pytest.mark.long
 def test_the_commands_of_readme_run(tmp_path):
     """As they stand, on a checkpoint of the size that they are shown for; the benchmark is made short."""
     tour.make_checkpoint(tmp_path / "model_best.pth.tar")

@@ -51,9 +51,9 @@ CONSTANT = {
     r"bias if provided must be constant": (2,),
     r"input (b|slope|axes) (should|must) be constant": (1,),
     r"input pads and constant_value should be constant": (1, 2),
-    r"input split should be constant|`splits` must be constant": (1,),
+    r"input split should be constant|.splits. must be constant": (1,),
     r"starts.*(should|must) be constant": (1, 2, 3, 4),
-    r"`scales` or `sizes` must be constant": (2, 3),
+    r".scales. or .sizes. must be constant": (2, 3),
 }
 TWO_AXES = r"only (1d/)?2d (conv|pool) is supported"
 NO_CONDITION = r"can be added|produced by|decomposed into"
