@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Union
 
 import numpy as np
 from numpy.lib import format as npy
@@ -27,7 +27,7 @@ LARGEST_HEADER = 4096  # of a .npy file
 GREY, SPREAD = 0.45, 0.25  # of pixels; they standardise pictures that have no preprocessing of their own
 MOST_VALUES = 1 << 27  # of one sample: a file that claims more is not believed
 
-Images = NDArray[np.float32 | np.uint8]
+Images = NDArray[Union[np.float32, np.uint8]]
 Inputs = tuple[Images, ...]
 Pixels = NDArray[np.float64]
 

@@ -11,6 +11,8 @@ from pathlib import Path
 # A shell lets its background jobs, and their children, ignore Ctrl-C; the commands that the tests interrupt must not.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # nohup does the same with a terminal that is closed
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Before torch is loaded: its threads otherwise spin while they wait, and beside another busy process all tests crawl.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -45,6 +45,8 @@ def test_the_bundle_has_all_that_it_imports_and_nothing_more():
 @pytest.mark.parametrize("module", bundle.MODULES)
 def test_what_runs_there_is_python_3_9(module):
     tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"), feature_version=(3, 9))
+    said = [getattr(node, field, None) for node in ast.walk(tree) for field in ("annotation", "returns")]
+    annotations = {id(part) for one in said if one is not None for part in ast.walk(one)}  # never evaluated
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
@@ -54,6 +56,10 @@ def test_what_runs_there_is_python_3_9(module):
             assert not (name.endswith("dataclass") and words & {"slots", "kw_only"}), "dataclass(slots=) came with 3.10"
             if name == "isinstance":
                 assert not isinstance(node.args[1], ast.BinOp), "isinstance(x, A | B) came with 3.10"
+        if isinstance(node, ast.Subscript) and id(node) not in annotations:
+            unions = [part for part in ast.walk(node.slice) if isinstance(part, ast.BinOp)]
+            types = [part for part in unions if isinstance(part.left, ast.Name | ast.Attribute)]
+            assert not any(isinstance(part.op, ast.BitOr) for part in types), "X[A | B] came with 3.10"
         if isinstance(node, ast.ImportFrom):
             assert not {alias.name for alias in node.names} & {"UTC", "Self", "tomllib", "StrEnum", "TypeAlias"}
 

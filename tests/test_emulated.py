@@ -126,6 +126,7 @@ def counted(files):
     return found
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
 def test_counts_are_repeatable(counted, format):
     first, second = counted[format]
@@ -263,6 +264,7 @@ def test_a_machine_without_qemu_keeps_its_times(files, monkeypatch):
     assert [failure.device for failure in result.failures] == ["arm64-emulated:cortex-a76"]
 
 
+@pytest.mark.exhaustive
 def test_counts_by_layer(files):
     found = commands.count_layers(files["onnx"], device="arm64-emulated:cortex-a76")
     total = found.total()

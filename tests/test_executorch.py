@@ -173,6 +173,7 @@ def test_nothing_is_remarked():
     assert (done.stdout, done.stderr) == ("pte\n", "")
 
 
+@pytest.mark.exhaustive
 def test_bench_beside_the_twin(exported):
     result = commands.bench(
         exported.artifact.path, baseline=str(exported.baseline), min_runs=20, min_seconds=0.2, rounds=1

@@ -118,6 +118,7 @@ def test_mixtures_of_kernels_dense_grouped_and_depthwise(to, batch, mixed, tmp_p
     assert_right(model.session.run_all([inputs[0][:1]]), wanted, slice(0, 1))
 
 
+@pytest.mark.exhaustive
 def test_timm_condconv_networks_as_they_are(tmp_path):
     from timm_networks import network
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from dcd_deploy.artifacts import TensorSpec
 from dcd_deploy.errors import ModelFileError, OptionError
 
 Array = NDArray[np.float32]
-Input = NDArray[np.float32 | np.uint8]  # of a file that takes them, the raw bytes of pictures
+Input = NDArray[Union[np.float32, np.uint8]]  # of a file that takes them, the raw bytes of pictures
 MOST_THREADS = 1024
 
 
