@@ -66,7 +66,7 @@ test: $(VENV)/developed lint ## lint, types, and the tests that need Python's pa
 test-long: test-programs ## the other tests: devices, emulated processors, browsers, each format in full
 	$(BIN)/python -m pytest -m "long and not exhaustive" --numprocesses 2 --dist loadfile --durations=15
 
-test-exhaustive: test-programs ## every option beside every other, every published network (a quarter of an hour)
+test-exhaustive: test-programs ## every option beside every other, every published network
 	$(BIN)/python -m pytest -m exhaustive --numprocesses 2 --dist loadfile --durations=15
 
 .PHONY: test-programs

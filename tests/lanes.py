@@ -2,7 +2,7 @@
 
     make test              Python's packages alone
     make test-long         programs beyond them (devices, emulation, browsers, compilers), each format once more in full
-    make test-exhaustive   every option beside every other, every published network: an hour of exports that hold one
+    make test-exhaustive   every option beside every other, every published network: many exports that hold one
                            another's results; before a release, and after a change of the lowerings
 
 A file is named here, or a test bears the mark, or it uses a fixture that starts a server.
