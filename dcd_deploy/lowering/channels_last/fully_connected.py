@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from dcd_deploy.dynamic.operator import DynamicOperator
-from dcd_deploy.dynamic.shape import LOW_RANK, MIXTURE, MapSize, OperatorShape
-from dcd_deploy.lowering.assemble import terms as costs
+from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.lowering.assemble.activations import with_relu6
 from dcd_deploy.lowering.assemble.attention import Bias
 from dcd_deploy.lowering.assemble.windows import without_copies
@@ -28,16 +27,15 @@ from dcd_deploy.lowering.channels_last.attention import Attention
 from dcd_deploy.lowering.channels_last.layers import every_pixel, patches
 from dcd_deploy.lowering.channels_last.parts import AppliedByRows, dense
 from dcd_deploy.lowering.layers import frozen
-from dcd_deploy.lowering.lowering import ONE, Cost, Lowering
+from dcd_deploy.lowering.one_matrix import OneMatrixLowering
 
 
-class FullyConnectedLowering(Lowering):
+class FullyConnectedLowering(OneMatrixLowering):
     """A dynamic convolution of one group, of one sample; (1, H, W, C) to (1, H', W', K)."""
 
     name: ClassVar[str] = "fully_connected"
     only_for: ClassVar[tuple[str, ...] | None] = ("litert-compiled",)
     everywhere: ClassVar[bool] = False
-    batches: ClassVar[str] = ONE
 
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
         super().__init__(operator, size)
@@ -57,28 +55,3 @@ class FullyConnectedLowering(Lowering):
         kernel = self.kernel(heads, phi)
         y: Tensor = self.applied(self.pixels(x), kernel, self.zeros if bias is None else bias.reshape(-1))
         return y
-
-    @classmethod
-    def refusal(cls, shape: OperatorShape) -> str | None:
-        """Return why a product of the map, or of its patches, by one matrix is not the layer."""
-        return None if shape.geometry.groups == 1 else "it has groups, and the operator has one matrix for all channels"
-
-    @classmethod
-    def suits(cls, shape: OperatorShape) -> bool:
-        """Where no patches are taken, or every other order takes them too."""
-        g = shape.geometry
-        return g.groups == 1 and not g.vector and (g.pointwise or MIXTURE in shape.terms)
-
-    @classmethod
-    def cost(cls, shape: OperatorShape, size: MapSize, *, activated: bool) -> Cost:
-        """Return what a layer costs; its activation nothing."""
-        del activated
-        g, latent = shape.geometry, shape.latent
-        inputs, x = g.C * g.taps, g.C * size.inputs
-        low_rank = costs.NOTHING
-        if LOW_RANK in shape.terms:
-            computed, streamed = g.K * latent**2 + latent * shape.kernel_size, latent * (inputs + 3 * g.K)
-            low_rank = Cost(0, computed, 0, 0, streamed, 0)
-        taken_apart = 0 if g.pointwise else inputs * size.outputs  # by a convolution by ones and zeros
-        around = Cost(taken_apart * g.taps, 0, x + 2 * taken_apart, 0, 0, taken_apart > 0)
-        return costs.added(costs.kernel(shape, size, shape.kernel_size, g.K), low_rank, around)

@@ -18,23 +18,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_deploy.dynamic.operator import DynamicOperator, LowRank
-from dcd_deploy.dynamic.shape import LOW_RANK, MIXTURE, MapSize, OperatorShape
-from dcd_deploy.lowering.assemble import terms as costs
+from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
 from dcd_deploy.lowering.assemble.attention import Bias, Heads
 from dcd_deploy.lowering.assemble.kernel import Kernel
 from dcd_deploy.lowering.assemble.terms import term_of
 from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.layers import frozen, linear_of
-from dcd_deploy.lowering.lowering import ONE, Cost, Lowering
+from dcd_deploy.lowering.one_matrix import OneMatrixLowering
 from dcd_deploy.lowering.xnnpack.parts import Applied, PooledAttention, pixels
 
 
-class KernelLowering(Lowering):
+class KernelLowering(OneMatrixLowering):
     """A dynamic convolution of one group, of one sample; (1, C, H, W) to (1, K, H', W'), or (1, C) to (1, K)."""
 
     name: ClassVar[str] = "kernel"
-    batches: ClassVar[str] = ONE
     activation: nn.Module
 
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
@@ -58,31 +56,6 @@ class KernelLowering(Lowering):
             return row
         y: Tensor = self.applied(self.pixels(x), kernel, bias, self.activation)
         return y
-
-    @classmethod
-    def refusal(cls, shape: OperatorShape) -> str | None:
-        """Return why a product of the map, or of its patches, by one matrix is not the layer."""
-        return None if shape.geometry.groups == 1 else "it has groups, and the operator has one matrix for all channels"
-
-    @classmethod
-    def suits(cls, shape: OperatorShape) -> bool:
-        """Where no patches are taken, or the other order convolves by each kernel of a mixture."""
-        g = shape.geometry
-        return g.groups == 1 and not g.vector and (g.pointwise or MIXTURE in shape.terms)
-
-    @classmethod
-    def cost(cls, shape: OperatorShape, size: MapSize, *, activated: bool) -> Cost:
-        """Return what a layer costs; its activation nothing."""
-        del activated
-        g, latent = shape.geometry, shape.latent
-        inputs, x = g.C * g.taps, g.C * size.inputs
-        low_rank = costs.NOTHING
-        if LOW_RANK in shape.terms:
-            computed, streamed = g.K * latent**2 + latent * shape.kernel_size, latent * (inputs + 3 * g.K)
-            low_rank = Cost(0, computed, 0, 0, streamed, 0)
-        taken_apart = 0 if g.pointwise else inputs * size.outputs  # by a convolution by ones and zeros
-        around = Cost(taken_apart * g.taps, 0, x + 2 * taken_apart, 0, 0, taken_apart > 0)
-        return costs.added(costs.kernel(shape, size, shape.kernel_size, g.K), low_rank, around)
 
 
 class _ComputedBias(nn.Module):
