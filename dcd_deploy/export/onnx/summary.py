@@ -42,8 +42,23 @@ def summarise_onnx(path: Path) -> OnnxFileSummary:
         ModelFileError: it is not an ONNX model, or is damaged.
     """
     existing_file(path, "an ONNX model")
-    session = OnnxRuntimeSession(path)
-    facts = _facts(path)
+    return _summary(path, OnnxRuntimeSession(path), _facts(path))
+
+
+def summarise_ort(path: Path) -> OnnxFileSummary:
+    """Read an .ort file: what goes in and out, and the operators that a reduced build of onnxruntime needs for it.
+
+    Raises:
+        InputFileError: there is no such file.
+        ModelFileError: it is not an .ort file, or is damaged.
+    """
+    existing_file(path, "an .ort file")
+    return _summary(path, OnnxRuntimeSession(path), None, required_operators(path.read_bytes()))
+
+
+def _summary(
+    path: Path, session: OnnxRuntimeSession, facts: OnnxFacts | None, required: tuple[str, ...] = ()
+) -> OnnxFileSummary:
     card = session.metadata.get(METADATA_KEY)
     return OnnxFileSummary(
         path=path,
@@ -56,31 +71,7 @@ def summarise_onnx(path: Path) -> OnnxFileSummary:
         graph=facts.graph if facts else None,
         metadata={key: text for key, text in session.metadata.items() if key != METADATA_KEY},
         card=None if card is None else ModelCard.from_json(card),
-    )
-
-
-def summarise_ort(path: Path) -> OnnxFileSummary:
-    """Read an .ort file: what goes in and out, and the operators that a reduced build of onnxruntime needs for it.
-
-    Raises:
-        InputFileError: there is no such file.
-        ModelFileError: it is not an .ort file, or is damaged.
-    """
-    existing_file(path, "an .ort file")
-    session = OnnxRuntimeSession(path)
-    card = session.metadata.get(METADATA_KEY)
-    return OnnxFileSummary(
-        path=path,
-        size_bytes=path.stat().st_size,
-        inputs=session.inputs,
-        outputs=session.outputs,
-        opset=None,
-        ir_version=None,
-        producer="",
-        graph=None,
-        metadata={key: text for key, text in session.metadata.items() if key != METADATA_KEY},
-        card=None if card is None else ModelCard.from_json(card),
-        required_operators=required_operators(path.read_bytes()),
+        required_operators=required,
     )
 
 
