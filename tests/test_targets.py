@@ -15,6 +15,7 @@ from dcd_deploy.lowering.targets import (
     PLAIN,
     PORTABLE_ONNX,
     TARGETS,
+    UNTOLD,
     X86,
     Target,
     target_for,
@@ -111,3 +112,16 @@ def test_no_lowering_counts_less_than_its_static_layer():
                 assert cost.macs > static.macs
                 assert cost.bytes_moved > static.bytes_moved
                 assert cost.nodes > static.nodes
+
+
+def test_of_lowerings_that_the_rates_cannot_tell_apart_the_one_of_fewer_operators():
+    """As in ResNet-50 on x86; a price that is clearly lower is taken, whatever its operators."""
+    shape, size = published_shape(bottleneck_geometry(512, 128, 1, 1)), MapSize(28, 28, 28, 28)
+    costs = ONNXRUNTIME_X86.costs(shape, size, activated=True)
+    price = {name: X86.microseconds(cost) - X86.microseconds(static_cost(shape, size)) for name, cost in costs.items()}
+    cheapest = min(price, key=price.get)
+    chosen = ONNXRUNTIME_X86.choose(shape, size, activated=True)
+    assert costs[chosen].nodes < costs[cheapest].nodes and price[chosen] <= (1 + UNTOLD) * price[cheapest]
+
+    clear = replace(ONNXRUNTIME_X86, rates=(replace(X86, layout_float=2 * X86.layout_float),))
+    assert clear.choose(shape, size, activated=True) == cheapest

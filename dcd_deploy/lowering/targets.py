@@ -23,8 +23,10 @@ from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.lowering import int8_cost
 from dcd_deploy.lowering.channels_first import CHANNELS_FIRST
 from dcd_deploy.lowering.channels_last import CHANNELS_LAST
-from dcd_deploy.lowering.lowering import ANY, KNOWN, ONE, Backend, Cost, Rates
+from dcd_deploy.lowering.lowering import ANY, KNOWN, ONE, Backend, Cost, Rates, static_cost
 from dcd_deploy.lowering.xnnpack import XNNPACK
+
+UNTOLD = 0.03  # of a price: estimates nearer than this are equal, and the lowering of fewer operators is taken
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,20 @@ class Target:
         regrets = dict.fromkeys(costs, 0.0)
         for rates in self.rates:
             times = {name: rates.microseconds(cost) for name, cost in costs.items()}
-            best = min(times.values())
-            regrets = {name: max(regrets[name], time / best) for name, time in times.items()}
-        return min(regrets, key=lambda name: regrets[name])
+            quickest = min(times.values())
+            regrets = {name: max(regrets[name], time / quickest) for name, time in times.items()}
+        best = min(regrets, key=lambda name: regrets[name])
+        static = static_cost(shape, size)
+        as_quick = [name for name in costs if self._as_quick(costs[name], costs[best], static)]
+        return min(as_quick, key=lambda name: (costs[name].nodes, regrets[name]))
+
+    def _as_quick(self, cost: Cost, best: Cost, static: Cost) -> bool:
+        """Whether the rates cannot tell a lowering's price over the static layer from the best one's."""
+
+        def price(of: Cost, rates: Rates) -> float:
+            return rates.microseconds(of) - rates.microseconds(static)
+
+        return all(price(cost, rates) <= price(best, rates) + UNTOLD * abs(price(best, rates)) for rates in self.rates)
 
 
 X86 = Rates(0.01119, 0.0126, 0.05595, 0.06952, 0.03061, 260.9)
