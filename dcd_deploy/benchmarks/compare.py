@@ -1,6 +1,6 @@
-"""Two results compared: the same trials on the same machine, before and after a change.
+"""Two results compared, before and after a change.
 
-The counts of two results compared: the same model on the same core, before and after a change.
+Times are those of the same trials on the same machine, counts those of the same model on the same core.
 """
 
 from __future__ import annotations

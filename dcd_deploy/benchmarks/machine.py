@@ -1,15 +1,10 @@
-"""What the kernel's files say of this machine.
+"""What Linux tells of this machine: its cores by kind, the fast ones first, and what it does while we measure.
 
-The cores of this machine by kind, the fast ones first, as far as Linux tells: big.LITTLE is not one processor.
+big.LITTLE is not one processor. Others use its cores, its clock moves, and it may slow itself down to stay cool. Of
+that there are three signs, of which a machine has one or none: a counter of throttlings (x86), the state of the cooling
+devices that lower the processor's clock (most boards), and the firmware's own word (Raspberry Pi).
 
 It needs nothing but the standard library of Python 3.9, so that it runs on every device that measures.
-
-Whether a machine slowed itself down to stay cool, as far as Linux tells.
-
-Three signs, of which a machine has one or none: a counter of throttlings (x86), the state of the cooling devices that
-lower the processor's clock (most boards), and the firmware's own word (Raspberry Pi).
-
-What the machine does while we measure: others' use of its cores, and the clock, as far as Linux tells.
 """
 
 from __future__ import annotations

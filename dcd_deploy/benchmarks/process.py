@@ -1,9 +1,8 @@
-"""Where a trial is measured: this machine, or whatever ``devices`` can reach.
+"""Where a trial is measured: this machine, in a worker process for each trial, or whatever ``devices`` can reach.
 
 The plan of the trials, the statistics and the verdicts are the same everywhere; a place only says what it is, brings
-the files to where they are run, and lets them be measured there.
-
-A worker process for each trial: started, given its request, waited for, and ended whatever happens.
+the files to where they are run, and lets them be measured there. A worker is started, given its request, waited for,
+and ended whatever happens.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What a profile found: the time of each node a runtime ran, and sums by layer, by part of the network, by operator.
 
-A profile as a table in a file: a row for each node, in the order in which they ran.
-
-The file of a ProfileResult, as ``dcd-deploy profile --json`` prints it. Whoever sent it may have changed it.
+It is written as a table, a row for each node in the order in which they ran, and read again from what ``dcd-deploy
+profile --json`` prints. Whoever sent that may have changed it.
 """
 
 from __future__ import annotations

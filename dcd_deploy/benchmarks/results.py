@@ -4,9 +4,8 @@ A ``BenchResult`` has a ``Trial`` for each device × model × runtime × threads
 it is compared with were measured in turns in one process. What emulated cores counted stands apart, in ``counts``. A
 trial that could not be measured is a ``Failure``; the others are kept.
 
-The counts of a result that was read: whether its parts agree with each other, as every report takes for granted.
-
-The file of a BenchResult: JSON as ``bench.schema.json`` describes it. Whoever sent it may have changed it.
+``bench.schema.json`` describes the file. Whoever sent one may have changed it, so that what was read is held against
+the schema, and its parts against each other, as every report takes for granted.
 """
 
 from __future__ import annotations

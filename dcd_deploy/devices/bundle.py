@@ -1,10 +1,10 @@
-"""The first line to a device's Python: a small program that takes the runner, if it is not there, and hands over to it.
+"""Our runner as one file for a device's Python, and the line that hands over to it.
 
-Until it has run nothing is known of the device; so it is written for any Python 3, and says itself what it misses.
+The file is a zip of the worker, what it imports and ``devices.runner``, of this package, from which Python imports. The
+same package gives the same bytes, so that its hash tells whether a device has it.
 
-The runner as one file: the worker, what it imports and ``devices.runner``, of this package, in a zip.
-
-The same package gives the same bytes, so that its hash tells whether a device has it. Python imports from the zip.
+The first line to the device is a small program that takes the file, if it is not there, and starts it. Until it has run
+nothing is known of the device; so it is written for any Python 3, and says itself what it misses.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""What every device offers: say what it is, and measure there; and what is known of it.
+"""What every device offers: say what it is, and measure there. This machine is one among others.
 
 with open_device(parse_device("ssh://pi@board")) as device:
     facts = device.describe()
     bench(contests, place=device)
-
-This machine as a device among others.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""What it means that ssh ended before our runner had said a word: by what ssh says, and by its exit code.
-
-A board over ssh: the system's own client, with the user's configuration, keys, agent and known hosts.
+"""A board over ssh: the system's own client, with the user's configuration, keys, agent and known hosts.
 
 One ssh process is one connection and carries everything: the runner, the models, requests and answers. When it ends,
-for whatever reason, the runner there sees the end of its input, ends the trial that it was at, and itself.
+for whatever reason, the runner there sees the end of its input, ends the trial that it was at, and itself. What it
+means that it ended before the runner had said a word is told by what ssh says, and by its exit code.
 """
 
 from __future__ import annotations

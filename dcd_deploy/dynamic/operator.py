@@ -11,7 +11,7 @@ Dynamic convolution by matrix decomposition (arXiv 2103.08756, eq. 4 and 8) is R
 (arXiv 1912.03458) and CondConv (arXiv 1904.04971) are a Mixture; ODConv (arXiv 2209.07947) one with all scales. All
 tensors are float64. C channels in, K out, L latent, M kernels.
 
-A refusal is a value: which family a module is nearest to, and which part of it is outside the canonical operator.
+Where a module is none, an adapter's ``Refusal`` says to which family it is nearest, and which part of it is outside.
 """
 
 from __future__ import annotations

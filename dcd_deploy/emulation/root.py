@@ -1,10 +1,10 @@
-"""Where this machine gets Debian's packages, as lines of a sources.list: the aarch64 root comes from there too.
+"""What aarch64 programs find under emulation: a Debian root with Python, the runtimes' wheels, and a core's cpuinfo.
 
-What aarch64 programs find under emulation: a Debian root with Python, the runtimes' wheels, and a core's cpuinfo.
+    CACHE/system-KEY/      Debian's own Python and C libraries, extracted, nothing of it ever run here
+    CACHE/wheels-KEY/      numpy, the runtimes and what they need for aarch64, in the versions that are installed here
+    CACHE/core-NAME-KEY/   for each core: links to the system, and /proc/cpuinfo and the like as on that core
 
-CACHE/system-KEY/      Debian's own Python and C libraries, extracted, nothing of it ever run here
-CACHE/wheels-KEY/      numpy, the runtimes and what they need for aarch64, in the versions that are installed here
-CACHE/core-NAME-KEY/   for each core: links to the system, and /proc/cpuinfo and the like as on that core
+Debian's packages come from where this machine gets its own.
 """
 
 from __future__ import annotations

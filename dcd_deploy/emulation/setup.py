@@ -1,6 +1,6 @@
-"""What an emulated core is, and whether this machine can run it: read from what is there, with nothing emulated.
+"""An emulated core, and whether this machine can run it, told with nothing emulated.
 
-The one command that makes all that emulation needs, and proves that it works.
+And the one command that makes all that emulation needs, and proves that it works.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
-"""torch's threads on a busy machine.
+"""How torch works beside other work: with as many threads as there are free cores, and in a process of its own.
 
 While they wait for one another, the threads of an operator spin. Where other processes want the cores, the one that
 all wait for is not running, and the others burn its time: a reference of one second took four minutes. The command line
 asks OpenMP not to spin, before torch is loaded (OMP_WAIT_POLICY); a library comes too late for that, and must not
 decide it for a program that trains. So the number of threads is chosen by how many cores are free, each time.
 
-Work in a process of its own, beside this one's: the float64 reference is computed while the graph is traced.
-
-The process is forked, as torch's data loader forks its workers: it has the network already, computes with one thread,
-and sends its result back. Where forking is not safe, or no second core is free, the work is done here, before.
+The float64 reference is computed while the graph is traced, in a process that is forked, as torch's data loader forks
+its workers: it has the network already, computes with one thread, and sends its result back. Where forking is not safe,
+or no second core is free, the work is done here, before.
 """
 
 from __future__ import annotations

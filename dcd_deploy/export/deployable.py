@@ -1,8 +1,7 @@
-"""What every format's tracing starts from: the deploy form in float32, whose activations make new maps.
+"""The deploy form as a module by itself: in float32, for tracing, or proved in float64, for other exporters.
 
-An activation that writes into its input computes the same, but makes the exporters trace everything once more.
-
-A deploy form without a file: captured, lowered, and compared with the module in float64.
+For tracing its activations make new maps: one that writes into its input computes the same, but makes the exporters
+trace everything once more.
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
-"""Whether a network is a function: the same outputs for the same inputs, and no state that running it changes.
-
-A file is one. A network that draws random numbers, or counts its calls, is refused before anything is compared.
-
-The reference of every check: the network in float64, and the proof that the inputs exercise its dynamic layers.
+"""The reference of every check: the network in float64, and the proof that the inputs exercise its dynamic layers.
 
 The inputs are as vivid as the network bears: far from what it was trained on, a dynamic network may amplify rounding
 until float32 and float64 disagree, and then no file can be told from another. The first contrast at which the network
 itself agrees with itself, computed in both, is taken.
+
+A file is a function. A network that draws random numbers, or counts its calls, is refused before anything is compared.
 """
 
 from __future__ import annotations

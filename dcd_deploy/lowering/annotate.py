@@ -1,6 +1,6 @@
-"""Notes on the nodes of a captured graph: to which layer of the trained network each belongs.
+"""Notes on the nodes of a captured graph: whose part each is, and the shape of its value.
 
-The shape of every value of a graph, from one run on an example.
+A node belongs to a layer of the trained network; shapes are those of one run on an example.
 """
 
 from __future__ import annotations

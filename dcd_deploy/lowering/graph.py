@@ -7,8 +7,7 @@ It is a ``torch.fx.GraphModule`` whose inputs are tensors and whose output is a 
     "place"    which layer of the trained network it belongs to (``places``)
 
 A dynamic layer that was recognised and proved is a ``CanonicalLayer`` at its own path until a lowering replaces it.
-
-A graph to work on: its nodes may be changed, its weights are shared.
+``copied`` gives a graph to work on: its nodes may be changed, its weights are shared.
 """
 
 from __future__ import annotations

@@ -1,14 +1,10 @@
-"""What a network gives, whatever holds it: tensors under names.
-
-Hooks and parametrisations: what they leave in the weights is kept, and the rest dropped if it changes nothing.
-
-Pruning, weight norm and spectral norm compute a weight before each call, in a hook or in a parametrisation; in eval
-mode it is a constant. A hook that only looks on (logging, feature maps) may go. One that changes what its module gives
-would be lost in silence, and is refused.
-
-A user's module made ready: a float64 copy in eval mode on the CPU, its example, and names for what goes in and out.
+"""A user's module made ready: a float64 copy in eval mode on the CPU, its example, and names for what goes in and out.
 
 The user's own module is left as it is. What had to be changed on the copy is said in ``notes``.
+
+Pruning, weight norm and spectral norm compute a weight before each call, in a hook or in a parametrisation; in eval
+mode it is a constant, which is kept. A hook that only looks on (logging, feature maps) may go. One that changes what
+its module gives would be lost in silence, and is refused.
 """
 
 from __future__ import annotations

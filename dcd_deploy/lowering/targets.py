@@ -1,7 +1,5 @@
 """A target: a backend on a runtime and a kind of machine, and which lowering a dynamic layer gets there.
 
-The targets that a network can be lowered for, and the rates that decide for each layer.
-
     onnxruntime-x86   keeps maps in blocks of channels (its NCHWc layout); everything else pays for leaving them
     onnxruntime-arm   plain layout; timed with onnxruntime's blocked layout switched off
     litert            TFLite's XNNPACK kernels, channels last
@@ -9,9 +7,9 @@ The targets that a network can be lowered for, and the rates that decide for eac
     executorch        the same kernels through ExecuTorch's delegate, which takes computed weights as it is
     portable          of each format, what is good on all of its targets and bad on none
 
-The rates are nanoseconds, fitted by ``scripts/fit_costs.py`` to every lowering of every layer shape of the published
-networks, each measured interleaved with its static layer, on one thread of an x86-64 core with AVX-512;
-``docs/performance.md`` shows them beside what was measured.
+The rates, which decide for each layer, are nanoseconds, fitted by ``scripts/fit_costs.py`` to every lowering of every
+layer shape of the published networks, each measured interleaved with its static layer, on one thread of an x86-64 core
+with AVX-512; ``docs/performance.md`` shows them beside what was measured.
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
-"""Running a network of the registry for the shapes of its maps alone: every layer answers with an empty map.
+"""What a network of the registry costs, layer by layer, beside its static twin: map sizes and multiply-adds.
 
-convolution, pool      (N, C, H, W) → (N, K, ⌊(H + 2 pad - k) / stride⌋ + 1, …)
-norm, activation       unchanged
-dynamic layer          as its W0; Q and P are asked too, so that their sizes are seen
+They are found by running it for shapes alone, where every layer answers with an empty map:
 
-Feature-map sizes and multiply-adds of every layer, found by running the network without data.
-
-What a network costs, layer by layer, beside its static twin.
+    convolution, pool      (N, C, H, W) → (N, K, ⌊(H + 2 pad - k) / stride⌋ + 1, …)
+    norm, activation       unchanged
+    dynamic layer          as its W0; Q and P are asked too, so that their sizes are seen
 """
 
 from __future__ import annotations

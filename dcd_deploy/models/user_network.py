@@ -1,11 +1,9 @@
-"""A checkpoint's keys as a user's own module has them: behind which prefix they lie, and in how many parts.
-
-The module says what it needs. All of it has to be there, behind one prefix; what lies outside that prefix is not the
-module's, and is left out and said. Inside it nothing is.
-
-A network that a user's own Python file makes, with the weights of a checkpoint: ``FILE.py:FACTORY``.
+"""A network that a user's own Python file makes, with the weights of a checkpoint: ``FILE.py:FACTORY``.
 
 The file is run, as ``python FILE.py`` would run it; the checkpoint is only read (``models.checkpoint``).
+
+The module says which weights it needs. All of them have to be there, behind one prefix, in however many parts; what
+lies outside that prefix is not the module's, and is left out and said. Inside it nothing is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""How a benchmark reads in the terminal.
-
-Models against devices: one table in which each column is a device.
-"""
+"""How a benchmark reads in the terminal; of several devices, one table in which each column is a device."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How counts are put into words, the same in the terminal, in Markdown and on the page; there is no time among them.
-
-How counts read in the terminal.
-"""
+"""How counts read: the same words in the terminal, in Markdown and on the page; there is no time among them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What to type next, with the options by which a network was named.
-
-How an export reads.
-"""
+"""How an export reads, and what to type next, with the options by which the network was named."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How a checkpoint that is no known network reads.
-
-How ``inspect`` reads: a checkpoint, an ONNX file, or a checkpoint that fits nothing.
-"""
+"""How ``inspect`` reads: a checkpoint, a model file, or a checkpoint that fits no known network."""
 
 from __future__ import annotations
 

@@ -1,11 +1,8 @@
-"""How numbers and foreign texts are written.
+"""The two consoles, and how numbers and foreign texts are written there.
 
-The two consoles: results on standard output, progress and errors on standard error.
-
-Which stages run, and how long each took, on standard error; several devices may be at work at once.
-
-On a terminal the stages that run stand on one line, and each that ended on a line of its own. Elsewhere a stage's line
-is begun when it starts and ended when it ends, or, where another came between, written again with its time.
+Results go to standard output, progress and errors to standard error. On a terminal the stages that run stand on one
+line, and each that ended on a line of its own. Elsewhere a stage's line is begun when it starts and ended when it ends,
+or, where another came between, written again with its time. Several devices may be at work at once.
 """
 
 from __future__ import annotations

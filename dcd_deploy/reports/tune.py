@@ -1,7 +1,4 @@
-"""How a forecast of what each lowering costs reads.
-
-How the tuning of a network reads.
-"""
+"""How the tuning of a network reads, and the forecast of what each lowering costs."""
 
 from __future__ import annotations
 

@@ -15,10 +15,9 @@ part of the network a node is:
     layout    what moves data alone: transpositions, and reshapes outside the dynamic part
     unknown   nodes of files that are not of this package
 
-Which operators of an opened TFLite model the XNNPACK delegate took, and which run under TFLite's plain kernels.
-
-The interpreter lists the operators of the file and, behind them, one DELEGATE for each partition that was taken. A
-tensor inside a partition is never computed by the interpreter, so it has no data to read; that tells what was taken.
+Of an opened TFLite model ``delegation`` tells which the XNNPACK delegate took. The interpreter lists the operators of
+the file and, behind them, one DELEGATE for each partition. A tensor inside a partition is never computed by the
+interpreter, so it has no data to read; that tells what was taken.
 """
 
 from __future__ import annotations

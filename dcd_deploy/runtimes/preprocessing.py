@@ -4,7 +4,7 @@ Resize the short side (bilinear, averaging when it shrinks), crop the centre, sc
 first. The resizing is that of Pillow and torchvision to within one grey level. Only the pixels that the crop keeps are
 computed: whatever a picture's proportions and a file's sizes are, that takes memory for the picture and the crop.
 
-Reading picture files, for the command line; an app usually has its picture in memory already.
+Picture files are read here too, for the command line; an app usually has its picture in memory already.
 """
 
 from __future__ import annotations

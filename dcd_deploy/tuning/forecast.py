@@ -1,7 +1,4 @@
-"""The network that is tuned, or told the costs of.
-
-What each lowering of each layer costs on a target, told by its cost model, with nothing exported or measured.
-"""
+"""What each lowering of each layer costs on a target, told by its cost model, with nothing exported or measured."""
 
 from __future__ import annotations
 

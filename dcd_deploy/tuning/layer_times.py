@@ -1,6 +1,6 @@
-"""What was measured of layers before, kept in the user's cache: by shape, runtime, device and what measured it.
+"""The lowerings of one shape of layer, measured in turns in a process of their own, or kept from before.
 
-The lowerings of one shape of layer, measured in turns, in a process of their own.
+Times are kept in the user's cache, by shape, runtime, device and what measured them.
 """
 
 from __future__ import annotations

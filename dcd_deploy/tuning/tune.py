@@ -1,15 +1,13 @@
-"""Which lowering a measurement allows to choose: another than the rule's where the interval says that it is quicker.
+"""Tune a network for a device: measure each shape of layer in each lowering there, and choose.
+
+    shapes of the network's layers → for each: lowerings and static layer measured in turns (or kept from before)
+    → the lowering that is surely the quickest, else the target's rule → a lowering file
 
 Of the lowerings whose interval over the rule's lies below 1, by a margin, it is the one with the smallest ratio. Where
 there is none the rule's stays, "undecided" where the intervals are so wide that they could hide a gain worth having.
 Many lowerings of many shapes are compared, so that by chance alone some would look quicker: the intervals hold for all
 lowerings of a shape at once (Bonferroni), and a gain within the margin, which is what opening a model moves its time
 by, is none.
-
-Tune a network for a device: measure each shape of layer in each lowering there, and choose.
-
-shapes of the network's layers → for each: lowerings and static layer measured in turns (or kept from before)
-→ the lowering that is surely the quickest, else the target's rule → a lowering file
 """
 
 from __future__ import annotations

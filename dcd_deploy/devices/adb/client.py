@@ -1,9 +1,9 @@
-"""Texts that a phone sends: of any length and with anything in them, until they have been through here.
+"""The user's ``adb``: where it is, which phones it sees, and which of them is meant.
 
-The user's ``adb``: where it is, which phones it sees, and which of them is meant.
+    adb = Adb.found()
+    phone = Phone(adb, chosen(adb.listed(), None))
 
-adb = Adb.found()
-phone = Phone(adb, chosen(adb.listed(), None))
+What a phone sends is of any length and has anything in it, until it has been through ``cleaned``.
 """
 
 from __future__ import annotations

@@ -6,9 +6,8 @@
     5.10 4.87 4.92 2/4711 12345
 
 Which files there are differs from maker to maker; what cannot be read is simply not there. The texts are the phone's:
-they are bounded, and cleaned where they are used.
-
-From a phone's snapshot to what a result says of it: its environment, its cores by kind, its heat.
+they are bounded, and cleaned where they are used. From them comes what a result says of the phone: its environment, its
+cores by kind, its heat.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Which machine a program is for, from the first bytes of its file.
+"""What has to be known of files before a phone has them.
 
-What has to be known of a model before a phone's runner opens it: its network's name, and the shape of its input.
+Of a program, which machine it is for, told by its first bytes; of a model, its network's name and the shape of its
+input.
 """
 
 from __future__ import annotations

@@ -1,12 +1,4 @@
-"""What is to be known of every number that was measured over adb.
-
-Whether anything went wrong on a phone, however that was dealt with; then nothing of it is to stay there.
-
-One process at a time on a phone: two would remove each other's files there, and spoil each other's times.
-
-The lock is a file on this machine, to which the phone is plugged; the system lets go of it however its holder ends.
-
-One phone: commands in its shell, files sent to it by their content, and nothing left there that was not asked for.
+"""One phone: commands in its shell, files sent to it by their content, and nothing left there that was not asked for.
 
     /data/local/tmp/dcd-deploy/
         files/SHA256.SUFFIX     kept, so that nothing is sent twice
@@ -14,7 +6,10 @@ One phone: commands in its shell, files sent to it by their content, and nothing
 
 A command goes through the phone's shell, so it is put together from words that this program made itself, each quoted.
 The shell then prints a token of ours and the exit code; where the token is missing the connection broke, whatever adb
-itself says of it.
+itself says of it. ``Noticing`` keeps that anything went wrong, however it was dealt with.
+
+Two processes at a time would remove each other's files there, and spoil each other's times: one holds the phone, by a
+lock on a file of this machine, to which it is plugged. The system lets go of that however its holder ends.
 """
 
 from __future__ import annotations

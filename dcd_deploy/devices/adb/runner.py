@@ -1,11 +1,8 @@
-"""What a runner made for the phone itself is: a program that opens a model, runs it, and prints how long that took.
+"""A runner made for the phone itself: a program that opens a model, runs it, and prints how long that took.
 
 Google's ``benchmark_model`` and onnxruntime's ``onnxruntime_perf_test`` are two kinds of it. The user brings the
-program (``--runner PATH``); its kind is known by what it will print.
-
-A runner in its workplace on a phone: started once for each block, ended with it, and its words parsed.
-
-A runner started in turns on a model and all that it is compared with, each start a block of its own.
+program (``--runner PATH``); its kind is known by what it will print. A model and all that it is compared with are
+started in turns, each start a block of its own:
 
     each once, not counted: it works, its file is warm, and its times say how many runs the blocks have
     turn:    start it on the one model, then on the other; then the other way round

@@ -1,4 +1,6 @@
-"""Google's ``benchmark_model`` for TFLite files: what it is asked for, and what it says.
+"""The two kinds of runners: what each is asked for, and what it says and writes.
+
+Google's ``benchmark_model`` for TFLite files:
 
     count=61 first=8301 curr=8102 min=8051 max=9102 avg=8190.2 std=102        (microseconds; of the warm-up)
     count=50 first=8102 curr=8110 min=8049 max=8410 avg=8121.7 std=51 p5=8052 median=8110 p95=8260
@@ -7,7 +9,7 @@
 It prints statistics, no single runs: a sample is the median of one start's runs where it prints one (newer versions),
 else their mean. Equal runs are printed as ``count=1 curr=8301`` or ``count=3 curr=8301(all same)``.
 
-onnxruntime's ``onnxruntime_perf_test`` for ONNX files: what it is asked for, and what it says and writes.
+onnxruntime's ``onnxruntime_perf_test`` for ONNX files:
 
     Session creation time cost: 0.0143211 s
     First inference time cost: 12 ms

@@ -1,16 +1,13 @@
-"""The line to whoever sent us: JSON, one message a line, on the two standard streams, with files between the lines.
+"""The device's side of the line: it does what it is told, one thing after the other, until the line ends.
 
-What anything else prints goes to standard error, so that a line is a message or none of ours.
+    {"do": "survey"}                                → what the device is
+    {"do": "have", "names": […]}                    → which of them are here
+    {"do": "put", "name": …, "bytes": n}            → "ready", then n bytes come → kept
+    {"do": "ask", "request": {…}, "time_limit": s}  → the worker's answer, or how it ended
+    {"do": "setup", "packages": […], "time_limit": s}, {"do": "clean"}
 
-What this device is.
-
-The device's side of the line: it does what it is told, one thing after the other, until the line ends.
-
-{"do": "survey"}                                → what the device is
-{"do": "have", "names": […]}                    → which of them are here
-{"do": "put", "name": …, "bytes": n}            → "ready", then n bytes come → kept
-{"do": "ask", "request": {…}, "time_limit": s}  → the worker's answer, or how it ended
-{"do": "setup", "packages": […], "time_limit": s}, {"do": "clean"}
+It is JSON, one message a line, on the two standard streams, with files between the lines. What anything else prints
+goes to standard error, so that a line is a message or none of ours.
 """
 
 from __future__ import annotations

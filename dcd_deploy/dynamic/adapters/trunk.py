@@ -1,16 +1,15 @@
-"""From the modules of an attention to its stages. What its parts do not tell is left open, as alternatives.
+"""From the modules of an attention to its stages and heads, in whatever modules they stand.
 
-Linear, 1×1 convolution              Dense
-BatchNorm behind it                  folded into it
-activation behind it                 its activation, told by trying it
-a module around one square Linear    Gated: a ⊙ gate(W a + b), the squeeze's attention to itself
-pooling, dropout, flattening         nothing: what a pooling is, the sizes and the proof tell
+    Linear, 1×1 convolution              Dense
+    BatchNorm behind it                  folded into it
+    activation behind it                 its activation, told by trying it
+    a module around one square Linear    Gated: a ⊙ gate(W a + b), the squeeze's attention to itself
+    pooling, dropout, flattening         nothing: what a pooling is, the sizes and the proof tell
 
-The attention of a mixture: a chain of dense layers with heads behind it, in whatever modules they stand.
+A mixture's is a chain of dense layers with heads behind it, C·pool → S → heads, in the order of registration.
 
-    C·pool → S → heads         each layer a Linear or a 1×1 convolution, in the order of registration
-
-The functions between them are often in a forward: they are choices. So is a temperature, a number of that name.
+What the parts do not tell is left open, as alternatives: the functions between them, which are often in a forward, and
+a temperature, a number of that name.
 """
 
 from __future__ import annotations

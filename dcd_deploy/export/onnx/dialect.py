@@ -1,4 +1,8 @@
-"""An ONNX graph in an older opset than torch's exporter writes.
+"""From a simplified graph to the ONNX that was asked for.
+
+    simplified graph
+      → for the target "portable": without what some runtime gets wrong (``portable``)
+      → in an opset below the exporter's own (``in_older_opset``)
 
 onnx's own converter lacks operators (Split, from 18 down). Most operators only ever gained: types, which the checker
 knows, attributes, whose default is what the older operator does, and inputs. So a node is written as the older operator
@@ -10,12 +14,6 @@ has it, and what that cannot say is refused. The few that were written another w
     below 14  Reshape's allowzero                   left out where no size is 0
     below 13  Softmax over any axis                 over the last one, between two Transposes
     below 13  Resize without roi                    with an empty one
-
-From a simplified graph to the ONNX that was asked for.
-
-simplified graph
-  → for the target "portable": without what some runtime gets wrong (``portable``)
-  → in an opset below the exporter's own (``older_opset``)
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What an ONNX graph consists of: nodes by operator, bytes, and multiply-adds.
-
-The graph of an ONNX file, read with the package onnx.
-"""
+"""What an ONNX graph consists of, read with the package onnx: nodes by operator, bytes, and multiply-adds."""
 
 from __future__ import annotations
 

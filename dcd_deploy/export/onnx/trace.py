@@ -1,12 +1,10 @@
-"""The exporter's graph without the constructs that only it understands: shape arithmetic, sequences, casts, functions.
+"""Deploy form → ONNX, by tracing it with torch's exporter.
 
-torch's own clean-up (``ONNXProgram.optimize``) does the same, and tries some sixty rewriting rules at every node, which
+The exporter's own graph is kept as it came ("raw"), and once more without the constructs that only it understands
+("tidied"): shape arithmetic, sequences, casts, functions. ``simplify`` takes it from there.
+
+torch's own clean-up (``ONNXProgram.optimize``) tidies too, and tries some sixty rewriting rules at every node, which
 takes longer than tracing a small network. Of these a few leave a trace in our graphs; onnxsim does the rest.
-
-Deploy form → ONNX, by tracing it with torch's exporter.
-
-The exporter's own graph is kept as it came ("raw"), and once more after the exporter's clean-up of the constructs
-that only it understands ("tidied": shape arithmetic, sequences, casts). ``simplify`` takes it from there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
-"""Exported graphs that are traced once, where a converter would trace them three times.
+"""Deploy form → TFLite, by litert-torch.
 
-Both converters decompose operators by a table, which retraces the whole graph with tensors that have no data: most of
-their time. A graph with none of the table's operators, and none that writes into its inputs, is decomposed already.
-Some operators of the deploy forms, which litert-torch would decompose, are written as what they become, in place:
+The channels-last deploy form consists of operators that are TFLite's own (``channels_last.operators``), so that the
+converter has nothing to transpose and little to decide. What each means is registered here.
+
+Both converters, torch's to ONNX too, decompose operators by a table, which retraces the whole graph twice with tensors
+that have no data: most of their time. A graph with none of the table's operators, and none that writes into its inputs,
+is decomposed already. Some that litert-torch would decompose are written as what they become, in place:
 
     relu6(x)             hardtanh(x, 0, 6)          reshape(x, s), flatten(x)    view(x, shape)
     pad(x, p, value)     constant_pad_nd(x, p, value)
@@ -12,11 +15,6 @@ and for both, since torch's exporter would write an Einsum, which no runtime has
     x.mT                 transpose(x, -2, -1)
 
 Where an operator is left that a table might decompose, the converter does as it always does.
-
-Deploy form → TFLite, by litert-torch.
-
-The channels-last deploy form consists of operators that are TFLite's own (``channels_last.operators``), so that the
-converter has nothing to transpose and little to decide. What each means is registered here.
 """
 
 from __future__ import annotations

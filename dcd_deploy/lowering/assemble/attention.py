@@ -1,6 +1,6 @@
-"""In which order, and under which names, a lowering computes the stages and heads of an attention.
+"""How a lowering computes an attention: in which order, under which names, and with which bias.
 
-The bias that depends on the input, b(x), as a dense layer of what the attention has anyway.
+b(x), the bias that depends on the input, is a dense layer of what the attention has anyway:
 
     RowScaled   λ ⊙ b0
     LowRank     P (Φ t1 + t2)     linear in a where Φ is: one dense layer of a

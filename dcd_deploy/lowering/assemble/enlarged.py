@@ -1,12 +1,13 @@
-"""A pointwise operator in homogeneous coordinates: (x, 1) Wᵀ, with the bias as the kernel's last column.
+"""Operators with more channels that compute the same.
+
+A pointwise one in homogeneous coordinates, (x, 1) Wᵀ, has the bias as the kernel's last column; its attention is still
+to x alone:
 
     RowScaled   λ ⊙ (W0 b0)
     LowRank     P̃ Φ̃ Q̃     Q̃ = (Q t1; 0 1)     Φ̃ = (Φ 0; 0 1)     P̃ = (P  P t2 + bias)
     Mixture     Σ π_m (W_m b_m),     and b_m + bias for b_m where the π add up to 1
 
-The attention is still to x alone.
-
-Channels of zeros added to an operator, in and out: the same function on maps that are padded likewise.
+Any can have channels of zeros, in and out, for maps that are padded likewise.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
-"""Kernels as matrices: a product of a matrix and the patches of a map is a convolution.
+"""W(x) as a matrix for each sample and group, the sum of the terms.
 
-by rows     (K, C/g·taps) for one group, (g, K/g, C/g·taps) for several; inputs channel-major, taps behind
-by columns  the transposes of these
+A product of it and the patches of a map is the convolution.
 
-W(x) as a matrix for each sample and group, the sum of the terms; by rows or by columns (``matrices``).
-
-    by rows     W  = λ ⊙ W0  + Σ π_m W_m  ⊙ scales + (P Φ) Q
-    by columns  Wᵀ = W0ᵀ ⊙ λ + Σ π_m W_mᵀ ⊙ scales + Qᵀ (Φᵀ Pᵀ)
+    by rows     (K, C/g·taps) for one group, (g, K/g, C/g·taps) for several; inputs channel-major, taps behind
+                W  = λ ⊙ W0  + Σ π_m W_m  ⊙ scales + (P Φ) Q
+    by columns  the transposes of these
+                Wᵀ = W0ᵀ ⊙ λ + Σ π_m W_mᵀ ⊙ scales + Qᵀ (Φᵀ Pᵀ)
 
 Heads are (N, values), and matrices (N, …); for one sample ``one`` drops the N, since a sum and a product of plain
 matrices is one operator (Gemm).

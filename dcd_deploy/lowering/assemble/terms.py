@@ -1,6 +1,6 @@
-"""What a lowering asks of an operator's terms, and why it refuses some.
+"""What a lowering asks of an operator's terms, why it refuses some, and what they cost in each order.
 
-What the terms cost in each order, in the units of ``Cost``; what a runtime adds is counted with each lowering.
+Costs are in the units of ``Cost``; what a runtime adds is counted with each lowering.
 
 k weights of a kernel, A multiply-adds of the attention, S values of the last stage, P pixels out.
 

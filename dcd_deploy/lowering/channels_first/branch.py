@@ -1,8 +1,6 @@
-"""Σ π_m (W_m * x + b_m) ⊙ α_out in the branch order: M constant convolutions, weighed by π.
+"""The branch order: each term convolves by its own constant weights, and the heads weigh what comes out.
 
-The branch order: each term convolves by its own constant weights, and the heads weigh what comes out.
-
-    λ ⊙ (W0 * x + b0) + P (Φ (Q x + t1)) + Σ π_m (W_m * x + b_m) + bias
+    λ ⊙ (W0 * x + b0) + P (Φ (Q x + t1)) + Σ π_m (W_m * x + b_m) ⊙ α_out + bias
 
 The decomposition is computed as the paper draws it (arXiv 2103.08756, figure 2): Φ acts on the small latent map,
 between constant convolutions by Q and P. On a vector that is always the cheapest.

@@ -1,11 +1,8 @@
-"""Σ π_m (W_m * x + b_m) ⊙ α_out in the branch order, channels last: M constant convolutions, weighed by π.
+"""The branch order, channels last: (W0 * x + b0) ⊙ λ + P (Φ (Q x + t1)) + Σ π_m (W_m * x + b_m) ⊙ α_out + bias.
 
-Of shares that sum to one the first is not needed: Σ π_m y_m = y_0 + Σ_{m>0} π_m (y_m − y_0), where the differences are
-those of the kernels. That is a pass over the output less.
-
-The branch order, channels last: (W0 * x + b0) ⊙ λ + P (Φ (Q x + t1)) + Σ π_m (W_m * x + b_m) + bias.
-
-It is that of arXiv 2103.08756, figure 2, with the product by Φ spelled as one by Φᵀ from the right.
+It is that of arXiv 2103.08756, figure 2, with the product by Φ spelled as one by Φᵀ from the right. Of shares π that
+sum to one the first is not needed: Σ π_m y_m = y_0 + Σ_{m>0} π_m (y_m − y_0), where the differences are those of the
+kernels. That is a pass over the output less.
 """
 
 from __future__ import annotations

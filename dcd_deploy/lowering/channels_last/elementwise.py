@@ -1,6 +1,6 @@
-"""Which values of a network are nowhere negative, whatever goes in.
+"""Operators that work on each value by itself: they stay in the layout that their operands have.
 
-Operators that work on each value by itself: they stay as they are, in the layout that their operands have.
+And which values of a network are nowhere negative, whatever goes in.
 """
 
 from __future__ import annotations

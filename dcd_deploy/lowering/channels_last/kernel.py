@@ -1,10 +1,8 @@
-"""A computed kernel applied to the patches of a map, channels last.
-
-The kernel order, channels last: patches of x times Wᵀ, one matrix for each sample, + b(x).
+"""The kernel order, channels last: patches of x times Wᵀ, one matrix for each sample, + b(x).
 
 TFLite has no convolution with computed weights. A 1×1 layer is a product as it is. A k×k layer of which the dynamic
 part is one tap keeps W0 as a constant convolution, scaled by λ, and multiplies every stride-th pixel; any other takes
-the pixels under its kernel apart first (``convolutions.patches``), and a depthwise one scales and adds them up tap by
+the pixels under its kernel apart first (``layers.patches``), and a depthwise one scales and adds them up tap by
 tap.
 """
 

@@ -1,7 +1,4 @@
-"""Constant convolutions on channels-last maps, of any geometry.
-
-Layers of torch that are no convolution and no pooling, on maps (N, H, W, C).
-"""
+"""Constant layers of torch on maps (N, H, W, C): convolutions of any geometry, and the rest but for pooling."""
 
 from __future__ import annotations
 

@@ -1,12 +1,9 @@
-"""The shapes of what TFLite's operators give.
-
-A trace passes each operator half a dozen times; to say its shape is quicker than to compute it on fake tensors.
-
-The operators of TFLite that a network consists of, as operators of torch. Maps are (N, H, W, C).
+"""The operators of TFLite that a network consists of, as operators of torch. Maps are (N, H, W, C).
 
 Each is opaque to torch, so that it reaches the converter whole, as the one operator of TFLite that bears its name:
 torch would take a matmul of four dimensions apart into reshapes, and wrap every convolution in permutations. In torch
-they compute the same in any precision (``reference``), which is how the deploy form is checked in float64.
+they compute the same in any precision (``reference``), which is how the deploy form is checked in float64. The shape of
+what each gives is said apart: a trace passes it half a dozen times, and computes nothing then.
 
 Sizes are numbers, for both directions, or pairs (vertical, horizontal). ``same`` is TFLite's own padding: as many
 windows as strides fit into the map, and where the padding is odd the larger half behind; else there is none.

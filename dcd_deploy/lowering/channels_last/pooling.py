@@ -1,15 +1,10 @@
-"""Padding of maps (N, H, W, C).
-
-What mixes the rows of a map (N, H, W, C) by one constant matrix, and its columns by another.
-
-    y = R x Cᵀ     R (H', H), C (W', W)
-
-Interpolation of every kind is such a map, and so are averages over parts that overlap. TFLite has operators for some.
-
-Pooling as torch has it, on maps (N, H, W, C).
+"""Pooling as torch has it, on maps (N, H, W, C), and the padding of maps.
 
 TFLite pools with its own padding, in which nothing outside the map counts, or without; any other padding is put around
-the map before.
+the map before. Averages over parts that overlap, and interpolation of every kind, mix the rows of a map by one constant
+matrix and its columns by another, where TFLite has no operator for them:
+
+    y = R x Cᵀ     R (H', H), C (W', W)
 """
 
 from __future__ import annotations

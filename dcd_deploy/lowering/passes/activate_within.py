@@ -1,6 +1,6 @@
 """Let a lowering activate what it computes, before the permutation that it ends in, where a runtime fuses the two.
 
-A product and its activation, permute(linear(x, W, b)) → act, become permute(act(linear(x, W, b))).
+permute(linear(x, W, b)) → act becomes permute(act(linear(x, W, b))).
 """
 
 from __future__ import annotations

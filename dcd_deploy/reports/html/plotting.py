@@ -1,9 +1,8 @@
-"""HTML in which every text is escaped unless it is an element that was made here.
-
-What all plots of the page share: their colours, their frame, bars, and how trials are named in them.
+"""What all plots of the page share: their colours, their frame, bars, and how trials are named in them.
 
 Colours are names like "@static", which page.js looks up in page.css. Names of models stand above their bars instead of
-beside them, so that the plots fit a phone.
+beside them, so that the plots fit a phone. In the HTML around them every text is escaped unless it is an element that
+was made here.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The two plots of a trial: how its runs are distributed, and whether its ratio was steady.
+"""The page's trials: how the runs of each are distributed, and whether its ratio was steady.
 
-The page's section of counts: for each model and core a table and its ratios to the static twin, and assumptions.
+Of cores that counted there is a table for each model and core, with its ratios to the static twin and what was
+assumed.
 """
 
 from __future__ import annotations
