@@ -68,10 +68,12 @@ def test_lowerings_of_the_classifier():
     assert {"channels_first branch", "channels_last branch"} <= set(tried)
 
 
-CHOICES = [(target, "auto") for target in TARGETS]
+CHOICES = [pytest.param(target, "auto", id=f"{target.name} {target.format} auto") for target in TARGETS]
 CHOICES += [
-    (target, lowering) for target in (ONNXRUNTIME_X86, LITERT, LITERT_COMPILED) for lowering in target.lowerings
-]
+    pytest.param(target, lowering, id=f"{target.name} {target.format} {lowering}", marks=pytest.mark.long)
+    for target in (ONNXRUNTIME_X86, LITERT, LITERT_COMPILED)
+    for lowering in target.lowerings
+]  # of each by itself test_lowerings_of_layers says as much in less time
 
 
 @functools.cache
@@ -86,7 +88,7 @@ def network_case(request):
     return captured_case(request.param)
 
 
-@pytest.mark.parametrize(("target", "choice"), CHOICES, ids=[f"{t.name} {t.format} {choice}" for t, choice in CHOICES])
+@pytest.mark.parametrize(("target", "choice"), CHOICES)
 def test_deploy_form(network_case, target, choice):
     case, network = network_case
     lowered = lower(network, target, choice)
