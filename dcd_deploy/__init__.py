@@ -4,7 +4,6 @@ The rooms, each importing only from those above it (``tests/test_import_directio
 
     errors        one exception tree, one exit code each
     stages        hidden folders in which files are made, and what a kill left of them
-    made_once     things that are made once and kept in the user's cache folder
     interruption  how an interrupted command line ends
     made_once     what is made once and kept in the user's cache folder
     optional      the one door for packages that only some commands need
@@ -12,6 +11,7 @@ The rooms, each importing only from those above it (``tests/test_import_directio
     files         reading refused early, writing whole or not at all
     native_output what native libraries print past Python
     artifacts     what an exported file knows about itself
+    card_json     its description, read back
     network_names what families of networks are called, and published accuracies
     dynamic       what a dynamic convolution is; families recognised and proved        needs torch
     lowering      any module → captured graph → passes → deploy graph                  needs torch

@@ -25,7 +25,7 @@ from dcd_deploy.benchmarks.environment import read_environment
 from dcd_deploy.benchmarks.process import LOCAL
 from dcd_deploy.benchmarks.results import BenchResult, Failure, Trial, read_result, write_result
 from dcd_deploy.errors import BenchError, DcdDeployError, OptionError, ResultFileError, UnknownNameError
-from dcd_deploy.export.build import BuildConfig
+from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.pipeline import ExportConfig, export_checkpoint
 from dcd_deploy.files import sha256
 from dcd_deploy.models.checkpoint import read_checkpoint

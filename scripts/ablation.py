@@ -21,7 +21,7 @@ from dcd_deploy.artifacts import Preprocessing
 from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.results import read_result, write_result
-from dcd_deploy.export.build import BuildConfig, picture_network
+from dcd_deploy.export.build_config import BuildConfig, picture_network
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.onnx.in_blocks import in_blocks
 from dcd_deploy.export.onnx.simplify import simplify

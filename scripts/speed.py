@@ -23,7 +23,7 @@ from dcd_deploy.artifacts import Preprocessing
 from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.results import BenchResult, Trial, read_result, write_result
-from dcd_deploy.export.build import BuildConfig, picture_network
+from dcd_deploy.export.build_config import BuildConfig, picture_network
 from dcd_deploy.export.twin import write_twin
 from dcd_deploy.lowering.capture import Captured, capture
 from dcd_deploy.lowering.targets import target_for

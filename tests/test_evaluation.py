@@ -19,7 +19,6 @@ from tiny_classifier import write_classifier
 
 from dcd_deploy import commands
 from dcd_deploy.artifacts import METADATA_KEY
-from dcd_deploy.calibration_manifest import KEY
 from dcd_deploy.commands.evaluate import CalibrationWarning, parse_shard
 from dcd_deploy.errors import (
     IncomparableError,
@@ -38,6 +37,7 @@ from dcd_deploy.evaluation.subjects import Subject, _calibration
 from dcd_deploy.evaluation.tally import Tally, count_answers
 from dcd_deploy.evaluation.worker import Counted, Worker, _read_in, check_logits
 from dcd_deploy.labelled_images import InputForm, open_images
+from dcd_deploy.labelled_images.calibration_manifest import KEY
 from dcd_deploy.reports import evaluate as reports
 from dcd_deploy.reports.front import front_svg
 from dcd_deploy.runtimes.model import open_model

@@ -140,7 +140,7 @@ def export(
         DcdDeployError: with the exit code of its kind (see ``dcd_deploy.errors``); no file is left then.
     """
     formats = parse_formats(to)
-    from dcd_deploy.export.build import BuildConfig
+    from dcd_deploy.export.build_config import BuildConfig
     from dcd_deploy.export.calibration import read_calibration
     from dcd_deploy.export.describe import Subject
     from dcd_deploy.export.formats import check_config, check_samples

@@ -63,7 +63,7 @@ def export_module(
     """
     formats = parse_formats(to)
     from dcd_deploy.export.alongside import threads_by_load
-    from dcd_deploy.export.build import BuildConfig
+    from dcd_deploy.export.build_config import BuildConfig
     from dcd_deploy.export.describe import Subject
     from dcd_deploy.export.formats import check_config
     from dcd_deploy.export.pipeline import ExportConfig, capture_network, export_network

@@ -19,7 +19,8 @@ import onnxruntime
 
 from dcd_deploy.artifacts import ModelCard
 from dcd_deploy.errors import ExportError
-from dcd_deploy.export.build import BuildConfig, CheckedReference
+from dcd_deploy.export.build_config import BuildConfig
+from dcd_deploy.export.checked_reference import CheckedReference
 from dcd_deploy.export.onnx.build import BuiltOnnx, build_onnx
 from dcd_deploy.export.required_operators import required_operators
 from dcd_deploy.lowering.deploy import DeployNetwork

@@ -14,7 +14,9 @@ from typing import Any
 from dcd_deploy.artifacts import FLOAT32, ModelCard
 from dcd_deploy.errors import OptionError
 from dcd_deploy.export.alongside import threads_by_load
-from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
+from dcd_deploy.export.build_config import BuildConfig
+from dcd_deploy.export.built_model import BuiltModel
+from dcd_deploy.export.checked_reference import CheckedReference
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.to_executorch import emit_executorch, lower_executorch
 from dcd_deploy.export.xnnpack_graph import pte_stats

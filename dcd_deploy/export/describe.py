@@ -11,7 +11,8 @@ import numpy as np
 
 from dcd_deploy import __version__
 from dcd_deploy.artifacts import FLOAT32, INT8_TOLERANCE, CarriedOutput, ModelCard, Reference
-from dcd_deploy.export.build import BuildConfig, BuiltModel
+from dcd_deploy.export.build_config import BuildConfig
+from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.counts import layer_macs, twin_macs
 from dcd_deploy.models.checkpoint import Checkpoint

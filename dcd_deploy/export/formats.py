@@ -8,7 +8,9 @@ from functools import partial
 from dcd_deploy.artifacts import FLOAT32, LAYOUTS, PRECISIONS, WEIGHTS
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.export.alongside import alongside
-from dcd_deploy.export.build import BuildConfig, BuiltModel, checked_deploy, graph_of, lowered, samples_for
+from dcd_deploy.export.build_config import BuildConfig, graph_of, samples_for
+from dcd_deploy.export.built_model import BuiltModel
+from dcd_deploy.export.checked_reference import checked_deploy, lowered
 from dcd_deploy.export.input_type import check_input_type
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.deploy import check_choice

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dcd_deploy.artifacts import Artifact
 from dcd_deploy.export.alongside import threads_by_load
-from dcd_deploy.export.build import BuildConfig, BuiltModel, for_registry, picture_network
+from dcd_deploy.export.build_config import BuildConfig, for_registry, picture_network
+from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.export.describe import Subject, describe_export, describe_model
 from dcd_deploy.export.formats import build_formats
 from dcd_deploy.export.input_type import taking_input

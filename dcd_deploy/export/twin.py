@@ -16,7 +16,8 @@ from torch import nn
 
 from dcd_deploy.artifacts import NCHW, ModelCard, Preprocessing
 from dcd_deploy.errors import ModelFileError
-from dcd_deploy.export.build import DEFAULT_OPSET, BuildConfig, BuiltModel, for_registry, picture_network
+from dcd_deploy.export.build_config import DEFAULT_OPSET, BuildConfig, for_registry, picture_network
+from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.export.describe import Subject, describe_model
 from dcd_deploy.export.formats import build_formats
 from dcd_deploy.export.input_type import taking_input

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dcd_deploy.artifacts import MOST_AXES
 from dcd_deploy.runtimes.flatbuffer import (
     BUFFER_DATA,
     BUFFER_OFFSET,
@@ -38,7 +39,7 @@ FIRST_OPTIONAL = 2  # behind a map and weights: a bias
 RECURRENT = frozenset((16, 24, 27, 35, 44, 46, 52))  # RNN, LSTM, SVDF and their kinds, which do without more
 CODE_OLD, CODE = 0, 3  # two fields for the number of a kind of operator; the larger counts
 FREE = -1  # a size that is free
-MOST_AXES, MOST_VALUES = 8, 1 << 28  # of a tensor: a gigabyte of float32
+MOST_VALUES = 1 << 28  # of a tensor: a gigabyte of float32
 
 
 def check_structure(content: bytes, where: str | Path) -> None:

@@ -9,8 +9,9 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcd_deploy.artifacts import METADATA_KEY, ModelCard
+from dcd_deploy.artifacts import METADATA_KEY
 from dcd_deploy.benchmarks.worker import fixed_shape, network_name
+from dcd_deploy.card_json import read_card
 from dcd_deploy.errors import DeviceLackError, OptionError
 from dcd_deploy.files import existing_file, suffix_of
 from dcd_deploy.runtimes.flatbuffer import read_texts
@@ -77,7 +78,7 @@ def described(path: Path) -> Described:
     if suffix_of(path) == TFLITE:
         text = read_texts(existing_file(path, "a TFLite model").read_bytes(), path).get(METADATA_KEY)
         if text is not None:
-            card = ModelCard.from_json(text)
+            card = read_card(text)
             return Described(network_name(card), card.input.torch_shape)
     with isolated_model(path, threads=1) as model:
         return Described(network_name(model.card), model.session.inputs[0].torch_shape)

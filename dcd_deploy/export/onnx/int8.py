@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import onnx
 
 from dcd_deploy.errors import OptionError, VerificationError
-from dcd_deploy.export.build import BuildConfig, CheckedReference
+from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.calibration import generated_calibration
+from dcd_deploy.export.checked_reference import CheckedReference
 from dcd_deploy.export.onnx.quantised.build import calibrated, check_layers, rewritten
 from dcd_deploy.export.onnx.quantised.formats import check_formats
 from dcd_deploy.export.onnx.quantised.layer_noise import LayerNoise, check_layer_noise, layer_noise
