@@ -14,6 +14,7 @@ from dcd_deploy.commands.values import (
     Channels,
     Counts,
     Size,
+    parse_amount,
     parse_count,
     parse_counts,
     parse_size,
@@ -24,6 +25,7 @@ from dcd_deploy.files import existing_file
 from dcd_deploy.optional import check_installed
 
 if TYPE_CHECKING:
+    from dcd_deploy.benchmarks.measure import MeasureConfig
     from dcd_deploy.emulation.cores import Core
 
 FORMATS = {
@@ -139,6 +141,17 @@ def parse_batches(batch: Counts) -> tuple[int | None, ...]:
     if 0 in found:
         raise OptionError(expected="a `batch` of at least one", found="0")
     return found
+
+
+def parse_measure(min_runs: int, min_seconds: float, rounds: int = 5) -> MeasureConfig:
+    """Return how long to measure."""
+    from dcd_deploy.benchmarks.measure import MeasureConfig
+
+    return MeasureConfig(
+        min_runs=parse_count("min_runs", min_runs, MOST_RUNS),
+        min_seconds=parse_amount("min_seconds", min_seconds),
+        rounds=parse_count("rounds", rounds, MOST_ROUNDS),
+    )
 
 
 def emulated_core(device: str) -> Core:
