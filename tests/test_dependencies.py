@@ -104,7 +104,14 @@ def test_what_reading_a_tflite_file_imports():
 # extra → where its way begins. What is imported at the heads of all modules on it has to be there; what a function
 # brings in, or asks for by name, is for another format or runtime.
 WAYS = {
-    "export": ("export.pipeline", "export.onnx.build", "export.onnx.file", "export.twin", "tuning.tune", "sweep"),
+    "export": (
+        "export.pipeline",
+        "export.onnx.build",
+        "export.onnx.file",
+        "export.twin",
+        "tuning.tune",
+        "benchmarks.sweep",
+    ),
     "tflite-export": ("export.pipeline", "export.tflite.build", "export.twin", "tuning.tune"),
     "tflite": ("export.tflite.summary", "benchmarks.profile_litert", "runtimes.litert"),
     "image": ("runtimes.preprocessing",),

@@ -28,7 +28,7 @@ from dcd_deploy.errors import (
     ResultFileError,
     VerificationError,
 )
-from dcd_deploy.evaluation.counts_file import CHUNK, Plan, empty_part, read_part, write_part
+from dcd_deploy.evaluation.counts_file import CHUNK, EvaluationPlan, empty_part, read_part, write_part
 from dcd_deploy.evaluation.evaluate import continued
 from dcd_deploy.evaluation.intervals import Proportion, paired_difference
 from dcd_deploy.evaluation.merge import merge
@@ -104,7 +104,7 @@ def counted(answers, indices):
 
 
 def part_of(answers, shard, shards):
-    plan = Plan("data", "set", IMAGES, CLASSES, CLASSES, True, FACTS, shards)
+    plan = EvaluationPlan("data", "set", IMAGES, CLASSES, CLASSES, True, FACTS, shards)
     part = empty_part(plan, shard, 0, f"machine {shard}")
     for number in random.Random(shard).sample(part.remaining, part.chunks):
         part = part.with_chunk(number, counted(answers, part.chunk(number)))

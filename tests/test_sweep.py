@@ -35,10 +35,10 @@ def folder(tmp_path_factory):
 
 
 def test_a_sweep_goes_on_where_it_was_interrupted(folder, said, monkeypatch):
-    def interrupted(contests, *arguments):
-        if contests[0].contenders[0].name == "b.onnx":
+    def interrupted(cases, *arguments):
+        if cases[0].entries[0].name == "b.onnx":
             raise KeyboardInterrupt
-        return real(contests, *arguments)
+        return real(cases, *arguments)
 
     real = sweep.bench
     monkeypatch.setattr(sweep, "bench", interrupted)

@@ -33,7 +33,7 @@ from dcd_deploy.runtimes.session import Input
 BLOCK, DROPPED, WARMUP = 5, 1, 3
 
 
-class Profile(Protocol):
+class ProfiledModel(Protocol):
     """A model opened with its runtime's profiler."""
 
     def run(self, *, counted: bool) -> None:
@@ -88,14 +88,14 @@ def profile_model(
     )
 
 
-def _open(path: Path, model: Model, nodes: Sequence[FileNode], inputs: Sequence[Input], threads: int) -> Profile:
+def _open(path: Path, model: Model, nodes: Sequence[FileNode], inputs: Sequence[Input], threads: int) -> ProfiledModel:
     if model.format == "tflite":
         flags = FLAGS if isinstance(model.session, LiteRtCompiledSession) else None
         return LiteRtProfile(path, nodes, inputs, model.session.inputs, threads, flags)
     return OnnxRuntimeProfile(path, nodes, inputs, threads)
 
 
-def _in_turns(run: Run, profile: Profile, runs: int) -> list[float]:
+def _in_turns(run: Run, profile: ProfiledModel, runs: int) -> list[float]:
     """Return the milliseconds of as many runs without the profiler."""
     for _ in range(WARMUP):
         run()

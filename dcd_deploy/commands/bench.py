@@ -32,9 +32,9 @@ from dcd_deploy.errors import OptionError
 from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from dcd_deploy.benchmarks.cases import ExportModel
     from dcd_deploy.benchmarks.results import BenchResult
-    from dcd_deploy.contests import ExportModel
-    from dcd_deploy.devices.target import Target
+    from dcd_deploy.devices.target import DeviceTarget
 
 
 def bench(
@@ -109,13 +109,13 @@ def bench(
         DeviceError: a device cannot be used, or was lost; ``result`` has what was measured.
     """
     from dcd_deploy.benchmarks.bench import BenchConfig, bench
+    from dcd_deploy.benchmarks.cases import BenchRequest, cases_for
     from dcd_deploy.benchmarks.process import LOCAL
-    from dcd_deploy.contests import Wanted, contests_for
     from dcd_deploy.devices.fleet import bench_on
     from dcd_deploy.devices.opening import DeviceOptions
 
     measure = parse_measure(min_runs, min_seconds, rounds)
-    wanted = Wanted(
+    request = BenchRequest(
         models=tuple(map(Path, models)),
         baseline=str(baseline),
         against=parse_names(against),
@@ -134,16 +134,16 @@ def bench(
     runners = (runner,) if isinstance(runner, str | os.PathLike) else tuple(runner)
     options = DeviceOptions(None, python, setup, tuple(map(Path, runners)))
     targets = device_targets(device, fleet, options) or ([] if out is None else device_targets(LOCAL, None))
-    _check_countable(targets, wanted.threads, setup, cpus is not None, python)
-    _check_cores(targets, wanted.threads, config.cpus)
+    _check_countable(targets, request.threads, setup, cpus is not None, python)
+    _check_cores(targets, request.threads, config.cpus)
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
-        contests, failures = contests_for(wanted, Path(folder), _exporter(input_size, progress), progress)
+        cases, failures = cases_for(request, Path(folder), _exporter(input_size, progress), progress)
         if targets:
-            return bench_on(targets, contests, config, progress, failures, None if out is None else Path(out))
-        return bench(contests, config, progress, failures)
+            return bench_on(targets, cases, config, progress, failures, None if out is None else Path(out))
+        return bench(cases, config, progress, failures)
 
 
-def _check_countable(targets: Sequence[Target], threads: tuple[int, ...], *for_times_only: object) -> None:
+def _check_countable(targets: Sequence[DeviceTarget], threads: tuple[int, ...], *for_times_only: object) -> None:
     """Raise OptionError where an option was given that means nothing, since no time is taken anywhere."""
     from dcd_deploy.emulation.cores import EMULATED
 
@@ -156,7 +156,7 @@ def _check_countable(targets: Sequence[Target], threads: tuple[int, ...], *for_t
         )
 
 
-def _check_cores(targets: Sequence[Target], threads: tuple[int, ...], cpus: tuple[int, ...] | None) -> None:
+def _check_cores(targets: Sequence[DeviceTarget], threads: tuple[int, ...], cpus: tuple[int, ...] | None) -> None:
     """Raise OptionError where all is measured on this machine, and it has not these cores."""
     from dcd_deploy.benchmarks.bench import check_cores
     from dcd_deploy.benchmarks.process import LOCAL

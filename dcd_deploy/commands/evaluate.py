@@ -16,7 +16,7 @@ from dcd_deploy.errors import OptionError
 from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from dcd_deploy.evaluation.counts_file import Part, Plan
+    from dcd_deploy.evaluation.counts_file import EvaluationPlan, Part
     from dcd_deploy.evaluation.results import EvaluationResult
     from dcd_deploy.evaluation.subjects import Described, Subject
     from dcd_deploy.labelled_images import LabelledImages
@@ -96,7 +96,7 @@ def evaluate(
     return _warned(result_of(count(Work(images, subjects, continued(kept, new), jobs, kept), progress)))
 
 
-def _begun(images: LabelledImages, plan: Plan, number: int) -> Part:
+def _begun(images: LabelledImages, plan: EvaluationPlan, number: int) -> Part:
     """Return a part of which nothing is counted yet."""
     from dcd_deploy.benchmarks.environment import read_environment
     from dcd_deploy.evaluation.counts_file import empty_part
@@ -111,9 +111,9 @@ def _plan(
     files: Sequence[Described],
     subjects: Sequence[Subject],
     shards: int,
-) -> Plan:
+) -> EvaluationPlan:
     """Return what is to be counted, after a look at whether it fits together."""
-    from dcd_deploy.evaluation.counts_file import Plan
+    from dcd_deploy.evaluation.counts_file import EvaluationPlan
     from dcd_deploy.labelled_images import check_classes
 
     for each in files:
@@ -128,7 +128,7 @@ def _plan(
         raise OptionError(expected=f"at most {len(images)} shards, as there are so many images", found=shards)
     facts = tuple(each.facts for each in subjects)
     present = len(set(images.labels or ()))
-    return Plan(
+    return EvaluationPlan(
         images.identity,
         data.absolute().name,
         len(images),

@@ -143,7 +143,7 @@ def export(
     """
     formats = parse_formats(to)
     from dcd_deploy.export.build_config import BuildConfig
-    from dcd_deploy.export.describe import Subject
+    from dcd_deploy.export.describe import Source
     from dcd_deploy.export.formats import check_samples
     from dcd_deploy.export.pipeline import ExportConfig, check_targets, export_network
 
@@ -184,7 +184,7 @@ def export(
     check_samples(build)
     build = _calibrated(build, calibrate, progress)
     config = replace(config, name=name or found.file_name, build=build)
-    subject = Subject(
+    subject = Source(
         found.arch, found.spec, found.checkpoint.sha256, found.checkpoint.path.name, found.checkpoint.notes
     )
     return export_network(captured, subject, config, progress, start=start)

@@ -39,7 +39,7 @@ def sweep(
     """
     require("torch")
     from dcd_deploy.benchmarks.bench import BenchConfig
-    from dcd_deploy.sweep import SweepConfig, run_sweep
+    from dcd_deploy.benchmarks.sweep import SweepConfig, run_sweep
 
     config = SweepConfig(
         out=Path(out),

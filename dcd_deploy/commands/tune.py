@@ -18,7 +18,7 @@ from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
     from dcd_deploy.lowering.capture import Captured
-    from dcd_deploy.tuning.forecast import Forecast, Subject
+    from dcd_deploy.tuning.forecast import CapturedNetwork, Forecast
     from dcd_deploy.tuning.lowering_file import TunedLowering
     from dcd_deploy.tuning.tune import TuneResult
 
@@ -134,7 +134,7 @@ def costs(
     return forecast(_subject(found, progress), chosen)
 
 
-def _subject(found: TrainedNetwork, progress: Progress) -> Subject:
+def _subject(found: TrainedNetwork, progress: Progress) -> CapturedNetwork:
     """Return the network with its dynamic layers.
 
     Raises:

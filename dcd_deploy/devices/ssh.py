@@ -30,7 +30,7 @@ WORDS = 200  # characters of what ssh said
 
 
 @dataclass(frozen=True)
-class Failure:
+class SshFailure:
     """What ssh says (a pattern), which error that is, and its message; {device}, {ssh} and {key} stand in it."""
 
     pattern: str
@@ -40,35 +40,35 @@ class Failure:
 
 # The first that is found counts; ssh speaks English under the locale C, whatever the user's is.
 FAILURES = (
-    Failure(
+    SshFailure(
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
         DeviceIdentityError,
         "expected the host key that {device} had, found another: it was set up anew, or someone else answers in its "
         "place; if you know why, run: ssh-keygen -R {key}",
     ),
-    Failure(
+    SshFailure(
         r"Host key verification failed|host key is known for",
         DeviceIdentityError,
         "expected a host key of {device} that you accepted before, found one that you have not; connect once by hand, "
         "and compare the fingerprint: {ssh}",
     ),
-    Failure(
+    SshFailure(
         r"Permission denied|Too many authentication failures",
         DeviceRefusedError,
         "expected {device} to take one of your keys, but it takes none; send it one with ssh-copy-id, or give a key "
         "with a passphrase to your agent (ssh-add): no password can be asked for here. Try: {ssh}",
     ),
-    Failure(
+    SshFailure(
         r"Could not resolve hostname",
         DeviceError,
         "expected to reach {device}, but there is no host of that name; check it, or your ~/.ssh/config",
     ),
-    Failure(
+    SshFailure(
         r"Connection refused",
         DeviceError,
         "expected to reach {device}, but nothing listens for ssh there; check the port, and start sshd on it",
     ),
-    Failure(
+    SshFailure(
         r"timed out|No route to host|Network is unreachable",
         DeviceError,
         "expected to reach {device}, but it does not answer; is it on, and in your network?",

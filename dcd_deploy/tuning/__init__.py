@@ -7,7 +7,6 @@ layer_times    the lowerings of one shape measured in turns, cached
 choice         which lowering the measurements allow to choose
 runtimes       the targets that can be tuned for, and the runtime of each
 lowering_file  the result as a small file, that an export takes
-floor          the least that a network can take
 forecast       what the cost model says of every lowering, without measuring
 tune           all of it for a network
 """

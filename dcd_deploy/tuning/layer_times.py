@@ -19,7 +19,7 @@ import numpy as np
 from dcd_deploy import __version__
 from dcd_deploy.benchmarks.measure import MeasureConfig, Samples
 from dcd_deploy.benchmarks.statistics import CONFIDENCE, Ratio, latency, ratio
-from dcd_deploy.benchmarks.worker import TIME, Answer, Request
+from dcd_deploy.benchmarks.worker import TIME, Request, WorkerAnswer
 from dcd_deploy.files import write_whole
 from dcd_deploy.lowering.targets import Target
 from dcd_deploy.progress import Progress, silent
@@ -104,7 +104,7 @@ def _floats(values: list[Any]) -> tuple[float, ...]:
 
 QUICK = MeasureConfig(warmup_seconds=0.05, min_runs=80, min_seconds=1.5, rounds=4)
 TIME_LIMIT = 300.0
-Ask = Callable[[Request, float], Answer]
+Ask = Callable[[Request, float], WorkerAnswer]
 
 
 @dataclass(frozen=True)

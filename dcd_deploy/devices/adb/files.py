@@ -62,14 +62,14 @@ Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
-class Described:
+class DescribedFile:
     """``shape`` is that of the first input as torch has it, None where the file leaves a size free."""
 
     network: str | None
     shape: Shape
 
 
-def described(path: Path) -> Described:
+def described(path: Path) -> DescribedFile:
     """Return what a file says of itself; one that is not ours is opened to learn it.
 
     Raises:
@@ -79,12 +79,12 @@ def described(path: Path) -> Described:
         text = read_texts(existing_file(path, "a TFLite model").read_bytes(), path).get(METADATA_KEY)
         if text is not None:
             card = read_card(text)
-            return Described(network_name(card), card.input.torch_shape)
+            return DescribedFile(network_name(card), card.input.torch_shape)
     with isolated_model(path, threads=1) as model:
-        return Described(network_name(model.card), model.session.inputs[0].torch_shape)
+        return DescribedFile(network_name(model.card), model.session.inputs[0].torch_shape)
 
 
-def common_batch(models: dict[str, Described], batch: int | None) -> int:
+def common_batch(models: dict[str, DescribedFile], batch: int | None) -> int:
     """Return the batch that all models have; a runner takes 1 where a file leaves it free.
 
     Raises:

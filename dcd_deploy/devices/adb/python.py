@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dcd_deploy.benchmarks.environment import Environment
-from dcd_deploy.benchmarks.worker import Answer, Request
+from dcd_deploy.benchmarks.worker import Request, WorkerAnswer
 from dcd_deploy.devices.adb.client import last_lines
 from dcd_deploy.devices.adb.facts import phone_name, phone_system, snapshot
 from dcd_deploy.devices.adb.phone import FOLDER, IN_THE_SHELL, Noticing, Phone
@@ -108,7 +108,7 @@ class PythonPhone(RemoteDevice):
         with self._noticing.within():
             super().prepare(models, runtime, progress)
 
-    def ask(self, request: Request, time_limit: float) -> Answer:
+    def ask(self, request: Request, time_limit: float) -> WorkerAnswer:
         """Let the worker measure there."""
         with self._noticing.within():
             return super().ask(request, time_limit)

@@ -11,7 +11,7 @@ from dcd_deploy.artifacts import INT8
 from dcd_deploy.errors import OptionError
 from dcd_deploy.export.onnx.quantised.ranges import Ranges, measured
 from dcd_deploy.export.onnx.quantised.rewriting import Rewriting
-from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, Site, layers, sites
+from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, Int8Site, layers, sites
 from dcd_deploy.export.onnx.store import store_onnx
 from dcd_deploy.export.rounding import rounded
 from dcd_deploy.lowering.passes.substitute import some
@@ -29,7 +29,7 @@ def quantised(model: onnx.ModelProto, images: Images, bits: int, keep_float: Col
     return rewritten(model, found, calibrated(model, found, images), bits, keep_float)
 
 
-def check_layers(found: Sequence[Site], keep_float: Collection[str]) -> None:
+def check_layers(found: Sequence[Int8Site], keep_float: Collection[str]) -> None:
     """Raise OptionError for a name that is no layer's in int8."""
     for name in keep_float:
         if name not in (known := layers(found)):
@@ -38,7 +38,7 @@ def check_layers(found: Sequence[Site], keep_float: Collection[str]) -> None:
             )
 
 
-def calibrated(model: onnx.ModelProto, found: Sequence[Site], images: Images) -> Ranges:
+def calibrated(model: onnx.ModelProto, found: Sequence[Int8Site], images: Images) -> Ranges:
     """Return the ranges of all maps and kernels of these sites."""
     maps = [name for site in found for name in (*site.maps, site.output)]
     kernels = [site.node.input[1] for site in found if site.role == GENERATED_KERNEL]
@@ -46,7 +46,7 @@ def calibrated(model: onnx.ModelProto, found: Sequence[Site], images: Images) ->
 
 
 def rewritten(
-    model: onnx.ModelProto, found: Sequence[Site], ranges: Ranges, bits: int, keep_float: Collection[str] = ()
+    model: onnx.ModelProto, found: Sequence[Int8Site], ranges: Ranges, bits: int, keep_float: Collection[str] = ()
 ) -> onnx.ModelProto:
     """Return the graph with these sites in int8, all but those of the layers ``keep_float``."""
     chosen = [site for site in found if site.layer not in keep_float]
