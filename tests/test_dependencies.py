@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dcd_deploy.optional import EXTRA_OF
+from dcd_deploy.optional import EXTRA_OF, FORMATS
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -76,6 +76,10 @@ def test_what_is_around_it(folder, more):
 @pytest.mark.parametrize(("module", "extra"), EXTRA_OF.items())
 def test_an_error_names_the_extra_that_brings_the_module(module, extra):
     assert distribution(module) in declared(*([extra] if extra else []))
+
+
+def test_what_makes_a_file_is_in_an_extra():
+    assert {name for names in FORMATS.values() for name in names} <= set(EXTRA_OF)
 
 
 def test_the_command_line_needs_the_base_alone():

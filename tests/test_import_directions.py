@@ -173,6 +173,13 @@ def test_the_design_lists_every_room():
     assert set(ALLOWED) <= words, set(ALLOWED) - words
 
 
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=str)
+def test_a_room_lists_only_files_that_it_has(path):
+    lists = re.findall(r"^([a-z_0-9/]+(?:, [a-z_0-9/]+)*)  +\S", path.read_text(encoding="utf-8"), re.MULTILINE)
+    for name in ", ".join(lists).split(", ") if lists else ():
+        assert (path.parent / f"{name}.py").exists() or (path.parent / name).is_dir(), name
+
+
 def test_no_cycle():
     for room, others in ALLOWED.items():
         assert all(room not in ALLOWED[other] or other == room for other in others - {room}), room

@@ -9,7 +9,8 @@ import pytest
 from conftest import SMALL
 from said import Said
 
-from dcd_deploy import commands, sweep
+from dcd_deploy import commands
+from dcd_deploy.benchmarks import sweep
 from dcd_deploy.benchmarks.results import read_result
 from dcd_deploy.errors import BenchError, OptionError, UnknownNameError
 from dcd_deploy.files import sha256

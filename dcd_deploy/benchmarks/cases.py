@@ -21,19 +21,13 @@ from dcd_deploy.errors import ExportError, OptionError, UnknownNameError
 from dcd_deploy.files import existing_file, suffix_of
 from dcd_deploy.models.spec import LARGEST
 from dcd_deploy.network_names import FAMILIES, names_of
-from dcd_deploy.optional import check_installed
+from dcd_deploy.optional import require_packages
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.choice import RUNTIMES, SUFFIXES, runtimes_for, usual_runtime
 from dcd_deploy.runtimes.environments import KNOWN
 from dcd_deploy.runtimes.isolated import isolated_model
 
 STATIC, NONE, RELEASED = "static", "none", "released"
-PACKAGES = {
-    ".onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
-    ".ort": ("torch", "onnx", "onnxscript", "onnxsim", "flatbuffers"),
-    ".tflite": ("torch", "litert_torch", "ai_edge_litert.interpreter"),
-    ".pte": ("torch", "executorch.exir"),
-}  # that a file of each kind is made with
 ExportModel = Callable[[Path, str, int | None, Path], Path]  # checkpoint, suffix, batch, folder → model file
 
 
@@ -162,7 +156,7 @@ class _Maker:
 
     def _other(self, model: Path, name: str) -> tuple[str, Path]:
         if name == RELEASED:
-            _check_packages(suffix_of(model))
+            require_packages(suffix_of(model).removeprefix("."))
             from dcd_deploy.export.released import export_released
 
             card = _known_card(model, "name a model file in place of `against` released")
@@ -178,7 +172,7 @@ class _Maker:
         return path.name, existing_file(path, "a model file")
 
     def _made_static(self, model: Path, width: float | None) -> Path:
-        _check_packages(suffix_of(model))
+        require_packages(suffix_of(model).removeprefix("."))
         from dcd_deploy.export.twin import export_twin
 
         card = _known_card(model, "export it again with `with_baseline`, or give `baseline` FILE or none")
@@ -225,8 +219,3 @@ def _known_card(model: Path, advice: str) -> ModelCard:
 def _card(model: Path) -> ModelCard:
     with isolated_model(model, threads=1) as opened:
         return opened.described()
-
-
-def _check_packages(suffix: str) -> None:
-    for package in PACKAGES[suffix]:
-        check_installed(package)

@@ -22,18 +22,12 @@ from dcd_deploy.commands.values import (
 )
 from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError
 from dcd_deploy.files import existing_file
-from dcd_deploy.optional import check_installed
+from dcd_deploy.optional import FORMATS, require_packages
 
 if TYPE_CHECKING:
     from dcd_deploy.benchmarks.measure import MeasureConfig
     from dcd_deploy.emulation.cores import Core
 
-FORMATS = {
-    "onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
-    "ort": ("torch", "onnx", "onnxscript", "onnxsim", "flatbuffers"),
-    "tflite": ("torch", "litert_torch", "ai_edge_litert.interpreter"),
-    "pte": ("torch", "executorch.exir"),
-}  # and the packages that each needs
 RUNTIME_FORMATS = {"executorch": "pte"}  # what people call a format by its runtime
 MOST_RUNS, MOST_ROUNDS, MOST_THREADS = 1_000_000, 100, 1024
 
@@ -66,12 +60,6 @@ def parse_formats(to: str | Sequence[str]) -> tuple[str, ...]:
     for format in formats:
         require_packages(format)
     return formats
-
-
-def require_packages(format: str) -> None:
-    """Raise MissingDependencyError unless what a format needs is installed."""
-    for package in FORMATS.get(format, ()):
-        check_installed(package)
 
 
 def parse_preprocessing(input_size: Size, mean: Channels, std: Channels, resize: int | None) -> Preprocessing:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 
 from dcd_deploy.artifacts import FLOAT32, FLOAT32_TOLERANCE, Preprocessing
 from dcd_deploy.commands.arguments import (
-    FORMATS,
     Reference,
     Samples,
     Tolerance,
@@ -34,6 +33,7 @@ from dcd_deploy.commands.values import (
 )
 from dcd_deploy.errors import InputFileError, OptionError
 from dcd_deploy.files import existing_file
+from dcd_deploy.optional import FORMATS
 from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:

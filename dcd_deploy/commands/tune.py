@@ -6,14 +6,14 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
-from dcd_deploy.commands.arguments import MOST_THREADS, Target, Threads, require_packages
+from dcd_deploy.commands.arguments import MOST_THREADS, Target, Threads
 from dcd_deploy.commands.network import TrainedNetwork, check_options, trained_network
 from dcd_deploy.commands.network_options import NetworkOptions
 from dcd_deploy.commands.options import Argument, Option, StrPath
 from dcd_deploy.commands.values import parse_amount, parse_count
 from dcd_deploy.errors import OptionError
 from dcd_deploy.files import check_no_folder, check_writable, suffix_of
-from dcd_deploy.optional import require
+from dcd_deploy.optional import require, require_packages
 from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
