@@ -19,7 +19,7 @@ from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import plain
 from dcd_deploy.lowering.assemble.attention import Bias
 from dcd_deploy.lowering.assemble.kernel import Kernel
-from dcd_deploy.lowering.assemble.terms import separable, term_of
+from dcd_deploy.lowering.assemble.terms import separable
 from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.channels_first.attention import Attention, Values
 from dcd_deploy.lowering.channels_first.parts import (
@@ -50,7 +50,7 @@ class KernelLowering(Lowering):
         self.applied = Applied(g)
         unpadded = g.taps == 1 and g.padding == (0, 0)
         self.term_by_term = not unpadded and not g.vector and separable(shape_of(operator))
-        low_rank = term_of(operator, LowRank)
+        low_rank = operator.term(LowRank)
         self.query = frozen(low_rank.query) if self.term_by_term and low_rank is not None else None
         self.patches = None if unpadded or g.vector or self.term_by_term else Patches(g)
 
