@@ -9,8 +9,8 @@ from conftest import DIGITS, DIGITS_OPTIONS
 
 from dcd_deploy import commands
 from dcd_deploy.errors import ExportError, InputFileError, ModelFileError, OptionError, VerificationError
-from dcd_deploy.export import build_ort
-from dcd_deploy.export.required_operators import required_operators
+from dcd_deploy.export.onnx import ort as build_ort
+from dcd_deploy.export.onnx.required_operators import required_operators
 from dcd_deploy.runtimes import open_model
 from dcd_deploy.runtimes.preprocessing import read_picture
 

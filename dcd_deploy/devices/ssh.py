@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from dcd_deploy.devices.bundle import FOLDER, START
-from dcd_deploy.devices.names import DeviceName
+from dcd_deploy.devices.names import PYTHON, DeviceName
 from dcd_deploy.devices.remote import RemoteDevice
 from dcd_deploy.devices.session import Link
 from dcd_deploy.errors import (
@@ -127,7 +127,6 @@ OPTIONS = (
     *("-o", "LogLevel=INFO"),  # what it says is how failures are told apart
 )
 C_LOCALE = {"LC_ALL": "C"}
-PYTHON = re.compile(r"[A-Za-z0-9_/][A-Za-z0-9_./+-]*")
 OURS = f'p="$HOME/{FOLDER}/venv/bin/python3"; [ -x "$p" ] || p=$(command -v python3 || command -v python) || exit 127'
 
 

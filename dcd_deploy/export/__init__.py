@@ -1,7 +1,7 @@
 """From a trained network to a verified model file.
 
 pipeline    checkpoint → files
-formats     captured network → verified graphs in memory: onnx/, tflite/, build_ort, build_pte; through
+formats     captured network → verified graphs in memory: onnx/, tflite/, executorch/; through
 checked_reference   the float64 outputs that everything is compared with, and each stage compared
 verify              the gate
 twin        the static twin as a file

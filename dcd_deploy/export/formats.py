@@ -54,7 +54,7 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
 
         check_tflite_options(config)
     if "pte" in formats:
-        from dcd_deploy.export.build_pte import check_pte_options
+        from dcd_deploy.export.executorch.build import check_pte_options
 
         check_pte_options(config)
 
@@ -115,7 +115,7 @@ def build_formats(
 
 def _builder(format: str) -> Callable[..., BuiltModel]:
     if format == "ort":
-        from dcd_deploy.export.build_ort import build_ort
+        from dcd_deploy.export.onnx.ort import build_ort
 
         return build_ort
     if format == "onnx":
@@ -123,7 +123,7 @@ def _builder(format: str) -> Callable[..., BuiltModel]:
 
         return build_onnx
     if format == "pte":
-        from dcd_deploy.export.build_pte import build_pte
+        from dcd_deploy.export.executorch.build import build_pte
 
         return build_pte
     from dcd_deploy.export.tflite.build import build_tflite

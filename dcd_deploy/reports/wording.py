@@ -14,13 +14,12 @@ from dcd_deploy.benchmarks.results import MODEL, STATIC, BenchResult, Failure, T
 from dcd_deploy.benchmarks.statistics import Ratio
 from dcd_deploy.network_names import labelled, title
 from dcd_deploy.reports import terminal as numbers
-from dcd_deploy.reports.counts import counts_headline
+from dcd_deploy.reports.counts import NONE, counts_headline
 
 ROLES = {MODEL: "model", STATIC: "static twin"}  # the third, "against", is called as it is
 TIMING_COLUMNS = ("", "name", "load", "first", "median", "p90", "p99", "MAD", "min", "runs", "memory")
 DEVICE = "device"
 SUMMARY_COLUMNS = ("model", "runtime", "threads", "batch", "median", "over the static twin")
-NONE = "–"
 
 
 def network_name(timing: Timing) -> str:

@@ -19,6 +19,7 @@ from dcd_deploy.runtimes.flatbuffer import (
     BUFFER_DATA,
     BUFFER_OFFSET,
     INSIDE,
+    METADATA_BUFFER,
     MODEL_BUFFERS,
     MODEL_METADATA,
     Table,
@@ -33,7 +34,6 @@ TENSOR_SHAPE, TENSOR_BUFFER, TENSOR_NAME, TENSOR_SIGNATURE = 0, 2, 3, 7
 OPERATOR_CODE, OPERATOR_INPUTS, OPERATOR_OUTPUTS, OPERATOR_OPTIONS, OPERATOR_CUSTOM = 0, 1, 2, 4, 5
 SIGNATURE_INPUTS, SIGNATURE_OUTPUTS, SIGNATURE_KEY, SIGNATURE_GRAPH = 0, 1, 2, 4
 MAP_NAME, MAP_TENSOR = 0, 1
-METADATA_BUFFER = 1
 LEFT_OUT = -1  # an optional input that an operator does without
 FIRST_OPTIONAL = 2  # behind a map and weights: a bias
 RECURRENT = frozenset((16, 24, 27, 35, 44, 46, 52))  # RNN, LSTM, SVDF and their kinds, which do without more

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -36,11 +35,6 @@ class Measured:
     runtime: str
     runtime_version: str
     threads: int
-
-
-def default_folder() -> Path:
-    """Return the folder that keeps measurements."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dcd-deploy" / "tune"
 
 
 def kept(folder: Path, case: LayerCase, target: Target, where: Measured) -> LayerTimes | None:

@@ -28,6 +28,7 @@ from dcd_deploy.benchmarks.process import Host
 from dcd_deploy.benchmarks.statistics import CONFIDENCE, Ratio
 from dcd_deploy.benchmarks.worker import Request, WorkerAnswer
 from dcd_deploy.lowering.targets import Target
+from dcd_deploy.made_once import cache_folder
 from dcd_deploy.progress import Progress
 from dcd_deploy.tuning.forecast import CapturedNetwork
 from dcd_deploy.tuning.layer_case import LayerCase, LayerGroup
@@ -35,7 +36,6 @@ from dcd_deploy.tuning.layer_times import (
     QUICK,
     LayerTimes,
     Measured,
-    default_folder,
     kept,
     kept_or_measured,
     time_lowerings,
@@ -97,7 +97,7 @@ class TuneConfig:
     target: Target
     threads: int = 1
     measure: MeasureConfig = QUICK
-    cache: Path = field(default_factory=default_folder)
+    cache: Path = field(default_factory=partial(cache_folder, "tune"))
     max_seconds: float = math.inf
 
 

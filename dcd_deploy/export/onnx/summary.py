@@ -8,7 +8,7 @@ from pathlib import Path
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard, TensorSpec
 from dcd_deploy.card_json import read_card
 from dcd_deploy.errors import MissingDependencyError
-from dcd_deploy.export.required_operators import required_operators
+from dcd_deploy.export.onnx.required_operators import required_operators
 from dcd_deploy.export.stats import GraphStats, OnnxFacts
 from dcd_deploy.files import existing_file
 from dcd_deploy.optional import check_installed

@@ -13,6 +13,7 @@ from dcd_deploy.benchmarks.statistics import Ratio
 from dcd_deploy.network_names import published
 from dcd_deploy.reports import terminal as numbers
 from dcd_deploy.reports import wording
+from dcd_deploy.reports.front import SPREAD
 from dcd_deploy.reports.html.plotting import (
     OTHERS,
     ROW,
@@ -31,7 +32,6 @@ from dcd_deploy.reports.html.plotting import (
 )
 
 PAIR = 2
-SPREAD = 4  # of times, from which on a logarithmic axis reads better
 
 
 def forest(result: BenchResult) -> Figure | None:
