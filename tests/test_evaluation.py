@@ -41,7 +41,8 @@ from dcd_deploy.labelled_images.calibration_manifest import KEY
 from dcd_deploy.reports import evaluate as reports
 from dcd_deploy.reports.front import front_svg
 from dcd_deploy.runtimes.model import open_model
-from dcd_deploy.runtimes.preprocessing import preprocess, read_picture
+from dcd_deploy.runtimes.pictures import read_picture
+from dcd_deploy.runtimes.preprocessing import preprocess
 
 IMAGES, CLASSES = 100, 7
 FACTS = (

@@ -13,7 +13,8 @@ from dcd_deploy.errors import InputFileError, MissingDependencyError, OptionErro
 from dcd_deploy.labelled_images import InputForm, batches, check_classes, open_images
 from dcd_deploy.labelled_images import arrays as array_files
 from dcd_deploy.labelled_images.calibration_manifest import CalibrationManifest
-from dcd_deploy.runtimes.preprocessing import preprocess, read_picture
+from dcd_deploy.runtimes.pictures import read_picture
+from dcd_deploy.runtimes.preprocessing import preprocess
 
 FORM = InputForm((3, 8, 8), "float32", Preprocessing(8, 8, 8))
 MODES = ("RGB", "L", "LA", "RGBA", "P", "CMYK")

@@ -12,7 +12,7 @@ from dcd_deploy.errors import ExportError, InputFileError, ModelFileError, Optio
 from dcd_deploy.export.onnx import ort as build_ort
 from dcd_deploy.export.onnx.required_operators import required_operators
 from dcd_deploy.runtimes import open_model
-from dcd_deploy.runtimes.preprocessing import read_picture
+from dcd_deploy.runtimes.pictures import read_picture
 
 BENCH = ("--min-runs", "5", "--min-seconds", "0.05", "--rounds", "1", "--no-memory")
 CHECKPOINT = DIGITS / "dcd.pth.tar"

@@ -26,7 +26,8 @@ from dcd_deploy.errors import (
 )
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes import open_model, self_check
-from dcd_deploy.runtimes.preprocessing import preprocess, read_picture, resized_crop
+from dcd_deploy.runtimes.pictures import read_picture
+from dcd_deploy.runtimes.preprocessing import preprocess, resized_crop
 
 APP = """
 import sys

@@ -11,8 +11,8 @@ from pathlib import Path
 from dcd_deploy.benchmarks.bench import BenchConfig, Case, failure
 from dcd_deploy.benchmarks.counts import CountSection, CountTrial
 from dcd_deploy.benchmarks.results import BenchResult, Failure, write_result
-from dcd_deploy.devices.keeping import files_of, kept_result, trial_path
 from dcd_deploy.devices.target import DeviceTarget
+from dcd_deploy.devices.trial_files import files_of, kept_result, trial_path
 from dcd_deploy.emulation.cores import CORES, core_named
 from dcd_deploy.emulation.counting import RUNS, assumptions, count_trial
 from dcd_deploy.emulation.programs import qemu_version

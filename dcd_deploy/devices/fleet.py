@@ -15,9 +15,9 @@ from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.results import BenchResult, Failure, Trial, write_result
 from dcd_deploy.devices.connection import Connection
 from dcd_deploy.devices.counting import CountWork, count_section
-from dcd_deploy.devices.keeping import files_of, kept_result, trial_path
 from dcd_deploy.devices.parallel import run_all
 from dcd_deploy.devices.target import DeviceTarget
+from dcd_deploy.devices.trial_files import files_of, kept_result, trial_path
 from dcd_deploy.emulation.cores import EMULATED
 from dcd_deploy.errors import DcdDeployError, DeviceAnswerError, DeviceLostError
 from dcd_deploy.files import check_writable

@@ -45,7 +45,7 @@ from dcd_deploy.tuning.runtimes import installed_version, processor, runtime_of
 
 MARGIN = 0.02  # of the layer's time
 NOISY = 0.10  # of an interval's width: what could hide a gain worth having
-RULE, QUICKER, UNDECIDED, UNMEASURED = REASONS = ("rule", "quicker", "undecided", "unmeasured")
+RULE, QUICKER, UNDECIDED, UNMEASURED = ("rule", "quicker", "undecided", "unmeasured")
 
 
 @dataclass(frozen=True)

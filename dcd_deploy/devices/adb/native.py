@@ -14,9 +14,9 @@ from dcd_deploy.benchmarks.worker import MEMORY, Request, WorkerAnswer
 from dcd_deploy.devices.adb.base import AdbDevice
 from dcd_deploy.devices.adb.facts import during, environment, snapshot
 from dcd_deploy.devices.adb.files import check_runs_on, common_batch, described
+from dcd_deploy.devices.adb.known_runners import BenchmarkModel, PerfTest
 from dcd_deploy.devices.adb.phone import IN_THE_SHELL, Phone
 from dcd_deploy.devices.adb.runner import Effort, Run, Runner, Starter, kind_of, measure_starts
-from dcd_deploy.devices.adb.runners import BenchmarkModel, PerfTest
 from dcd_deploy.errors import BenchError, DeviceLackError
 from dcd_deploy.files import existing_file, sha256
 from dcd_deploy.progress import Progress

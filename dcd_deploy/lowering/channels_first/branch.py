@@ -30,9 +30,9 @@ from dcd_deploy.dynamic.operator import (
 from dcd_deploy.dynamic.shape import ROW_SCALED, MapSize, OperatorShape
 from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import plain
-from dcd_deploy.lowering.assemble.attention import constant_bias
+from dcd_deploy.lowering.assemble.attention import HeadValues, constant_bias
 from dcd_deploy.lowering.assemble.terms import bias_within, branch_refusal, with_bias
-from dcd_deploy.lowering.channels_first.attention import Attention, Values
+from dcd_deploy.lowering.channels_first.attention import AttentionModule
 from dcd_deploy.lowering.channels_first.parts import StaticAndQuery, depthwise_in_plain, per_sample_conv1x1, total
 from dcd_deploy.lowering.layers import conv_of, frozen, linear_of
 from dcd_deploy.lowering.lowering import Cost, Lowering
@@ -91,7 +91,7 @@ class BranchLowering(Lowering):
         g = self.geometry = operator.geometry
         static, low_rank = operator.term(RowScaled), operator.term(LowRank)
         bias = constant_bias(operator)
-        self.attention = Attention(operator, size)
+        self.attention = AttentionModule(operator, size)
         self.project: nn.Module | None = None
         self.mixture = self.bias = None
         if g.vector:
@@ -129,7 +129,7 @@ class BranchLowering(Lowering):
             summands.append(self.project(per_sample_conv1x1(q, phi)))
         return self._sum(summands, x, heads)
 
-    def _forward_vector(self, x: Tensor, values: Values) -> Tensor:
+    def _forward_vector(self, x: Tensor, values: HeadValues) -> Tensor:
         heads, _, phi = values
         summands, mixed = [], None
         if self.query is not None and phi is not None:

@@ -32,7 +32,7 @@ from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
 from dcd_deploy.lowering.assemble.attention import constant_bias
 from dcd_deploy.lowering.assemble.terms import bias_within, branch_refusal, sums_to_one, with_bias
-from dcd_deploy.lowering.channels_last.attention import Attention
+from dcd_deploy.lowering.channels_last.attention import AttentionModule
 from dcd_deploy.lowering.channels_last.layers import Cropped, on_maps, static_conv
 from dcd_deploy.lowering.channels_last.operators import batch_matmul
 from dcd_deploy.lowering.channels_last.parts import dense
@@ -79,7 +79,7 @@ class BranchLowering(Lowering):
         super().__init__(operator, size)
         operator = phi_by_columns(with_relu6(operator))
         g, bias, mixture = operator.geometry, constant_bias(operator), operator.term(Mixture)
-        self.attention = Attention(operator, size)
+        self.attention = AttentionModule(operator, size)
         self.static = self.query = self.mixture = self.bias = None
         if (row_scaled := operator.term(RowScaled)) is not None:
             self.static = static_conv(row_scaled, g)

@@ -24,7 +24,7 @@ from dcd_deploy.lowering.assemble.attention import Bias
 from dcd_deploy.lowering.assemble.terms import separable
 from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.channels_last.assembled import ColumnsKernel
-from dcd_deploy.lowering.channels_last.attention import Attention
+from dcd_deploy.lowering.channels_last.attention import AttentionModule
 from dcd_deploy.lowering.channels_last.layers import every_pixel, patches, static_conv
 from dcd_deploy.lowering.channels_last.operators import batch_matmul
 from dcd_deploy.lowering.channels_last.parts import Applied, dense
@@ -71,7 +71,7 @@ class KernelLowering(Lowering):
         by_rows = without_copies(with_relu6(operator), size)
         operator = phi_by_columns(by_rows)
         g = operator.geometry
-        self.attention = Attention(operator, size)
+        self.attention = AttentionModule(operator, size)
         self.shift = Bias(by_rows, dense, columns=True)
         self.static = self.kernel = self.pixels = None
         if g.vector or g.pointwise or not separable(shape_of(operator)):

@@ -11,22 +11,11 @@ from dcd_deploy.artifacts import INT8
 from dcd_deploy.errors import OptionError
 from dcd_deploy.export.onnx.quantised.ranges import Ranges, measured
 from dcd_deploy.export.onnx.quantised.rewriting import Rewriting
-from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, Int8Site, layers, sites
+from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, Int8Site, layers
 from dcd_deploy.export.onnx.store import store_onnx
 from dcd_deploy.export.rounding import rounded
 from dcd_deploy.lowering.passes.substitute import some
 from dcd_deploy.samples import Images
-
-
-def quantised(model: onnx.ModelProto, images: Images, bits: int, keep_float: Collection[str] = ()) -> onnx.ModelProto:
-    """Return a float32 graph with its layers in int8, all but ``keep_float``; weights have so many ``bits``.
-
-    Raises:
-        OptionError: a layer of ``keep_float`` is none that would be in int8.
-    """
-    found = sites(model.graph)
-    check_layers(found, keep_float)
-    return rewritten(model, found, calibrated(model, found, images), bits, keep_float)
 
 
 def check_layers(found: Sequence[Int8Site], keep_float: Collection[str]) -> None:
