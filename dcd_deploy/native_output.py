@@ -1,11 +1,13 @@
-"""What others print while our own code runs, past Python too: native libraries, a user's network and its factory."""
+"""What others print while our own code runs, past Python too: libraries, a user's network and its factory."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 
 STDOUT, STDERR = 1, 2
@@ -33,6 +35,19 @@ def output_to_stderr() -> Iterator[None]:
             stream.flush()  # of what was written to it in spite of that
         os.dup2(output, STDOUT)
         os.close(output)
+
+
+@contextlib.contextmanager
+def without_remarks() -> Iterator[None]:
+    """Keep what libraries log and warn of off the terminal while the block runs; their errors are raised."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ EXTRA_OF = {
     "litert_converter.mlir.ir": "tflite-export",
     "litert_converter.mlir.dialects.stablehlo": "tflite-export",
     "ai_edge_quantizer.quantizer": "tflite-export",
+    "flatbuffers": "tflite",
     "ai_edge_litert.schema_py_generated": "tflite",
     "ai_edge_litert.interpreter": "tflite",
     "ai_edge_litert.compiled_model": "tflite",
@@ -38,6 +39,19 @@ EXTRA_OF = {
     "plotly.offline": "report",
     "onnxruntime": None,  # part of the base install, but runtimes may be replaced by hand
 }
+
+FORMATS = {
+    "onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
+    "ort": ("torch", "onnx", "onnxscript", "onnxsim", "flatbuffers"),
+    "tflite": ("torch", "litert_torch", "ai_edge_litert.interpreter"),
+    "pte": ("torch", "executorch.exir"),
+}  # of model files, and the packages that make them
+
+
+def require_packages(format: str) -> None:
+    """Raise MissingDependencyError unless what makes files of a format is installed."""
+    for package in FORMATS.get(format, ()):
+        check_installed(package)
 
 
 def check_installed(name: str) -> None:

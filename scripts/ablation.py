@@ -18,10 +18,11 @@ from pages import PERFORMANCE, measured_on, options_of, write_part
 from torch import nn
 
 from dcd_deploy.artifacts import Preprocessing
-from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
+from dcd_deploy.benchmarks.bench import BenchConfig, bench, case
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.results import read_result, write_result
-from dcd_deploy.export.build import BuildConfig, picture_network
+from dcd_deploy.benchmarks.sweep import NETWORKS
+from dcd_deploy.export.build_config import BuildConfig, picture_network
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.onnx.in_blocks import in_blocks
 from dcd_deploy.export.onnx.simplify import simplify
@@ -36,7 +37,6 @@ from dcd_deploy.lowering.passes.substitute import AUTO
 from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, Target
 from dcd_deploy.models.random_weights import calibrated_network
 from dcd_deploy.reports.terminal import live_progress
-from dcd_deploy.sweep import NETWORKS
 
 SIDE = 224
 SHOWN = ("mobilenetv2_dcd_x1.0", "mobilenetv2_dcd_x0.5", "resnet18_dcd")
@@ -100,7 +100,7 @@ def measured(out: Path, name: str, runtime: str, target: Target) -> Iterator[str
         first, *others = files.items()
         config = BenchConfig(MeasureConfig(min_seconds=20.0), memory=False)
         with live_progress(f"{name} on {runtime}"):
-            twin = contest(static, runtime, None, [(variant, file) for variant, file in [first, *others]])
+            twin = case(static, runtime, None, [(variant, file) for variant, file in [first, *others]])
             write_result(path, bench([twin], config))
     result = read_result(path)
     trial = result.trials[0]

@@ -21,6 +21,7 @@ from pages import ROOT, options_of
 from dcd_deploy import commands
 from dcd_deploy.artifacts import FLOAT32_TOLERANCE
 from dcd_deploy.benchmarks.counts import Counts
+from dcd_deploy.benchmarks.sweep import NETWORKS
 from dcd_deploy.commands.values import parse_names
 from dcd_deploy.emulation.cores import CORES
 from dcd_deploy.emulation.counting import assumptions, count_models
@@ -35,7 +36,6 @@ from dcd_deploy.progress import Progress
 from dcd_deploy.reports.counts import ratio
 from dcd_deploy.reports.terminal import count, error, live_progress, size
 from dcd_deploy.runtimes.selfcheck import SelfCheck
-from dcd_deploy.sweep import NETWORKS
 
 DOCUMENT = ROOT / "docs" / "arm-results.md"
 FULL, SMALL = 224, 64  # the side of the pictures: of the published networks, and of the others of the registry

@@ -23,11 +23,11 @@ from pages import DOCS, ROOT, options_of, write_part
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.runtime_results import FAILED, RIGHT
 from dcd_deploy.benchmarks.runtimes import try_runtimes
+from dcd_deploy.benchmarks.sweep import NETWORKS
 from dcd_deploy.files import write_whole
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.reports.json import as_plain
 from dcd_deploy.runtimes.environments import KNOWN, NUMPY, KnownRuntime, set_up
-from dcd_deploy.sweep import NETWORKS
 
 PAGE = DOCS / "other-runtimes.md"
 SIDE, BLOCKS = 224, 30

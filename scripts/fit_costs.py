@@ -21,6 +21,7 @@ from pages import PERFORMANCE, options_of, write_part
 from scipy.optimize import nnls
 
 from dcd_deploy.benchmarks.process import ask
+from dcd_deploy.benchmarks.sweep import NETWORKS
 from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.lowering import Rates, static_cost
 from dcd_deploy.lowering.network import network_of
@@ -28,7 +29,6 @@ from dcd_deploy.lowering.targets import EXECUTORCH, LITERT, LITERT_COMPILED, ONN
 from dcd_deploy.models.random_weights import calibrated_network
 from dcd_deploy.models.trained import random_example
 from dcd_deploy.reports.terminal import live_progress
-from dcd_deploy.sweep import NETWORKS
 from dcd_deploy.tuning.forecast import subject_of
 from dcd_deploy.tuning.layer_case import LayerCase, LayerGroup
 from dcd_deploy.tuning.layer_times import time_lowerings

@@ -163,10 +163,8 @@ def try_recorded(path: Path) -> None:
 def try_picture(path: Path) -> None:
     """Read a picture and make an input of it."""
     from dcd_deploy.artifacts import Preprocessing  # noqa: PLC0415
-    from dcd_deploy.runtimes.preprocessing import (  # noqa: PLC0415
-        preprocess,
-        read_picture,
-    )
+    from dcd_deploy.runtimes.pictures import read_picture  # noqa: PLC0415
+    from dcd_deploy.runtimes.preprocessing import preprocess  # noqa: PLC0415
 
     preprocess(read_picture(path), Preprocessing.for_size(32, 32))
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lower_bound import floor, streaming_pace
 from pages import PERFORMANCE, options_of, write_part
 from torch import Tensor, nn
 
@@ -42,7 +43,6 @@ from dcd_deploy.reports.terminal import live_progress
 from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.litert_compiled import LiteRtCompiledSession
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
-from dcd_deploy.tuning.floor import floor, streaming_pace
 
 IMAGE, SIDE, KERNELS, REDUCTION = 3, 224, 4, 4
 RUNS, DROPPED, TURNS, OPENINGS = 6, 2, 6, 4

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lower_bound import floor, streaming_pace
 from pages import PERFORMANCE, options_of, write_part
 from speed import SIDE, SOME, Lab, captured_of, span_of, speed_caption
 
+from dcd_deploy.benchmarks.sweep import NETWORKS
 from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.reports.terminal import live_progress
-from dcd_deploy.sweep import NETWORKS
-from dcd_deploy.tuning.floor import floor, streaming_pace
 
 RUNTIMES = {
     "onnxruntime": ("onnxruntime-x86", "onnx"),

@@ -16,14 +16,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lower_bound import floor, streaming_pace
 from pages import PERFORMANCE, measured_on, options_of, write_part
 
 from dcd_deploy import commands
 from dcd_deploy.artifacts import Preprocessing
-from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
+from dcd_deploy.benchmarks.bench import BenchConfig, bench, case
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.results import BenchResult, Trial, read_result, write_result
-from dcd_deploy.export.build import BuildConfig, picture_network
+from dcd_deploy.benchmarks.sweep import NETWORKS
+from dcd_deploy.export.build_config import BuildConfig, picture_network
 from dcd_deploy.export.twin import write_twin
 from dcd_deploy.lowering.capture import Captured, capture
 from dcd_deploy.lowering.targets import target_for
@@ -31,8 +33,6 @@ from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.reports.terminal import live_progress
 from dcd_deploy.reports.wording import span
-from dcd_deploy.sweep import NETWORKS
-from dcd_deploy.tuning.floor import floor, streaming_pace
 
 SIDE = 224
 TOLERANCE = 5e-4  # random weights may amplify rounding tenfold, on some processors; trained ones are held to 5e-5
@@ -81,7 +81,7 @@ class Lab:
         path = self.out / "trials" / f"{model.stem}-{runtime}-{static.stem}-t{threads}.json"
         if not path.exists():
             config = BenchConfig(MEASURE, memory=False, cpus=tuple(range(threads)))
-            result = bench([contest(model, runtime, static, others, threads=threads)], config)
+            result = bench([case(model, runtime, static, others, threads=threads)], config)
             write_result(path, result)
         return read_result(path).trials[0]
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from figures import FIGURES
 from pages import DOCS, QUICK_START, README, ROOT, write_part
 
+from dcd_deploy.benchmarks.sweep import NETWORKS
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
-from dcd_deploy.sweep import NETWORKS
 
 TOUR = (
     (

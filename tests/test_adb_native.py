@@ -12,13 +12,13 @@ from adb_phone import PhoneSide
 from command_line import dcd_deploy, refused
 from phones import left_on, make_root, script, until
 
-from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
+from dcd_deploy.benchmarks.bench import BenchConfig, bench, case
 from dcd_deploy.benchmarks.machine import CoreKind
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.results import read_result
 from dcd_deploy.benchmarks.worker import network_name
 from dcd_deploy.devices.adb.client import Adb, chosen
-from dcd_deploy.devices.adb.files import Described, common_batch, described
+from dcd_deploy.devices.adb.files import DescribedFile, common_batch, described
 from dcd_deploy.devices.adb.native import NativePhone
 from dcd_deploy.devices.adb.phone import Phone
 from dcd_deploy.devices.target import read_fleet
@@ -94,9 +94,9 @@ def test_a_phone_that_lies(opened, phone_side):
 
 
 def test_onnx_and_tflite_beside_their_twins(opened, phone_side, perf_test, onnx_pair, tflite_pair):
-    contests = [contest(onnx_pair[0], "onnxruntime", onnx_pair[1]), contest(tflite_pair[0], "litert", tflite_pair[1])]
+    cases = [case(onnx_pair[0], "onnxruntime", onnx_pair[1]), case(tflite_pair[0], "litert", tflite_pair[1])]
     with opened(perf_test, BENCHMARK_MODEL) as device:
-        result = bench(contests, SHORT, place=device)
+        result = bench(cases, SHORT, place=device)
     assert list(result.environments) == ["adb"]
     for trial, files in zip(result.trials, (onnx_pair, tflite_pair), strict=True):
         ratio = trial.ratios["static twin"]
@@ -116,7 +116,7 @@ def test_onnx_and_tflite_beside_their_twins(opened, phone_side, perf_test, onnx_
 def test_nothing_is_sent_twice(opened, phone_side, onnx_pair, perf_test):
     for _ in range(2):
         with opened(perf_test) as device:
-            bench([contest(onnx_pair[0], "onnxruntime", onnx_pair[1])], SHORT, place=device)
+            bench([case(onnx_pair[0], "onnxruntime", onnx_pair[1])], SHORT, place=device)
     assert phone_side.received == sum(path.stat().st_size for path in (*onnx_pair, perf_test))
     device.clean()
     assert left_on(phone_side) == []
@@ -125,26 +125,26 @@ def test_nothing_is_sent_twice(opened, phone_side, onnx_pair, perf_test):
 def test_cores_that_are_named(opened, perf_test, onnx_pair):
     config = BenchConfig(SHORT.measure, cpus=(0, 3))
     with opened(perf_test) as device:
-        assert bench([contest(onnx_pair[0], "onnxruntime")], config, place=device).trials[0].cpus == (0, 3)
+        assert bench([case(onnx_pair[0], "onnxruntime")], config, place=device).trials[0].cpus == (0, 3)
         with pytest.raises(OptionError, match="expected `cpus` among 0, 1, 2, 3"):
-            bench([contest(onnx_pair[0], "onnxruntime")], BenchConfig(SHORT.measure, cpus=(7,)), place=device)
+            bench([case(onnx_pair[0], "onnxruntime")], BenchConfig(SHORT.measure, cpus=(7,)), place=device)
 
 
 def test_what_a_model_is_is_known_without_opening_it(tflite_pair, onnx_pair, tmp_path):
     for path in (*tflite_pair, *onnx_pair):
         model = open_model(path, threads=1)
-        assert described(path) == Described(network_name(model.card), model.session.inputs[0].torch_shape)
-    models = {"a": Described(None, (None, 3, 8, 8)), "b": Described(None, (1, 3, 8, 8))}
+        assert described(path) == DescribedFile(network_name(model.card), model.session.inputs[0].torch_shape)
+    models = {"a": DescribedFile(None, (None, 3, 8, 8)), "b": DescribedFile(None, (1, 3, 8, 8))}
     assert common_batch(models, None) == 1
     with pytest.raises(OptionError, match="expected a file of batch 2 for a runner"):
         common_batch({"a": models["a"]}, 2)
     with pytest.raises(OptionError, match="expected models with the same input"):
-        common_batch(models | {"c": Described(None, (1, 3, 9, 9))}, None)
+        common_batch(models | {"c": DescribedFile(None, (1, 3, 9, 9))}, None)
 
 
 def test_no_runner_for_such_files(opened, onnx_pair):
     with opened(BENCHMARK_MODEL) as device, pytest.raises(DeviceLackError, match="give onnxruntime_perf_test"):
-        bench([contest(onnx_pair[0], "onnxruntime")], SHORT, place=device)
+        bench([case(onnx_pair[0], "onnxruntime")], SHORT, place=device)
 
 
 def test_a_runtime_whose_flag_no_runner_sets(opened, phone_side, digits_compiled):
@@ -154,8 +154,8 @@ def test_a_runtime_whose_flag_no_runner_sets(opened, phone_side, digits_compiled
         with pytest.raises(
             DeviceLackError, match="found litert-compiled, whose flag it cannot set; choose `runtime` litert"
         ):
-            bench([contest(path, "litert-compiled")], SHORT, place=device)
-        (trial,) = bench([contest(path, "litert")], SHORT, place=device).trials
+            bench([case(path, "litert-compiled")], SHORT, place=device)
+        (trial,) = bench([case(path, "litert")], SHORT, place=device).trials
     assert trial.runtime == "litert"
     done = dcd_deploy("bench", path, "--device", "adb", "--runner", BENCHMARK_MODEL, "--baseline", "none", *QUICK)
     refused(done, DeviceLackError.exit_code, "whose flag it cannot set", "--runtime litert")
@@ -197,7 +197,7 @@ def test_runners_that_misbehave_leave_nothing(opened, phone_side, tmp_path, tfli
     program = script(tmp_path / "benchmark_model", RUNNER + text)
     config = BenchConfig(SHORT.measure, time_limit=2.0)
     with opened(program) as device, pytest.raises(kind, match=message) as caught:
-        bench([contest(tflite_pair[0], "litert", tflite_pair[1])], config, place=device)
+        bench([case(tflite_pair[0], "litert", tflite_pair[1])], config, place=device)
     assert str(caught.value).isprintable()
     assert left_on(phone_side) == []
 
@@ -205,11 +205,11 @@ def test_runners_that_misbehave_leave_nothing(opened, phone_side, tmp_path, tfli
 def test_a_connection_that_breaks_keeps_what_was_measured(
     opened, phone_side, adb_server, perf_test, onnx_pair, tflite_pair
 ):
-    contests = [contest(onnx_pair[0], "onnxruntime", onnx_pair[1]), contest(tflite_pair[0], "litert", tflite_pair[1])]
+    cases = [case(onnx_pair[0], "onnxruntime", onnx_pair[1]), case(tflite_pair[0], "litert", tflite_pair[1])]
     device = opened(perf_test, BENCHMARK_MODEL)
     phone_side.dies_at = "Inference timings in us: Init"
     with device, pytest.raises(DeviceLostError, match="1 of 2 trials could not be measured") as caught:
-        bench(contests, SHORT, place=device)
+        bench(cases, SHORT, place=device)
     assert caught.value.exit_code == 21
     assert [trial.runtime for trial in caught.value.result.trials] == ["onnxruntime"]
     assert [failure.runtime for failure in caught.value.result.failures] == ["litert"]
@@ -218,7 +218,7 @@ def test_a_connection_that_breaks_keeps_what_was_measured(
 def test_no_space_leaves_nothing(opened, phone_side, perf_test, onnx_pair):
     phone_side.room = 100_000
     with opened(perf_test) as device, pytest.raises(DeviceLackError, match="no space left"):
-        bench([contest(onnx_pair[0], "onnxruntime", onnx_pair[1])], SHORT, place=device)
+        bench([case(onnx_pair[0], "onnxruntime", onnx_pair[1])], SHORT, place=device)
     assert left_on(phone_side) == []
 
 
@@ -232,7 +232,7 @@ def test_an_interruption_ends_the_runner_on_the_phone(opened, phone_side, tmp_pa
     thread = threading.Thread(target=interrupt)
     thread.start()
     with opened(program) as device, pytest.raises(KeyboardInterrupt):
-        bench([contest(tflite_pair[0], "litert")], SHORT, place=device)
+        bench([case(tflite_pair[0], "litert")], SHORT, place=device)
     thread.join()
     pid = int((phone_side.root / "started").read_text())
     until(lambda: not Path(f"/proc/{pid}").exists())

@@ -5,7 +5,7 @@ import sys
 import pytest
 from phones import left_on, script
 
-from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
+from dcd_deploy.benchmarks.bench import BenchConfig, bench, case
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.devices.adb.python import PythonPhone
 from dcd_deploy.devices.names import parse_device
@@ -29,10 +29,10 @@ def opened(text="adb", **options):
 
 
 def test_onnx_and_tflite_beside_their_twins(side, onnx_pair, tflite_pair):
-    contests = [contest(onnx_pair[0], "onnxruntime", onnx_pair[1]), contest(tflite_pair[0], "litert", tflite_pair[1])]
+    cases = [case(onnx_pair[0], "onnxruntime", onnx_pair[1]), case(tflite_pair[0], "litert", tflite_pair[1])]
     with opened() as device:
         assert isinstance(device, PythonPhone)
-        result = bench(contests, SHORT, place=device)
+        result = bench(cases, SHORT, place=device)
     (found,) = result.environments.values()
     assert found.cpu.startswith("Example Test Phone, EX1000, ")
     assert found.system.startswith("Android 14")
@@ -61,7 +61,7 @@ def test_a_phone_without_python_can_be_described_but_not_measure(side, onnx_pair
     with opened() as device:
         assert device.describe().environment.python is None
         with pytest.raises(DeviceLackError, match="found neither Python there nor a `runner`"):
-            bench([contest(onnx_pair[0], "onnxruntime")], SHORT, place=device)
+            bench([case(onnx_pair[0], "onnxruntime")], SHORT, place=device)
     assert left_on(side) == []
 
 
@@ -75,7 +75,7 @@ def test_the_python_that_is_named(side):
 def test_a_python_without_a_runtime(side, onnx_pair):
     script(side.root / "bin" / "python3", f'exec {sys.executable} -S -I "$@"')
     with opened() as device, pytest.raises(DeviceLackError, match="expected numpy and onnxruntime on adb"):
-        bench([contest(onnx_pair[0], "onnxruntime")], SHORT, place=device)
+        bench([case(onnx_pair[0], "onnxruntime")], SHORT, place=device)
     assert left_on(side) == []
 
 
@@ -89,10 +89,10 @@ def test_a_python_that_is_none(side, text):
 
 
 def test_a_connection_that_breaks_keeps_what_was_measured(side, onnx_pair, tflite_pair):
-    contests = [contest(onnx_pair[0], "onnxruntime", onnx_pair[1]), contest(tflite_pair[0], "litert", tflite_pair[1])]
+    cases = [case(onnx_pair[0], "onnxruntime", onnx_pair[1]), case(tflite_pair[0], "litert", tflite_pair[1])]
     side.dies_at = '"runtime": "litert"'
     with opened() as device, pytest.raises(DeviceLostError, match="1 of 2 trials could not be measured") as caught:
-        bench(contests, SHORT, place=device)
+        bench(cases, SHORT, place=device)
     assert [trial.runtime for trial in caught.value.result.trials] == ["onnxruntime"]
 
 

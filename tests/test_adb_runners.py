@@ -11,8 +11,8 @@ import pytest
 
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.devices.adb.files import check_runs_on, machine
+from dcd_deploy.devices.adb.known_runners import BenchmarkModel, PerfTest
 from dcd_deploy.devices.adb.runner import Effort, Output, Start, kind_of, measure_starts, turns_of
-from dcd_deploy.devices.adb.runners import BenchmarkModel, PerfTest
 from dcd_deploy.errors import DeviceLackError
 
 GOLDEN = Path(__file__).parent / "golden" / "runners"

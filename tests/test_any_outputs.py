@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from dcd_deploy import export_module
-from dcd_deploy.artifacts import NHWC, ModelCard, TensorSpec
+from dcd_deploy.artifacts import NHWC, TensorSpec
+from dcd_deploy.card_json import read_card
 from dcd_deploy.errors import CaptureError, ExportError, ModelFileError, OptionError, VerificationError
 from dcd_deploy.export.reference import generated_reference, make_reference, run_torch, runner
 from dcd_deploy.export.verify import compare
@@ -73,7 +74,7 @@ def test_several_inputs_and_outputs(segmenter, made, format, batch):
     assert report.sensitivity is None
     assert "no dynamic layer" in report.notes[0]
     model = open_model(result.artifact.path)
-    assert ModelCard.from_json(model.card.to_json()) == model.card
+    assert read_card(model.card.to_json()) == model.card
     assert (model.card.arch, model.card.spec, model.card.preprocessing) == ("Segmenter", None, None)
     last = format == "tflite"
     maps = [(batch, 13, 9, 5), (batch, 13, 9, 2)] if last else [(batch, 5, 13, 9), (batch, 2, 13, 9)]

@@ -31,7 +31,7 @@ from dcd_deploy.errors import (
     VerificationError,
 )
 from dcd_deploy.runtimes import open_model
-from dcd_deploy.runtimes.preprocessing import read_picture
+from dcd_deploy.runtimes.pictures import read_picture
 
 SAMPLE = TEMPLATES / "python" / "predict.py"
 

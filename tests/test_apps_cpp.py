@@ -19,7 +19,7 @@ from dcd_deploy.bundle.sample import TEMPLATES
 from dcd_deploy.emulation.cores import core_named
 from dcd_deploy.emulation.root import installed_root
 from dcd_deploy.errors import DeviceError
-from dcd_deploy.runtimes.preprocessing import read_picture
+from dcd_deploy.runtimes.pictures import read_picture
 
 COMPILER = shutil.which("g++")
 HEADERS = Path(os.environ.get("ONNXRUNTIME_HEADERS", "/usr/include/onnxruntime"))

@@ -13,7 +13,7 @@ from conftest import DIGITS
 from dcd_deploy.bundle.browser_runtime import FILES
 from dcd_deploy.bundle.golden import TOLERANCE
 from dcd_deploy.runtimes import open_model
-from dcd_deploy.runtimes.preprocessing import read_picture
+from dcd_deploy.runtimes.pictures import read_picture
 
 pytestmark = pytest.mark.skipif(not (CHROMIUM and shutil.which("npm")), reason="needs Chromium and npm")
 MOST_BYTES = 15_000_000  # page and runtime

@@ -10,7 +10,7 @@ from command_line import without
 from conftest import DIGITS
 
 from dcd_deploy.errors import InputFileError
-from dcd_deploy.runtimes.preprocessing import read_picture
+from dcd_deploy.runtimes.pictures import read_picture
 
 MISSING = ["torch", "PIL", "onnx", "onnxscript", "onnxsim", "ai_edge_litert", "litert_torch", "plotly"]
 

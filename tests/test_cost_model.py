@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tuning_subjects import registry_subject
 
+from dcd_deploy.benchmarks.sweep import NETWORKS
 from dcd_deploy.lowering.targets import LITERT, LITERT_COMPILED, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, PORTABLE_ONNX
-from dcd_deploy.sweep import NETWORKS
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 FITTED = ("mobilenetv2_dcd_x1.0", "mobilenetv2_dcd_x0.5", "resnet18_dcd")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dcd_deploy.optional import EXTRA_OF
+from dcd_deploy.optional import EXTRA_OF, FORMATS
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -78,6 +78,10 @@ def test_an_error_names_the_extra_that_brings_the_module(module, extra):
     assert distribution(module) in declared(*([extra] if extra else []))
 
 
+def test_what_makes_a_file_is_in_an_extra():
+    assert {name for names in FORMATS.values() for name in names} <= set(EXTRA_OF)
+
+
 def test_the_command_line_needs_the_base_alone():
     """What reports and the command line import at their heads is there without any extra."""
     for folder in ("reports", "cli", "commands"):
@@ -104,7 +108,14 @@ def test_what_reading_a_tflite_file_imports():
 # extra → where its way begins. What is imported at the heads of all modules on it has to be there; what a function
 # brings in, or asks for by name, is for another format or runtime.
 WAYS = {
-    "export": ("export.pipeline", "export.onnx.build", "export.onnx.file", "export.twin", "tuning.tune", "sweep"),
+    "export": (
+        "export.pipeline",
+        "export.onnx.build",
+        "export.onnx.file",
+        "export.twin",
+        "tuning.tune",
+        "benchmarks.sweep",
+    ),
     "tflite-export": ("export.pipeline", "export.tflite.build", "export.twin", "tuning.tune"),
     "tflite": ("export.tflite.summary", "benchmarks.profile_litert", "runtimes.litert"),
     "image": ("runtimes.preprocessing",),

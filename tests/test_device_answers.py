@@ -11,7 +11,7 @@ from dcd_deploy import errors
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.worker import TIME, Request, respond
 from dcd_deploy.devices.answers import parse, read_answer, read_error, read_survey
-from dcd_deploy.devices.runner.cache import Cache
+from dcd_deploy.devices.runner.cache import FileCache
 from dcd_deploy.devices.runner.server import survey
 from dcd_deploy.errors import (
     BenchError,
@@ -105,7 +105,7 @@ def test_texts_lose_what_could_steer_a_terminal_and_all_beyond_a_length():
 
 
 def test_a_survey(tmp_path):
-    good = json.loads(json.dumps(survey(Cache(tmp_path))))
+    good = json.loads(json.dumps(survey(FileCache(tmp_path))))
     assert read_survey(good, "pi").environment.cores >= 1
     for part, value in (("free_mb", "much"), ("cores", [{"cpus": [0]}]), ("environment", {}), ("library", None)):
         with pytest.raises(DeviceAnswerError):

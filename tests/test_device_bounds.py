@@ -11,9 +11,9 @@ from dcd_deploy.benchmarks.environment import read_environment
 from dcd_deploy.devices import session
 from dcd_deploy.devices.answers import parse, read_survey
 from dcd_deploy.devices.names import parse_device
-from dcd_deploy.devices.runner.cache import Cache
+from dcd_deploy.devices.runner.cache import FileCache
 from dcd_deploy.devices.runner.server import survey
-from dcd_deploy.devices.session import Link, Session
+from dcd_deploy.devices.session import Link, RunnerSession
 from dcd_deploy.devices.ssh import explain
 from dcd_deploy.devices.target import check_labels, named_targets, read_fleet
 from dcd_deploy.errors import DeviceAnswerError, DeviceError, InputFileError, OptionError
@@ -21,7 +21,7 @@ from dcd_deploy.errors import DeviceAnswerError, DeviceError, InputFileError, Op
 
 @pytest.fixture
 def said(tmp_path):
-    found = json.loads(json.dumps(survey(Cache(tmp_path / "cache"))))
+    found = json.loads(json.dumps(survey(FileCache(tmp_path / "cache"))))
     assert read_survey(found, "x").environment.cpu == read_environment().cpu
     return found
 
@@ -65,7 +65,7 @@ def test_a_login_that_drips(monkeypatch):
     assert session.MOST_NOISE * 0.1 > 5
     start = time.monotonic()
     with pytest.raises(DeviceError, match="None"):
-        Session("dripping", link)
+        RunnerSession("dripping", link)
     assert time.monotonic() - start < 8
 
 

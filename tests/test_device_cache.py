@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from dcd_deploy.devices.runner.cache import Cache
+from dcd_deploy.devices.runner.cache import FileCache
 
 
 def reader(content, step=7):
@@ -20,7 +20,7 @@ def named(content):
 
 
 def test_the_cache_keeps_what_its_name_says(tmp_path):
-    cache, content = Cache(tmp_path / "a" / "b"), b"model" * 100
+    cache, content = FileCache(tmp_path / "a" / "b"), b"model" * 100
     cache.put(named(content), len(content), reader(content))
     assert cache.has(named(content))
     assert cache.path(named(content)).read_bytes() == content
@@ -39,12 +39,12 @@ def test_the_cache_keeps_what_its_name_says(tmp_path):
 )
 def test_no_name_leads_out_of_the_cache(tmp_path, name):
     with pytest.raises(ValueError, match="expected a SHA-256"):
-        Cache(tmp_path).path(name)
+        FileCache(tmp_path).path(name)
 
 
 def test_a_file_that_cannot_be_kept_is_read_to_its_end_all_the_same(tmp_path):
     (tmp_path / "file").touch()
-    cache, stream = Cache(tmp_path / "file" / "cache"), io.BytesIO(b"model and more")
+    cache, stream = FileCache(tmp_path / "file" / "cache"), io.BytesIO(b"model and more")
     with pytest.raises(OSError, match="Not a directory"):
         cache.put(named(b"model"), 5, stream.read)
     assert stream.read() == b" and more"
@@ -55,5 +55,5 @@ def test_what_was_cut_off_is_tidied_up(tmp_path):
     gone.wait()
     for pid in (gone.pid, os.getpid()):
         (tmp_path / f".{named(b'x')}.{pid}").touch()
-    Cache(tmp_path).tidy()
+    FileCache(tmp_path).tidy()
     assert [path.name.rpartition(".")[2] for path in tmp_path.iterdir()] == [str(os.getpid())]

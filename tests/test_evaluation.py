@@ -19,7 +19,6 @@ from tiny_classifier import write_classifier
 
 from dcd_deploy import commands
 from dcd_deploy.artifacts import METADATA_KEY
-from dcd_deploy.calibration_manifest import KEY
 from dcd_deploy.commands.evaluate import CalibrationWarning, parse_shard
 from dcd_deploy.errors import (
     IncomparableError,
@@ -29,7 +28,7 @@ from dcd_deploy.errors import (
     ResultFileError,
     VerificationError,
 )
-from dcd_deploy.evaluation.counts_file import CHUNK, Plan, empty_part, read_part, write_part
+from dcd_deploy.evaluation.counts_file import CHUNK, EvaluationPlan, empty_part, read_part, write_part
 from dcd_deploy.evaluation.evaluate import continued
 from dcd_deploy.evaluation.intervals import Proportion, paired_difference
 from dcd_deploy.evaluation.merge import merge
@@ -38,10 +37,12 @@ from dcd_deploy.evaluation.subjects import Subject, _calibration
 from dcd_deploy.evaluation.tally import Tally, count_answers
 from dcd_deploy.evaluation.worker import Counted, Worker, _read_in, check_logits
 from dcd_deploy.labelled_images import InputForm, open_images
+from dcd_deploy.labelled_images.calibration_manifest import KEY
 from dcd_deploy.reports import evaluate as reports
 from dcd_deploy.reports.front import front_svg
 from dcd_deploy.runtimes.model import open_model
-from dcd_deploy.runtimes.preprocessing import preprocess, read_picture
+from dcd_deploy.runtimes.pictures import read_picture
+from dcd_deploy.runtimes.preprocessing import preprocess
 
 IMAGES, CLASSES = 100, 7
 FACTS = (
@@ -104,7 +105,7 @@ def counted(answers, indices):
 
 
 def part_of(answers, shard, shards):
-    plan = Plan("data", "set", IMAGES, CLASSES, CLASSES, True, FACTS, shards)
+    plan = EvaluationPlan("data", "set", IMAGES, CLASSES, CLASSES, True, FACTS, shards)
     part = empty_part(plan, shard, 0, f"machine {shard}")
     for number in random.Random(shard).sample(part.remaining, part.chunks):
         part = part.with_chunk(number, counted(answers, part.chunk(number)))

@@ -15,8 +15,8 @@ from torch import nn
 import dcd_deploy
 from dcd_deploy import commands
 from dcd_deploy.errors import ExportError, ModelFileError, OptionError, VerificationError
-from dcd_deploy.export import build_pte
-from dcd_deploy.export.xnnpack_graph import pte_stats
+from dcd_deploy.export.executorch import build as build_pte
+from dcd_deploy.export.executorch.graph import pte_stats
 from dcd_deploy.runtimes import executorch, open_model, self_check
 from dcd_deploy.runtimes.pte_file import HASH_KEY, read_program
 

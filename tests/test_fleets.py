@@ -7,7 +7,7 @@ import pytest
 
 from dcd_deploy.devices.names import parse_device
 from dcd_deploy.devices.parallel import run_all
-from dcd_deploy.devices.target import Target, check_labels, named_targets, read_fleet
+from dcd_deploy.devices.target import DeviceTarget, check_labels, named_targets, read_fleet
 from dcd_deploy.errors import (
     InputFileError,
     OptionError,
@@ -23,7 +23,7 @@ def test_a_fleet_file(tmp_path):
     pi, desk = read_fleet(path)
     assert (pi.label, pi.name.host, pi.threads, pi.cpus) == ("pi4", "10.0.0.7", (1, 4), (0, 1, 2, 3))
     assert (pi.options.setup, pi.options.python) == (True, "/usr/bin/python3.11")
-    assert desk == Target(parse_device("local"), replace(desk.options, label="local"))
+    assert desk == DeviceTarget(parse_device("local"), replace(desk.options, label="local"))
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,9 @@ from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.folds import affine, scaled, with_norm, without_gains
 from dcd_deploy.dynamic.operator import LowRank
 from dcd_deploy.errors import VerificationError
-from dcd_deploy.export import build as build_module
-from dcd_deploy.export import pipeline
+from dcd_deploy.export import checked_reference, pipeline
 from dcd_deploy.export import reference as reference_module
-from dcd_deploy.export.build import BuildConfig
+from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.formats import build_formats
 from dcd_deploy.export.onnx import build as build_onnx_module
 from dcd_deploy.export.reference import CONTRASTS, generated_reference, make_reference, runner
@@ -243,7 +242,7 @@ def in_a_lowering(monkeypatch):
         weights[len(weights) // 2].data.mul_(1 + 1e-6)
         return deploy
 
-    monkeypatch.setattr(build_module, "lower", lowered_wrongly)
+    monkeypatch.setattr(checked_reference, "lower", lowered_wrongly)
 
 
 def in_the_folds(monkeypatch):

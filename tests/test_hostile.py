@@ -24,7 +24,8 @@ from dcd_deploy.errors import InputFileError, ModelFileError, OptionError
 from dcd_deploy.models.checkpoint import read_checkpoint
 from dcd_deploy.runtimes import open_model
 from dcd_deploy.runtimes.flatbuffer import Table, read_texts
-from dcd_deploy.runtimes.preprocessing import MOST_PIXELS, preprocess, read_picture
+from dcd_deploy.runtimes.pictures import MOST_PIXELS, read_picture
+from dcd_deploy.runtimes.preprocessing import preprocess
 from dcd_deploy.runtimes.tflite_structure import check_structure
 from dcd_deploy.samples import inputs_from_file
 
@@ -228,7 +229,7 @@ def test_pictures_that_are_refused(tmp_path, monkeypatch):
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "f.tiff")
     with pytest.raises(InputFileError, match="not of 8 or 16 bits"):
         read_picture(tmp_path / "f.tiff")
-    monkeypatch.setattr("dcd_deploy.runtimes.preprocessing.MOST_PIXELS", 15)
+    monkeypatch.setattr("dcd_deploy.runtimes.pictures.MOST_PIXELS", 15)
     Image.new("RGB", (4, 4)).save(tmp_path / "p.png")
     with pytest.raises(InputFileError, match="4×4 pixels, more than"):
         read_picture(tmp_path / "p.png")

@@ -18,7 +18,7 @@ from dcd_deploy.artifacts import Preprocessing
 from dcd_deploy.dynamic.folds import without_gains
 from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.errors import ModelFileError, OptionError, VerificationError
-from dcd_deploy.export.build import BuildConfig
+from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.formats import build_formats, check_config
 from dcd_deploy.export.onnx import build as build_onnx_module
 from dcd_deploy.export.onnx.in_blocks import DOMAIN, in_blocks

@@ -8,9 +8,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from dcd_deploy.artifacts import Preprocessing
-from dcd_deploy.calibration_manifest import CalibrationManifest
 from dcd_deploy.errors import OptionError, VerificationError
-from dcd_deploy.export.build import BuildConfig
+from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.calibration import Calibration
 from dcd_deploy.export.noise import snr_db
 from dcd_deploy.export.onnx import int8
@@ -22,6 +21,7 @@ from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, STATIC_KERN
 from dcd_deploy.export.quantised import answers, float_answers, judged
 from dcd_deploy.export.truth import TrainReference
 from dcd_deploy.export.verify import new_report
+from dcd_deploy.labelled_images.calibration_manifest import CalibrationManifest
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 
 BITS = 8

@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 
 from dcd_deploy.artifacts import Preprocessing
-from dcd_deploy.calibration_manifest import CalibrationManifest
 from dcd_deploy.errors import InputFileError, MissingDependencyError, OptionError
 from dcd_deploy.labelled_images import InputForm, batches, check_classes, open_images
 from dcd_deploy.labelled_images import arrays as array_files
-from dcd_deploy.runtimes.preprocessing import preprocess, read_picture
+from dcd_deploy.labelled_images.calibration_manifest import CalibrationManifest
+from dcd_deploy.runtimes.pictures import read_picture
+from dcd_deploy.runtimes.preprocessing import preprocess
 
 FORM = InputForm((3, 8, 8), "float32", Preprocessing(8, 8, 8))
 MODES = ("RGB", "L", "LA", "RGBA", "P", "CMYK")

@@ -9,8 +9,8 @@ from pte_network import SMALL
 
 from dcd_deploy.errors import ModelFileError, UnknownNameError
 from dcd_deploy.export.accelerators import partitions, summarise_mobile
-from dcd_deploy.export.build_ort import to_ort
 from dcd_deploy.export.onnx.mobile import COREML, NEURAL_NETWORK, NNAPI, XNNPACK
+from dcd_deploy.export.onnx.ort import to_ort
 from dcd_deploy.export.tflite.file import TfliteModel, schema, tflite_nodes
 from dcd_deploy.export.tflite.gpu_delegate import FLOAT32, Operand, Operation, lack_of
 from dcd_deploy.runtimes.litert import LiteRtSession

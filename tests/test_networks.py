@@ -6,7 +6,7 @@ from deployed import captured
 
 from dcd_deploy.artifacts import Preprocessing
 from dcd_deploy.errors import OptionError, UnknownNameError
-from dcd_deploy.export.build import BuildConfig, picture_network
+from dcd_deploy.export.build_config import BuildConfig, picture_network
 from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.targets import TARGETS

@@ -19,7 +19,7 @@ from PIL import Image
 from dcd_deploy.artifacts import TensorSpec
 from dcd_deploy.errors import InputFileError, OptionError
 from dcd_deploy.runtimes import Model, open_model
-from dcd_deploy.runtimes.preprocessing import read_picture
+from dcd_deploy.runtimes.pictures import read_picture
 
 SEVEN = DIGITS / "seven.png"
 PAGE = Path(__file__).parent.parent / "docs/apps/python.md"

@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 from dcd_deploy import commands
 from dcd_deploy.errors import ExportError
-from dcd_deploy.export.build import BuildConfig
+from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.onnx import trace as tracing
 from dcd_deploy.export.onnx.dialect import in_dialect, in_older_opset
 from dcd_deploy.export.onnx.simplify import simplify

@@ -9,10 +9,10 @@ from conftest import DIGITS, DIGITS_OPTIONS
 
 from dcd_deploy import commands
 from dcd_deploy.errors import ExportError, InputFileError, ModelFileError, OptionError, VerificationError
-from dcd_deploy.export import build_ort
-from dcd_deploy.export.required_operators import required_operators
+from dcd_deploy.export.onnx import ort as build_ort
+from dcd_deploy.export.onnx.required_operators import required_operators
 from dcd_deploy.runtimes import open_model
-from dcd_deploy.runtimes.preprocessing import read_picture
+from dcd_deploy.runtimes.pictures import read_picture
 
 BENCH = ("--min-runs", "5", "--min-seconds", "0.05", "--rounds", "1", "--no-memory")
 CHECKPOINT = DIGITS / "dcd.pth.tar"

@@ -23,7 +23,7 @@ from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_X86
 from dcd_deploy.progress import silent
 from dcd_deploy.tuning.forecast import subject_of
-from dcd_deploy.tuning.layer_case import groups_of, layers_of
+from dcd_deploy.tuning.layer_case import groups_of
 from dcd_deploy.tuning.layer_times import time_lowerings
 from dcd_deploy.tuning.lowering_file import read_lowering, write_lowering
 from dcd_deploy.tuning.tune import TuneConfig, tune
@@ -49,7 +49,7 @@ def subjects():
 
 def test_layers_of_any_network_are_grouped(subjects):
     for name, subject in subjects.items():
-        assert set(layers_of(subject.groups)) == DYNAMIC_LAYERS[name]
+        assert {path for group in subject.groups for path in group.layers} == DYNAMIC_LAYERS[name]
     titles = {group.layers[0]: group.case.title for group in subjects["segmenter"].groups}
     assert titles == {
         "down.layer": "3×3 8→16 on 24×32 by 2",
@@ -102,7 +102,7 @@ def test_a_network_of_ones_own_is_tuned(subjects, tmp_path, monkeypatch):
     found = read_lowering(tmp_path / "grey.json")
     assert found == result.lowering
     found.check_network("grey", grey.inputs)
-    found.check_layers(layers_of(groups_of(grey.captured)))
+    found.check_layers(path for group in groups_of(grey.captured) for path in group.layers)
 
 
 class Squared(MixedKernels):

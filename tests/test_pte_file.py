@@ -26,10 +26,10 @@ from dcd_deploy.errors import (
     OptionError,
     UnknownNameError,
 )
-from dcd_deploy.export import xnnpack_layout
-from dcd_deploy.export.to_executorch import check_one_partition
-from dcd_deploy.export.xnnpack_graph import pte_stats
-from dcd_deploy.export.xnnpack_layout import LAST, check_version, sink_permutations, take_out_moves
+from dcd_deploy.export.executorch import layout as xnnpack_layout
+from dcd_deploy.export.executorch.convert import check_one_partition
+from dcd_deploy.export.executorch.graph import pte_stats
+from dcd_deploy.export.executorch.layout import LAST, check_version, sink_permutations, take_out_moves
 from dcd_deploy.reports.inspect import show_pte_file
 from dcd_deploy.runtimes import open_model
 from dcd_deploy.runtimes.pte_file import HASH_KEY, read_program

@@ -18,7 +18,7 @@ from dcd_deploy.artifacts import Preprocessing, TensorSpec
 from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError, VerificationError
 from dcd_deploy.lowering.raw_bytes import NOT_FOLDED
 from dcd_deploy.runtimes import open_model
-from dcd_deploy.runtimes.preprocessing import read_picture
+from dcd_deploy.runtimes.pictures import read_picture
 from dcd_deploy.samples import InputSpec, generated_inputs, raw_pictures, verification_inputs
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -13,7 +13,7 @@ from dcd_deploy.errors import ModelFileError
 from dcd_deploy.export.tflite.file import TfliteModel
 from dcd_deploy.runtimes import open_model
 from dcd_deploy.runtimes.flatbuffer import BUFFER_OFFSET, BUFFER_SIZE, MODEL_BUFFERS, Table
-from dcd_deploy.runtimes.preprocessing import read_picture
+from dcd_deploy.runtimes.pictures import read_picture
 
 BENCH = ("--min-runs", "5", "--min-seconds", "0.05", "--rounds", "1", "--no-memory")
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dcd_deploy.artifacts import METADATA_KEY, ModelCard, Preprocessing
+from dcd_deploy.artifacts import METADATA_KEY, Preprocessing
+from dcd_deploy.card_json import read_card
 from dcd_deploy.errors import (
     DcdDeployError,
     InputFileError,
@@ -25,7 +26,8 @@ from dcd_deploy.errors import (
 )
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes import open_model, self_check
-from dcd_deploy.runtimes.preprocessing import preprocess, read_picture, resized_crop
+from dcd_deploy.runtimes.pictures import read_picture
+from dcd_deploy.runtimes.preprocessing import preprocess, resized_crop
 
 APP = """
 import sys
@@ -210,12 +212,12 @@ def test_a_hostile_description_is_refused(tmp_path, digits_export, change):
 )
 def test_no_description_crashes_the_reader(content):
     with pytest.raises(DcdDeployError):
-        ModelCard.from_json(json.dumps(content))
+        read_card(json.dumps(content))
 
 
 def test_description_survives_the_round_trip(digits_export):
     card = digits_export.artifact.card
-    assert ModelCard.from_json(card.to_json()) == card
+    assert read_card(card.to_json()) == card
 
 
 def as_first_schema(card):

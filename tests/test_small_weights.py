@@ -12,11 +12,12 @@ from golden_cases import load_module
 from onnx import numpy_helper
 
 from dcd_deploy import commands
-from dcd_deploy.artifacts import ModelCard, Preprocessing
+from dcd_deploy.artifacts import Preprocessing
+from dcd_deploy.card_json import read_card
 from dcd_deploy.errors import UnknownNameError, VerificationError
 from dcd_deploy.export import deployable as deployable_module
 from dcd_deploy.export import noise
-from dcd_deploy.export.build import BuildConfig
+from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.formats import build_formats
 from dcd_deploy.export.noise import MOST_DB, measure_noise, snr_db
 from dcd_deploy.export.rounding import rounded
@@ -183,7 +184,7 @@ def test_older_descriptions_are_read():
         '[{"name":"o","shape":[1,2],"dtype":"float32","layout":null}],"preprocessing":null,"labels":[],"lowering":{},'
     )
     text += '"checkpoint_sha256":"","producer":"","reference":null,"assumed":[],"schema":2}'
-    card = ModelCard.from_json(text)
+    card = read_card(text)
     assert (card.weights.format, card.weights.snr_db, card.target, card.opset) == ("float32", None, None, None)
 
 

@@ -8,7 +8,7 @@ from boards import FAST, runners, wait_for
 from said import Said
 
 from dcd_deploy import commands
-from dcd_deploy.benchmarks.bench import BenchConfig, contest, measure_trial
+from dcd_deploy.benchmarks.bench import BenchConfig, case, measure_trial
 from dcd_deploy.benchmarks.environment import EMULATED
 from dcd_deploy.benchmarks.machine import CoreKind
 from dcd_deploy.benchmarks.measure import MeasureConfig
@@ -94,7 +94,7 @@ def test_it_keeps_to_the_fast_cores(board, onnx_file):
         fast = device.cores()[:1]
         kinds = (CoreKind(tuple(fast), "big", 2000.0, 1024), CoreKind((4000, 4001), "little", 1000.0, 300))
         config = BenchConfig(MeasureConfig(min_runs=8, min_seconds=0, rounds=1), memory=False)
-        where, one = (config, device, device.environment(), silent), contest(onnx_file, "onnxruntime")
+        where, one = (config, device, device.environment(), silent), case(onnx_file, "onnxruntime")
         device._survey = replace(device._survey, cores=kinds)
         assert measure_trial(one, *where).cpus == tuple(fast)
         assert measure_trial(replace(one, threads=2), *where).cpus is None, "there are not enough of them"

@@ -11,7 +11,6 @@ from dcd_deploy.devices.opening import open_device
 from dcd_deploy.errors import DeviceLostError
 from dcd_deploy.lowering.targets import LITERT
 from dcd_deploy.models.spec import NetworkSpec
-from dcd_deploy.tuning.layer_case import layers_of
 from dcd_deploy.tuning.lowering_file import read_lowering, write_lowering
 from dcd_deploy.tuning.tune import TuneConfig, tune
 
@@ -32,7 +31,7 @@ def test_tuning_on_a_board_goes_on_after_the_connection_was_lost(board, tmp_path
     assert [stage for stage in said if stage.startswith("[2/2]") and "measure" in stage]
     assert (result.lowering.device, result.lowering.runtime) == (board.name, "litert")
     assert result.lowering.runtime_version == result.environment.packages["ai-edge-litert"]
-    assert set(result.lowering.layers) == set(layers_of(network.groups))
+    assert set(result.lowering.layers) == {path for group in network.groups for path in group.layers}
     write_lowering(tmp_path / "tuned.json", result.lowering)
     assert read_lowering(tmp_path / "tuned.json") == result.lowering
     assert wait_for(lambda: not runners(board)), "nothing runs there any more"

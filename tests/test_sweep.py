@@ -9,7 +9,8 @@ import pytest
 from conftest import SMALL
 from said import Said
 
-from dcd_deploy import commands, sweep
+from dcd_deploy import commands
+from dcd_deploy.benchmarks import sweep
 from dcd_deploy.benchmarks.results import read_result
 from dcd_deploy.errors import BenchError, OptionError, UnknownNameError
 from dcd_deploy.files import sha256
@@ -35,10 +36,10 @@ def folder(tmp_path_factory):
 
 
 def test_a_sweep_goes_on_where_it_was_interrupted(folder, said, monkeypatch):
-    def interrupted(contests, *arguments):
-        if contests[0].contenders[0].name == "b.onnx":
+    def interrupted(cases, *arguments):
+        if cases[0].entries[0].name == "b.onnx":
             raise KeyboardInterrupt
-        return real(contests, *arguments)
+        return real(cases, *arguments)
 
     real = sweep.bench
     monkeypatch.setattr(sweep, "bench", interrupted)

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from dcd_deploy import commands
-from dcd_deploy.benchmarks.bench import BenchConfig, bench, contest
+from dcd_deploy.benchmarks.bench import BenchConfig, bench, case
 from dcd_deploy.benchmarks.environment import core_count
 from dcd_deploy.benchmarks.machine import core_ids
 from dcd_deploy.benchmarks.measure import MeasureConfig
@@ -138,7 +138,7 @@ def test_a_form_that_the_converter_refuses_is_a_failure_beside_the_result(onnx_f
 def test_a_model_against_a_copy_of_the_same_name(onnx_file, tmp_path):
     copy = tmp_path / onnx_file.name
     copy.write_bytes(onnx_file.read_bytes())
-    (trial,) = bench([contest(onnx_file, "onnxruntime", None, [(copy.name, copy)])], BenchConfig(QUICK)).trials
+    (trial,) = bench([case(onnx_file, "onnxruntime", None, [(copy.name, copy)])], BenchConfig(QUICK)).trials
     assert [t.name for t in trial.timings] == ["digits.onnx", "digits.onnx (2)"]
     assert trial.timings[0].sha256 == trial.timings[1].sha256
 
@@ -150,9 +150,9 @@ def test_it_keeps_to_the_cores_it_is_given(onnx_file):
 
 
 def test_a_runtime_that_hangs_is_ended_and_the_others_are_kept(endless, onnx_file):
-    contests = [contest(endless, "onnxruntime"), contest(onnx_file, "onnxruntime")]
+    cases = [case(endless, "onnxruntime"), case(onnx_file, "onnxruntime")]
     with pytest.raises(BenchError, match="expected onnxruntime to be done within 3 s") as caught:
-        bench(contests, BenchConfig(QUICK, time_limit=3.0, memory=False))
+        bench(cases, BenchConfig(QUICK, time_limit=3.0, memory=False))
     result = caught.value.result
     assert [trial.timings[0].name for trial in result.trials] == ["digits.onnx"]
     assert [failure.name for failure in result.failures] == ["endless.onnx"]
@@ -248,6 +248,6 @@ def test_times_are_kept_where_memory_cannot_be_had(onnx_file):
             return super().ask(request, time_limit)
 
     config = BenchConfig(MeasureConfig(min_runs=8, min_seconds=0.0, rounds=1, warmup_seconds=0.0))
-    result = bench([contest(onnx_file, "onnxruntime", None)], config, place=Forgetful())
+    result = bench([case(onnx_file, "onnxruntime", None)], config, place=Forgetful())
     assert result.trials[0].timings[0].latency.runs >= 8
     assert result.trials[0].timings[0].memory is None

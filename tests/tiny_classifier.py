@@ -9,7 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard, Preprocessing, TensorSpec
-from dcd_deploy.calibration_manifest import KEY, CalibrationManifest
+from dcd_deploy.labelled_images.calibration_manifest import KEY, CalibrationManifest
 
 SIZE = 8
 

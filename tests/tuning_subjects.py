@@ -11,17 +11,17 @@ from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.network import network_of
 from dcd_deploy.models.families import build
 from dcd_deploy.models.spec import NetworkSpec
-from dcd_deploy.tuning.forecast import Subject, subject_of
+from dcd_deploy.tuning.forecast import CapturedNetwork, subject_of
 
 
-def subject_with(module: nn.Module, *shape: int, title: str = "network") -> Subject:
+def subject_with(module: nn.Module, *shape: int, title: str = "network") -> CapturedNetwork:
     """Capture a module for an input of that shape."""
     torch.manual_seed(0)
     return subject_of(capture(network_of(module.eval(), torch.randn(1, *shape))), title)
 
 
 @functools.cache
-def registry_subject(spec: NetworkSpec, side: int, most: int | None = None) -> Subject:
+def registry_subject(spec: NetworkSpec, side: int, most: int | None = None) -> CapturedNetwork:
     """Return a known network with random weights, of whose groups at most so many count."""
     torch.manual_seed(0)
     subject = subject_with(build(spec), 3, side, side, title=spec.describe())

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.measure import MeasureConfig
-from dcd_deploy.benchmarks.process import TIME_LIMIT, Here, Place
+from dcd_deploy.benchmarks.process import TIME_LIMIT, Here, Host
 from dcd_deploy.benchmarks.results import AGAINST, MODEL, STATIC, BenchResult, Failure, Memory, Timing, Trial
 from dcd_deploy.benchmarks.statistics import latency, ratio
 from dcd_deploy.benchmarks.verdicts import verdicts
-from dcd_deploy.benchmarks.worker import MEMORY, NO_AFFINITY, TIME, Answer, Request
+from dcd_deploy.benchmarks.worker import MEMORY, NO_AFFINITY, TIME, Request, WorkerAnswer
 from dcd_deploy.errors import BenchError, DcdDeployError, DeviceError, OptionError
 from dcd_deploy.progress import Progress, silent
 
@@ -21,7 +21,7 @@ STATIC_TWIN = "static twin"
 
 
 @dataclass(frozen=True)
-class Contender:
+class Entry:
     """A model file under the role and the name that reports give it."""
 
     role: str
@@ -30,10 +30,10 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Contest:
+class Case:
     """What one trial measures in turns: the model first, then all that it is ``compared`` with or only shown beside."""
 
-    contenders: tuple[Contender, ...]
+    entries: tuple[Entry, ...]
     runtime: str
     threads: int = 1
     batch: int | None = None
@@ -43,7 +43,7 @@ class Contest:
     def title(self) -> str:
         """What the trial is called while it runs, and where it fails."""
         threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
-        return f"{self.contenders[0].name} on {self.runtime}, {threads}" + (f", batch {self.batch}" * bool(self.batch))
+        return f"{self.entries[0].name} on {self.runtime}, {threads}" + (f", batch {self.batch}" * bool(self.batch))
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class BenchConfig:
     memory: bool = True
 
 
-def contest(
+def case(
     model: Path,
     runtime: str,
     static: Path | None = None,
@@ -64,25 +64,25 @@ def contest(
     *,
     threads: int = 1,
     batch: int | None = None,
-) -> Contest:
+) -> Case:
     """Return the trial of ``model`` beside its static twin and others, each under a name of its own."""
-    entries = [(MODEL, model.name, model)]
-    entries += [] if static is None else [(STATIC, STATIC_TWIN, static)]
-    entries += [(AGAINST, name, path) for name, path in against]
+    named = [(MODEL, model.name, model)]
+    named += [] if static is None else [(STATIC, STATIC_TWIN, static)]
+    named += [(AGAINST, name, path) for name, path in against]
     names: list[str] = []
-    for _, name, _ in entries:
+    for _, name, _ in named:
         same = sum(other == name or other.startswith(f"{name} (") for other in names)
         names.append(f"{name} ({same + 1})" if same else name)
-    contenders = (Contender(role, name, path) for name, (role, _, path) in zip(names, entries, strict=True))
-    return Contest(tuple(contenders), runtime, threads, batch)
+    entries = (Entry(role, name, path) for name, (role, _, path) in zip(names, named, strict=True))
+    return Case(tuple(entries), runtime, threads, batch)
 
 
 def bench(
-    contests: Sequence[Contest],
+    cases: Sequence[Case],
     config: BenchConfig | None = None,
     progress: Progress = silent,
     not_made: Iterable[Failure] = (),
-    place: Place | None = None,
+    place: Host | None = None,
 ) -> BenchResult:
     """Measure all trials, one after the other, in one place (this machine, if none is given).
 
@@ -95,11 +95,11 @@ def bench(
         DeviceError: the same, where it was the device that failed.
     """
     config, place = config or BenchConfig(), place or Here()
-    for each in contests:
+    for each in cases:
         check_cores(each.threads, config.cpus, place.cores())
     environment, trials, failures, first = place.environment(), [], [], None
-    for number, each in enumerate(contests, 1):
-        title = f"{number} of {len(contests)}: {each.title}" if len(contests) > 1 else each.title
+    for number, each in enumerate(cases, 1):
+        title = f"{number} of {len(cases)}: {each.title}" if len(cases) > 1 else each.title
         try:
             trials.append(measure_trial(each, config, place, environment, _prefixed(progress, title)))
         except DcdDeployError as error:
@@ -109,13 +109,13 @@ def bench(
         raise first
     result = BenchResult({place.name: environment}, config.measure, tuple(trials), (*not_made, *failures))
     if first is not None:
-        raise unfinished(first, len(failures), len(contests), result)
+        raise unfinished(first, len(failures), len(cases), result)
     return result
 
 
-def failure(device: str, each: Contest, error: DcdDeployError) -> Failure:
+def failure(device: str, each: Case, error: DcdDeployError) -> Failure:
     """Return what a result says of a trial that could not be measured."""
-    return Failure(device, each.contenders[0].name, each.runtime, each.threads, each.batch, str(error))
+    return Failure(device, each.entries[0].name, each.runtime, each.threads, each.batch, str(error))
 
 
 def unfinished(first: DcdDeployError, failed: int, of: int, result: BenchResult) -> DcdDeployError:
@@ -124,12 +124,10 @@ def unfinished(first: DcdDeployError, failed: int, of: int, result: BenchResult)
     return type(first)(message, result) if isinstance(first, DeviceError) else BenchError(message, result)
 
 
-def measure_trial(
-    each: Contest, config: BenchConfig, place: Place, environment: Environment, progress: Progress
-) -> Trial:
+def measure_trial(each: Case, config: BenchConfig, place: Host, environment: Environment, progress: Progress) -> Trial:
     """Measure one trial: the times of all models in one process, then the memory of each in its own."""
-    place.prepare([contender.path for contender in each.contenders], each.runtime, progress)
-    models = {contender.name: str(contender.path) for contender in each.contenders}
+    place.prepare([entry.path for entry in each.entries], each.runtime, progress)
+    models = {entry.name: str(entry.path) for entry in each.entries}
     request = Request(TIME, models, each.runtime, each.threads, each.batch, config.cpus, config.measure)
     with progress("measure in turns"):
         answer = place.ask(request, config.time_limit)
@@ -137,7 +135,7 @@ def measure_trial(
     if config.memory:
         with progress("measure memory"):
             memory = {name: _memory(place, replace(request, models={name: models[name]}), config) for name in models}
-    timings = tuple(_timing(contender, answer, memory[contender.name]) for contender in each.contenders)
+    timings = tuple(_timing(entry, answer, memory[entry.name]) for entry in each.entries)
     others = timings[1:] if each.compared else ()
     ratios = {other.name: ratio(timings[0].samples, other.samples) for other in others}
     remarks = verdicts(timings, ratios, answer.machine, environment)
@@ -161,7 +159,7 @@ def check_cores(threads: int, cpus: tuple[int, ...] | None, cores: Sequence[int]
         raise OptionError(expected=f"at least one thread and at most one for each of the {many} cores", found=threads)
 
 
-def _memory(place: Place, request: Request, config: BenchConfig) -> Memory | None:
+def _memory(place: Host, request: Request, config: BenchConfig) -> Memory | None:
     """Return the memory of one model; nothing where it cannot be had, which is no reason to lose the times."""
     try:
         answer = place.ask(replace(request, task=MEMORY), config.time_limit)
@@ -172,9 +170,9 @@ def _memory(place: Place, request: Request, config: BenchConfig) -> Memory | Non
     return Memory(answer.peak_mb, answer.peak_mb - answer.idle_mb)
 
 
-def _timing(contender: Contender, answer: Answer, memory: Memory | None) -> Timing:
-    name, samples = contender.name, answer.samples[contender.name]
-    facts = (contender.role, name, str(contender.path), answer.hashes[name], answer.networks[name])
+def _timing(entry: Entry, answer: WorkerAnswer, memory: Memory | None) -> Timing:
+    name, samples = entry.name, answer.samples[entry.name]
+    facts = (entry.role, name, str(entry.path), answer.hashes[name], answer.networks[name])
     return Timing(*facts, samples, latency(samples), memory)
 
 

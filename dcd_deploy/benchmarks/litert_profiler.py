@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from dcd_deploy.errors import MissingDependencyError, ModelFileError
 from dcd_deploy.native_output import captured_native_output
 from dcd_deploy.optional import require
+from dcd_deploy.runtimes.litert_compiled import PACKAGE, TRIED
 from dcd_deploy.runtimes.session import Input
 
-PACKAGE, LIBRARY = "ai-edge-litert", "libLiteRt.so"
-TRIED = ("2.2", "2.3")
+LIBRARY = "libLiteRt.so"
 CPU = 1
 OPERATOR, DELEGATED_OPERATOR = 2, 8  # types of events
 LOCK_TO_READ, LOCK_TO_WRITE = 0, 1

@@ -87,8 +87,8 @@ def _start(open_model: Open, into: _Collected, config: MeasureConfig) -> Run:
     start = time.perf_counter_ns()
     run = open_model()
     into.load_ms.append((time.perf_counter_ns() - start) / 1e6)
-    into.first_ms.append(_timed(run))
-    into.warmup_ms.append(_timed(lambda: _warm_up(run, config)))
+    into.first_ms.append(timed(run))
+    into.warmup_ms.append(timed(lambda: _warm_up(run, config)))
     return run
 
 
@@ -114,10 +114,10 @@ def _turned(names: list[str], number: int) -> list[str]:
 
 
 def _block(run: Run, config: MeasureConfig) -> tuple[float, ...]:
-    return tuple(_timed(run) for _ in range(config.runs))[config.dropped :]
+    return tuple(timed(run) for _ in range(config.runs))[config.dropped :]
 
 
-def _timed(run: Run) -> float:
+def timed(run: Run) -> float:
     """Return how many milliseconds one run takes."""
     start = time.perf_counter_ns()
     run()

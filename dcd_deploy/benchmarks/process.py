@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from dcd_deploy.benchmarks.environment import Environment, read_environment
 from dcd_deploy.benchmarks.machine import Machine, core_ids
 from dcd_deploy.benchmarks.measure import Samples
-from dcd_deploy.benchmarks.worker import Answer, Request
+from dcd_deploy.benchmarks.worker import Request, WorkerAnswer
 from dcd_deploy.errors import BenchError, remade
 from dcd_deploy.progress import Progress
 from dcd_deploy.runtimes.isolated import end, ending, last_lines
@@ -26,7 +26,7 @@ from dcd_deploy.runtimes.isolated import end, ending, last_lines
 LOCAL = "local"
 
 
-class Place(Protocol):
+class Host(Protocol):
     """Somewhere to measure. What comes from there is checked by whoever implements it; nothing later doubts it."""
 
     @property
@@ -46,7 +46,7 @@ class Place(Protocol):
             DeviceError: it cannot be.
         """
 
-    def ask(self, request: Request, time_limit: float) -> Answer:
+    def ask(self, request: Request, time_limit: float) -> WorkerAnswer:
         """Measure what is asked for, within ``time_limit`` seconds; the paths in ``request`` are of this machine.
 
         ``request.cpus`` None leaves the cores to the place, which may pick the fast ones; the answer says which.
@@ -72,7 +72,7 @@ class Here:
     def prepare(self, models: Sequence[Path], runtime: str, progress: Progress) -> None:
         """Do nothing: the files are here."""
 
-    def ask(self, request: Request, time_limit: float) -> Answer:
+    def ask(self, request: Request, time_limit: float) -> WorkerAnswer:
         """Let a worker process measure."""
         return ask(request, time_limit)
 
@@ -81,7 +81,7 @@ WORKER = (sys.executable, "-m", "dcd_deploy.benchmarks.worker")
 TIME_LIMIT = 600.0
 
 
-def ask(request: Request, time_limit: float = TIME_LIMIT, command: Sequence[str] = WORKER) -> Answer:
+def ask(request: Request, time_limit: float = TIME_LIMIT, command: Sequence[str] = WORKER) -> WorkerAnswer:
     """Let a worker measure.
 
     Raises:
@@ -113,7 +113,7 @@ def ask(request: Request, time_limit: float = TIME_LIMIT, command: Sequence[str]
     return _answer(said, request.runtime)
 
 
-def _answer(said: str, runtime: str) -> Answer:
+def _answer(said: str, runtime: str) -> WorkerAnswer:
     try:
         content: dict[str, Any] = json.loads(said)
         if "error" in content:
@@ -121,7 +121,7 @@ def _answer(said: str, runtime: str) -> Answer:
         fields = dict(content["answer"])
         samples = {name: _samples(found) for name, found in fields.pop("samples").items()}
         cpus = None if fields["cpus"] is None else tuple(fields["cpus"])
-        return Answer(**fields | {"samples": samples, "machine": Machine(**fields["machine"]), "cpus": cpus})
+        return WorkerAnswer(**fields | {"samples": samples, "machine": Machine(**fields["machine"]), "cpus": cpus})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BenchError(f"expected the times of a trial from {runtime}'s process, found: {error}") from error
 

@@ -9,7 +9,6 @@ nodes is in none of them; so the sum of the nodes stands beside the latency of t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +17,7 @@ import numpy as np
 
 from dcd_deploy.benchmarks.bench import check_cores
 from dcd_deploy.benchmarks.environment import read_environment
-from dcd_deploy.benchmarks.measure import Run
+from dcd_deploy.benchmarks.measure import Run, timed
 from dcd_deploy.benchmarks.profile import ProfiledNode, ProfileResult
 from dcd_deploy.benchmarks.profile_litert import LiteRtProfile
 from dcd_deploy.benchmarks.profile_onnxruntime import OnnxRuntimeProfile
@@ -33,7 +32,7 @@ from dcd_deploy.runtimes.session import Input
 BLOCK, DROPPED, WARMUP = 5, 1, 3
 
 
-class Profile(Protocol):
+class ProfiledModel(Protocol):
     """A model opened with its runtime's profiler."""
 
     def run(self, *, counted: bool) -> None:
@@ -88,14 +87,14 @@ def profile_model(
     )
 
 
-def _open(path: Path, model: Model, nodes: Sequence[FileNode], inputs: Sequence[Input], threads: int) -> Profile:
+def _open(path: Path, model: Model, nodes: Sequence[FileNode], inputs: Sequence[Input], threads: int) -> ProfiledModel:
     if model.format == "tflite":
         flags = FLAGS if isinstance(model.session, LiteRtCompiledSession) else None
         return LiteRtProfile(path, nodes, inputs, model.session.inputs, threads, flags)
     return OnnxRuntimeProfile(path, nodes, inputs, threads)
 
 
-def _in_turns(run: Run, profile: Profile, runs: int) -> list[float]:
+def _in_turns(run: Run, profile: ProfiledModel, runs: int) -> list[float]:
     """Return the milliseconds of as many runs without the profiler."""
     for _ in range(WARMUP):
         run()
@@ -103,13 +102,7 @@ def _in_turns(run: Run, profile: Profile, runs: int) -> list[float]:
     times: list[float] = []
     for start in range(0, runs, BLOCK):
         count = min(BLOCK, runs - start)
-        times += [_timed(run) for _ in range(DROPPED + count)][DROPPED:]
+        times += [timed(run) for _ in range(DROPPED + count)][DROPPED:]
         for i in range(DROPPED + count):
             profile.run(counted=i >= DROPPED)
     return times
-
-
-def _timed(run: Run) -> float:
-    start = time.perf_counter_ns()
-    run()
-    return (time.perf_counter_ns() - start) / 1e6

@@ -56,7 +56,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
+class WorkerAnswer:
     """What was measured: samples by the models' names, and what the machine did; or megabytes.
 
     ``cpus`` are the cores that were kept to, or None for any.
@@ -94,7 +94,7 @@ def respond(content: dict[str, Any]) -> dict[str, Any]:
         return {"error": {"kind": type(error).__name__, "message": str(error)}}
 
 
-def work(request: Request) -> Answer:
+def work(request: Request) -> WorkerAnswer:
     """Measure what is asked for.
 
     Raises:
@@ -120,10 +120,10 @@ def work(request: Request) -> Answer:
     del opened, first  # each round opens them anew
     with watched() as machine:
         samples = measure_in_turns({name: partial(_ready, request, name) for name in request.models}, request.config)
-    return Answer(request.runtime, version, batch, networks, hashes, samples, machine[0], request.cpus)
+    return WorkerAnswer(request.runtime, version, batch, networks, hashes, samples, machine[0], request.cpus)
 
 
-def _memory(request: Request) -> Answer:
+def _memory(request: Request) -> WorkerAnswer:
     """Open one model, run it, and return the peaks of this process before and after."""
     name = next(iter(request.models))
     load_runtime(request.runtime)
@@ -133,7 +133,7 @@ def _memory(request: Request) -> Answer:
     for _ in range(MEMORY_RUNS):
         run()
     version, batch = model.session.version, input_shape(model, request.batch)[0]
-    return Answer(request.runtime, version, batch, {}, {}, {}, Machine(), request.cpus, idle, peak_mb())
+    return WorkerAnswer(request.runtime, version, batch, {}, {}, {}, Machine(), request.cpus, idle, peak_mb())
 
 
 def peak_mb() -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tarfile
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from dcd_deploy.errors import InputFileError, MissingDependencyError
 from dcd_deploy.files import existing_file, sha256, staging
+from dcd_deploy.made_once import cache_folder
 
 PACKAGE = "onnxruntime-web@1.30.0"
 # file → its SHA-256 in that package
@@ -30,16 +30,11 @@ def browser_runtime(folder: Path | None = None) -> list[Path]:
     """
     if folder is not None:
         return [existing_file(folder / name, "a file of the npm package onnxruntime-web") for name in FILES]
-    kept = _cache()
+    kept = cache_folder(PACKAGE.replace("@", "-"))
     if not _complete(kept):
         with staging(kept) as stage, tempfile.TemporaryDirectory() as fetched:
             _unpack(_fetch(Path(fetched)), stage)
     return [kept / name for name in FILES]
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "dcd-deploy" / PACKAGE.replace("@", "-")
 
 
 def _complete(folder: Path) -> bool:

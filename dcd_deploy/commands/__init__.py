@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dcd_deploy.commands.arguments import FORMATS, emulated_core
+from dcd_deploy.commands.arguments import emulated_core
 from dcd_deploy.commands.bench import bench
 from dcd_deploy.commands.bundle import bundle
 from dcd_deploy.commands.compare import compare, report
@@ -56,7 +56,6 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
 
 __all__ = [
     "COMMANDS",
-    "FORMATS",
     "StrPath",
     "bench",
     "bundle",

@@ -14,6 +14,7 @@ from dcd_deploy.commands.values import (
     Channels,
     Counts,
     Size,
+    parse_amount,
     parse_count,
     parse_counts,
     parse_size,
@@ -21,17 +22,12 @@ from dcd_deploy.commands.values import (
 )
 from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError
 from dcd_deploy.files import existing_file
-from dcd_deploy.optional import check_installed
+from dcd_deploy.optional import FORMATS, require_packages
 
 if TYPE_CHECKING:
+    from dcd_deploy.benchmarks.measure import MeasureConfig
     from dcd_deploy.emulation.cores import Core
 
-FORMATS = {
-    "onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
-    "ort": ("torch", "onnx", "onnxscript", "onnxsim", "flatbuffers"),
-    "tflite": ("torch", "litert_torch", "ai_edge_litert.interpreter"),
-    "pte": ("torch", "executorch.exir"),
-}  # and the packages that each needs
 RUNTIME_FORMATS = {"executorch": "pte"}  # what people call a format by its runtime
 MOST_RUNS, MOST_ROUNDS, MOST_THREADS = 1_000_000, 100, 1024
 
@@ -64,12 +60,6 @@ def parse_formats(to: str | Sequence[str]) -> tuple[str, ...]:
     for format in formats:
         require_packages(format)
     return formats
-
-
-def require_packages(format: str) -> None:
-    """Raise MissingDependencyError unless what a format needs is installed."""
-    for package in FORMATS.get(format, ()):
-        check_installed(package)
 
 
 def parse_preprocessing(input_size: Size, mean: Channels, std: Channels, resize: int | None) -> Preprocessing:
@@ -139,6 +129,17 @@ def parse_batches(batch: Counts) -> tuple[int | None, ...]:
     if 0 in found:
         raise OptionError(expected="a `batch` of at least one", found="0")
     return found
+
+
+def parse_measure(min_runs: int, min_seconds: float, rounds: int = 5) -> MeasureConfig:
+    """Return how long to measure."""
+    from dcd_deploy.benchmarks.measure import MeasureConfig
+
+    return MeasureConfig(
+        min_runs=parse_count("min_runs", min_runs, MOST_RUNS),
+        min_seconds=parse_amount("min_seconds", min_seconds),
+        rounds=parse_count("rounds", rounds, MOST_ROUNDS),
+    )
 
 
 def emulated_core(device: str) -> Core:

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from dcd_deploy.commands.arguments import (
-    MOST_ROUNDS,
-    MOST_RUNS,
     Fleet,
     InputSize,
     MinRuns,
@@ -18,6 +16,7 @@ from dcd_deploy.commands.arguments import (
     Setup,
     ThreadCounts,
     parse_batches,
+    parse_measure,
 )
 from dcd_deploy.commands.devices import device_targets
 from dcd_deploy.commands.export import export
@@ -26,7 +25,6 @@ from dcd_deploy.commands.values import (
     Counts,
     Size,
     parse_amount,
-    parse_count,
     parse_counts,
     parse_names,
 )
@@ -34,8 +32,9 @@ from dcd_deploy.errors import OptionError
 from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from dcd_deploy.benchmarks.cases import ExportModel
     from dcd_deploy.benchmarks.results import BenchResult
-    from dcd_deploy.contests import ExportModel
+    from dcd_deploy.devices.target import DeviceTarget
 
 
 def bench(
@@ -109,20 +108,14 @@ def bench(
         BenchError: a runtime crashed or hung; ``result`` has the other trials.
         DeviceError: a device cannot be used, or was lost; ``result`` has what was measured.
     """
-    from dcd_deploy.benchmarks.bench import BenchConfig, bench, check_cores
-    from dcd_deploy.benchmarks.measure import MeasureConfig
+    from dcd_deploy.benchmarks.bench import BenchConfig, bench
+    from dcd_deploy.benchmarks.cases import BenchRequest, cases_for
     from dcd_deploy.benchmarks.process import LOCAL
-    from dcd_deploy.contests import Wanted, contests_for
     from dcd_deploy.devices.fleet import bench_on
     from dcd_deploy.devices.opening import DeviceOptions
-    from dcd_deploy.emulation.cores import EMULATED
 
-    measure = MeasureConfig(
-        min_runs=parse_count("min_runs", min_runs, MOST_RUNS),
-        min_seconds=parse_amount("min_seconds", min_seconds),
-        rounds=parse_count("rounds", rounds, MOST_ROUNDS),
-    )
-    wanted = Wanted(
+    measure = parse_measure(min_runs, min_seconds, rounds)
+    request = BenchRequest(
         models=tuple(map(Path, models)),
         baseline=str(baseline),
         against=parse_names(against),
@@ -141,26 +134,37 @@ def bench(
     runners = (runner,) if isinstance(runner, str | os.PathLike) else tuple(runner)
     options = DeviceOptions(None, python, setup, tuple(map(Path, runners)))
     targets = device_targets(device, fleet, options) or ([] if out is None else device_targets(LOCAL, None))
-    if targets and all(target.name.kind == EMULATED for target in targets):
-        _check_countable(wanted.threads, setup, cpus is not None, python)
-    if all(target.name.kind in (LOCAL, EMULATED) for target in targets):
-        for number in wanted.threads:
-            check_cores(number, config.cpus)
+    _check_countable(targets, request.threads, setup, cpus is not None, python)
+    _check_cores(targets, request.threads, config.cpus)
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
-        contests, failures = contests_for(wanted, Path(folder), _exporter(input_size, progress), progress)
+        cases, failures = cases_for(request, Path(folder), _exporter(input_size, progress), progress)
         if targets:
-            return bench_on(targets, contests, config, progress, failures, None if out is None else Path(out))
-        return bench(contests, config, progress, failures)
+            return bench_on(targets, cases, config, progress, failures, None if out is None else Path(out))
+        return bench(cases, config, progress, failures)
 
 
-def _check_countable(threads: tuple[int, ...], *for_times_only: object) -> None:
+def _check_countable(targets: Sequence[DeviceTarget], threads: tuple[int, ...], *for_times_only: object) -> None:
     """Raise OptionError where an option was given that means nothing, since no time is taken anywhere."""
-    if any(for_times_only) or threads != (1,):
+    from dcd_deploy.emulation.cores import EMULATED
+
+    counted = bool(targets) and all(target.name.kind == EMULATED for target in targets)
+    if counted and (any(for_times_only) or threads != (1,)):
         raise OptionError(
             expected="no `setup`, `cpus`, `python`, and no `threads` but 1, with arm64-emulated alone",
             found="one of them",
             advice="one thread is counted, and nothing is timed",
         )
+
+
+def _check_cores(targets: Sequence[DeviceTarget], threads: tuple[int, ...], cpus: tuple[int, ...] | None) -> None:
+    """Raise OptionError where all is measured on this machine, and it has not these cores."""
+    from dcd_deploy.benchmarks.bench import check_cores
+    from dcd_deploy.benchmarks.process import LOCAL
+    from dcd_deploy.emulation.cores import EMULATED
+
+    if all(target.name.kind in (LOCAL, EMULATED) for target in targets):
+        for number in threads:
+            check_cores(number, cpus)
 
 
 def _exporter(input_size: Size, progress: Progress) -> ExportModel:

@@ -37,7 +37,7 @@ def bundle(
         ModelFileError: the model has no description. VerificationError: it does not compute what was trained.
     """
     from dcd_deploy.bundle.folder import write_bundle
-    from dcd_deploy.runtimes.preprocessing import read_picture
+    from dcd_deploy.runtimes.pictures import read_picture
 
     names = parse_labels(labels)
     picture = None if image is None else read_picture(image)

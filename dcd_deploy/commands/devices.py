@@ -14,7 +14,7 @@ from dcd_deploy.progress import Progress, silent
 if TYPE_CHECKING:
     from dcd_deploy.devices.listing import DeviceList
     from dcd_deploy.devices.opening import DeviceOptions
-    from dcd_deploy.devices.target import Target
+    from dcd_deploy.devices.target import DeviceTarget
     from dcd_deploy.emulation.setup import EmulationSetup
 
 
@@ -74,7 +74,7 @@ def setup_emulated(
 
 def device_targets(
     device: str | Sequence[str], fleet: StrPath | None, options: DeviceOptions | None = None
-) -> list[Target]:
+) -> list[DeviceTarget]:
     """Return the devices named one by one and in a file."""
     from dcd_deploy.devices.target import check_labels, named_targets, read_fleet
 

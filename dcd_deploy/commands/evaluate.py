@@ -16,7 +16,7 @@ from dcd_deploy.errors import OptionError
 from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from dcd_deploy.evaluation.counts_file import Plan
+    from dcd_deploy.evaluation.counts_file import EvaluationPlan, Part
     from dcd_deploy.evaluation.results import EvaluationResult
     from dcd_deploy.evaluation.subjects import Described, Subject
     from dcd_deploy.labelled_images import LabelledImages
@@ -63,9 +63,8 @@ def evaluate(
         ResultFileError: ``out`` keeps counts of something else, or a part is damaged.
         IncomparableError: parts do not belong together, or one is missing, twice there or not counted to its end.
     """
-    from dcd_deploy.benchmarks.environment import core_count, read_environment
+    from dcd_deploy.benchmarks.environment import core_count
     from dcd_deploy.evaluation import merge as parts
-    from dcd_deploy.evaluation.counts_file import empty_part
     from dcd_deploy.evaluation.evaluate import Work, continued, count
     from dcd_deploy.evaluation.results import result_of
     from dcd_deploy.evaluation.subjects import described
@@ -79,7 +78,7 @@ def evaluate(
         return _warned(parts.merge(tuple(map(Path, artifacts))))
     if data is None:
         raise OptionError(expected="`data`, a folder of class folders or an .npz file", found="none")
-    number, shards = parse_shard(shard)
+    part = parse_shard(shard)
     if shard is not None and out is None:
         raise OptionError(expected="`out` FILE.json with `shard`", found="none", advice="`merge` takes these files")
     jobs = core_count() if jobs is None else parse_count("jobs", jobs, MOST_JOBS)
@@ -93,10 +92,17 @@ def evaluate(
     subjects = tuple(each.subject for each in files)
     if checkpoint is not None:
         subjects = (network_subject(Path(checkpoint), files, network), *subjects)
-    plan = _plan(images, Path(data), files, subjects, shards)
-    machine = read_environment()
-    new = empty_part(plan, number, images.newest_ns, f"{machine.cpu}, {machine.cores} cores")
+    new = _begun(images, _plan(images, Path(data), files, subjects, part[1]), part[0])
     return _warned(result_of(count(Work(images, subjects, continued(kept, new), jobs, kept), progress)))
+
+
+def _begun(images: LabelledImages, plan: EvaluationPlan, number: int) -> Part:
+    """Return a part of which nothing is counted yet."""
+    from dcd_deploy.benchmarks.environment import read_environment
+    from dcd_deploy.evaluation.counts_file import empty_part
+
+    machine = read_environment()
+    return empty_part(plan, number, images.newest_ns, f"{machine.cpu}, {machine.cores} cores")
 
 
 def _plan(
@@ -105,9 +111,9 @@ def _plan(
     files: Sequence[Described],
     subjects: Sequence[Subject],
     shards: int,
-) -> Plan:
+) -> EvaluationPlan:
     """Return what is to be counted, after a look at whether it fits together."""
-    from dcd_deploy.evaluation.counts_file import Plan
+    from dcd_deploy.evaluation.counts_file import EvaluationPlan
     from dcd_deploy.labelled_images import check_classes
 
     for each in files:
@@ -122,7 +128,7 @@ def _plan(
         raise OptionError(expected=f"at most {len(images)} shards, as there are so many images", found=shards)
     facts = tuple(each.facts for each in subjects)
     present = len(set(images.labels or ()))
-    return Plan(
+    return EvaluationPlan(
         images.identity,
         data.absolute().name,
         len(images),

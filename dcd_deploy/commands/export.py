@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 
 from dcd_deploy.artifacts import FLOAT32, FLOAT32_TOLERANCE, Preprocessing
 from dcd_deploy.commands.arguments import (
-    FORMATS,
     Reference,
     Samples,
     Tolerance,
@@ -21,7 +20,7 @@ from dcd_deploy.commands.arguments import (
     parse_preprocessing,
 )
 from dcd_deploy.commands.module import entries_of
-from dcd_deploy.commands.network import USUAL_SIZE, check_options, trained_network
+from dcd_deploy.commands.network import USUAL_SIZE, TrainedNetwork, check_options, trained_network
 from dcd_deploy.commands.network_options import NetworkOptions
 from dcd_deploy.commands.options import FORM, PICTURES, Argument, Option, StrPath
 from dcd_deploy.commands.tune import check_tuned, tuned_lowering
@@ -34,10 +33,13 @@ from dcd_deploy.commands.values import (
 )
 from dcd_deploy.errors import InputFileError, OptionError
 from dcd_deploy.files import existing_file
+from dcd_deploy.optional import FORMATS
 from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from dcd_deploy.export.build_config import BuildConfig
     from dcd_deploy.export.pipeline import ExportResult
+    from dcd_deploy.tuning.lowering_file import TunedLowering
 
 
 def export(
@@ -140,22 +142,14 @@ def export(
         DcdDeployError: with the exit code of its kind (see ``dcd_deploy.errors``); no file is left then.
     """
     formats = parse_formats(to)
-    from dcd_deploy.export.build import BuildConfig
-    from dcd_deploy.export.calibration import read_calibration
-    from dcd_deploy.export.describe import Subject
-    from dcd_deploy.export.formats import check_config, check_samples
+    from dcd_deploy.export.build_config import BuildConfig
+    from dcd_deploy.export.describe import Source
+    from dcd_deploy.export.formats import check_samples
     from dcd_deploy.export.pipeline import ExportConfig, check_targets, export_network
-    from dcd_deploy.export.runtime_needs import needs_of
-    from dcd_deploy.lowering.targets import PORTABLE
 
     check_options(network)
     tuned = tuned_lowering(lowering, foreign=foreign_lowering)
-    if tuned is not None and target not in (PORTABLE, tuned.target):
-        raise OptionError(
-            expected=f"`target` {tuned.target}, for which '{lowering}' was tuned",
-            found=target,
-            advice="leave `target` out",
-        )
+    _check_tuned_target(tuned, target, lowering)
     build = BuildConfig(
         preprocessing=_early_preprocessing(network, mean, std, resize),
         batch=parse_batch(batch),
@@ -172,15 +166,8 @@ def export(
         samples=None if samples is None else Path(samples),
         recorded=None if reference is None else Path(reference),
     )
-    if for_ is not None:
-        needs = needs_of(for_)
-        chosen = needs.check(for_, formats, build.target, build.batch, build.opset, build.input_type)
-        build = replace(build, target=chosen, runtime=for_)
-    check_config(build, formats)
-    _check_calibrate(precision, calibrate)
-    for given in (build.samples, build.recorded):
-        if given is not None:
-            existing_file(given, "a file to verify with")
+    build = _for_runtime(build, for_, formats)
+    _check_early(build, formats, calibrate)
     texts, name = parse_labels(labels), name if name is None else checked_name(name)
     config = ExportConfig(Path(out), name or "", build, formats, texts, with_baseline)
     if name is not None:
@@ -193,23 +180,69 @@ def export(
         build = replace(build, lowering=tuned.layers)
     if texts:
         check_label_count(texts, found.classes)
-    build = replace(
+    build = _for_network(build, found)
+    check_samples(build)
+    build = _calibrated(build, calibrate, progress)
+    config = replace(config, name=name or found.file_name, build=build)
+    subject = Source(
+        found.arch, found.spec, found.checkpoint.sha256, found.checkpoint.path.name, found.checkpoint.notes
+    )
+    return export_network(captured, subject, config, progress, start=start)
+
+
+def _check_tuned_target(tuned: TunedLowering | None, target: str, lowering: StrPath) -> None:
+    from dcd_deploy.lowering.targets import PORTABLE
+
+    if tuned is not None and target not in (PORTABLE, tuned.target):
+        raise OptionError(
+            expected=f"`target` {tuned.target}, for which '{lowering}' was tuned",
+            found=target,
+            advice="leave `target` out",
+        )
+
+
+def _for_runtime(build: BuildConfig, runtime: str | None, formats: Sequence[str]) -> BuildConfig:
+    """Return the settings with the target that a runtime needs."""
+    if runtime is None:
+        return build
+    from dcd_deploy.export.runtime_needs import needs_of
+
+    needs = needs_of(runtime)
+    chosen = needs.check(runtime, formats, build.target, build.batch, build.opset, build.input_type)
+    return replace(build, target=chosen, runtime=runtime)
+
+
+def _check_early(build: BuildConfig, formats: Sequence[str], calibrate: StrPath | None) -> None:
+    """Refuse, before any work, what would be refused after it."""
+    from dcd_deploy.export.formats import check_config
+
+    check_config(build, formats)
+    _check_calibrate(build.precision, calibrate)
+    for given in (build.samples, build.recorded):
+        if given is not None:
+            existing_file(given, "a file to verify with")
+
+
+def _for_network(build: BuildConfig, found: TrainedNetwork) -> BuildConfig:
+    """Return the settings with what the network itself tells."""
+    return replace(
         build,
         preprocessing=build.preprocessing if _is_picture(found.network.examples[0].shape) else None,
         inputs=entries_of(found.network),
         alone=found.network.alone,
         assumed=found.assumed,
     )
-    check_samples(build)
-    if calibrate is not None:
-        with progress("read calibration images"):
-            images = read_calibration(Path(calibrate), build.entries, build.preprocessing)
-        build = replace(build, calibration=images)
-    config = replace(config, name=name or found.file_name, build=build)
-    subject = Subject(
-        found.arch, found.spec, found.checkpoint.sha256, found.checkpoint.path.name, found.checkpoint.notes
-    )
-    return export_network(captured, subject, config, progress, start=start)
+
+
+def _calibrated(build: BuildConfig, calibrate: StrPath | None, progress: Progress) -> BuildConfig:
+    """Return the settings with the calibration images, if there are any."""
+    if calibrate is None:
+        return build
+    from dcd_deploy.export.calibration import read_calibration
+
+    with progress("read calibration images"):
+        images = read_calibration(Path(calibrate), build.entries, build.preprocessing)
+    return replace(build, calibration=images)
 
 
 def _check_calibrate(precision: str, calibrate: StrPath | None) -> None:

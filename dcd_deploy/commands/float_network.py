@@ -8,7 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcd_deploy.artifacts import UINT8, ModelCard
+from dcd_deploy.artifacts import UINT8
+from dcd_deploy.card_json import read_card
 from dcd_deploy.commands.network import as_in_file, made_as, trained_network
 from dcd_deploy.commands.network_options import WeightOptions
 from dcd_deploy.errors import OptionError
@@ -55,7 +56,7 @@ def open_network(checkpoint: Path, card: str, options: dict[str, Any]) -> Run:
     """Return what runs the network of a checkpoint on inputs as a file with that description takes them."""
     torch = require("torch")
     torch.set_num_threads(1)
-    said = ModelCard.from_json(card)
+    said = read_card(card)
     network = trained_network(checkpoint, made_as=made_as(said), **options).network
 
     def run(images: Any) -> Any:

@@ -22,9 +22,9 @@ from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
     from dcd_deploy.export.accelerators import MobileSummary
+    from dcd_deploy.export.executorch.graph import PteFileSummary
     from dcd_deploy.export.onnx.summary import OnnxFileSummary
     from dcd_deploy.export.tflite.summary import TfliteFileSummary
-    from dcd_deploy.export.xnnpack_graph import PteFileSummary
     from dcd_deploy.models.inspection import CheckpointSummary
 
 # kind of model file → what reads it
@@ -32,7 +32,7 @@ SUMMARIES = {
     ".onnx": "dcd_deploy.export.onnx.summary:summarise_onnx",
     ".ort": "dcd_deploy.export.onnx.summary:summarise_ort",
     ".tflite": "dcd_deploy.export.tflite.summary:summarise_tflite",
-    ".pte": "dcd_deploy.export.xnnpack_graph:summarise_pte",
+    ".pte": "dcd_deploy.export.executorch.graph:summarise_pte",
 }
 MOBILE = "dcd_deploy.export.accelerators:summarise_mobile"
 

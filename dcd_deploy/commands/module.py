@@ -63,8 +63,8 @@ def export_module(
     """
     formats = parse_formats(to)
     from dcd_deploy.export.alongside import threads_by_load
-    from dcd_deploy.export.build import BuildConfig
-    from dcd_deploy.export.describe import Subject
+    from dcd_deploy.export.build_config import BuildConfig
+    from dcd_deploy.export.describe import Source
     from dcd_deploy.export.formats import check_config
     from dcd_deploy.export.pipeline import ExportConfig, capture_network, export_network
     from dcd_deploy.lowering.network import network_of
@@ -89,7 +89,7 @@ def export_module(
     check_config(build, formats)
     config = ExportConfig(Path(out), checked_name(name), build, formats, parse_labels(labels), with_baseline)
     captured = capture_network(network, leaf, progress)
-    return export_network(captured, Subject(type(module).__name__), config, progress)
+    return export_network(captured, Source(type(module).__name__), config, progress)
 
 
 def deploy_form(

@@ -23,7 +23,7 @@ def predict(
     They are returned, the likeliest first.
     """
     from dcd_deploy.runtimes.isolated import isolated_model
-    from dcd_deploy.runtimes.preprocessing import read_picture
+    from dcd_deploy.runtimes.pictures import read_picture
 
     top = parse_count("top", top, LARGEST_SIZE)
     with isolated_model(model) as opened:

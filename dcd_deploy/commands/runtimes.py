@@ -58,8 +58,8 @@ def runtimes(
         BenchError: a runtime is wrong, crashed, hung or refused the file; ``result`` has all rows.
     """
     from dcd_deploy.benchmarks.bench import check_cores
+    from dcd_deploy.benchmarks.cases import BenchRequest, twin_of
     from dcd_deploy.benchmarks.runtimes import list_runtimes, try_runtimes
-    from dcd_deploy.contests import Wanted, twin_of
     from dcd_deploy.files import existing_file
     from dcd_deploy.runtimes.environments import check_kind, known_runtime, set_up_all
 
@@ -78,7 +78,7 @@ def runtimes(
     if path is None:
         return list_runtimes(named or asked, progress).checked(named or asked)
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
-        static = twin_of(path, Wanted((path,), str(baseline)), Path(folder), progress)
+        static = twin_of(path, BenchRequest((path,), str(baseline)), Path(folder), progress)
         label = "static twin" if str(baseline) == "static" else f"baseline {Path(baseline).name}"
         result = try_runtimes(
             path,

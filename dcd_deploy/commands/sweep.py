@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from dcd_deploy.commands.arguments import MOST_RUNS, InputSize, MinRuns, MinSeconds, ThreadCounts
+from dcd_deploy.commands.arguments import InputSize, MinRuns, MinSeconds, ThreadCounts, parse_measure
 from dcd_deploy.commands.options import Option, StrPath
-from dcd_deploy.commands.values import parse_amount, parse_count, parse_counts, parse_names, parse_size
+from dcd_deploy.commands.values import parse_counts, parse_names, parse_size
 from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
 
@@ -39,19 +39,14 @@ def sweep(
     """
     require("torch")
     from dcd_deploy.benchmarks.bench import BenchConfig
-    from dcd_deploy.benchmarks.measure import MeasureConfig
-    from dcd_deploy.sweep import SweepConfig, run_sweep
+    from dcd_deploy.benchmarks.sweep import SweepConfig, run_sweep
 
-    measure = MeasureConfig(
-        min_runs=parse_count("min_runs", min_runs, MOST_RUNS),
-        min_seconds=parse_amount("min_seconds", min_seconds),
-    )
     config = SweepConfig(
         out=Path(out),
         networks=parse_names(networks),
         runtimes=parse_names(runtime),
         threads=parse_counts("threads", threads),
         size=parse_size(input_size),
-        bench=BenchConfig(measure),
+        bench=BenchConfig(parse_measure(min_runs, min_seconds)),
     )
     return run_sweep(config, progress)

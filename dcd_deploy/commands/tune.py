@@ -6,19 +6,19 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
-from dcd_deploy.commands.arguments import MOST_THREADS, Target, Threads, require_packages
+from dcd_deploy.commands.arguments import MOST_THREADS, Target, Threads
 from dcd_deploy.commands.network import TrainedNetwork, check_options, trained_network
 from dcd_deploy.commands.network_options import NetworkOptions
 from dcd_deploy.commands.options import Argument, Option, StrPath
 from dcd_deploy.commands.values import parse_amount, parse_count
 from dcd_deploy.errors import OptionError
 from dcd_deploy.files import check_no_folder, check_writable, suffix_of
-from dcd_deploy.optional import require
+from dcd_deploy.optional import require, require_packages
 from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
     from dcd_deploy.lowering.capture import Captured
-    from dcd_deploy.tuning.forecast import Forecast, Subject
+    from dcd_deploy.tuning.forecast import CapturedNetwork, Forecast
     from dcd_deploy.tuning.lowering_file import TunedLowering
     from dcd_deploy.tuning.tune import TuneResult
 
@@ -134,7 +134,7 @@ def costs(
     return forecast(_subject(found, progress), chosen)
 
 
-def _subject(found: TrainedNetwork, progress: Progress) -> Subject:
+def _subject(found: TrainedNetwork, progress: Progress) -> CapturedNetwork:
     """Return the network with its dynamic layers.
 
     Raises:

@@ -16,7 +16,7 @@ from dcd_deploy.benchmarks.decoding import MisfitError, Words, decode
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.machine import CoreKind
 from dcd_deploy.benchmarks.results import check_samples
-from dcd_deploy.benchmarks.worker import TIME, Answer, Request
+from dcd_deploy.benchmarks.worker import TIME, Request, WorkerAnswer
 from dcd_deploy.errors import BenchError, DcdDeployError, DeviceAnswerError, DeviceLackError
 
 LONGEST_TEXT = 500  # characters
@@ -67,14 +67,14 @@ def read_survey(content: object, device: str) -> Survey:
     return found
 
 
-def read_answer(content: object, request: Request, hashes: Mapping[str, str], device: str) -> Answer:
+def read_answer(content: object, request: Request, hashes: Mapping[str, str], device: str) -> WorkerAnswer:
     """Return the answer to ``request``, whose models have these SHA-256 ``hashes``.
 
     Raises:
         DeviceAnswerError: it is not one that our runner could have given.
     """
     try:
-        answer = decode(Answer, content)
+        answer = decode(WorkerAnswer, content)
         _check_setting(answer, request)
         if request.task == TIME:
             _check_times(answer, request, hashes)
@@ -117,7 +117,7 @@ def _check_sizes(found: Survey) -> None:
         raise MisfitError("/cores", f"at most {MOST_ITEMS} kinds", Words(f"{len(found.cores)}"))
 
 
-def _check_setting(answer: Answer, request: Request) -> None:
+def _check_setting(answer: WorkerAnswer, request: Request) -> None:
     if answer.runtime != request.runtime:
         raise MisfitError("/runtime", request.runtime, answer.runtime)
     if not 1 <= answer.batch <= MOST_BATCH or request.batch not in (None, answer.batch):
@@ -129,7 +129,7 @@ def _check_setting(answer: Answer, request: Request) -> None:
         raise MisfitError("/peak_mb", "megabytes of memory", max(megabytes))
 
 
-def _check_times(answer: Answer, request: Request, hashes: Mapping[str, str]) -> None:
+def _check_times(answer: WorkerAnswer, request: Request, hashes: Mapping[str, str]) -> None:
     for name, found in (("hashes", answer.hashes), ("samples", answer.samples), ("networks", answer.networks)):
         if set(found) != set(request.models):
             raise MisfitError(f"/{name}", f"the models {', '.join(request.models)}", Words("others"))

@@ -78,6 +78,7 @@ MODULES = (
     "files",
     "native_output",
     "artifacts",
+    "card_json",
     "samples",
     "network_names",
     "runtimes/__init__",

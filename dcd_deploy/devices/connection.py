@@ -10,7 +10,7 @@ from dataclasses import replace
 from dcd_deploy.benchmarks.process import LOCAL
 from dcd_deploy.devices.device import Device
 from dcd_deploy.devices.opening import open_device
-from dcd_deploy.devices.target import Target
+from dcd_deploy.devices.target import DeviceTarget
 from dcd_deploy.errors import DeviceLostError
 from dcd_deploy.progress import Progress
 
@@ -18,7 +18,7 @@ from dcd_deploy.progress import Progress
 class Connection:
     """Opened for a block, and closed by whoever is first: the end of the block, or ``stop``."""
 
-    def __init__(self, target: Target, progress: Progress) -> None:
+    def __init__(self, target: DeviceTarget, progress: Progress) -> None:
         self.target = target
         self.progress = progress
         self.stopped = threading.Event()

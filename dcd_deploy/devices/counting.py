@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from dcd_deploy.benchmarks.bench import BenchConfig, Contest, failure
+from dcd_deploy.benchmarks.bench import BenchConfig, Case, failure
 from dcd_deploy.benchmarks.counts import CountSection, CountTrial
 from dcd_deploy.benchmarks.results import BenchResult, Failure, write_result
-from dcd_deploy.devices.keeping import files_of, kept_result, trial_path
-from dcd_deploy.devices.target import Target
+from dcd_deploy.devices.target import DeviceTarget
+from dcd_deploy.devices.trial_files import files_of, kept_result, trial_path
 from dcd_deploy.emulation.cores import CORES, core_named
 from dcd_deploy.emulation.counting import RUNS, assumptions, count_trial
 from dcd_deploy.emulation.programs import qemu_version
@@ -38,11 +38,11 @@ class CountWork:
     here = True
 
     def __init__(
-        self, target: Target, contests: Sequence[Contest], config: BenchConfig, progress: Progress, out: Path | None
+        self, target: DeviceTarget, cases: Sequence[Case], config: BenchConfig, progress: Progress, out: Path | None
     ) -> None:
         self.target = target
         self.core = core_named(target.name.part)
-        self.contests = list(dict.fromkeys(replace(each, threads=1) for each in contests))
+        self.cases = list(dict.fromkeys(replace(each, threads=1) for each in cases))
         self.config = config
         self.failures: list[Failure] = []
         self.first: DcdDeployError | None = None
@@ -53,7 +53,7 @@ class CountWork:
 
     def run(self) -> None:
         """Count what is not there yet."""
-        for each in self.contests:
+        for each in self.cases:
             if self._stopped.is_set():
                 return
             kept = self._kept(each)
@@ -70,14 +70,14 @@ class CountWork:
         """Count nothing more."""
         self._stopped.set()
 
-    def _count(self, each: Contest) -> None:
+    def _count(self, each: Case) -> None:
         trial = count_trial(each, self.core, RUNS, self._progress, self.config.time_limit, self.target.label)
         self.trials.append(trial)
         if self._out is not None:
             result = BenchResult({}, self.config.measure, (), (), count_section([self], [trial]))
             write_result(trial_path(self._out, self.target.label, each), result)
 
-    def _kept(self, each: Contest) -> CountTrial | None:
+    def _kept(self, each: Case) -> CountTrial | None:
         """Return what was counted before, if it was of these files, by these programs, with this modelled cache."""
         found = None if self._out is None else kept_result(trial_path(self._out, self.target.label, each))
         if found is None or found.counts is None or len(found.counts.trials) != 1:

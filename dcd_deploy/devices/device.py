@@ -2,7 +2,7 @@
 
 with open_device(parse_device("ssh://pi@board")) as device:
     facts = device.describe()
-    bench(contests, place=device)
+    bench(cases, place=device)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol, Self
 
 from dcd_deploy.benchmarks.environment import Environment, read_environment
 from dcd_deploy.benchmarks.machine import CoreKind, core_kinds
-from dcd_deploy.benchmarks.process import Here, Place
+from dcd_deploy.benchmarks.process import Here, Host
 from dcd_deploy.errors import OptionError
 from dcd_deploy.progress import Progress, silent
 
@@ -35,7 +35,7 @@ class DeviceFacts:
     notes: tuple[str, ...] = ()
 
 
-class Device(Place, Protocol):
+class Device(Host, Protocol):
     """A place that has to be reached first, and is let go of. Opening it connects; a failure is a DeviceError."""
 
     def describe(self) -> DeviceFacts:

@@ -10,14 +10,14 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from dcd_deploy.benchmarks.bench import BenchConfig, Contest, bench, failure, unfinished
+from dcd_deploy.benchmarks.bench import BenchConfig, Case, bench, failure, unfinished
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.results import BenchResult, Failure, Trial, write_result
 from dcd_deploy.devices.connection import Connection
 from dcd_deploy.devices.counting import CountWork, count_section
-from dcd_deploy.devices.keeping import files_of, kept_result, trial_path
 from dcd_deploy.devices.parallel import run_all
-from dcd_deploy.devices.target import Target
+from dcd_deploy.devices.target import DeviceTarget
+from dcd_deploy.devices.trial_files import files_of, kept_result, trial_path
 from dcd_deploy.emulation.cores import EMULATED
 from dcd_deploy.errors import DcdDeployError, DeviceAnswerError, DeviceLostError
 from dcd_deploy.files import check_writable
@@ -25,14 +25,14 @@ from dcd_deploy.progress import Progress, silent
 
 
 def bench_on(
-    targets: Sequence[Target],
-    contests: Sequence[Contest],
+    targets: Sequence[DeviceTarget],
+    cases: Sequence[Case],
     config: BenchConfig,
     progress: Progress = silent,
     not_made: Iterable[Failure] = (),
     out: Path | None = None,
 ) -> BenchResult:
-    """Measure all ``contests`` on all ``targets``, and return all results; ``progress`` is called from several threads.
+    """Measure all ``cases`` on all ``targets``, and return all results; ``progress`` is called from several threads.
 
     On emulated cores they are counted.
 
@@ -45,8 +45,8 @@ def bench_on(
     """
     if out is not None:
         check_writable(out)
-    timed = [_Work(target, contests, config, progress, out) for target in targets if target.name.kind != EMULATED]
-    counted = [CountWork(target, contests, config, progress, out) for target in targets if target.name.kind == EMULATED]
+    timed = [_Work(target, cases, config, progress, out) for target in targets if target.name.kind != EMULATED]
+    counted = [CountWork(target, cases, config, progress, out) for target in targets if target.name.kind == EMULATED]
     works: list[_Work | CountWork] = [*timed, *counted]
     run_all(works)
     failures = [found for work in works for found in work.failures]
@@ -66,35 +66,35 @@ class _Work:
     """What one device has to do, and what it found."""
 
     def __init__(
-        self, target: Target, contests: Sequence[Contest], config: BenchConfig, progress: Progress, out: Path | None
+        self, target: DeviceTarget, cases: Sequence[Case], config: BenchConfig, progress: Progress, out: Path | None
     ) -> None:
         self.target = target
-        self.contests = _for_target(target, contests)
+        self.cases = _for_target(target, cases)
         self.config = config if target.cpus is None else replace(config, cpus=target.cpus)
         self.connection = Connection(target, self._progress(progress))
         self.out = out
         self.environment: Environment | None = None
         self.failures: list[Failure] = []
         self.first: DcdDeployError | None = None
-        self._trials: dict[Contest, Trial] = {}
+        self._trials: dict[Case, Trial] = {}
         self.here = self.connection.here
         self.stop = self.connection.stop
 
     @property
     def trials(self) -> list[Trial]:
-        """What was measured, now or before, in the order of the contests."""
-        return [self._trials[each] for each in self.contests if each in self._trials]
+        """What was measured, now or before, in the order of the cases."""
+        return [self._trials[each] for each in self.cases if each in self._trials]
 
     def run(self) -> None:
         """Measure what is not there yet."""
-        for each in self.contests:
+        for each in self.cases:
             if (kept := self._kept(each)) is not None:
                 self._take(each, kept)
-        missing = [each for each in self.contests if each not in self._trials]
+        missing = [each for each in self.cases if each not in self._trials]
         if missing:
             self._measure(missing)
 
-    def _measure(self, missing: Sequence[Contest]) -> None:
+    def _measure(self, missing: Sequence[Case]) -> None:
         left = list(missing)
         try:
             with self.connection.opened() as device:
@@ -111,22 +111,22 @@ class _Work:
             for each in left:
                 self._fail(each, error)
 
-    def _take(self, each: Contest, found: BenchResult, *, new: bool = False) -> None:
+    def _take(self, each: Case, found: BenchResult, *, new: bool = False) -> None:
         self._trials[each] = found.trials[0]
         self.environment = found.environments[found.trials[0].device]
         if new and self.out is not None:
             write_result(trial_path(self.out, self.target.label, each), found)
 
-    def _fail(self, each: Contest, error: DcdDeployError) -> None:
+    def _fail(self, each: Case, error: DcdDeployError) -> None:
         self.first = self.first or error
         self.failures.append(failure(self.target.label, each, error))
 
-    def _kept(self, each: Contest) -> BenchResult | None:
+    def _kept(self, each: Case) -> BenchResult | None:
         """Return what was measured before, if it was with these files and settings."""
         found = None if self.out is None else kept_result(trial_path(self.out, self.target.label, each))
         return found if found and found.config == self.config.measure and self._is_of(found, each) else None
 
-    def _is_of(self, found: BenchResult, each: Contest) -> bool:
+    def _is_of(self, found: BenchResult, each: Case) -> bool:
         if len(found.trials) != 1:
             return False
         trial = found.trials[0]
@@ -146,8 +146,8 @@ class _Work:
         return stage
 
 
-def _for_target(target: Target, contests: Sequence[Contest]) -> list[Contest]:
-    """Return the contests with the target's own numbers of threads, if it has any."""
+def _for_target(target: DeviceTarget, cases: Sequence[Case]) -> list[Case]:
+    """Return the cases with the target's own numbers of threads, if it has any."""
     if target.threads is None:
-        return list(contests)
-    return list(dict.fromkeys(replace(each, threads=threads) for each in contests for threads in target.threads))
+        return list(cases)
+    return list(dict.fromkeys(replace(each, threads=threads) for each in cases for threads in target.threads))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from dcd_deploy.devices.connection import Connection
 from dcd_deploy.devices.device import DeviceFacts
 from dcd_deploy.devices.parallel import run_all
-from dcd_deploy.devices.target import Target
+from dcd_deploy.devices.target import DeviceTarget
 from dcd_deploy.emulation.cores import EMULATED, core_named
 from dcd_deploy.emulation.setup import EmulatedCore, read_core
 from dcd_deploy.errors import DcdDeployError, DeviceError, DeviceLackError
@@ -40,7 +40,7 @@ class DeviceList:
 
 
 def list_devices(
-    targets: Sequence[Target], *, clean: bool = False, found: bool = False, progress: Progress = silent
+    targets: Sequence[DeviceTarget], *, clean: bool = False, found: bool = False, progress: Progress = silent
 ) -> DeviceList:
     """Return what the targets are, which were ``found`` or asked for; with ``clean`` remove what is kept on them too.
 
@@ -66,7 +66,7 @@ class _Core:
 
     here = True
 
-    def __init__(self, target: Target, *, must: bool) -> None:
+    def __init__(self, target: DeviceTarget, *, must: bool) -> None:
         self.state = DeviceState(target.label, target.name.text)
         self.failed: DcdDeployError | None = None
         self._core, self._must = core_named(target.name.part), must
@@ -86,7 +86,7 @@ class _Core:
 class _Asking:
     """One device asked what it is."""
 
-    def __init__(self, target: Target, progress: Progress, *, clean: bool) -> None:
+    def __init__(self, target: DeviceTarget, progress: Progress, *, clean: bool) -> None:
         self.target = target
         self.clean = clean
         self.state = DeviceState(target.label, target.name.text)

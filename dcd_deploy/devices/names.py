@@ -28,6 +28,7 @@ WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # never begins with "-", and has nothing 
 HOST = re.compile(
     rf"(?:(?P<user>{WORD})@)?(?:(?P<host>{WORD})|\[(?P<address>[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\])(?::(?P<port>[0-9]{{1,5}}))?"
 )
+PYTHON = re.compile(r"[A-Za-z0-9_/][A-Za-z0-9_./+-]*")  # a command or a path that a shell there may be told
 SERIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")  # "emulator-5554", "192.168.1.5:5555"
 
 

@@ -11,11 +11,11 @@ from typing import Self
 
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.machine import big_cores
-from dcd_deploy.benchmarks.worker import Answer, Request
+from dcd_deploy.benchmarks.worker import Request, WorkerAnswer
 from dcd_deploy.devices import packages
 from dcd_deploy.devices.answers import Survey, misread, read_answer, read_error, read_survey
 from dcd_deploy.devices.device import DeviceFacts
-from dcd_deploy.devices.session import ANSWER_SECONDS, Link, Message, Session
+from dcd_deploy.devices.session import ANSWER_SECONDS, Link, Message, RunnerSession
 from dcd_deploy.errors import BenchError, DcdDeployError, DeviceLackError
 from dcd_deploy.files import existing_file, sha256, suffix_of
 from dcd_deploy.progress import Progress, silent
@@ -34,7 +34,7 @@ class RemoteDevice:
 
     def __init__(self, name: str, link: Link) -> None:
         self.name = name
-        self._session = Session(name, link)
+        self._session = RunnerSession(name, link)
         self._sent: dict[Path, tuple[str, str]] = {}  # file → its hash, its name there
         self._survey: Survey | None = None
 
@@ -67,7 +67,7 @@ class RemoteDevice:
                     self._put(name, path.read_bytes())
         self._sent |= {path: (digest, f"{digest}{suffix_of(path)}") for path, digest in hashes.items()}
 
-    def ask(self, request: Request, time_limit: float) -> Answer:
+    def ask(self, request: Request, time_limit: float) -> WorkerAnswer:
         """Let the worker measure there, on the fast cores where it has several kinds.
 
         Raises:
@@ -170,7 +170,7 @@ def _alias(number: int, name: str) -> str:
     return f"{number}-" + re.sub(r"[^A-Za-z0-9._-]", "_", name)[:60]
 
 
-def _renamed(answer: Answer, names: Mapping[str, str]) -> Answer:
+def _renamed(answer: WorkerAnswer, names: Mapping[str, str]) -> WorkerAnswer:
     """Return the answer with the models called as they are here."""
     return replace(
         answer,

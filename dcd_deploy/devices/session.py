@@ -42,7 +42,7 @@ class Link:
     notes: tuple[str, ...] = ()
 
 
-class Session:
+class RunnerSession:
     """One line, which asks one thing at a time; after it broke every question is refused with the reason.
 
     Raises:

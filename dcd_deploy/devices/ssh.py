@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from dcd_deploy.devices.bundle import FOLDER, START
-from dcd_deploy.devices.names import DeviceName
+from dcd_deploy.devices.names import PYTHON, DeviceName
 from dcd_deploy.devices.remote import RemoteDevice
 from dcd_deploy.devices.session import Link
 from dcd_deploy.errors import (
@@ -29,7 +29,7 @@ WORDS = 200  # characters of what ssh said
 
 
 @dataclass(frozen=True)
-class Failure:
+class SshFailure:
     """What ssh says (a pattern), which error that is, and its message; {device}, {ssh} and {key} stand in it."""
 
     pattern: str
@@ -39,35 +39,35 @@ class Failure:
 
 # The first that is found counts; ssh speaks English under the locale C, whatever the user's is.
 FAILURES = (
-    Failure(
+    SshFailure(
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
         DeviceIdentityError,
         "expected the host key that {device} had, found another: it was set up anew, or someone else answers in its "
         "place; if you know why, run: ssh-keygen -R {key}",
     ),
-    Failure(
+    SshFailure(
         r"Host key verification failed|host key is known for",
         DeviceIdentityError,
         "expected a host key of {device} that you accepted before, found one that you have not; connect once by hand, "
         "and compare the fingerprint: {ssh}",
     ),
-    Failure(
+    SshFailure(
         r"Permission denied|Too many authentication failures",
         DeviceRefusedError,
         "expected {device} to take one of your keys, but it takes none; send it one with ssh-copy-id, or give a key "
         "with a passphrase to your agent (ssh-add): no password can be asked for here. Try: {ssh}",
     ),
-    Failure(
+    SshFailure(
         r"Could not resolve hostname",
         DeviceError,
         "expected to reach {device}, but there is no host of that name; check it, or your ~/.ssh/config",
     ),
-    Failure(
+    SshFailure(
         r"Connection refused",
         DeviceError,
         "expected to reach {device}, but nothing listens for ssh there; check the port, and start sshd on it",
     ),
-    Failure(
+    SshFailure(
         r"timed out|No route to host|Network is unreachable",
         DeviceError,
         "expected to reach {device}, but it does not answer; is it on, and in your network?",
@@ -126,7 +126,6 @@ OPTIONS = (
     *("-o", "LogLevel=INFO"),  # what it says is how failures are told apart
 )
 C_LOCALE = {"LC_ALL": "C"}
-PYTHON = re.compile(r"[A-Za-z0-9_/][A-Za-z0-9_./+-]*")
 OURS = f'p="$HOME/{FOLDER}/venv/bin/python3"; [ -x "$p" ] || p=$(command -v python3 || command -v python) || exit 127'
 
 

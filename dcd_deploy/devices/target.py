@@ -45,7 +45,7 @@ LARGEST_BYTES, MOST_DEVICES = 10**6, 64
 
 
 @dataclass(frozen=True)
-class Target:
+class DeviceTarget:
     """A device by its name; ``threads`` and ``cpus`` are its own, None for those of all."""
 
     name: DeviceName
@@ -59,7 +59,7 @@ class Target:
         return self.options.label or self.name.text
 
 
-def named_targets(names: Iterable[str], options: DeviceOptions | None = None) -> list[Target]:
+def named_targets(names: Iterable[str], options: DeviceOptions | None = None) -> list[DeviceTarget]:
     """Return the targets of names such as "ssh://pi@board", each once; of ``options`` each takes what is for its kind.
 
     Raises:
@@ -71,10 +71,10 @@ def named_targets(names: Iterable[str], options: DeviceOptions | None = None) ->
         raise OptionError(expected="`runner` with `device` adb", found="no phone among the devices")
     plain = replace(options, runners=())
     chosen = {ADB: options, EMULATED: DeviceOptions()}
-    return [Target(name, chosen.get(name.kind, plain)) for name in found]
+    return [DeviceTarget(name, chosen.get(name.kind, plain)) for name in found]
 
 
-def read_fleet(path: Path) -> list[Target]:
+def read_fleet(path: Path) -> list[DeviceTarget]:
     """Return the targets of a fleet file, in its order.
 
     Raises:
@@ -93,7 +93,7 @@ def read_fleet(path: Path) -> list[Target]:
         ) from error
 
 
-def check_labels(targets: Iterable[Target]) -> None:
+def check_labels(targets: Iterable[DeviceTarget]) -> None:
     """Raise OptionError where two targets are one device, measured at the same time, or would be called the same."""
     targets, seen = list(targets), set[str]()
     phones = [target.name for target in targets if target.name.kind == ADB]
@@ -108,7 +108,7 @@ def check_labels(targets: Iterable[Target]) -> None:
             seen.add(text)
 
 
-def _targets(document: dict[str, Any]) -> list[Target]:
+def _targets(document: dict[str, Any]) -> list[DeviceTarget]:
     if strangers := set(document) - {"devices"}:
         raise ValueError(f"expected nothing but [devices.NAME], found '{min(strangers)}'")
     devices = document.get("devices")
@@ -117,7 +117,7 @@ def _targets(document: dict[str, Any]) -> list[Target]:
     return [_target(label, entries) for label, entries in devices.items()]
 
 
-def _target(label: str, entries: Any) -> Target:
+def _target(label: str, entries: Any) -> DeviceTarget:
     if not LABEL.fullmatch(label):
         raise ValueError(f"expected a name of letters, digits, '_', '.' and '-', at most 40, found '{label[:60]}'")
     if not isinstance(entries, dict):
@@ -138,7 +138,7 @@ def _target(label: str, entries: Any) -> Target:
         raise ValueError(f"in [devices.{label}] expected runner with a phone alone, found {name.text}")
     runners = tuple(map(Path, filter(None, entries.get("runner", "").split(","))))
     options = DeviceOptions(label, entries.get("python"), entries.get("setup", False), runners)
-    return Target(name, options, *(_numbers(label, entries, field) for field in ("threads", "cpus")))
+    return DeviceTarget(name, options, *(_numbers(label, entries, field) for field in ("threads", "cpus")))
 
 
 def _parsed(text: str) -> DeviceName:

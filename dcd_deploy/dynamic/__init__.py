@@ -9,5 +9,4 @@ adapters/   a file for each family: from a foreign module to the canonical opera
 subject     a copy of a foreign module, for trying it
 proof       an adapter is believed only when its operator equals the module, in float64, on random inputs
 recognise   a foreign module → its canonical operator, of whichever family, or a refusal
-refusal     which part is outside the canonical operator, and why
 """

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from dcd_deploy.dynamic.operator import Pair
+
 LEAST = 8  # groups; fewer take torch no time
 CACHED = 1 << 15  # values of a map, for as many channels at once as the nearest cache holds
-
-Pair = tuple[int, int]
 
 
 class QuickDepthwise(TorchFunctionMode):

@@ -17,6 +17,7 @@ Where a module is none, an adapter's ``Refusal`` says to which family it is near
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -98,6 +99,7 @@ class Mixture:
 
 
 Term = RowScaled | LowRank | Mixture
+AnyTerm = TypeVar("AnyTerm", RowScaled, LowRank, Mixture)
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class DynamicOperator:
     terms: tuple[Term, ...]
     bias: Tensor | None = None
 
-    def term(self, kind: type[Term]) -> Term | None:
+    def term(self, kind: type[AnyTerm]) -> AnyTerm | None:
         """Return the term of a kind, of which there is one at the most."""
         return next((term for term in self.terms if isinstance(term, kind)), None)
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.depthwise import QuickDepthwise
 from dcd_deploy.dynamic.operator import DynamicOperator, OutsideError, Refusal
-from dcd_deploy.dynamic.subject import Args, Subject
+from dcd_deploy.dynamic.subject import Args, TriedModule
 
 TOLERANCE = 1e-10  # of the range of a sample's output
 BATCHES = ((1.0, 1000.0), (-0.1, -30.0))  # the scale of each sample, and so both signs of what a batch sums up to
@@ -59,7 +59,7 @@ def _apart() -> Iterator[None]:
 
 
 def _first(module: nn.Module, candidates: Sequence[DynamicOperator], args: Args) -> DynamicOperator:
-    subject = Subject(module)
+    subject = TriedModule(module)
     answered = [(args, subject.answer(args))]
     fitting = [one for one in candidates if one.attention.own == (len(args) == 1)]
     nearest, tried = math.inf, 0
@@ -105,7 +105,7 @@ def _reason(tried: int, nearest: float) -> str:
     return f"it holds the parts, but computes something else: {readings} {found} (allowed: {TOLERANCE:.0e})"
 
 
-def _answered(subject: Subject, args: Args, period: int) -> list[tuple[Args, Tensor]]:
+def _answered(subject: TriedModule, args: Args, period: int) -> list[tuple[Args, Tensor]]:
     """Return random arguments like ``args`` with the module's answers; none where it does not take small ones.
 
     Their sides are the real ones, or, with a period, small ones of the same remainder by it.

@@ -15,7 +15,7 @@ TORCHS_OWN = "torch.nn.utils."  # hooks that make a weight before each call: pru
 Args = tuple[Tensor, ...]
 
 
-class Subject:
+class TriedModule:
     """A copy of a module, for trying it; refuses in words what a proof by trying cannot judge."""
 
     def __init__(self, module: nn.Module) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcd_deploy.benchmarks.bench import Contender, Contest, contest
+from dcd_deploy.benchmarks.bench import Case, Entry, case
 from dcd_deploy.benchmarks.counts import LINE_BYTES, CountedModel, Counts, CountTrial, count_ratios
 from dcd_deploy.benchmarks.worker import network_name, random_inputs
 from dcd_deploy.emulation.cores import DEFAULT_CORE, EMULATED, Core, core_named
@@ -67,12 +67,12 @@ def count_models(
         UnknownNameError: there is no such core.
         DeviceLackError: emulation is not set up here, or this version of QEMU cannot count.
     """
-    each = contest(model, runtime or usual_runtime(model), None, others, batch=batch)
+    each = case(model, runtime or usual_runtime(model), None, others, batch=batch)
     return count_trial(each, core_named(core), runs, progress)
 
 
 def count_trial(
-    each: Contest, core: Core, runs: int, progress: Progress, time_limit: float = TIME_LIMIT, device: str | None = None
+    each: Case, core: Core, runs: int, progress: Progress, time_limit: float = TIME_LIMIT, device: str | None = None
 ) -> CountTrial:
     """Count the models of one trial, one after the other; a model is given up after ``time_limit`` s for each run.
 
@@ -81,13 +81,13 @@ def count_trial(
         OptionError: the file's batch is another.
     """
     counted, version, batch = [], "", 1
-    for contender in each.contenders:
-        with isolated_model(contender.path, threads=1, runtime=each.runtime) as model:
+    for entry in each.entries:
+        with isolated_model(entry.path, threads=1, runtime=each.runtime) as model:
             inputs = inputs_of(model, each.batch)
         batch = len(inputs[0])
-        with progress(f"{contender.name}: count {each.runtime} on {core.name}"):
-            found, version = count_runs(contender.path, each.runtime, core, inputs, runs, time_limit)
-        counted.append(_counted(contender, network_name(model.card), found))
+        with progress(f"{entry.name}: count {each.runtime} on {core.name}"):
+            found, version = count_runs(entry.path, each.runtime, core, inputs, runs, time_limit)
+        counted.append(_counted(entry, network_name(model.card), found))
     others = counted[1:] if each.compared else ()
     ratios = {other.name: count_ratios(counted[0].counts, other.counts) for other in others}
     return CountTrial(device or device_of(core), core.name, each.runtime, version, batch, tuple(counted), ratios)
@@ -121,9 +121,9 @@ def inputs_of(model: Model, batch: int | None = None) -> tuple[Input, ...]:
     return tuple(np.ascontiguousarray(laid_out(values, entry)) for values, entry in given)
 
 
-def _counted(contender: Contender, network: str | None, found: list[Counts]) -> CountedModel:
+def _counted(entry: Entry, network: str | None, found: list[Counts]) -> CountedModel:
     median = Counts(*(sorted(values)[len(values) // 2] for values in zip(*map(astuple, found), strict=True)))
     instructions = [counts.instructions for counts in found]
     spread = (max(instructions) - min(instructions)) / max(1, median.instructions)
-    facts = (contender.role, contender.name, str(contender.path), sha256(contender.path), network)
+    facts = (entry.role, entry.name, str(entry.path), sha256(entry.path), network)
     return CountedModel(*facts, median, median.traffic_bytes, spread)

@@ -27,7 +27,7 @@ EXPECTED = "counts of `dcd-deploy evaluate`"
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What is evaluated; parts belong together where this is equal.
 
     ``models`` are the facts of every subject, the network first where there is one (``reference``). ``data`` is the
@@ -44,7 +44,7 @@ class Plan:
     shards: int
     producer: str = __version__
 
-    def differences(self, other: Plan) -> list[str]:
+    def differences(self, other: EvaluationPlan) -> list[str]:
         """Return in words how another plan differs; the name of the folder does not count."""
         words = {
             "data": "other images",
@@ -75,7 +75,7 @@ class Part:
     ``newest_ns`` is when the images were last changed; ``machine`` is where the times come from.
     """
 
-    plan: Plan
+    plan: EvaluationPlan
     shard: int
     done: tuple[int, ...]
     tallies: tuple[Tally, ...]
@@ -122,7 +122,7 @@ def first_named(*lists: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...
     return tuple(sorted(each for one in lists for each in one)[:NAMED])
 
 
-def empty_part(plan: Plan, shard: int, newest_ns: int, machine: str) -> Part:
+def empty_part(plan: EvaluationPlan, shard: int, newest_ns: int, machine: str) -> Part:
     """Return a part of which nothing is counted yet."""
     return Part(plan, shard, (), tuple(Tally() for _ in plan.models), 0, 0, (), newest_ns, machine)
 
@@ -179,7 +179,7 @@ def _parse(data: dict[str, Any]) -> Part:
     return part
 
 
-def _parse_plan(data: dict[str, Any]) -> Plan:
+def _parse_plan(data: dict[str, Any]) -> EvaluationPlan:
     models = tuple({_text(k): v for k, v in dict(each).items() if isinstance(v, str | int)} for each in data["models"])
     for each in models:
         for name in ("name", "sha256", "runtime", "version"):
@@ -192,7 +192,7 @@ def _parse_plan(data: dict[str, Any]) -> Plan:
         _number(data[name], 1, 1 << 40) for name in ("images", "classes", "present", "shards")
     )
     identity, source, producer = (_text(data[name]) for name in ("data", "source", "producer"))
-    return Plan(identity, source, images, classes, present, data["reference"], models, shards, producer)
+    return EvaluationPlan(identity, source, images, classes, present, data["reference"], models, shards, producer)
 
 
 def _text(value: object) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-CONFIDENCE = 0.95
 Z = 1.959963984540054  # of a normal distribution, both sides together
 
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from dcd_deploy.benchmarks.statistics import CONFIDENCE
 from dcd_deploy.errors import InputFileError
 from dcd_deploy.evaluation.counts_file import Part
-from dcd_deploy.evaluation.intervals import CONFIDENCE, Difference, Proportion, paired_difference
+from dcd_deploy.evaluation.intervals import Difference, Proportion, paired_difference
 from dcd_deploy.evaluation.tally import TOP, Tally
 from dcd_deploy.export.noise import MOST_DB
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from dcd_deploy.artifacts import METADATA_KEY, UINT8, ModelCard
-from dcd_deploy.calibration_manifest import KEY, CalibrationManifest
 from dcd_deploy.errors import ModelFileError, OptionError
 from dcd_deploy.evaluation.tally import Logits
 from dcd_deploy.files import existing_file, parse_json, read_json, sha256
 from dcd_deploy.labelled_images import InputForm
+from dcd_deploy.labelled_images.calibration_manifest import KEY, CalibrationManifest
 from dcd_deploy.labelled_images.form import Images
 from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.model import Model, open_model

@@ -61,7 +61,7 @@ READERS = {
     ".onnx": "dcd_deploy.export.onnx.mobile:onnx_accelerators",
     ".ort": "dcd_deploy.export.onnx.mobile:ort_accelerators",
     ".tflite": "dcd_deploy.export.tflite.mobile:tflite_accelerators",
-    ".pte": "dcd_deploy.export.xnnpack_graph:pte_accelerators",
+    ".pte": "dcd_deploy.export.executorch.graph:pte_accelerators",
 }
 NOTES = {
     ".onnx": "by rules, not on a device; TFLite's GPU delegate takes .tflite files alone",

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from dcd_deploy.artifacts import Preprocessing
-from dcd_deploy.calibration_manifest import CalibrationManifest
 from dcd_deploy.errors import InputFileError, OptionError
 from dcd_deploy.labelled_images import InputForm, batches, open_images
+from dcd_deploy.labelled_images.calibration_manifest import CalibrationManifest
 from dcd_deploy.samples import Images, InputSpec, generated_inputs
 
 LEAST_IMAGES, MOST_IMAGES = 128, 512

@@ -11,7 +11,8 @@ import numpy as np
 
 from dcd_deploy import __version__
 from dcd_deploy.artifacts import FLOAT32, INT8_TOLERANCE, CarriedOutput, ModelCard, Reference
-from dcd_deploy.export.build import BuildConfig, BuiltModel
+from dcd_deploy.export.build_config import BuildConfig
+from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.counts import layer_macs, twin_macs
 from dcd_deploy.models.checkpoint import Checkpoint
@@ -22,7 +23,7 @@ MOST_CARRIED = 4096  # values of an output in each sample; of larger ones every 
 
 
 @dataclass(frozen=True)
-class Subject:
+class Source:
     """What a file is made from: a network of the registry (``spec``) or a module of the user's, and whence its weights.
 
     ``arch`` is the architecture, or the class of the module; a twin made for timing has no source and no hash.
@@ -35,20 +36,20 @@ class Subject:
     notes: tuple[str, ...] = ()  # what was done to the checkpoint's keys
 
     @classmethod
-    def of(cls, spec: NetworkSpec, checkpoint: Checkpoint | None = None) -> Subject:
+    def of(cls, spec: NetworkSpec, checkpoint: Checkpoint | None = None) -> Source:
         """Return what a checkpoint holds, or the twin of ``spec``."""
         if checkpoint is None:
             return cls(spec.arch, spec)
         return cls(spec.arch, spec, checkpoint.sha256, checkpoint.path.name, checkpoint.notes)
 
-    def twin(self) -> Subject:
+    def twin(self) -> Source:
         """Return what its static twin is, which has no source."""
         if self.spec is None:
-            return Subject(f"{self.arch} static")
-        return Subject.of(self.spec.twin())
+            return Source(f"{self.arch} static")
+        return Source.of(self.spec.twin())
 
 
-def describe_model(subject: Subject, built: BuiltModel, labels: tuple[str, ...] = ()) -> ModelCard:
+def describe_model(subject: Source, built: BuiltModel, labels: tuple[str, ...] = ()) -> ModelCard:
     """Return the description of a built model."""
     config = built.config
     return ModelCard(
@@ -71,7 +72,7 @@ def describe_model(subject: Subject, built: BuiltModel, labels: tuple[str, ...] 
     )
 
 
-def describe_export(subject: Subject, built: BuiltModel, captured: Captured) -> dict[str, Any]:
+def describe_export(subject: Source, built: BuiltModel, captured: Captured) -> dict[str, Any]:
     """Return what the sidecar records besides the description: sizes, multiply-adds, verification, versions."""
     return {
         "checkpoint": subject.source,

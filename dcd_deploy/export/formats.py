@@ -8,7 +8,9 @@ from functools import partial
 from dcd_deploy.artifacts import FLOAT32, LAYOUTS, PRECISIONS, WEIGHTS
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.export.alongside import alongside
-from dcd_deploy.export.build import BuildConfig, BuiltModel, checked_deploy, graph_of, lowered, samples_for
+from dcd_deploy.export.build_config import BuildConfig, graph_of, samples_for
+from dcd_deploy.export.built_model import BuiltModel
+from dcd_deploy.export.checked_reference import checked_deploy, lowered
 from dcd_deploy.export.input_type import check_input_type
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.deploy import check_choice
@@ -52,7 +54,7 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
 
         check_tflite_options(config)
     if "pte" in formats:
-        from dcd_deploy.export.build_pte import check_pte_options
+        from dcd_deploy.export.executorch.build import check_pte_options
 
         check_pte_options(config)
 
@@ -113,7 +115,7 @@ def build_formats(
 
 def _builder(format: str) -> Callable[..., BuiltModel]:
     if format == "ort":
-        from dcd_deploy.export.build_ort import build_ort
+        from dcd_deploy.export.onnx.ort import build_ort
 
         return build_ort
     if format == "onnx":
@@ -121,7 +123,7 @@ def _builder(format: str) -> Callable[..., BuiltModel]:
 
         return build_onnx
     if format == "pte":
-        from dcd_deploy.export.build_pte import build_pte
+        from dcd_deploy.export.executorch.build import build_pte
 
         return build_pte
     from dcd_deploy.export.tflite.build import build_tflite

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dcd_deploy.artifacts import INPUT_TYPES, UINT8, Preprocessing
 from dcd_deploy.errors import OptionError, UnknownNameError
-from dcd_deploy.export.build import BuildConfig
+from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.raw_bytes import taking_bytes
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from dcd_deploy.artifacts import Artifact
 from dcd_deploy.export.alongside import threads_by_load
-from dcd_deploy.export.build import BuildConfig, BuiltModel, for_registry, picture_network
-from dcd_deploy.export.describe import Subject, describe_export, describe_model
+from dcd_deploy.export.build_config import BuildConfig, for_registry, picture_network
+from dcd_deploy.export.built_model import BuiltModel
+from dcd_deploy.export.describe import Source, describe_export, describe_model
 from dcd_deploy.export.formats import build_formats
 from dcd_deploy.export.input_type import taking_input
 from dcd_deploy.export.twin import build_twins, mean_twin, twin_content
@@ -101,7 +102,7 @@ def export_checkpoint(
     with progress("load weights"):
         network = picture_network(load_network(checkpoint, spec), config.build)
     captured = capture_network(network, (), progress)
-    return export_network(captured, Subject.of(spec, checkpoint), config, progress, start=start)
+    return export_network(captured, Source.of(spec, checkpoint), config, progress, start=start)
 
 
 def capture_network(network: Network, leaf: Sequence[str] = (), progress: Progress = silent) -> Captured:
@@ -116,7 +117,7 @@ def capture_network(network: Network, leaf: Sequence[str] = (), progress: Progre
 
 def export_network(
     captured: Captured,
-    subject: Subject,
+    subject: Source,
     config: ExportConfig,
     progress: Progress = silent,
     *,
@@ -149,7 +150,7 @@ def check_targets(config: ExportConfig) -> None:
 
 
 def _write(
-    folder: Path, config: ExportConfig, subject: Subject, captured: Captured, format: str, built: BuiltModel
+    folder: Path, config: ExportConfig, subject: Source, captured: Captured, format: str, built: BuiltModel
 ) -> ExportedFile:
     """Write one format's file and sidecar into ``folder``, and return them as they will be in their place."""
     card = describe_model(subject, built, config.labels)

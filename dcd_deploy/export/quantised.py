@@ -14,8 +14,9 @@ from dataclasses import replace
 import numpy as np
 
 from dcd_deploy.errors import InputFileError, VerificationError
-from dcd_deploy.export.build import BuildConfig, CheckedReference
+from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.calibration import ADVICE, Calibration
+from dcd_deploy.export.checked_reference import CheckedReference
 from dcd_deploy.export.noise import LEAST_QUANTISED_DB, measure_noise
 from dcd_deploy.export.truth import Outputs, TrainReference
 from dcd_deploy.export.verify import CALIBRATED, QUANTISED, Accuracy, Runner

@@ -8,14 +8,8 @@ from pathlib import Path
 
 from dcd_deploy.artifacts import FLOAT32, FLOAT32_TOLERANCE, ModelCard
 from dcd_deploy.errors import ModelFileError, OptionError, UnknownNameError, VerificationError
-from dcd_deploy.export.build import (
-    BuildConfig,
-    CheckedReference,
-    checked_form,
-    lowered,
-    reference_for,
-    samples_for,
-)
+from dcd_deploy.export.build_config import BuildConfig, samples_for
+from dcd_deploy.export.checked_reference import CheckedReference, checked_form, lowered, reference_for
 from dcd_deploy.export.input_type import taking_input
 from dcd_deploy.export.noise import LEAST_QUANTISED_DB, measure_noise
 from dcd_deploy.export.quantised import NOISY, answers
@@ -46,7 +40,7 @@ def verify_against_network(
     """Compare an opened model with the network that it is to be; ``stage`` is what reports call it.
 
     With ``recorded``, what the user's own network answered is compared with both, too. A file whose weights are stored
-    small is compared with the network whose weights are rounded as its are (``build.checked_form``). Without a
+    small is compared with the network whose weights are rounded as its are (``checked_reference``). Without a
     ``tolerance`` it is the file's own, but never more than ``FLOAT32_TOLERANCE``: the file is what is on trial.
 
     Raises:

@@ -12,9 +12,9 @@ from torch import nn
 
 from dcd_deploy.artifacts import ModelCard
 from dcd_deploy.errors import OptionError
-from dcd_deploy.export.build import BuildConfig
-from dcd_deploy.export.build_ort import to_ort
+from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.deployable import deployable
+from dcd_deploy.export.onnx.ort import to_ort
 from dcd_deploy.export.onnx.simplify import simplify
 from dcd_deploy.export.onnx.trace import trace_onnx
 from dcd_deploy.export.tflite.convert import convert_tflite

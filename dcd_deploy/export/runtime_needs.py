@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from dcd_deploy.artifacts import FLOAT32, UINT8
 from dcd_deploy.errors import OptionError, UnknownNameError
-
-PORTABLE = "portable"
+from dcd_deploy.lowering.targets import PORTABLE
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.counts import layer_macs, twin_macs
 from dcd_deploy.lowering.passes.substitute import LayerSite, sites
 from dcd_deploy.lowering.static_twin import mean_heads, static_twin
-from dcd_deploy.models.sizes import LayerSummary, NetworkSummary
+from dcd_deploy.models.sizes import LayerSummary, NetworkSummary, parameter_count
 
 
 def summarise_captured(captured: Captured, title: str) -> NetworkSummary:
     """Count a network in the order in which it was trained; parameters are those of the user's own module."""
     module = captured.network.module
-    params = _params(module)
+    params = parameter_count(module)
     layers = tuple(_layer(site, module, params) for _, site in sites(captured.graph))
     height, width = (*captured.network.examples[0].shape[2:], 1, 1)[:2]
     macs = sum(layer_macs(captured.graph).values())
@@ -28,14 +28,14 @@ def summarise_captured(captured: Captured, title: str) -> NetworkSummary:
         layers,
         params,
         macs,
-        _params(twin.graph.module),
+        parameter_count(twin.graph.module),
         twin_macs(captured.graph),
     )
 
 
 def _layer(site: LayerSite, module: nn.Module, params: int) -> LayerSummary:
     shape, g = site.shape, site.shape.geometry
-    own = _params(module.get_submodule(site.path.partition("#")[0]))
+    own = parameter_count(module.get_submodule(site.path.partition("#")[0]))
     static = static_macs(shape, site.size.outputs)
     return LayerSummary(
         name=site.path,
@@ -59,7 +59,3 @@ def _layer(site: LayerSite, module: nn.Module, params: int) -> LayerSummary:
 
 def _squeezed(shape: OperatorShape) -> int:
     return shape.stages[-1][1] if shape.stages else 0
-
-
-def _params(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())

@@ -16,8 +16,9 @@ from torch import nn
 
 from dcd_deploy.artifacts import NCHW, ModelCard, Preprocessing
 from dcd_deploy.errors import ModelFileError
-from dcd_deploy.export.build import DEFAULT_OPSET, BuildConfig, BuiltModel, for_registry, picture_network
-from dcd_deploy.export.describe import Subject, describe_model
+from dcd_deploy.export.build_config import DEFAULT_OPSET, BuildConfig, for_registry, picture_network
+from dcd_deploy.export.built_model import BuiltModel
+from dcd_deploy.export.describe import Source, describe_model
 from dcd_deploy.export.formats import build_formats
 from dcd_deploy.export.input_type import taking_input
 from dcd_deploy.export.truth import TrainReference
@@ -65,7 +66,7 @@ def twin_network(spec: NetworkSpec) -> nn.Module:
     return twin.double().eval()
 
 
-def twin_content(subject: Subject, built: BuiltModel) -> bytes:
+def twin_content(subject: Source, built: BuiltModel) -> bytes:
     """Return the file of a twin that ``build_twins`` made of the network that is ``subject``."""
     return built.content(describe_model(subject.twin(), built))
 
@@ -85,7 +86,7 @@ def write_twin(spec: NetworkSpec, config: BuildConfig, path: Path, progress: Pro
     format = path.suffix.removeprefix(".")
     captured = taking_input(capture(picture_network(twin_network(spec), config)), config)
     built = build_twins(captured, config, [format], progress)[format]
-    write_whole(path, twin_content(Subject.of(spec), built))
+    write_whole(path, twin_content(Source.of(spec), built))
     return path
 
 

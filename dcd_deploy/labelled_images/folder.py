@@ -15,7 +15,8 @@ from dcd_deploy.errors import InputFileError, OptionError, shown
 from dcd_deploy.files import existing_file, sha256
 from dcd_deploy.labelled_images.form import Images, InputForm
 from dcd_deploy.optional import check_installed
-from dcd_deploy.runtimes.preprocessing import preprocess, read_picture
+from dcd_deploy.runtimes.pictures import read_picture
+from dcd_deploy.runtimes.preprocessing import preprocess
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
 MOST_FILES = 20_000_000

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from dcd_deploy.models import mobilenetv2, resnet
-from dcd_deploy.models.archs import ARCHS, check_arch
 from dcd_deploy.models.infer import (
+    ARCHS,
     Shapes,
     SpecOverrides,
+    check_arch,
     guess_mobilenetv2,
     guess_resnet,
     mobilenet_features,

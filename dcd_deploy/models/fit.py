@@ -20,8 +20,8 @@ from dcd_deploy.models.recognise import recognised
 from dcd_deploy.models.sizes import skeleton
 from dcd_deploy.models.spec import MOST_CHANNELS, NO_HEAD, LayerSizes, NetworkSpec
 from dcd_deploy.models.untold import Untold, assumed
+from dcd_deploy.models.user_network import COUNTER
 
-COUNTER = "num_batches_tracked"  # BatchNorm's own, which old checkpoints lack and evaluation does not use
 SHOWN = 3
 
 

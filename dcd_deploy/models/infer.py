@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from dcd_deploy.errors import OptionError
-from dcd_deploy.models.archs import check_arch
+from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.models.geometry import mobilenet_geometry
 from dcd_deploy.models.mobilenetv2 import STEM, ChannelPlan, channel_plan, divisible
 from dcd_deploy.models.resnet import DEPTHS, SMALL_KERNEL, STEM_KERNEL, Bottleneck, convolutions_of
@@ -20,6 +19,8 @@ from dcd_deploy.models.untold import Untold
 from dcd_deploy.network_names import DYNAMIC_SUFFIX, MOBILENETV2
 
 T = TypeVar("T")
+STATIC_ARCHS = (MOBILENETV2.name, *DEPTHS)
+ARCHS = tuple(name + suffix for name in STATIC_ARCHS for suffix in (DYNAMIC_SUFFIX, ""))
 Shapes = Mapping[str, tuple[int, ...]]
 
 USUAL_WIDTHS = (1.0, 0.75, 0.5, 0.35, 0.25, 0.1, 1.4, 1.3, 2.0)
@@ -29,6 +30,12 @@ NUMBERS = ("width_mult", "fc_squeeze", "num_classes", "dropout")
 WHOLE = ("fc_squeeze", "num_classes")
 SOME_DROPOUT = 0.1  # the rate is not stored, and plays no part after training
 PHI = ".fc_phi."  # in the name of a tensor that every layer of DCD has, and nothing else
+
+
+def check_arch(arch: str) -> None:
+    """Raise UnknownNameError, with the nearest known name, unless ``arch`` is known."""
+    if arch not in ARCHS:
+        raise UnknownNameError("architecture", arch, ARCHS)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 
-Shapes = Mapping[str, tuple[int, ...]]
+from dcd_deploy.models.infer import Shapes
 
 PHI = ".fc_phi.weight"
 BANK = 5  # dimensions of a bank of kernels (m, K, C, k, k)

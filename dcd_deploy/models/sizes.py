@@ -229,14 +229,14 @@ def summarise(spec: NetworkSpec, height: int, width: int) -> NetworkSummary:
     network, twin = skeleton(spec), skeleton(spec.twin())
     sizes = sizes_of(network, height, width)
     macs = macs_of(network, sizes)
-    params = _params(network)
+    params = parameter_count(network)
     layers = []
     for name, module in network.named_modules():
         if isinstance(module, DynamicLayer):
             g, ((height_in, width_in), _) = module.geometry, sizes[name]
             static_name = f"{name}.{'conv' if isinstance(module, DynamicConv2d) else 'cls'}"
             inside = sum(count for layer, count in macs.items() if layer.startswith(f"{name}."))
-            static, own = macs[static_name], _params(module)
+            static, own = macs[static_name], parameter_count(module)
             layers.append(
                 LayerSummary(
                     name, g.C, g.K, g.L, g.S, g.kernel, g.stride, height_in, width_in,
@@ -245,9 +245,18 @@ def summarise(spec: NetworkSpec, height: int, width: int) -> NetworkSummary:
             )  # fmt: skip
     twin_macs = sum(macs_of(twin, sizes_of(twin, height, width)).values())
     return NetworkSummary(
-        spec, spec.describe(), height, width, tuple(layers), params, sum(macs.values()), _params(twin), twin_macs
+        spec,
+        spec.describe(),
+        height,
+        width,
+        tuple(layers),
+        params,
+        sum(macs.values()),
+        parameter_count(twin),
+        twin_macs,
     )
 
 
-def _params(module: nn.Module) -> int:
+def parameter_count(module: nn.Module) -> int:
+    """Return how many numbers a module has as parameters."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -7,7 +7,7 @@ from rich.console import Console
 from dcd_deploy.benchmarks.results import BenchResult, Failure, Trial
 from dcd_deploy.reports import terminal as numbers
 from dcd_deploy.reports import wording
-from dcd_deploy.reports.counts import show_counts
+from dcd_deploy.reports.counts import NONE, show_counts
 from dcd_deploy.reports.terminal import line, show_table
 
 
@@ -78,7 +78,7 @@ def across_devices(result: BenchResult) -> tuple[tuple[str, ...], list[tuple[str
     for trial in result.trials:
         cells[_key(trial), trial.device] = _cell(trial)
     keys = list(dict.fromkeys([*map(_key, result.trials), *(key for key, _ in cells)]))
-    rows = [(*_heads(key, keys), *(cells.get((key, device), wording.NONE) for device in devices)) for key in keys]
+    rows = [(*_heads(key, keys), *(cells.get((key, device), NONE) for device in devices)) for key in keys]
     return ("model", "runtime", *devices), rows
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from dcd_deploy.benchmarks.counts import COMPARED, CountedModel, CountRatios, Counts, CountSection, CountTrial
-from dcd_deploy.benchmarks.results import STATIC, BenchResult
+from dcd_deploy.benchmarks.results import STATIC, BenchResult, Timing
 from dcd_deploy.emulation.layers import LayerCounts, added
 from dcd_deploy.emulation.setup import EmulationSetup
 from dcd_deploy.network_names import labelled, title
@@ -102,7 +102,7 @@ def across_cores(section: CountSection) -> tuple[tuple[str, ...], list[tuple[str
 
 def counts_headline(trials: Sequence[CountTrial]) -> str:
     """Return the counts in one sentence that needs no knowledge of them."""
-    subjects = list(dict.fromkeys(model_name(trial.models[0]) for trial in trials))
+    subjects = list(dict.fromkeys(network_name(trial.models[0]) for trial in trials))
     one = len(subjects) == 1
     who = f"{subjects[0]} needs" if one else f"The {len(subjects)} models need"
     cores = list(dict.fromkeys(core_name(trial.device, trial.core) for trial in trials))
@@ -116,9 +116,9 @@ def counts_headline(trials: Sequence[CountTrial]) -> str:
     return f"{who} {span} times as many instructions as {'its static twin' if one else 'their static twins'} on {where}"
 
 
-def model_name(model: CountedModel) -> str:
+def network_name(measured: CountedModel | Timing) -> str:
     """Return what the network is called in print, or what reports call the file."""
-    return title(model.network) if model.network else model.name
+    return title(measured.network) if measured.network else measured.name
 
 
 def _cell(trial: CountTrial) -> str:

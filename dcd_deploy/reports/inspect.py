@@ -14,10 +14,10 @@ from dcd_deploy.reports.terminal import line, show_table
 from dcd_deploy.reports.wording import precision_words
 
 if TYPE_CHECKING:
+    from dcd_deploy.export.executorch.graph import PteFileSummary
     from dcd_deploy.export.onnx.summary import OnnxFileSummary
     from dcd_deploy.export.stats import GraphStats
     from dcd_deploy.export.tflite.summary import TfliteFileSummary
-    from dcd_deploy.export.xnnpack_graph import PteFileSummary
     from dcd_deploy.models.fit import Mismatch
     from dcd_deploy.models.inspection import CheckpointSummary
     from dcd_deploy.models.sizes import LayerSummary, NetworkSummary

@@ -55,7 +55,7 @@ def _counts(section: CountSection) -> list[str]:
         parts += [f"{text(counts_wording.SUMMARY)}:", table(*counts_wording.across_cores(section), left=2)]
     for trial in section.trials:
         parts.append(
-            f"### {text(counts_wording.model_name(trial.models[0]))}, {text(counts_wording.count_title(trial))}"
+            f"### {text(counts_wording.network_name(trial.models[0]))}, {text(counts_wording.count_title(trial))}"
         )
         parts.append(table(counts_wording.count_columns(trial), counts_wording.count_rows(trial)))
     return [*parts, "\n".join(f"* {text(line)}" for line in counts_wording.counts_basis(section))]

@@ -11,13 +11,13 @@ from dcd_deploy.benchmarks.profile import ProfiledNode, ProfileResult, Sums
 from dcd_deploy.errors import UnknownNameError
 from dcd_deploy.network_names import labelled
 from dcd_deploy.reports import terminal as numbers
+from dcd_deploy.reports.counts import NO_LAYER
 from dcd_deploy.reports.json import as_plain
 from dcd_deploy.reports.terminal import line, show_table
 from dcd_deploy.runtimes.nodes import PARTS, UNKNOWN
 
 SLOWEST = 10
 TABLES = ("layer", "operator", "type")
-NO_LAYER = "(no layer)"
 
 
 def check_table(by: str) -> None:

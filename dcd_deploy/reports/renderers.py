@@ -18,7 +18,7 @@ from dcd_deploy.reports import json as machine
 # class of the result → function that prints it on a console, and may want the command's ``request``
 SHOW = {
     "BenchResult": "bench:show_bench",
-    "Bundle": "bundling:show_bundle",
+    "Bundle": "short:show_bundle",
     "CheckpointSummary": "inspect:show_checkpoint",
     "DeviceList": "devices:show_devices",
     "EmulationSetup": "counts:show_setup",
@@ -30,11 +30,11 @@ SHOW = {
     "Mismatch": "inspect:show_mismatch",
     "OnnxFileSummary": "inspect:show_onnx_file",
     "PteFileSummary": "inspect:show_pte_file",
-    "Prediction": "predict:show_predictions",
+    "Prediction": "short:show_predictions",
     "ProfileResult": "profile:show_profile",
     "ResultComparison": "compare:show_comparison",
     "RuntimesResult": "runtimes:show_runtimes",
-    "Setting": "settings:show_settings",
+    "Setting": "short:show_settings",
     "SelfCheck": "verify:show_self_check",
     "TfliteFileSummary": "inspect:show_tflite_file",
     "TuneResult": "tune:show_tuning",

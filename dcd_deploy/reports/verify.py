@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from dcd_deploy.reports import terminal as numbers
+from dcd_deploy.reports.counts import NONE
 from dcd_deploy.reports.terminal import line, show_table
 
 if TYPE_CHECKING:  # the self-check is shown where torch is not installed
@@ -21,7 +22,6 @@ MODES = {"one by one": "singly", "in one batch": "batched"}
 NOISE_COLUMNS = ("stage", "signal over noise", "at least", "top-1", "")
 MOTION_COLUMNS = ("", "moved (median)", "moved (least)", "constant in", "if frozen, outputs move")
 CONSTANT = 1e-6
-NONE = "–"
 
 
 def show_verification(screen: Console, report: VerificationReport, request: Mapping[str, Any]) -> None:

@@ -12,20 +12,14 @@ from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.process import LOCAL
 from dcd_deploy.benchmarks.results import MODEL, STATIC, BenchResult, Failure, Timing, Trial
 from dcd_deploy.benchmarks.statistics import Ratio
-from dcd_deploy.network_names import labelled, title
+from dcd_deploy.network_names import labelled
 from dcd_deploy.reports import terminal as numbers
-from dcd_deploy.reports.counts import counts_headline
+from dcd_deploy.reports.counts import NONE, counts_headline, network_name
 
 ROLES = {MODEL: "model", STATIC: "static twin"}  # the third, "against", is called as it is
 TIMING_COLUMNS = ("", "name", "load", "first", "median", "p90", "p99", "MAD", "min", "runs", "memory")
 DEVICE = "device"
 SUMMARY_COLUMNS = ("model", "runtime", "threads", "batch", "median", "over the static twin")
-NONE = "–"
-
-
-def network_name(timing: Timing) -> str:
-    """Return what the network is called in print, or what reports call the file."""
-    return title(timing.network) if timing.network else timing.name
 
 
 def trial_name(result: BenchResult, trial: Trial) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dcd_deploy.artifacts import LITERT_COMPILED, METADATA_KEY, ModelCard
+from dcd_deploy.artifacts import LITERT_COMPILED, METADATA_KEY
+from dcd_deploy.card_json import read_card
 from dcd_deploy.errors import ModelFileError, UnknownNameError
 from dcd_deploy.files import existing_file, suffix_of
 from dcd_deploy.optional import require
@@ -70,7 +71,7 @@ def _made_for(path: Path) -> str | None:
     content = existing_file(path, "a TFLite model").read_bytes()
     with suppress(ModelFileError):
         text = read_texts(content, path).get(METADATA_KEY)
-        return None if text is None else ModelCard.from_json(text).runtime
+        return None if text is None else read_card(text).runtime
     return None
 
 

@@ -7,13 +7,11 @@ of ours has a hash; one without, or whose hash is another, is first run in a pro
 from __future__ import annotations
 
 import io
-import logging
 import os
 import subprocess
 import sys
 import tempfile
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -24,7 +22,7 @@ import numpy as np
 
 from dcd_deploy.errors import ModelFileError, OptionError
 from dcd_deploy.files import existing_file
-from dcd_deploy.native_output import captured_native_output
+from dcd_deploy.native_output import captured_native_output, without_remarks
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.litert import installed_version
 from dcd_deploy.runtimes.pte_file import FORWARD, read_program
@@ -163,14 +161,8 @@ def _file_of(content: bytes) -> Iterator[str]:
 @contextmanager
 def _quiet() -> Iterator[Callable[[], str]]:
     """Keep what the runtime and its packages remark off the terminal; the yielded function returns it."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), captured_native_output() as said, redirect_stderr(io.StringIO()) as python:
-            warnings.simplefilter("ignore")
-            yield lambda: python.getvalue() + said()  # the runtime writes through Python's stream while Python calls it
-    finally:
-        logging.disable(level)
+    with without_remarks(), captured_native_output() as said, redirect_stderr(io.StringIO()) as python:
+        yield lambda: python.getvalue() + said()  # the runtime writes through Python's stream while Python calls it
 
 
 @contextmanager

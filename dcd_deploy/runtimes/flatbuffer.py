@@ -23,7 +23,7 @@ BUFFER_DATA, BUFFER_OFFSET, BUFFER_SIZE = range(3)
 INSIDE = 1  # an offset up to this says that the bytes are in the buffer itself
 
 
-class Reading:
+class BoundedContent:
     """A file's content, and how many elements of vectors may still be read from it.
 
     No file has more of them than bytes, unless its vectors are one and the same, which would make reading it endless.
@@ -45,7 +45,7 @@ class Table:
     All raise ValueError, IndexError or struct.error where the file is damaged.
     """
 
-    def __init__(self, reading: Reading, at: int) -> None:
+    def __init__(self, reading: BoundedContent, at: int) -> None:
         content = reading.content
         self.reading, self.content, self.at = reading, content, at
         self._vtable = at - struct.unpack_from("<i", content, at)[0]
@@ -58,7 +58,7 @@ class Table:
     @classmethod
     def root(cls, content: bytes) -> Table:
         """Return the table in which everything else lies."""
-        return cls(Reading(content), _follow(content, 0))
+        return cls(BoundedContent(content), _follow(content, 0))
 
     def number(self, field: int, form: str = "I", default: int = 0) -> int:
         """Return a scalar; ``form`` is its letter in ``struct``."""

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from dcd_deploy.artifacts import METADATA_KEY, NHWC, ModelCard, TensorSpec, guessed_layout
+from dcd_deploy.artifacts import METADATA_KEY, NHWC, TensorSpec, guessed_layout
+from dcd_deploy.card_json import read_card
 from dcd_deploy.errors import MissingDependencyError, ModelFileError, shown
 from dcd_deploy.files import existing_file
 from dcd_deploy.native_output import captured_native_output
@@ -157,7 +158,7 @@ def _layouts(metadata: Mapping[str, str]) -> dict[str, str | None]:
     text = metadata.get(METADATA_KEY)
     if text is None:
         return {}
-    card = ModelCard.from_json(text)
+    card = read_card(text)
     return {tensor.name: tensor.layout for tensor in (*card.inputs, *card.outputs)}
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcd_deploy.artifacts import METADATA_KEY, UINT8, ModelCard
+from dcd_deploy.card_json import read_card
 from dcd_deploy.errors import ModelFileError, OptionError, UnknownNameError
 from dcd_deploy.files import suffix_of
 from dcd_deploy.runtimes.choice import RUNTIMES, runtimes_for, usual_runtime
@@ -201,7 +202,7 @@ def open_model(path: str | os.PathLike[str], *, threads: int = 0, runtime: str |
 def as_model(session: Session, format: str = "onnx") -> Model:
     """Return an opened session as a model, with its description read and checked."""
     text = session.metadata.get(METADATA_KEY)
-    card = None if text is None else ModelCard.from_json(text)
+    card = None if text is None else read_card(text)
     if card is not None:
         _check_card(session, card)
     return Model(session, card, format)

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcd_deploy.artifacts import LARGEST_SIZE, METADATA_KEY, NCHW, ModelCard, TensorSpec
+from dcd_deploy.artifacts import LARGEST_SIZE, METADATA_KEY, MOST_AXES, NCHW, TensorSpec
+from dcd_deploy.card_json import read_card
 from dcd_deploy.errors import ModelFileError
 from dcd_deploy.runtimes.flatbuffer import Table
 
@@ -31,7 +32,6 @@ TENSOR, STRING = 5, 6  # kinds of a method's values
 KERNEL_CALL, DELEGATE_CALL = 1, 2  # kinds of instructions
 TENSOR_TYPE, TENSOR_SIZES = 0, 2
 TYPES = {3: "int32", 4: "int64", 5: "float16", 6: "float32", 7: "float64", 0: "uint8", 1: "int8", 11: "bool"}
-MOST_AXES = 8
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def _named(
     """Return the tensors under the names that the file's description gives them: a program has none."""
     if text is None:
         return inputs, outputs
-    card = ModelCard.from_json(text)
+    card = read_card(text)
     sides = []
     for found, described in ((inputs, card.inputs), (outputs, card.outputs)):
         same = len(found) == len(described)

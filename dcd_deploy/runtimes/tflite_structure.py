@@ -14,10 +14,12 @@ import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dcd_deploy.artifacts import MOST_AXES
 from dcd_deploy.runtimes.flatbuffer import (
     BUFFER_DATA,
     BUFFER_OFFSET,
     INSIDE,
+    METADATA_BUFFER,
     MODEL_BUFFERS,
     MODEL_METADATA,
     Table,
@@ -32,13 +34,12 @@ TENSOR_SHAPE, TENSOR_BUFFER, TENSOR_NAME, TENSOR_SIGNATURE = 0, 2, 3, 7
 OPERATOR_CODE, OPERATOR_INPUTS, OPERATOR_OUTPUTS, OPERATOR_OPTIONS, OPERATOR_CUSTOM = 0, 1, 2, 4, 5
 SIGNATURE_INPUTS, SIGNATURE_OUTPUTS, SIGNATURE_KEY, SIGNATURE_GRAPH = 0, 1, 2, 4
 MAP_NAME, MAP_TENSOR = 0, 1
-METADATA_BUFFER = 1
 LEFT_OUT = -1  # an optional input that an operator does without
 FIRST_OPTIONAL = 2  # behind a map and weights: a bias
 RECURRENT = frozenset((16, 24, 27, 35, 44, 46, 52))  # RNN, LSTM, SVDF and their kinds, which do without more
 CODE_OLD, CODE = 0, 3  # two fields for the number of a kind of operator; the larger counts
 FREE = -1  # a size that is free
-MOST_AXES, MOST_VALUES = 8, 1 << 28  # of a tensor: a gigabyte of float32
+MOST_VALUES = 1 << 28  # of a tensor: a gigabyte of float32
 
 
 def check_structure(content: bytes, where: str | Path) -> None:

@@ -1,13 +1,10 @@
 """Which lowering each dynamic layer gets, decided by measuring on the device that will run it.
 
-subject        the network: its name, its inputs, its captured graph
 layer_case     the layers of a network in groups of one shape
 layer_model    one such layer in one lowering, with what stands around it, as a model file
 layer_times    the lowerings of one shape measured in turns, cached
-choice         which lowering the measurements allow to choose
 runtimes       the targets that can be tuned for, and the runtime of each
 lowering_file  the result as a small file, that an export takes
-floor          the least that a network can take
 forecast       what the cost model says of every lowering, without measuring
-tune           all of it for a network
+tune           all of it for a network; which lowering the measurements allow to choose
 """

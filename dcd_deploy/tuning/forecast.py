@@ -17,7 +17,7 @@ Shapes = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
-class Subject:
+class CapturedNetwork:
     """``title`` names the network; ``inputs`` are the shapes of its inputs without the batch."""
 
     title: str
@@ -40,10 +40,10 @@ class Subject:
         )
 
 
-def subject_of(captured: Captured, title: str) -> Subject:
+def subject_of(captured: Captured, title: str) -> CapturedNetwork:
     """Return a captured network as what is tuned."""
     inputs = tuple(tuple(int(side) for side in one.shape[1:]) for one in captured.network.examples)
-    return Subject(title, inputs, captured)
+    return CapturedNetwork(title, inputs, captured)
 
 
 def sizes_text(inputs: Iterable[tuple[int, ...]]) -> str:
@@ -86,7 +86,7 @@ class Forecast:
     macs_as_trained: int
 
 
-def forecast(subject: Subject, target: Target) -> Forecast:
+def forecast(subject: CapturedNetwork, target: Target) -> Forecast:
     """Return what the dynamic convolutions of a network cost on a target of one kind of machine."""
     shapes = tuple(_shape(group, target) for group in subject.groups)
     extra = sum(len(s.layers) * next(f.extra_us for f in s.lowerings if f.lowering == s.taken) for s in shapes)

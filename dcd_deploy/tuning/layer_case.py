@@ -90,11 +90,6 @@ def groups_of(captured: Captured) -> tuple[LayerGroup, ...]:
     return tuple(found.values())
 
 
-def layers_of(groups: tuple[LayerGroup, ...]) -> tuple[str, ...]:
-    """Return the paths of the layers, each once: one that is called twice may be of two groups."""
-    return tuple(dict.fromkeys(path for group in groups for path in group.layers))
-
-
 def _follows_sum(graph: NetworkGraph, node: fx.Node) -> bool:
     source = node.args[0]
     assert isinstance(source, fx.Node)

@@ -69,7 +69,7 @@ def _onnx(network: nn.Module, inputs: list[InputSpec]) -> bytes:
 
 
 def _pte(network: nn.Module, inputs: list[InputSpec]) -> bytes:
-    from dcd_deploy.export.to_executorch import emit_executorch, lower_executorch
+    from dcd_deploy.export.executorch.convert import emit_executorch, lower_executorch
 
     return emit_executorch(lower_executorch(deployable(network), inputs))
 

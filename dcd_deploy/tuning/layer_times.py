@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ import numpy as np
 from dcd_deploy import __version__
 from dcd_deploy.benchmarks.measure import MeasureConfig, Samples
 from dcd_deploy.benchmarks.statistics import CONFIDENCE, Ratio, latency, ratio
-from dcd_deploy.benchmarks.worker import TIME, Answer, Request
+from dcd_deploy.benchmarks.worker import TIME, Request, WorkerAnswer
 from dcd_deploy.files import write_whole
 from dcd_deploy.lowering.targets import Target
 from dcd_deploy.progress import Progress, silent
@@ -36,11 +35,6 @@ class Measured:
     runtime: str
     runtime_version: str
     threads: int
-
-
-def default_folder() -> Path:
-    """Return the folder that keeps measurements."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dcd-deploy" / "tune"
 
 
 def kept(folder: Path, case: LayerCase, target: Target, where: Measured) -> LayerTimes | None:
@@ -104,7 +98,7 @@ def _floats(values: list[Any]) -> tuple[float, ...]:
 
 QUICK = MeasureConfig(warmup_seconds=0.05, min_runs=80, min_seconds=1.5, rounds=4)
 TIME_LIMIT = 300.0
-Ask = Callable[[Request, float], Answer]
+Ask = Callable[[Request, float], WorkerAnswer]
 
 
 @dataclass(frozen=True)

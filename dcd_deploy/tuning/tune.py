@@ -22,18 +22,18 @@ from pathlib import Path
 
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.measure import MeasureConfig
-from dcd_deploy.benchmarks.process import Place
+from dcd_deploy.benchmarks.process import Host
 from dcd_deploy.benchmarks.statistics import CONFIDENCE, Ratio
-from dcd_deploy.benchmarks.worker import Answer, Request
+from dcd_deploy.benchmarks.worker import Request, WorkerAnswer
 from dcd_deploy.lowering.targets import Target
+from dcd_deploy.made_once import cache_folder
 from dcd_deploy.progress import Progress
-from dcd_deploy.tuning.forecast import Subject
+from dcd_deploy.tuning.forecast import CapturedNetwork
 from dcd_deploy.tuning.layer_case import LayerCase, LayerGroup
 from dcd_deploy.tuning.layer_times import (
     QUICK,
     LayerTimes,
     Measured,
-    default_folder,
     kept,
     kept_or_measured,
     time_lowerings,
@@ -43,11 +43,11 @@ from dcd_deploy.tuning.runtimes import installed_version, processor, runtime_of
 
 MARGIN = 0.02  # of the layer's time
 NOISY = 0.10  # of an interval's width: what could hide a gain worth having
-RULE, QUICKER, UNDECIDED, UNMEASURED = REASONS = ("rule", "quicker", "undecided", "unmeasured")
+RULE, QUICKER, UNDECIDED, UNMEASURED = ("rule", "quicker", "undecided", "unmeasured")
 
 
 @dataclass(frozen=True)
-class Choice:
+class LayerChoice:
     """The lowering that one shape of layer gets.
 
     ``reason`` is RULE: none is surely quicker than the rule's; QUICKER: this one is; UNDECIDED: the machine was too
@@ -66,24 +66,24 @@ class Choice:
         return 1.0 - self.ratios[self.lowering].median if self.lowering != self.rule else 0.0
 
 
-def choose(times: LayerTimes, rule: str) -> Choice:
+def choose(times: LayerTimes, rule: str) -> LayerChoice:
     """Return the lowering to take, where the target's rule would take ``rule``."""
     others = [lowering for lowering in times.lowerings if lowering != rule]
     confidence = 1.0 - (1.0 - CONFIDENCE) / max(len(others), 1)
     ratios = {lowering: times.over(lowering, rule, confidence) for lowering in others}
     surely = [lowering for lowering, found in ratios.items() if found.high < 1.0 - MARGIN]
     if surely:
-        return Choice(min(surely, key=lambda lowering: ratios[lowering].median), rule, QUICKER, ratios)
+        return LayerChoice(min(surely, key=lambda lowering: ratios[lowering].median), rule, QUICKER, ratios)
     unsure = any(found.low < 1.0 - NOISY and found.high - found.low > NOISY for found in ratios.values())
-    return Choice(rule, rule, UNDECIDED if unsure else RULE, ratios)
+    return LayerChoice(rule, rule, UNDECIDED if unsure else RULE, ratios)
 
 
-def unmeasured(rule: str) -> Choice:
+def unmeasured(rule: str) -> LayerChoice:
     """Return the rule's lowering, for want of a measurement."""
-    return Choice(rule, rule, UNMEASURED, {})
+    return LayerChoice(rule, rule, UNMEASURED, {})
 
 
-def decided(choice: Choice) -> bool:
+def decided(choice: LayerChoice) -> bool:
     """Whether the measurement could tell, so that it need not be repeated."""
     return choice.reason != UNDECIDED
 
@@ -95,7 +95,7 @@ class TuneConfig:
     target: Target
     threads: int = 1
     measure: MeasureConfig = QUICK
-    cache: Path = field(default_factory=default_folder)
+    cache: Path = field(default_factory=partial(cache_folder, "tune"))
     max_seconds: float = math.inf
 
 
@@ -106,7 +106,7 @@ class TunedShape:
     case: LayerCase
     layers: tuple[str, ...]
     median_us: dict[str, float]
-    choice: Choice
+    choice: LayerChoice
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class TuneResult:
         return sum(shape.choice.reason == UNMEASURED for shape in self.shapes)
 
 
-def tune(subject: Subject, config: TuneConfig, place: Place, progress: Progress) -> TuneResult:
+def tune(subject: CapturedNetwork, config: TuneConfig, place: Host, progress: Progress) -> TuneResult:
     """Measure every shape of the network's dynamic convolutions at ``place`` and choose.
 
     Raises:
@@ -168,15 +168,15 @@ def _kept_shape(group: LayerGroup, config: TuneConfig, where: Measured) -> Tuned
     return _tuned(group, times, choose(times, rule))
 
 
-def _tuned(group: LayerGroup, times: LayerTimes, choice: Choice) -> TunedShape:
+def _tuned(group: LayerGroup, times: LayerTimes, choice: LayerChoice) -> TunedShape:
     medians = {lowering: times.median_ms(lowering) * 1e3 for lowering in times.samples}
     return TunedShape(group.case, group.layers, medians, choice)
 
 
 def _measurer(
-    group: LayerGroup, config: TuneConfig, runtime: str, place: Place, progress: Progress
+    group: LayerGroup, config: TuneConfig, runtime: str, place: Host, progress: Progress
 ) -> Callable[[], LayerTimes]:
-    def ask(request: Request, time_limit: float) -> Answer:
+    def ask(request: Request, time_limit: float) -> WorkerAnswer:
         place.prepare([Path(path) for path in request.models.values()], runtime, progress)
         with progress("measure in turns"):
             return place.ask(request, time_limit)
@@ -194,7 +194,7 @@ def _prefixed(progress: Progress, prefix: str) -> Progress:
     return stage
 
 
-def _lowering(subject: Subject, config: TuneConfig, where: Measured, shapes: list[TunedShape]) -> TunedLowering:
+def _lowering(subject: CapturedNetwork, config: TuneConfig, where: Measured, shapes: list[TunedShape]) -> TunedLowering:
     """Return what was chosen, by layer; one that is called at several sizes gets what its largest map does best in."""
     by_size = sorted(shapes, key=lambda shape: shape.case.size.outputs)
     return TunedLowering(

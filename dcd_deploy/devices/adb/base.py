@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from dcd_deploy.benchmarks.environment import Environment
-from dcd_deploy.benchmarks.worker import Answer, Request
+from dcd_deploy.benchmarks.worker import Request, WorkerAnswer
 from dcd_deploy.devices.adb.facts import core_kinds, snapshot
 from dcd_deploy.devices.adb.phone import FOLDER, Noticing, Phone
 from dcd_deploy.devices.adb.python import no_setup
@@ -54,7 +54,7 @@ class AdbDevice(Device):
         with self._noticing.within():
             self._prepare(models, runtime, progress)
 
-    def ask(self, request: Request, time_limit: float) -> Answer:
+    def ask(self, request: Request, time_limit: float) -> WorkerAnswer:
         """Measure what is asked for."""
         self.phone.hold.take()
         with self._noticing.within():
@@ -95,4 +95,4 @@ class AdbDevice(Device):
     def _prepare(self, models: Sequence[Path], runtime: str, progress: Progress) -> None: ...
 
     @abstractmethod
-    def _ask(self, request: Request, time_limit: float) -> Answer: ...
+    def _ask(self, request: Request, time_limit: float) -> WorkerAnswer: ...

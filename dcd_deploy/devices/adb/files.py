@@ -10,8 +10,9 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcd_deploy.artifacts import METADATA_KEY, ModelCard
+from dcd_deploy.artifacts import METADATA_KEY
 from dcd_deploy.benchmarks.worker import fixed_shape, network_name
+from dcd_deploy.card_json import read_card
 from dcd_deploy.errors import DeviceLackError, OptionError
 from dcd_deploy.files import existing_file, suffix_of
 from dcd_deploy.runtimes.flatbuffer import read_texts
@@ -62,14 +63,14 @@ Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
-class Described:
+class DescribedFile:
     """``shape`` is that of the first input as torch has it, None where the file leaves a size free."""
 
     network: str | None
     shape: Shape
 
 
-def described(path: Path) -> Described:
+def described(path: Path) -> DescribedFile:
     """Return what a file says of itself; one that is not ours is opened to learn it.
 
     Raises:
@@ -78,13 +79,13 @@ def described(path: Path) -> Described:
     if suffix_of(path) == TFLITE:
         text = read_texts(existing_file(path, "a TFLite model").read_bytes(), path).get(METADATA_KEY)
         if text is not None:
-            card = ModelCard.from_json(text)
-            return Described(network_name(card), card.input.torch_shape)
+            card = read_card(text)
+            return DescribedFile(network_name(card), card.input.torch_shape)
     with isolated_model(path, threads=1) as model:
-        return Described(network_name(model.card), model.session.inputs[0].torch_shape)
+        return DescribedFile(network_name(model.card), model.session.inputs[0].torch_shape)
 
 
-def common_batch(models: dict[str, Described], batch: int | None) -> int:
+def common_batch(models: dict[str, DescribedFile], batch: int | None) -> int:
     """Return the batch that all models have; a runner takes 1 where a file leaves it free.
 
     Raises:

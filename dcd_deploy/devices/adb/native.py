@@ -10,13 +10,13 @@ from pathlib import Path
 from dcd_deploy.artifacts import LITERT_COMPILED
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.machine import Machine, big_cores
-from dcd_deploy.benchmarks.worker import MEMORY, Answer, Request
+from dcd_deploy.benchmarks.worker import MEMORY, Request, WorkerAnswer
 from dcd_deploy.devices.adb.base import AdbDevice
 from dcd_deploy.devices.adb.facts import during, environment, snapshot
 from dcd_deploy.devices.adb.files import check_runs_on, common_batch, described
+from dcd_deploy.devices.adb.known_runners import BenchmarkModel, PerfTest
 from dcd_deploy.devices.adb.phone import IN_THE_SHELL, Phone
 from dcd_deploy.devices.adb.runner import Effort, Run, Runner, Starter, kind_of, measure_starts
-from dcd_deploy.devices.adb.runners import BenchmarkModel, PerfTest
 from dcd_deploy.errors import BenchError, DeviceLackError
 from dcd_deploy.files import existing_file, sha256
 from dcd_deploy.progress import Progress
@@ -50,14 +50,14 @@ class NativePhone(AdbDevice):
             for model in models:
                 self.phone.send(model)
 
-    def _ask(self, request: Request, time_limit: float) -> Answer:
+    def _ask(self, request: Request, time_limit: float) -> WorkerAnswer:
         kind, program = self._runner(request.runtime)
         models = {name: described(Path(path)) for name, path in request.models.items()}
         batch = common_batch(models, request.batch)
         cpus = self._cpus(request)
         version = f"{kind.name} {_build(program)}"
         if request.task == MEMORY:  # no runner prints it so that it could be compared
-            return Answer(request.runtime, version, batch, {}, {}, {}, Machine(), cpus)
+            return WorkerAnswer(request.runtime, version, batch, {}, {}, {}, Machine(), cpus)
         ends = time.monotonic() + time_limit
         with self.phone.workplace() as place:
             starter = Starter(self.phone, kind, self.phone.send(program, executable=True), place, cpus)
@@ -71,7 +71,7 @@ class NativePhone(AdbDevice):
         networks = {name: model.network for name, model in models.items()}
         hashes = {name: sha256(Path(path)) for name, path in request.models.items()}
         version = f"{version}, a sample: {starter.sample}"
-        return Answer(request.runtime, version, batch, networks, hashes, samples, machine, cpus)
+        return WorkerAnswer(request.runtime, version, batch, networks, hashes, samples, machine, cpus)
 
     def _cpus(self, request: Request) -> tuple[int, ...] | None:
         """Return the cores to keep to: those asked for, else the fast ones, where there are enough of them."""

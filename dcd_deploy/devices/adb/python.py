@@ -6,25 +6,24 @@ it; an app's own Python (Termux) is otherwise closed to it, and is reached by ss
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from dcd_deploy.benchmarks.environment import Environment
-from dcd_deploy.benchmarks.worker import Answer, Request
+from dcd_deploy.benchmarks.worker import Request, WorkerAnswer
 from dcd_deploy.devices.adb.client import last_lines
 from dcd_deploy.devices.adb.facts import phone_name, phone_system, snapshot
 from dcd_deploy.devices.adb.phone import FOLDER, IN_THE_SHELL, Noticing, Phone
 from dcd_deploy.devices.bundle import START
 from dcd_deploy.devices.device import DeviceFacts
+from dcd_deploy.devices.names import PYTHON
 from dcd_deploy.devices.remote import RemoteDevice
 from dcd_deploy.devices.session import Link
 from dcd_deploy.errors import DeviceError, DeviceLackError, DeviceLostError, OptionError
 from dcd_deploy.progress import Progress, silent
 
-PYTHON = re.compile(r"[A-Za-z0-9_/][A-Za-z0-9_./+-]*")
 TERMUX = "/data/data/com.termux/files/usr/bin/python3"
 PLACES = ("python3", "python", TERMUX)
 NONE_THERE = 127
@@ -108,7 +107,7 @@ class PythonPhone(RemoteDevice):
         with self._noticing.within():
             super().prepare(models, runtime, progress)
 
-    def ask(self, request: Request, time_limit: float) -> Answer:
+    def ask(self, request: Request, time_limit: float) -> WorkerAnswer:
         """Let the worker measure there."""
         with self._noticing.within():
             return super().ask(request, time_limit)

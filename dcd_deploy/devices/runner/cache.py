@@ -17,7 +17,7 @@ MARGIN = 16 * 10**6  # bytes that are to stay free
 Read = Callable[[int], bytes]  # at most so many bytes, at least one unless the sender is gone
 
 
-class Cache:
+class FileCache:
     """The folder; it is made when the first thing is put into it."""
 
     def __init__(self, folder: Path) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from dcd_deploy.benchmarks.environment import read_environment
 from dcd_deploy.benchmarks.machine import core_kinds
-from dcd_deploy.devices.runner.cache import Cache
+from dcd_deploy.devices.runner.cache import FileCache
 from dcd_deploy.devices.runner.installing import install
 from dcd_deploy.devices.runner.trial import run_trial
 
@@ -63,7 +63,7 @@ class Line:
         return os.read(0, most)
 
 
-def survey(cache: Cache) -> dict[str, Any]:
+def survey(cache: FileCache) -> dict[str, Any]:
     """Return the environment, the cores by kind, the space for files in MB, and the C library, as JSON has it."""
     return {
         "environment": asdict(read_environment()),
@@ -78,7 +78,7 @@ Message = dict[str, Any]
 
 def main(folder: str) -> None:
     """Serve the line that the standard streams are; ``folder`` keeps what is sent."""
-    server = Server(Cache(Path(folder)), Line())
+    server = Server(FileCache(Path(folder)), Line())
     server.cache.tidy()
     server.line.say({"ready": True})
     while (message := server.line.hear()) is not None:
@@ -96,7 +96,7 @@ def main(folder: str) -> None:
 class Server:
     """What can be asked for; each action returns the answer, or None when the other side is gone."""
 
-    def __init__(self, cache: Cache, line: Line) -> None:
+    def __init__(self, cache: FileCache, line: Line) -> None:
         self.cache = cache
         self.line = line
         self.actions: dict[str, Callable[[Message], Message | None]] = {

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from dcd_deploy.dynamic.adapters.dcd_roles import Roles, check_names, roles_of
-from dcd_deploy.dynamic.adapters.dcd_terms import Choice, Mask, Parts, Places, Terms
+from dcd_deploy.dynamic.adapters.dcd_terms import Mask, Parts, Places, TermChoice, Terms
 from dcd_deploy.dynamic.adapters.parts import (
     activation_of,
     children_of,
@@ -90,7 +90,7 @@ def _of_roles(module: nn.Module, parts: Parts, roles: Roles) -> Iterator[Dynamic
     attentions = list(_attentions(module, trunk, geometry, parts.layers[roles.phi]))
     gates = dict.fromkeys(said or [*GATES, IDENTITY])
     choices = [
-        Choice(places, mask, plus_query)
+        TermChoice(places, mask, plus_query)
         for places in norms
         for mask in _masks(module, terms.latent)
         for plus_query in (True, False)

@@ -35,7 +35,7 @@ Mask = tuple[Tensor, Tensor]  # of Φ: its values times the first, plus the seco
 
 
 @dataclass(frozen=True)
-class Choice:
+class TermChoice:
     """What the parts leave open of the terms; the gate is open too."""
 
     places: Places
@@ -123,19 +123,19 @@ class Terms:
         """L."""
         return len(self.query.weight)
 
-    def reading(self, choice: Choice) -> Reading:
+    def reading(self, choice: TermChoice) -> Reading:
         """Return what one choice makes of them."""
         places = choice.places
         static = _normed(self.static, places["static"]) if "static" in places else self.static
         terms = (static, self._low_rank(choice), self._phi(choice))
         return Reading(self.geometry, *terms, self.scale, self.bias, places.get("out"))
 
-    def _low_rank(self, choice: Choice) -> LowRank:
+    def _low_rank(self, choice: TermChoice) -> LowRank:
         norm, mixed = choice.places.get("query"), choice.places.get("mixed")
         query = self.query if norm is None else followed_by_norm(self.query, *norm)
         return LowRank(self.project.weight, query.weight, query.bias, None if mixed is None else mixed[1])
 
-    def _phi(self, choice: Choice) -> Dense:
+    def _phi(self, choice: TermChoice) -> Dense:
         """Return the head of Φ' = diag(s2) (Φ ⊙ m + c) + I."""
         L = self.latent
         weight = self.phi.weight.view(L, L, -1)

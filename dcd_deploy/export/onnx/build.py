@@ -24,7 +24,9 @@ import torch
 from dcd_deploy import __version__
 from dcd_deploy.artifacts import FLOAT32, INT8, METADATA_KEY, ModelCard
 from dcd_deploy.export.alongside import threads_by_load
-from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
+from dcd_deploy.export.build_config import BuildConfig
+from dcd_deploy.export.built_model import BuiltModel
+from dcd_deploy.export.checked_reference import CheckedReference
 from dcd_deploy.export.onnx.dialect import in_dialect, of_batch
 from dcd_deploy.export.onnx.file import graph_stats
 from dcd_deploy.export.onnx.in_blocks import in_blocks

@@ -25,7 +25,7 @@ import onnx
 import onnx_ir as ir
 
 from dcd_deploy.errors import ExportError
-from dcd_deploy.export.build import BuildConfig
+from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.onnx.portable import portable
 from dcd_deploy.export.onnx.portable.rewriting import added_constant, attribute, before, constant, replace
 from dcd_deploy.export.onnx.trace import TRACED_FROM

@@ -33,12 +33,12 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from dcd_deploy.export.onnx import plain_graph
 from dcd_deploy.export.onnx.plain_graph import CHANNELS, Shape, constants, shape
+from dcd_deploy.export.onnx.portable.rewriting import Value
 from dcd_deploy.lowering.channels_first.nchwc import aligned, same_in_both_blocks
 
 DOMAIN = "com.microsoft.nchwc"
 STANDARD = ("Reshape", "Add", "Pad", "Slice")  # the first two also work on values in blocks
 REORDERED_BY = 4  # ReorderInput takes channels in multiples of it
-Value = ir.Value | None  # an input of a node may be left out
 Attributes = dict[str, Any]
 
 

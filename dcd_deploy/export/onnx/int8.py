@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 import onnx
 
 from dcd_deploy.errors import OptionError, VerificationError
-from dcd_deploy.export.build import BuildConfig, CheckedReference
+from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.calibration import generated_calibration
+from dcd_deploy.export.checked_reference import CheckedReference
 from dcd_deploy.export.onnx.quantised.build import calibrated, check_layers, rewritten
 from dcd_deploy.export.onnx.quantised.formats import check_formats
 from dcd_deploy.export.onnx.quantised.layer_noise import LayerNoise, check_layer_noise, layer_noise
 from dcd_deploy.export.onnx.quantised.ranges import Ranges
-from dcd_deploy.export.onnx.quantised.roles import Site, layers, sites
+from dcd_deploy.export.onnx.quantised.roles import Int8Site, layers, sites
 from dcd_deploy.export.quantised import accuracy, answers, float_answers, judged
 from dcd_deploy.export.truth import TrainReference
 from dcd_deploy.export.verify import Runner
@@ -40,7 +41,7 @@ class Quantiser:
     """A float32 graph, and what quantising it needs."""
 
     model: onnx.ModelProto
-    found: Sequence[Site]
+    found: Sequence[Int8Site]
     ranges: Ranges
     bits: int
     images: Images
@@ -53,7 +54,7 @@ class Quantiser:
         """Return what each layer of a graph in int8 costs."""
         return layer_noise(self.model, made, self.without(keep_float), self.images)
 
-    def without(self, keep_float: Sequence[str]) -> list[Site]:
+    def without(self, keep_float: Sequence[str]) -> list[Int8Site]:
         """Return the sites of all other layers."""
         return [site for site in self.found if site.layer not in keep_float]
 

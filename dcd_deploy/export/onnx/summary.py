@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard, TensorSpec
+from dcd_deploy.card_json import read_card
 from dcd_deploy.errors import MissingDependencyError
-from dcd_deploy.export.required_operators import required_operators
+from dcd_deploy.export.onnx.required_operators import required_operators
 from dcd_deploy.export.stats import GraphStats, OnnxFacts
 from dcd_deploy.files import existing_file
 from dcd_deploy.optional import check_installed
@@ -70,7 +71,7 @@ def _summary(
         producer=facts.producer if facts else "",
         graph=facts.graph if facts else None,
         metadata={key: text for key, text in session.metadata.items() if key != METADATA_KEY},
-        card=None if card is None else ModelCard.from_json(card),
+        card=None if card is None else read_card(card),
         required_operators=required,
     )
 

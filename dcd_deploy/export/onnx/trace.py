@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,10 +34,11 @@ from torch import nn
 
 from dcd_deploy.artifacts import FLOAT32, INPUT, OUTPUT
 from dcd_deploy.errors import ExportError, OptionError
-from dcd_deploy.export.build import DEFAULT_OPSET
+from dcd_deploy.export.build_config import DEFAULT_OPSET
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.quick_tracing import without_stack_traces
 from dcd_deploy.export.tflite.convert import decomposed_where_needed
+from dcd_deploy.native_output import without_remarks
 from dcd_deploy.samples import InputSpec
 
 RULES = (
@@ -159,7 +158,7 @@ def _trace(
     free = _free_batch(network, len(inputs)) if batch is None else None
 
     def export() -> torch.onnx.ONNXProgram | None:
-        with _quiet(), torch.no_grad(), without_stack_traces(), translation():
+        with without_remarks(), torch.no_grad(), without_stack_traces(), translation():
             return torch.onnx.export(
                 network,
                 examples,
@@ -201,19 +200,3 @@ def _free_batch(network: nn.Module, inputs: int) -> tuple[Any, ...]:
         return (free,) * inputs
     named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
     return (*(free,) * named, (free,) * (inputs - named))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks about itself off the user's terminal; its errors are raised."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

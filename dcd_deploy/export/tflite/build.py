@@ -22,8 +22,10 @@ import numpy as np
 from dcd_deploy.artifacts import FLOAT32, INT8, LAYOUTS, LITERT_COMPILED, NHWC, ModelCard
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.export.alongside import threads_by_load
-from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
+from dcd_deploy.export.build_config import BuildConfig
+from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.export.calibration import generated_calibration
+from dcd_deploy.export.checked_reference import CheckedReference
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.quantised import float_answers, judged, judged_elsewhere
 from dcd_deploy.export.stats import file_sizes

@@ -21,10 +21,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import operator
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -40,7 +38,7 @@ from dcd_deploy.errors import ExportError
 from dcd_deploy.export.quick_tracing import without_stack_traces
 from dcd_deploy.export.tflite.operators import OUTPUT_SHAPE, WRITTEN, Operand
 from dcd_deploy.lowering.channels_last.operators import to_channels_first, to_channels_last
-from dcd_deploy.native_output import captured_native_output
+from dcd_deploy.native_output import captured_native_output, without_remarks
 from dcd_deploy.optional import require
 from dcd_deploy.samples import InputSpec
 
@@ -265,15 +263,5 @@ def _layer_at(error: Exception) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[Callable[[], str]]:
     """Keep the converter's own progress and remarks off the user's terminal; its errors are raised."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            captured_native_output() as remarks,
-        ):
-            warnings.simplefilter("ignore")
-            yield remarks
-    finally:
-        logging.disable(level)
+    with without_remarks(), contextlib.redirect_stdout(io.StringIO()), captured_native_output() as remarks:
+        yield remarks

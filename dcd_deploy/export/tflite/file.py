@@ -24,11 +24,10 @@ from dcd_deploy.export.tflite.metadata import BUFFER_NAME, labels_archive, stand
 from dcd_deploy.export.tflite.naming import name_tflite
 from dcd_deploy.lowering.places import Place
 from dcd_deploy.optional import require
-from dcd_deploy.runtimes.flatbuffer import read_texts
+from dcd_deploy.runtimes.flatbuffer import IDENTIFIER, read_texts
 from dcd_deploy.runtimes.nodes import FileNode
 from dcd_deploy.runtimes.tflite_structure import check_structure
 
-IDENTIFIER = b"TFL3"
 ALIGNMENT = 16  # of every buffer, by the schema
 CONVERTER_NOTES = frozenset({"keep_stablehlo_constant"})
 ITEM_BYTES = {1: 2, 3: 1, 4: 8, 6: 1, 9: 1, 10: 8}  # of types that do not take four (float16, uint8, int64, …)

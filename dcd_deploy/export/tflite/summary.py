@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcd_deploy.artifacts import LITERT_COMPILED, METADATA_KEY, ModelCard, TensorSpec
+from dcd_deploy.card_json import read_card
 from dcd_deploy.errors import ModelFileError
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.tflite.file import tflite_stats
@@ -49,7 +50,7 @@ def summarise_tflite(path: Path) -> TfliteFileSummary:
             expected=f"a TFLite model with one graph at '{path}'", found=f"another ({error})"
         ) from error
     text = session.metadata.get(METADATA_KEY)
-    card = None if text is None else ModelCard.from_json(text)
+    card = None if text is None else read_card(text)
     return TfliteFileSummary(
         path=path,
         inputs=session.inputs,

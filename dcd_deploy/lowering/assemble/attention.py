@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,15 @@ from dcd_deploy.dynamic.operator import (
 )
 from dcd_deploy.lowering.assemble.activations import is_linear
 from dcd_deploy.lowering.layers import frozen
+
+
+class HeadValues(NamedTuple):
+    """The values of the heads (N, …, values), of the last stage, and Φ (N, …, L, L) where there is one."""
+
+    heads: dict[str, Tensor]
+    stages: Tensor
+    phi: Tensor | None
+
 
 HEADS = (PHI, SCALE, KERNELS, FILTERS, INPUTS, TAPS)
 

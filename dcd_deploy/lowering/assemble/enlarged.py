@@ -35,7 +35,7 @@ from dcd_deploy.dynamic.operator import (
 )
 from dcd_deploy.lowering.assemble.activations import AnyStage, is_linear
 from dcd_deploy.lowering.assemble.attention import constant_bias
-from dcd_deploy.lowering.assemble.terms import sums_to_one, term_of, with_bias
+from dcd_deploy.lowering.assemble.terms import sums_to_one, with_bias
 
 
 def homogeneous(operator: DynamicOperator) -> DynamicOperator | None:
@@ -43,7 +43,7 @@ def homogeneous(operator: DynamicOperator) -> DynamicOperator | None:
 
     Its attention is still to x. It has no temperatures and gains, and Φ by rows.
     """
-    low_rank, mixture = term_of(operator, LowRank), term_of(operator, Mixture)
+    low_rank, mixture = operator.term(LowRank), operator.term(Mixture)
     attention, bias = operator.attention, constant_bias(operator)
     if mixture is not None and {FILTERS, INPUTS, TAPS} & set(attention.heads):
         return None

@@ -31,7 +31,6 @@ from dcd_deploy.dynamic.operator import (
     Mixture,
     RowScaled,
 )
-from dcd_deploy.lowering.assemble.terms import term_of
 from dcd_deploy.lowering.layers import frozen
 
 
@@ -64,9 +63,9 @@ class Kernel(nn.Module):
         g = self.geometry = operator.geometry
         self.columns = columns
         row_scaled, low_rank, mixture = (
-            term_of(operator, RowScaled),
-            term_of(operator, LowRank),
-            term_of(operator, Mixture),
+            operator.term(RowScaled),
+            operator.term(LowRank),
+            operator.term(Mixture),
         )
         self.static = None
         if row_scaled is not None:

@@ -14,20 +14,12 @@ k weights of a kernel, A multiply-adds of the attention, S values of the last st
 from __future__ import annotations
 
 from dataclasses import astuple, replace
-from typing import TypeVar
 
 from torch import Tensor
 
-from dcd_deploy.dynamic.operator import FILTERS, INPUTS, KERNELS, TAPS, DynamicOperator, LowRank, Mixture, RowScaled
+from dcd_deploy.dynamic.operator import FILTERS, INPUTS, KERNELS, TAPS, DynamicOperator, Mixture
 from dcd_deploy.dynamic.shape import LOW_RANK, MIXTURE, ROW_SCALED, MapSize, OperatorShape, pooled_values
 from dcd_deploy.lowering.lowering import Cost
-
-AnyTerm = TypeVar("AnyTerm", RowScaled, LowRank, Mixture)
-
-
-def term_of(operator: DynamicOperator, kind: type[AnyTerm]) -> AnyTerm | None:
-    """Return the term of a kind, if there is one."""
-    return next((term for term in operator.terms if isinstance(term, kind)), None)
 
 
 def sums_to_one(operator: DynamicOperator) -> bool:

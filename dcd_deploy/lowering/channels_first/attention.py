@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,22 +11,14 @@ from torch import Tensor, nn
 from dcd_deploy.dynamic.attention import Activation, Dense, Gated, Stage
 from dcd_deploy.dynamic.operator import PHI, DynamicOperator, LowRank
 from dcd_deploy.dynamic.shape import MapSize
-from dcd_deploy.lowering.assemble.attention import in_order, stage_names
+from dcd_deploy.lowering.assemble.attention import HeadValues, in_order, stage_names
 from dcd_deploy.lowering.assemble.windows import pooling_matrix, windows, without_copies
 from dcd_deploy.lowering.layers import conv_of, linear_of
 
 LARGE = 28  # from this side on, two means over rows and columns are quicker than one pooling by windows
 
 
-class Values(NamedTuple):
-    """The values of the heads (N, values), of the last stage, and Φ (N, L, L) where there is one."""
-
-    heads: dict[str, Tensor]
-    stages: Tensor
-    phi: Tensor | None
-
-
-class Attention(nn.Module):
+class AttentionModule(nn.Module):
     """Map a source (N, C, H, W), or (N, values), to the values of the heads.
 
     Its layers are linear ones on the pooled values in a row, where a hard sigmoid fuses with the layer before it.
@@ -60,7 +52,7 @@ class Attention(nn.Module):
         """Return the activations."""
         return activation(v)
 
-    def forward(self, source: Tensor) -> Values:
+    def forward(self, source: Tensor) -> HeadValues:
         a = self.row(source)
         for name, activation, gated in self.stages:
             value = self.activate(activation, self.get_submodule(name)(a))
@@ -71,10 +63,10 @@ class Attention(nn.Module):
             heads[name] = a if head is None else self.activate(head, self.get_submodule(name)(a))
             if name == PHI:
                 phi = heads[name].reshape(-1, self.latent, self.latent)
-        return Values(heads, a, phi)
+        return HeadValues(heads, a, phi)
 
 
-class ConvolutionalAttention(Attention):
+class ConvolutionalAttention(AttentionModule):
     """The same by 1×1 convolutions on the pooled map; the values of the heads are (N, values, 1, 1)."""
 
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:

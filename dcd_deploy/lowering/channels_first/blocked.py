@@ -21,7 +21,7 @@ from dcd_deploy.dynamic.shape import MIXTURE, MapSize, OperatorShape
 from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import plain
 from dcd_deploy.lowering.assemble.attention import constant_bias
-from dcd_deploy.lowering.assemble.terms import branch_refusal, term_of
+from dcd_deploy.lowering.assemble.terms import branch_refusal
 from dcd_deploy.lowering.channels_first.attention import ConvolutionalAttention
 from dcd_deploy.lowering.channels_first.parts import cropped, per_sample_conv1x1, static_conv, total
 from dcd_deploy.lowering.layers import conv_of, frozen
@@ -41,12 +41,12 @@ class BlockedLowering(Lowering):
         self.attention = ConvolutionalAttention(operator, size)
         self.static = self.query = self.project = self.bias = None
         bias = constant_bias(operator)
-        if (low_rank := term_of(operator, LowRank)) is not None:
+        if (low_rank := operator.term(LowRank)) is not None:
             self.query = conv_of(low_rank.query[:, :, None, None], low_rank.query_shift, g.stride)
             self.project = conv_of(low_rank.project[:, :, None, None], bias)
         elif bias is not None:
             self.bias = frozen(bias[:, None, None])
-        if (row_scaled := term_of(operator, RowScaled)) is not None:
+        if (row_scaled := operator.term(RowScaled)) is not None:
             self.static = static_conv(row_scaled, g)
         self.spread = (float(size.out_height), float(size.out_width))
 

@@ -28,9 +28,9 @@ from dcd_deploy.dynamic.operator import (
 from dcd_deploy.dynamic.shape import ROW_SCALED, MapSize, OperatorShape
 from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import plain
-from dcd_deploy.lowering.assemble.attention import constant_bias
-from dcd_deploy.lowering.assemble.terms import bias_within, branch_refusal, term_of, with_bias
-from dcd_deploy.lowering.channels_first.attention import Attention, Values
+from dcd_deploy.lowering.assemble.attention import HeadValues, constant_bias
+from dcd_deploy.lowering.assemble.terms import bias_within, branch_refusal, with_bias
+from dcd_deploy.lowering.channels_first.attention import AttentionModule
 from dcd_deploy.lowering.channels_first.parts import StaticAndQuery, depthwise_in_plain, per_sample_conv1x1, total
 from dcd_deploy.lowering.layers import conv_of, frozen, linear_of
 from dcd_deploy.lowering.lowering import Cost, Lowering
@@ -87,9 +87,9 @@ class BranchLowering(Lowering):
         super().__init__(operator, size)
         operator = plain(operator)
         g = self.geometry = operator.geometry
-        static, low_rank = term_of(operator, RowScaled), term_of(operator, LowRank)
+        static, low_rank = operator.term(RowScaled), operator.term(LowRank)
         bias = constant_bias(operator)
-        self.attention = Attention(operator, size)
+        self.attention = AttentionModule(operator, size)
         self.project: nn.Module | None = None
         self.mixture = self.bias = None
         if g.vector:
@@ -98,7 +98,7 @@ class BranchLowering(Lowering):
             self.features = StaticAndQuery(static, low_rank, g, size)
             if low_rank is not None:
                 self.project = conv_of(low_rank.project[:, :, None, None], bias)
-        mixture = term_of(operator, Mixture)
+        mixture = operator.term(Mixture)
         within = mixture is not None and low_rank is None and bias_within(operator)
         if mixture is not None:
             self.mixture = MixtureBranch(with_bias(mixture, bias) if within and bias is not None else mixture, g)
@@ -127,7 +127,7 @@ class BranchLowering(Lowering):
             summands.append(self.project(per_sample_conv1x1(q, phi)))
         return self._sum(summands, x, heads)
 
-    def _forward_vector(self, x: Tensor, values: Values) -> Tensor:
+    def _forward_vector(self, x: Tensor, values: HeadValues) -> Tensor:
         heads, _, phi = values
         summands, mixed = [], None
         if self.query is not None and phi is not None:

@@ -17,8 +17,7 @@ from dcd_deploy.dynamic.shape import MapSize, OperatorShape
 from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import plain
 from dcd_deploy.lowering.assemble.attention import constant_bias
-from dcd_deploy.lowering.assemble.terms import term_of
-from dcd_deploy.lowering.channels_first.attention import Attention
+from dcd_deploy.lowering.channels_first.attention import AttentionModule
 from dcd_deploy.lowering.channels_first.parts import cropped, per_sample_conv1x1, static_conv, total
 from dcd_deploy.lowering.layers import conv_of, frozen
 from dcd_deploy.lowering.lowering import Cost, Lowering
@@ -34,10 +33,10 @@ class FactoredLowering(Lowering):
         super().__init__(operator, size)
         operator = plain(operator)
         self.geometry, self.size = operator.geometry, size
-        row_scaled, low_rank = term_of(operator, RowScaled), term_of(operator, LowRank)
+        row_scaled, low_rank = operator.term(RowScaled), operator.term(LowRank)
         assert row_scaled is not None
         assert low_rank is not None
-        self.attention = Attention(operator, size)
+        self.attention = AttentionModule(operator, size)
         self.scaled = static_conv(row_scaled, self.geometry)
         self.query = conv_of(low_rank.query[:, :, None, None], low_rank.query_shift, self.geometry.stride)
         self.project = frozen(low_rank.project)

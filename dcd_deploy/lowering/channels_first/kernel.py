@@ -17,11 +17,11 @@ from dcd_deploy.dynamic.operator import SCALE, DynamicOperator, LowRank
 from dcd_deploy.dynamic.shape import MIXTURE, MapSize, OperatorShape, shape_of
 from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import plain
-from dcd_deploy.lowering.assemble.attention import Bias
+from dcd_deploy.lowering.assemble.attention import Bias, HeadValues
 from dcd_deploy.lowering.assemble.kernel import Kernel
-from dcd_deploy.lowering.assemble.terms import separable, term_of
+from dcd_deploy.lowering.assemble.terms import separable
 from dcd_deploy.lowering.assemble.windows import without_copies
-from dcd_deploy.lowering.channels_first.attention import Attention, Values
+from dcd_deploy.lowering.channels_first.attention import AttentionModule
 from dcd_deploy.lowering.channels_first.parts import (
     Applied,
     Patches,
@@ -44,13 +44,13 @@ class KernelLowering(Lowering):
         operator = without_copies(plain(operator), size)
         g = self.geometry = operator.geometry
         self.size = size
-        self.attention = Attention(operator, size)
+        self.attention = AttentionModule(operator, size)
         self.kernel = Kernel(operator)
         self.shift = Bias(operator, linear_of)
         self.applied = Applied(g)
         unpadded = g.taps == 1 and g.padding == (0, 0)
         self.term_by_term = not unpadded and not g.vector and separable(shape_of(operator))
-        low_rank = term_of(operator, LowRank)
+        low_rank = operator.term(LowRank)
         self.query = frozen(low_rank.query) if self.term_by_term and low_rank is not None else None
         self.patches = None if unpadded or g.vector or self.term_by_term else Patches(g)
 
@@ -72,7 +72,7 @@ class KernelLowering(Lowering):
         by_sample: Tensor = self.applied(patches, kernel, bias, by_sample=True)
         return by_sample
 
-    def _term_by_term(self, x: Tensor, values: Values, bias: Tensor | None) -> Tensor:
+    def _term_by_term(self, x: Tensor, values: HeadValues, bias: Tensor | None) -> Tensor:
         g, summands, dynamic = self.geometry, [], None
         if self.query is not None and values.phi is not None:
             dynamic = torch.matmul(torch.matmul(self.kernel.project, values.phi), self.query)  # (N, K, C)

@@ -5,28 +5,18 @@ The runtime's fused activation is relu6, so a hard sigmoid is spelled relu6(v + 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from torch import Tensor, nn
 
 from dcd_deploy.dynamic.attention import Dense, Gated, Stage
 from dcd_deploy.dynamic.operator import PHI, DynamicOperator, LowRank
 from dcd_deploy.dynamic.shape import MapSize
-from dcd_deploy.lowering.assemble.attention import in_order, stage_names
+from dcd_deploy.lowering.assemble.attention import HeadValues, in_order, stage_names
 from dcd_deploy.lowering.assemble.windows import pooling_matrix, windows, without_copies
 from dcd_deploy.lowering.channels_last.operators import average_pool_2d, batch_matmul
 from dcd_deploy.lowering.channels_last.parts import conv, dense
 
 
-class Values(NamedTuple):
-    """The values of the heads (N, 1, 1, values), of the last stage, and Φᵀ (N, 1, L, L) where there is one."""
-
-    heads: dict[str, Tensor]
-    stages: Tensor
-    phi: Tensor | None
-
-
-class Attention(nn.Module):
+class AttentionModule(nn.Module):
     """Map a source (N, H, W, C), (N, 1, 1, values) or (N, values), to the values of the heads.
 
     The operator has Φ by columns.
@@ -47,7 +37,7 @@ class Attention(nn.Module):
                 first = self.takes_cells and name == stages[0][0]
                 self.add_module(name, _layer(layer, self.pool if first else None))
 
-    def forward(self, source: Tensor) -> Values:
+    def forward(self, source: Tensor) -> HeadValues:
         a = self._pooled(source)
         for name, activation, gated in self.stages:
             value = activation(self.get_submodule(name)(a))
@@ -58,7 +48,7 @@ class Attention(nn.Module):
             heads[name] = a if head is None else head(self.get_submodule(name)(a))
             if name == PHI:
                 phi = heads[name].reshape(-1, 1, self.latent, self.latent)
-        return Values(heads, a, phi)
+        return HeadValues(heads, a, phi)
 
     def _pooled(self, source: Tensor) -> Tensor:
         """Return the cells (N, rows, columns, C) as the first stage takes them, else in a row (N, 1, 1, values)."""

@@ -28,8 +28,8 @@ from dcd_deploy.dynamic.shape import MapSize, OperatorShape
 from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
 from dcd_deploy.lowering.assemble.attention import constant_bias
-from dcd_deploy.lowering.assemble.terms import bias_within, branch_refusal, sums_to_one, term_of, with_bias
-from dcd_deploy.lowering.channels_last.attention import Attention
+from dcd_deploy.lowering.assemble.terms import bias_within, branch_refusal, sums_to_one, with_bias
+from dcd_deploy.lowering.channels_last.attention import AttentionModule
 from dcd_deploy.lowering.channels_last.layers import Cropped, on_maps, static_conv
 from dcd_deploy.lowering.channels_last.operators import batch_matmul
 from dcd_deploy.lowering.channels_last.parts import dense
@@ -75,12 +75,12 @@ class BranchLowering(Lowering):
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
         super().__init__(operator, size)
         operator = phi_by_columns(with_relu6(operator))
-        g, bias, mixture = operator.geometry, constant_bias(operator), term_of(operator, Mixture)
-        self.attention = Attention(operator, size)
+        g, bias, mixture = operator.geometry, constant_bias(operator), operator.term(Mixture)
+        self.attention = AttentionModule(operator, size)
         self.static = self.query = self.mixture = self.bias = None
-        if (row_scaled := term_of(operator, RowScaled)) is not None:
+        if (row_scaled := operator.term(RowScaled)) is not None:
             self.static = static_conv(row_scaled, g)
-        if (low_rank := term_of(operator, LowRank)) is not None:
+        if (low_rank := operator.term(LowRank)) is not None:
             self.query = on_maps(conv_of(low_rank.query[:, :, None, None], low_rank.query_shift, g.stride))
             self.cropped = Cropped(size)
             self.project = dense(low_rank.project, bias)

@@ -23,7 +23,7 @@ from dcd_deploy.lowering.assemble.activations import with_relu6
 from dcd_deploy.lowering.assemble.attention import Bias
 from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.channels_last.assembled import RowsKernel
-from dcd_deploy.lowering.channels_last.attention import Attention
+from dcd_deploy.lowering.channels_last.attention import AttentionModule
 from dcd_deploy.lowering.channels_last.layers import every_pixel, patches
 from dcd_deploy.lowering.channels_last.parts import AppliedByRows, dense
 from dcd_deploy.lowering.layers import frozen
@@ -41,7 +41,7 @@ class FullyConnectedLowering(OneMatrixLowering):
         super().__init__(operator, size)
         operator = without_copies(with_relu6(operator), size)
         g = operator.geometry
-        self.attention = Attention(operator, size)
+        self.attention = AttentionModule(operator, size)
         self.shift = Bias(operator, dense)
         self.zeros = frozen(torch.zeros(g.K, dtype=torch.float64)) if self.shift.is_nothing else None
         self.kernel = RowsKernel(operator)

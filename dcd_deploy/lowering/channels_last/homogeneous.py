@@ -18,7 +18,7 @@ from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
 from dcd_deploy.lowering.assemble.enlarged import homogeneous
 from dcd_deploy.lowering.channels_last.assembled import ColumnsKernel
-from dcd_deploy.lowering.channels_last.attention import Attention
+from dcd_deploy.lowering.channels_last.attention import AttentionModule
 from dcd_deploy.lowering.channels_last.kernel import KernelLowering
 from dcd_deploy.lowering.channels_last.parts import Applied
 from dcd_deploy.lowering.layers import frozen
@@ -39,7 +39,7 @@ class HomogeneousLowering(Lowering):
             return
         layer = phi_by_columns(layer)
         of_x = replace(layer, geometry=operator.geometry)
-        self.attention = Attention(of_x, size)
+        self.attention = AttentionModule(of_x, size)
         self.ones = frozen(torch.ones(1, size.in_height, size.in_width, 1, dtype=torch.float64))
         self.kernel = ColumnsKernel(layer)
         self.applied = Applied()

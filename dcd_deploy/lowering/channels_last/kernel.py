@@ -19,10 +19,10 @@ from dcd_deploy.dynamic.shape import LOW_RANK, MIXTURE, ROW_SCALED, MapSize, Ope
 from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
 from dcd_deploy.lowering.assemble.attention import Bias
-from dcd_deploy.lowering.assemble.terms import separable, term_of
+from dcd_deploy.lowering.assemble.terms import separable
 from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.channels_last.assembled import ColumnsKernel
-from dcd_deploy.lowering.channels_last.attention import Attention
+from dcd_deploy.lowering.channels_last.attention import AttentionModule
 from dcd_deploy.lowering.channels_last.layers import every_pixel, patches, static_conv
 from dcd_deploy.lowering.channels_last.operators import batch_matmul
 from dcd_deploy.lowering.channels_last.parts import Applied, dense
@@ -69,7 +69,7 @@ class KernelLowering(Lowering):
         by_rows = without_copies(with_relu6(operator), size)
         operator = phi_by_columns(by_rows)
         g = operator.geometry
-        self.attention = Attention(operator, size)
+        self.attention = AttentionModule(operator, size)
         self.shift = Bias(by_rows, dense, columns=True)
         self.static = self.kernel = self.pixels = None
         if g.vector or g.pointwise or not separable(shape_of(operator)):
@@ -77,9 +77,9 @@ class KernelLowering(Lowering):
             at_once = g.vector or (g.pointwise and g.stride == (1, 1))
             self.applied: nn.Module = Applied() if at_once else AppliedToPatches(g)
             return
-        if (row_scaled := term_of(operator, RowScaled)) is not None:
+        if (row_scaled := operator.term(RowScaled)) is not None:
             self.static = static_conv(replace(row_scaled, bias=None), g)
-        if (low_rank := term_of(operator, LowRank)) is not None:
+        if (low_rank := operator.term(LowRank)) is not None:
             one_tap = ConvGeometry(g.C, g.K)
             self.kernel = ColumnsKernel(replace(operator, geometry=one_tap, terms=(low_rank,)))
             self.pixels = every_pixel(g, size)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dcd_deploy.dynamic.operator import ConvGeometry, RowScaled
+from dcd_deploy.dynamic.operator import ConvGeometry, Pair, RowScaled
 from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.lowering.channels_last import operators
 from dcd_deploy.lowering.channels_last.operators import to_channels_first, to_channels_last
 from dcd_deploy.lowering.channels_last.parts import Conv
 from dcd_deploy.lowering.channels_last.pooling import Around, pad_map
-from dcd_deploy.lowering.channels_last.reference import Pair, same_padding
+from dcd_deploy.lowering.channels_last.reference import same_padding
 from dcd_deploy.lowering.layers import conv_of, frozen
 
 

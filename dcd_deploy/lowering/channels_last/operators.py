@@ -16,9 +16,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dcd_deploy.dynamic.operator import Pair
 from dcd_deploy.lowering.channels_last.reference import (
     IMPLEMENTATIONS,
-    Pair,
     pair,
     to_channels_first,
     to_channels_last,

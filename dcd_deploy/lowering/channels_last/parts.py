@@ -82,19 +82,3 @@ def conv(weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: i
 def dense(weight: Tensor, bias: Tensor | None = None) -> Conv:
     """Return a dense layer on the last dimension of a map, with weights (K, C)."""
     return conv(weight[:, :, None, None], bias)
-
-
-def padded(x: Tensor, padding: int) -> Tensor:
-    """Return the map with ``padding`` zeros on all four sides."""
-    return pad_map(x, symmetric(padding))
-
-
-def every_pixel(x: Tensor, stride: int) -> Tensor:
-    """Return every stride-th pixel of a map.
-
-    It is spelled as a depthwise convolution by one, since XNNPACK takes no slice with a stride.
-    """
-    if stride == 1:
-        return x
-    channels = x.shape[3]
-    return operators.depthwise_conv_2d(x, x.new_ones(1, 1, 1, channels), x.new_zeros(channels), stride)

@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dcd_deploy.dynamic.operator import Pair
 from dcd_deploy.lowering.channels_last import operators
 from dcd_deploy.lowering.channels_last.operators import batch_matmul
-from dcd_deploy.lowering.channels_last.reference import Pair, pair, same_padding
+from dcd_deploy.lowering.channels_last.reference import pair, same_padding
 from dcd_deploy.lowering.layers import frozen
 
 Around = tuple[int, int, int, int]  # rows above and below, columns left and right

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dcd_deploy.dynamic.depthwise import conv2d
-
-Pair = tuple[int, int]
+from dcd_deploy.dynamic.operator import Pair
 
 
 def to_channels_first(x: Tensor) -> Tensor:

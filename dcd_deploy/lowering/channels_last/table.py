@@ -15,7 +15,6 @@ from dcd_deploy.lowering.channels_last.site import Laid, Site, first_operand
 from dcd_deploy.lowering.lowering import Lowering
 
 Entry = Callable[[Site], Laid | str | None]
-LOWERING = "a lowered dynamic convolution"
 
 TABLE: dict[str, Entry] = {
     "conv2d": maps.conv2d,

@@ -17,7 +17,7 @@ class ContractError(Exception):
 
 
 @dataclass(frozen=True)
-class Refusal:
+class PassRefusal:
     """A node, by its path in the trained network, that a pass left as it is, and why."""
 
     path: str
@@ -29,7 +29,7 @@ class PassResult:
     """How many nodes were changed, and what was refused."""
 
     changed: int = 0
-    refusals: list[Refusal] = field(default_factory=list)
+    refusals: list[PassRefusal] = field(default_factory=list)
 
 
 class Pass(ABC):

@@ -18,10 +18,9 @@ from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.folds import affine, with_norm
 from dcd_deploy.lowering.graph import ORIGIN, NetworkGraph
 from dcd_deploy.lowering.layers import frozen
-from dcd_deploy.lowering.passes.contract import Pass, PassResult, Refusal
+from dcd_deploy.lowering.passes.contract import Pass, PassRefusal, PassResult
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-DATA_NORMS = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 Foldable = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.Linear | CanonicalLayer
 
 
@@ -38,7 +37,7 @@ class FoldNorms(Pass):
             if not isinstance(norm, NORMS):
                 continue
             if reason := _why_not(graph, node, norm):
-                result.refusals.append(Refusal(str(node.target), reason))
+                result.refusals.append(PassRefusal(str(node.target), reason))
                 continue
             _fold(graph, node, norm)
             result.changed += 1

@@ -17,7 +17,7 @@ from dcd_deploy.lowering.channels_last.layout import RANKS, Layout
 from dcd_deploy.lowering.channels_last.site import Conversion, Laid, LaidGraph, Site
 from dcd_deploy.lowering.channels_last.table import entry_for
 from dcd_deploy.lowering.graph import SHAPE, NetworkGraph, shape
-from dcd_deploy.lowering.passes.contract import Pass, PassResult, Refusal
+from dcd_deploy.lowering.passes.contract import Pass, PassRefusal, PassResult
 
 CALLS = ("call_module", "call_function", "call_method")
 NO_ENTRY = "it has no form channels last"
@@ -75,11 +75,11 @@ def _lay(laid: LaidGraph, node: fx.Node) -> Laid:
     return site.again(Layout.PLAIN, lambda value: site.take(value, Layout.PLAIN))
 
 
-def _cost(laid: LaidGraph, conversion: Conversion) -> Refusal:
+def _cost(laid: LaidGraph, conversion: Conversion) -> PassRefusal:
     cause = conversion.cause
     site = Site(laid, cause)
     reason = laid.reasons.get(cause, "it works on values as torch has them")
-    return Refusal(
+    return PassRefusal(
         site.path,
         f"{site.name} is not laid out ({reason}): {conversion.size:,} bytes are transposed {conversion.where} it",
     )

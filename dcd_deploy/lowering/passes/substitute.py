@@ -16,7 +16,7 @@ from dcd_deploy.errors import OptionError
 from dcd_deploy.lowering.annotate import is_activation
 from dcd_deploy.lowering.graph import ORIGIN, NetworkGraph, op_name, shape
 from dcd_deploy.lowering.lowering import Lowering
-from dcd_deploy.lowering.passes.contract import Pass, PassResult, Refusal
+from dcd_deploy.lowering.passes.contract import Pass, PassRefusal, PassResult
 from dcd_deploy.lowering.targets import Target
 
 AUTO = "auto"
@@ -83,7 +83,7 @@ class Substitute(Pass):
             wanted = self._wanted(site)
             kind, refused = self._possible(site, wanted)
             if refused:
-                result.refusals.append(Refusal(site.path, refused))
+                result.refusals.append(PassRefusal(site.path, refused))
             made = kind(without_gains(layer.operator), site.size)
             node.target = graph.add_module(f"{site.path}_lowered", made)
             self.rows[site.path] = kind.name

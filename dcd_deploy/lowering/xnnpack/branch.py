@@ -17,7 +17,7 @@ from dcd_deploy.dynamic.shape import MapSize, OperatorShape
 from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
 from dcd_deploy.lowering.assemble.attention import constant_bias
-from dcd_deploy.lowering.assemble.terms import bias_within, branch_refusal, term_of, with_bias
+from dcd_deploy.lowering.assemble.terms import bias_within, branch_refusal, with_bias
 from dcd_deploy.lowering.channels_first.parts import cropped, static_conv, total
 from dcd_deploy.lowering.layers import conv_of, frozen, linear_of
 from dcd_deploy.lowering.lowering import Cost, Lowering
@@ -32,15 +32,15 @@ class BranchLowering(Lowering):
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
         super().__init__(operator, size)
         operator = phi_by_columns(with_relu6(operator))
-        g, bias, mixture = operator.geometry, constant_bias(operator), term_of(operator, Mixture)
+        g, bias, mixture = operator.geometry, constant_bias(operator), operator.term(Mixture)
         self.vector, self.size = g.vector, size
         self.attention = PooledAttention(operator, size)
         self.static = self.query = self.project = self.bias = None
         self.banks: nn.ModuleList | None = None
-        if (row_scaled := term_of(operator, RowScaled)) is not None:
+        if (row_scaled := operator.term(RowScaled)) is not None:
             flat = row_scaled.weight.flatten(1)
             self.static = linear_of(flat, row_scaled.bias) if g.vector else static_conv(row_scaled, g)
-        if (low_rank := term_of(operator, LowRank)) is not None:
+        if (low_rank := operator.term(LowRank)) is not None:
             query, shift, project = low_rank.query, low_rank.query_shift, low_rank.project
             self.query = linear_of(query, shift) if g.vector else conv_of(query[:, :, None, None], shift, g.stride)
             self.project = linear_of(project, bias) if g.vector else conv_of(project[:, :, None, None], bias)

@@ -22,7 +22,6 @@ from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
 from dcd_deploy.lowering.assemble.attention import Bias, Heads
 from dcd_deploy.lowering.assemble.kernel import Kernel
-from dcd_deploy.lowering.assemble.terms import term_of
 from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.layers import frozen, linear_of
 from dcd_deploy.lowering.one_matrix import OneMatrixLowering
@@ -63,7 +62,7 @@ class _ComputedBias(nn.Module):
 
     def __init__(self, operator: DynamicOperator) -> None:
         super().__init__()
-        low_rank, self.query_shift, self.constant = term_of(operator, LowRank), None, None
+        low_rank, self.query_shift, self.constant = operator.term(LowRank), None, None
         if low_rank is not None and low_rank.query_shift is not None:
             self.query_shift = frozen(low_rank.query_shift[None])
             without = replace(low_rank, query_shift=None)

@@ -13,7 +13,7 @@ from dcd_deploy.dynamic.attention import Dense
 from dcd_deploy.dynamic.operator import ConvGeometry, DynamicOperator
 from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.lowering.assemble.windows import without_copies
-from dcd_deploy.lowering.channels_first.attention import Attention
+from dcd_deploy.lowering.channels_first.attention import AttentionModule
 from dcd_deploy.lowering.channels_first.parts import Patches, cropped
 from dcd_deploy.lowering.layers import conv_of
 
@@ -33,7 +33,7 @@ def over_map(values: Tensor) -> Tensor:
     return as_map(values.view(len(values), 1, 1, -1))
 
 
-class PooledAttention(Attention):
+class PooledAttention(AttentionModule):
     """The attention by linear layers on the pooled values in a row, which has the channels of each cell together.
 
     A whole map is pooled by a window as large: the delegate's mean is five to ten times less exact.

@@ -13,6 +13,8 @@ from dcd_deploy.benchmarks.statistics import Ratio
 from dcd_deploy.network_names import published
 from dcd_deploy.reports import terminal as numbers
 from dcd_deploy.reports import wording
+from dcd_deploy.reports.counts import network_name
+from dcd_deploy.reports.front import SPREAD
 from dcd_deploy.reports.html.plotting import (
     OTHERS,
     ROW,
@@ -31,7 +33,6 @@ from dcd_deploy.reports.html.plotting import (
 )
 
 PAIR = 2
-SPREAD = 4  # of times, from which on a logarithmic axis reads better
 
 
 def forest(result: BenchResult) -> Figure | None:
@@ -142,7 +143,7 @@ def _bars(
 def _short(result: BenchResult, trial: Trial, timing: Timing) -> str:
     if timing.role == MODEL:
         return wording.trial_name(result, trial)
-    return wording.network_name(timing) if timing.role == STATIC else shortened(timing.name, 24)
+    return network_name(timing) if timing.role == STATIC else shortened(timing.name, 24)
 
 
 def front(result: BenchResult) -> Figure | None:
@@ -186,7 +187,7 @@ def _known(trial: Trial) -> list[Point]:
     pairs = [(timing, found) for timing in trial.timings if (found := published(timing.network))]
     roles = {True: MODEL, False: STATIC}
     return [
-        Point(t.latency.median_ms / trial.batch, p.top1, wording.network_name(t), roles["_dcd" in (t.network or "")])
+        Point(t.latency.median_ms / trial.batch, p.top1, network_name(t), roles["_dcd" in (t.network or "")])
         for t, p in pairs
     ]
 

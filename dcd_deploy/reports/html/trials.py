@@ -203,7 +203,7 @@ def count_ratios(trial: CountTrial) -> Figure | None:
 
 
 def _trial(trial: CountTrial, number: int, plot: Markup) -> Markup:
-    title = f"{counts_wording.model_name(trial.models[0])}, {counts_wording.core_name(trial.device, trial.core)}"
+    title = f"{counts_wording.network_name(trial.models[0])}, {counts_wording.core_name(trial.device, trial.core)}"
     made = _table(counts_wording.count_columns(trial), counts_wording.count_rows(trial), 1, title)
     return element(
         "article",

@@ -9,9 +9,3 @@
 All operators are ONNX's own. Maps between quantised layers stay in int8 (``rewriting``); their ranges, and those of
 W(x), come from the calibration images (``ranges``).
 """
-
-from __future__ import annotations
-
-from dcd_deploy.export.onnx.quantised.build import quantised
-
-__all__ = ["quantised"]

@@ -9,7 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from dcd_deploy.export.onnx.quantised.rewriting import IN_INT8
-from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, Site
+from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, Int8Site
 
 OWN, RIGHT = ".own", "float32:"
 
@@ -23,12 +23,12 @@ class Pair:
     map: str | None = None
 
     @classmethod
-    def of_map(cls, site: Site) -> Pair:
+    def of_map(cls, site: Int8Site) -> Pair:
         """Return the output of a site."""
         return cls(f"{site.output}.found", RIGHT + site.output, site.output)
 
     @classmethod
-    def of_kernel(cls, site: Site) -> Pair:
+    def of_kernel(cls, site: Int8Site) -> Pair:
         """Return the kernel W(x) that is computed for a site, or the λ that scales its channels, both in float32."""
         if site.role == GENERATED_KERNEL:
             value = site.node.input[1]

@@ -11,25 +11,14 @@ from dcd_deploy.artifacts import INT8
 from dcd_deploy.errors import OptionError
 from dcd_deploy.export.onnx.quantised.ranges import Ranges, measured
 from dcd_deploy.export.onnx.quantised.rewriting import Rewriting
-from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, Site, layers, sites
+from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, Int8Site, layers
 from dcd_deploy.export.onnx.store import store_onnx
 from dcd_deploy.export.rounding import rounded
 from dcd_deploy.lowering.passes.substitute import some
 from dcd_deploy.samples import Images
 
 
-def quantised(model: onnx.ModelProto, images: Images, bits: int, keep_float: Collection[str] = ()) -> onnx.ModelProto:
-    """Return a float32 graph with its layers in int8, all but ``keep_float``; weights have so many ``bits``.
-
-    Raises:
-        OptionError: a layer of ``keep_float`` is none that would be in int8.
-    """
-    found = sites(model.graph)
-    check_layers(found, keep_float)
-    return rewritten(model, found, calibrated(model, found, images), bits, keep_float)
-
-
-def check_layers(found: Sequence[Site], keep_float: Collection[str]) -> None:
+def check_layers(found: Sequence[Int8Site], keep_float: Collection[str]) -> None:
     """Raise OptionError for a name that is no layer's in int8."""
     for name in keep_float:
         if name not in (known := layers(found)):
@@ -38,7 +27,7 @@ def check_layers(found: Sequence[Site], keep_float: Collection[str]) -> None:
             )
 
 
-def calibrated(model: onnx.ModelProto, found: Sequence[Site], images: Images) -> Ranges:
+def calibrated(model: onnx.ModelProto, found: Sequence[Int8Site], images: Images) -> Ranges:
     """Return the ranges of all maps and kernels of these sites."""
     maps = [name for site in found for name in (*site.maps, site.output)]
     kernels = [site.node.input[1] for site in found if site.role == GENERATED_KERNEL]
@@ -46,7 +35,7 @@ def calibrated(model: onnx.ModelProto, found: Sequence[Site], images: Images) ->
 
 
 def rewritten(
-    model: onnx.ModelProto, found: Sequence[Site], ranges: Ranges, bits: int, keep_float: Collection[str] = ()
+    model: onnx.ModelProto, found: Sequence[Int8Site], ranges: Ranges, bits: int, keep_float: Collection[str] = ()
 ) -> onnx.ModelProto:
     """Return the graph with these sites in int8, all but those of the layers ``keep_float``."""
     chosen = [site for site in found if site.layer not in keep_float]

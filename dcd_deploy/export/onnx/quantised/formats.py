@@ -16,14 +16,14 @@ from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.onnx.quantised.numbers import map_format, quantised_weights, weight_scales
 from dcd_deploy.export.onnx.quantised.ranges import Ranges
 from dcd_deploy.export.onnx.quantised.rewriting import IN_INT8
-from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, SUM, Site
+from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, SUM, Int8Site
 
 CONVOLUTION = "QLinearConv"
 PARAMETERS = {CONVOLUTION: ((0, 1, 2), (-1, 6, 7)), "QuantizeLinear": ((-1, 1, 2),), "DequantizeLinear": ((0, 1, 2),)}
 
 
 def check_formats(
-    float32: onnx.ModelProto, int8: onnx.ModelProto, found: Sequence[Site], ranges: Ranges, bits: int
+    float32: onnx.ModelProto, int8: onnx.ModelProto, found: Sequence[Int8Site], ranges: Ranges, bits: int
 ) -> None:
     """Refuse a graph in which a site is left out, or has other numbers than those that belong there.
 
@@ -56,7 +56,7 @@ def check_formats(
                 _check(f"parameters of '{value}' in '{node.name}'", list(node.input)[scale : zero + 1], _names(value))
 
 
-def _in_int8(site: Site, makers: Mapping[str, onnx.NodeProto]) -> bool:
+def _in_int8(site: Int8Site, makers: Mapping[str, onnx.NodeProto]) -> bool:
     """Whether a site's map is made in int8, and not quantised behind it."""
     maker = makers.get(site.output + IN_INT8)
     if maker is None or site.role != SUM:

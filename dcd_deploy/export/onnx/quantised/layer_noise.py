@@ -19,7 +19,7 @@ from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.noise import MOST_DB
 from dcd_deploy.export.onnx.quantised.beside import Pair, both_graphs
 from dcd_deploy.export.onnx.quantised.build import with_small_constants
-from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, SCALED_KERNEL, SUM, Site
+from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, SCALED_KERNEL, SUM, Int8Site
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.samples import Images
 
@@ -40,7 +40,7 @@ class LayerNoise:
 
 
 def layer_noise(
-    float32: onnx.ModelProto, int8: onnx.ModelProto, found: Sequence[Site], images: Images
+    float32: onnx.ModelProto, int8: onnx.ModelProto, found: Sequence[Int8Site], images: Images
 ) -> list[LayerNoise]:
     """Return the noise of each site that ends a layer in int8, in their order."""
     halves = {site.layer for site in found if site.role == SCALED_KERNEL}  # of which the sum counts

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnxruntime.quantization.quant_utils import compute_scale_zp
 
-Values = NDArray[np.float32]
+from dcd_deploy.export.rounding import Values
+
 SMALLEST = np.float32(2.0**-60)  # of a scale: of a channel that is all zero
 
 

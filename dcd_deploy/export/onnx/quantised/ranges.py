@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from dcd_deploy.errors import VerificationError
+from dcd_deploy.export.rounding import Values
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.samples import Images
-
-Values = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

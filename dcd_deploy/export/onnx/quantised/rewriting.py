@@ -27,7 +27,7 @@ from dcd_deploy.export.onnx.quantised.numbers import (
     weight_scales,
 )
 from dcd_deploy.export.onnx.quantised.ranges import Ranges
-from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, SCALED_KERNEL, SUM, Site
+from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, SCALED_KERNEL, SUM, Int8Site
 
 IN_INT8 = ".int8"  # behind the name of a map: the same in int8
 
@@ -86,7 +86,7 @@ class Rewriting:
         self.nodes.append(node)
         self.in_float.update(node.output)
 
-    def written(self, site: Site) -> None:
+    def written(self, site: Int8Site) -> None:
         """Write a site in int8."""
         if site.role == SUM:
             self._sum(site)
@@ -94,7 +94,7 @@ class Rewriting:
             self._convolution(site)
         self.in_int8.add(site.output)
 
-    def _sum(self, site: Site) -> None:
+    def _sum(self, site: Int8Site) -> None:
         place = site.node.name.rpartition("/")[0]
         parts = []
         for i, name in enumerate(site.maps):
@@ -105,7 +105,7 @@ class Rewriting:
         parameters = self.parameters(site.output)  # whose range is that behind the activation, if there is one
         self.node("QuantizeLinear", [total, *parameters], site.output + IN_INT8, f"{place}/quantizelinear")
 
-    def _convolution(self, site: Site) -> None:
+    def _convolution(self, site: Int8Site) -> None:
         node = site.node
         x, place = site.maps[0], node.name.rpartition("/")[0]
         source = self.quantised(x, place)
@@ -118,7 +118,7 @@ class Rewriting:
             "QLinearConv", inputs, site.output + IN_INT8, f"{node.name.rpartition('/')[0]}/qlinearconv", **attributes
         )
 
-    def _static(self, site: Site) -> list[str]:
+    def _static(self, site: Int8Site) -> list[str]:
         """Return constant weights in int8, their scales and zero point, and the bias if there is one."""
         name, step = site.node.name, self.formatted(site.maps[0]).scale
         numbers, scales = quantised_weights(self.constants[site.node.input[1]], self.bits)
@@ -128,7 +128,7 @@ class Rewriting:
             found.append(self.constant(f"{name}.bias", bias))
         return found
 
-    def _scaled(self, site: Site, scales: str, place: str) -> str:
+    def _scaled(self, site: Int8Site, scales: str, place: str) -> str:
         """Return the scales of a kernel times λ."""
         assert site.follower is not None
         (head,) = (name for name in site.follower.input if name != site.node.output[0])
@@ -136,7 +136,7 @@ class Rewriting:
         flat = self.node("Reshape", [head, row], f"{site.node.name}.heads", f"{place}/reshape")
         return self.node("Mul", [flat, scales], f"{site.node.name}.scaled", f"{place}/mul")
 
-    def _generated(self, site: Site) -> list[str]:
+    def _generated(self, site: Int8Site) -> list[str]:
         """Return W(x) in int8, scales and zero point, and b(x) in steps of the products."""
         name, place = site.node.name, site.node.name.rpartition("/")[0]
         for each in site.node.input[1:]:

@@ -28,7 +28,7 @@ ROLES = {STATIC: STATIC_KERNEL, APPLIED: STATIC_KERNEL, QUERY: STATIC_KERNEL, SC
 
 
 @dataclass(frozen=True)
-class Site:
+class Int8Site:
     """A node in int8, the activation or product with λ that goes with it, and the layer that both are of."""
 
     role: str
@@ -52,22 +52,17 @@ def layer_of(name: str) -> str:
     return name.partition("/")[0]
 
 
-def sites(graph: onnx.GraphProto, keep_float: Collection[str] = ()) -> list[Site]:
-    """Return the nodes that are computed in int8, in their order; the layers ``keep_float`` have none."""
+def sites(graph: onnx.GraphProto) -> list[Int8Site]:
+    """Return the nodes that can be computed in int8, in their order."""
     constants = {tensor.name for tensor in graph.initializer}
     readers = _readers(graph.node)
     factored = {layer_of(node.name) for node in graph.node if node.name.split("/")[1:2] == [SCALED]}
     outputs = {output.name for output in graph.output}
     found = []
     for node in graph.node:
-        layer = layer_of(node.name)
-        role = _role(node, constants, factored)
-        if role is not None and layer not in keep_float:
-            found.append(
-                Site(
-                    role, layer, node, _follower(node, readers, outputs, SCALING if role == SCALED_KERNEL else CUTTING)
-                )
-            )
+        if (role := _role(node, constants, factored)) is not None:
+            follower = _follower(node, readers, outputs, SCALING if role == SCALED_KERNEL else CUTTING)
+            found.append(Int8Site(role, layer_of(node.name), node, follower))
     return found
 
 
@@ -100,6 +95,6 @@ def _follower(
     return None
 
 
-def layers(found: Iterable[Site]) -> list[str]:
+def layers(found: Iterable[Int8Site]) -> list[str]:
     """Return the layers of sites, each once, in their order."""
     return list(Counter(site.layer for site in found))

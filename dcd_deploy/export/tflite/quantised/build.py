@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import re
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -21,6 +19,7 @@ from dcd_deploy.export.tflite.quantised.pools import with_means
 from dcd_deploy.export.tflite.quantised.ranges import Ranges, measured
 from dcd_deploy.export.tflite.quantised.roles import in_int8
 from dcd_deploy.export.tflite.store import constants, store_tflite
+from dcd_deploy.native_output import without_remarks
 from dcd_deploy.optional import require
 from dcd_deploy.samples import Images
 
@@ -118,15 +117,6 @@ def _name(model: TfliteModel) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep what the quantizer says of itself off the user's terminal; its errors are raised."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
+    streams = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+    with without_remarks(), streams[0], streams[1]:
+        yield

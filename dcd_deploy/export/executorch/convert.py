@@ -7,8 +7,6 @@ partition copies maps in and out. So either ends the export.
 from __future__ import annotations
 
 import gc
-import logging
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,9 +17,9 @@ from torch import nn
 
 from dcd_deploy.artifacts import METADATA_KEY
 from dcd_deploy.errors import ExportError
+from dcd_deploy.export.executorch.layout import check_version, sink_permutations, without_moves
 from dcd_deploy.export.quick_tracing import without_stack_traces
-from dcd_deploy.export.xnnpack_layout import check_version, sink_permutations, without_moves
-from dcd_deploy.native_output import captured_native_output
+from dcd_deploy.native_output import captured_native_output, without_remarks
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.pte_file import HASH_KEY, UNHASHED, with_hash
 from dcd_deploy.samples import InputSpec
@@ -105,14 +103,11 @@ def _partitioner() -> Any:
 @contextmanager
 def _quiet() -> Iterator[Callable[[], str]]:
     """Keep the exporter's remarks off the user's terminal, and the collector off its many small objects."""
-    level, collects = logging.root.manager.disable, gc.isenabled()
-    logging.disable(logging.WARNING)
+    collects = gc.isenabled()
     gc.disable()
     try:
-        with warnings.catch_warnings(), captured_native_output() as remarks:
-            warnings.simplefilter("ignore")
+        with without_remarks(), captured_native_output() as remarks:
             yield remarks
     finally:
-        logging.disable(level)
         if collects:
             gc.enable()

@@ -19,9 +19,10 @@ import onnxruntime
 
 from dcd_deploy.artifacts import ModelCard
 from dcd_deploy.errors import ExportError
-from dcd_deploy.export.build import BuildConfig, CheckedReference
+from dcd_deploy.export.build_config import BuildConfig
+from dcd_deploy.export.checked_reference import CheckedReference
 from dcd_deploy.export.onnx.build import BuiltOnnx, build_onnx
-from dcd_deploy.export.required_operators import required_operators
+from dcd_deploy.export.onnx.required_operators import required_operators
 from dcd_deploy.lowering.deploy import DeployNetwork
 from dcd_deploy.lowering.targets import ONNXRUNTIME_X86
 from dcd_deploy.progress import Progress, silent

@@ -19,13 +19,13 @@ from functools import cache
 from pathlib import Path
 
 from dcd_deploy.artifacts import Preprocessing
-from dcd_deploy.benchmarks.bench import BenchConfig, Contest, bench, check_cores, contest, failure
+from dcd_deploy.benchmarks.bench import BenchConfig, Case, bench, case, check_cores, failure
 from dcd_deploy.benchmarks.compare import differences
 from dcd_deploy.benchmarks.environment import read_environment
 from dcd_deploy.benchmarks.process import LOCAL
 from dcd_deploy.benchmarks.results import BenchResult, Failure, Trial, read_result, write_result
 from dcd_deploy.errors import BenchError, DcdDeployError, OptionError, ResultFileError, UnknownNameError
-from dcd_deploy.export.build import BuildConfig
+from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.pipeline import ExportConfig, export_checkpoint
 from dcd_deploy.files import sha256
 from dcd_deploy.models.checkpoint import read_checkpoint
@@ -127,14 +127,14 @@ class _Sweep:
     def measurements(self) -> Iterator[Step]:
         """Yield the trials that are not there yet, or not from this machine in this state."""
         made_anew = self._not_exported()
-        for name, each in self._contests().items():
-            old = any(contender.path in made_anew for contender in each.contenders)
+        for name, each in self._cases().items():
+            old = any(entry.path in made_anew for entry in each.entries)
             if old or self._kept(name, each) is None:
-                yield Step(each.title, 5.0 + 2.0 * len(each.contenders), self._measurer(name, each))
+                yield Step(each.title, 5.0 + 2.0 * len(each.entries), self._measurer(name, each))
 
     def trials(self) -> Iterator[Trial]:
         """Yield all trials that are there."""
-        for name, each in self._contests().items():
+        for name, each in self._cases().items():
             if (kept := self._kept(name, each)) is not None:
                 yield from kept.trials
 
@@ -152,7 +152,7 @@ class _Sweep:
 
         return run
 
-    def _measurer(self, name: str, each: Contest) -> Callable[[Progress], None]:
+    def _measurer(self, name: str, each: Case) -> Callable[[Progress], None]:
         def run(progress: Progress) -> None:
             try:
                 write_result(self._trial_path(name), bench([each], self.config.bench, progress))
@@ -161,7 +161,7 @@ class _Sweep:
 
         return run
 
-    def _contests(self) -> dict[str, Contest]:
+    def _cases(self) -> dict[str, Case]:
         """Return the trials by name: each network beside its twin, then all of them in turns, for the front."""
         found = {}
         for runtime in self.config.runtimes:
@@ -169,17 +169,17 @@ class _Sweep:
             for threads in self.config.threads:
                 for name in self.names:
                     model, static = self._model(name, suffix), self._static(name, suffix)
-                    found[f"{name}-{runtime}-t{threads}"] = contest(model, runtime, static, threads=threads)
+                    found[f"{name}-{runtime}-t{threads}"] = case(model, runtime, static, threads=threads)
                 if len(self.names) > 1:
                     found[f"{FRONT}-{runtime}-t{threads}"] = self._front(runtime, suffix, threads)
         return found
 
-    def _front(self, runtime: str, suffix: str, threads: int) -> Contest:
+    def _front(self, runtime: str, suffix: str, threads: int) -> Case:
         first, *rest = (path for name in self.names for path in (self._model(name, suffix), self._static(name, suffix)))
         others = [(path.name, path) for path in rest]
-        return replace(contest(first, runtime, None, others, threads=threads), compared=False)
+        return replace(case(first, runtime, None, others, threads=threads), compared=False)
 
-    def _kept(self, name: str, each: Contest) -> BenchResult | None:
+    def _kept(self, name: str, each: Case) -> BenchResult | None:
         """Return what was measured before, if it was on this machine, with these settings and files."""
         path = self._trial_path(name)
         if not path.exists():
@@ -225,9 +225,9 @@ def _size_of(model: Path) -> tuple[int, int] | None:
         return None
 
 
-def _is_of_files(trial: Trial, each: Contest) -> bool:
+def _is_of_files(trial: Trial, each: Case) -> bool:
     """Whether a trial was measured on the files as they are now."""
-    paths = [contender.path for contender in each.contenders]
+    paths = [entry.path for entry in each.entries]
     if not all(path.exists() for path in paths):
         return False
     return [t.sha256 for t in trial.timings] == [_sha256(path, path.stat().st_mtime_ns) for path in paths]

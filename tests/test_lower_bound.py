@@ -1,11 +1,11 @@
 """The floor of a dynamic network: counted independently of the forms, and in parts that add up."""
 
 import pytest
+from lower_bound import Floor, floor, more_macs, streaming_pace
 from tuning_subjects import registry_subject
 
+from dcd_deploy.benchmarks.sweep import NETWORKS
 from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM
-from dcd_deploy.sweep import NETWORKS
-from dcd_deploy.tuning.floor import Floor, floor, more_macs, streaming_pace
 
 SIDE = 224
 

@@ -14,10 +14,12 @@ from typing import Any
 from dcd_deploy.artifacts import FLOAT32, ModelCard
 from dcd_deploy.errors import OptionError
 from dcd_deploy.export.alongside import threads_by_load
-from dcd_deploy.export.build import BuildConfig, BuiltModel, CheckedReference
+from dcd_deploy.export.build_config import BuildConfig
+from dcd_deploy.export.built_model import BuiltModel
+from dcd_deploy.export.checked_reference import CheckedReference
 from dcd_deploy.export.deployable import deployable
-from dcd_deploy.export.to_executorch import emit_executorch, lower_executorch
-from dcd_deploy.export.xnnpack_graph import pte_stats
+from dcd_deploy.export.executorch.convert import emit_executorch, lower_executorch
+from dcd_deploy.export.executorch.graph import pte_stats
 from dcd_deploy.lowering.deploy import DeployNetwork
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.executorch import ExecuTorchSession

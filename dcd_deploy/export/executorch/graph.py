@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcd_deploy.artifacts import METADATA_KEY, ModelCard, TensorSpec
+from dcd_deploy.card_json import read_card
 from dcd_deploy.errors import ModelFileError
 from dcd_deploy.export.accelerators import Accelerator, breakers
 from dcd_deploy.export.stats import GraphStats
@@ -75,9 +76,7 @@ def summarise_pte(path: Path) -> PteFileSummary:
     program = read_program(content, path)
     text = program.texts.get(METADATA_KEY)
     others = {key: text for key, text in program.texts.items() if key not in (METADATA_KEY, HASH_KEY)}
-    return PteFileSummary(
-        path, program, pte_stats(content, path), others, None if text is None else ModelCard.from_json(text)
-    )
+    return PteFileSummary(path, program, pte_stats(content, path), others, None if text is None else read_card(text))
 
 
 def pte_accelerators(path: Path) -> tuple[Accelerator, ...]:

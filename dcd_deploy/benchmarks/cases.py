@@ -1,7 +1,7 @@
 """From what a user names to what is measured: files, runtimes, static twins, and others to compare with.
 
     checkpoint → exported for each runtime and batch ┐
-    model file ──────────────────────────────────────┴→ its static twin, others → a contest for each thread count
+    model file ──────────────────────────────────────┴→ its static twin, others → a case for each thread count
 
 All that has to be made for it goes into one folder.
 """
@@ -14,31 +14,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcd_deploy.artifacts import ModelCard
-from dcd_deploy.benchmarks.bench import Contest, contest
+from dcd_deploy.benchmarks.bench import Case, case
 from dcd_deploy.benchmarks.process import LOCAL
 from dcd_deploy.benchmarks.results import Failure
 from dcd_deploy.errors import ExportError, OptionError, UnknownNameError
 from dcd_deploy.files import existing_file, suffix_of
 from dcd_deploy.models.spec import LARGEST
 from dcd_deploy.network_names import FAMILIES, names_of
-from dcd_deploy.optional import check_installed
+from dcd_deploy.optional import require_packages
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.choice import RUNTIMES, SUFFIXES, runtimes_for, usual_runtime
 from dcd_deploy.runtimes.environments import KNOWN
 from dcd_deploy.runtimes.isolated import isolated_model
 
 STATIC, NONE, RELEASED = "static", "none", "released"
-PACKAGES = {
-    ".onnx": ("torch", "onnx", "onnxscript", "onnxsim"),
-    ".ort": ("torch", "onnx", "onnxscript", "onnxsim", "flatbuffers"),
-    ".tflite": ("torch", "litert_torch", "ai_edge_litert.interpreter"),
-    ".pte": ("torch", "executorch.exir"),
-}  # that a file of each kind is made with
 ExportModel = Callable[[Path, str, int | None, Path], Path]  # checkpoint, suffix, batch, folder → model file
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BenchRequest:
     """What to measure, as the user says it; without ``runtimes`` the usual one of each file."""
 
     models: tuple[Path, ...]
@@ -49,9 +43,9 @@ class Wanted:
     batches: tuple[int | None, ...] = (None,)
 
 
-def contests_for(
-    wanted: Wanted, folder: Path, export: ExportModel, progress: Progress = silent
-) -> tuple[list[Contest], list[Failure]]:
+def cases_for(
+    request: BenchRequest, folder: Path, export: ExportModel, progress: Progress = silent
+) -> tuple[list[Case], list[Failure]]:
     """Return the trials, and what could not be made to compare with.
 
     Raises:
@@ -59,7 +53,7 @@ def contests_for(
         OptionError: none of the runtimes asked for opens a file.
         DcdDeployError: a checkpoint cannot be exported, or the static twin not be made.
     """
-    for name in wanted.runtimes:
+    for name in request.runtimes:
         if name not in RUNTIMES and name in KNOWN:
             raise OptionError(
                 expected=f"`runtime` of {', '.join(RUNTIMES)}",
@@ -68,19 +62,19 @@ def contests_for(
             )
         if name not in RUNTIMES:
             raise UnknownNameError("runtime", name, RUNTIMES)
-    maker = _Maker(wanted, folder, export, progress)
-    contests = [each for model in wanted.models for each in maker.contests(model)]
-    return contests, maker.failures
+    maker = _Maker(request, folder, export, progress)
+    cases = [each for model in request.models for each in maker.cases(model)]
+    return cases, maker.failures
 
 
-def twin_of(model: Path, wanted: Wanted, folder: Path, progress: Progress = silent) -> Path | None:
-    """Return what ``wanted.baseline`` says for a model file: the twin beside it, one made in ``folder``, or a file.
+def twin_of(model: Path, request: BenchRequest, folder: Path, progress: Progress = silent) -> Path | None:
+    """Return what ``request.baseline`` says for a model file: the twin beside it, one made in ``folder``, or a file.
 
     Raises:
         InputFileError: there is no such file.
         DcdDeployError: the static twin cannot be made.
     """
-    twin = _Maker(wanted, folder, _exports_nothing, progress).static(model)
+    twin = _Maker(request, folder, _exports_nothing, progress).static(model)
     return None if twin is None else existing_file(twin, "a model file")
 
 
@@ -91,8 +85,8 @@ def _exports_nothing(*_: object) -> Path:
 class _Maker:
     """Makes each file once, however many trials it takes part in."""
 
-    def __init__(self, wanted: Wanted, folder: Path, export: ExportModel, progress: Progress) -> None:
-        self.wanted = wanted
+    def __init__(self, request: BenchRequest, folder: Path, export: ExportModel, progress: Progress) -> None:
+        self.request = request
         self.folder = folder
         self.export = export
         self.progress = progress
@@ -100,12 +94,12 @@ class _Maker:
         self._others: dict[Path, list[tuple[str, Path]]] = {}
         self._statics: dict[Path, Path | None] = {}
 
-    def contests(self, model: Path) -> Iterator[Contest]:
+    def cases(self, model: Path) -> Iterator[Case]:
         """Yield the trials of one model file or checkpoint."""
         for runtime, path, batch in self._files(model):
             static, others = self.static(path), self._against(path)
-            for threads in self.wanted.threads:
-                yield contest(path, runtime, static, others, threads=threads, batch=batch)
+            for threads in self.request.threads:
+                yield case(path, runtime, static, others, threads=threads, batch=batch)
 
     def _files(self, model: Path) -> Iterator[tuple[str, Path, int | None]]:
         """Yield runtime, model file and batch."""
@@ -113,18 +107,18 @@ class _Maker:
             existing_file(model, "a model file")
             known = runtimes_for(model)
             chosen = (
-                [name for name in self.wanted.runtimes if name in known]
-                if self.wanted.runtimes
+                [name for name in self.request.runtimes if name in known]
+                if self.request.runtimes
                 else [usual_runtime(model)]
             )
             if not chosen:
                 raise OptionError(expected=f"`runtime` {' or '.join(known)} for '{model.name}'", found="neither")
-            yield from ((runtime, model, batch) for runtime in chosen for batch in self.wanted.batches)
+            yield from ((runtime, model, batch) for runtime in chosen for batch in self.request.batches)
             return
         existing_file(model, "a checkpoint or a model file")
         made: dict[tuple[str, int | None], Path] = {}
-        for runtime in self.wanted.runtimes or ("onnxruntime",):
-            for batch in self.wanted.batches:
+        for runtime in self.request.runtimes or ("onnxruntime",):
+            for batch in self.request.batches:
                 key = (RUNTIMES[runtime].suffix, batch)
                 if key not in made:
                     made[key] = self.export(model, *key, self._new_folder())
@@ -132,9 +126,9 @@ class _Maker:
 
     def static(self, model: Path) -> Path | None:
         """Return what ``--baseline`` says: the twin beside the model, one made for this run, a file, or none."""
-        if self.wanted.baseline not in (STATIC, NONE):
-            return Path(self.wanted.baseline)
-        if self.wanted.baseline == NONE:
+        if self.request.baseline not in (STATIC, NONE):
+            return Path(self.request.baseline)
+        if self.request.baseline == NONE:
             return None
         if model not in self._statics:
             beside = model.with_name(f"{model.stem}-static{model.suffix}")
@@ -151,7 +145,7 @@ class _Maker:
         """Return the others to compare with; what a converter refuses is a failure, not the end."""
         if model not in self._others:
             found = []
-            for name in self.wanted.against:
+            for name in self.request.against:
                 try:
                     found.append(self._other(model, name))
                 except ExportError as error:
@@ -162,7 +156,7 @@ class _Maker:
 
     def _other(self, model: Path, name: str) -> tuple[str, Path]:
         if name == RELEASED:
-            _check_packages(suffix_of(model))
+            require_packages(suffix_of(model).removeprefix("."))
             from dcd_deploy.export.released import export_released
 
             card = _known_card(model, "name a model file in place of `against` released")
@@ -178,7 +172,7 @@ class _Maker:
         return path.name, existing_file(path, "a model file")
 
     def _made_static(self, model: Path, width: float | None) -> Path:
-        _check_packages(suffix_of(model))
+        require_packages(suffix_of(model).removeprefix("."))
         from dcd_deploy.export.twin import export_twin
 
         card = _known_card(model, "export it again with `with_baseline`, or give `baseline` FILE or none")
@@ -225,8 +219,3 @@ def _known_card(model: Path, advice: str) -> ModelCard:
 def _card(model: Path) -> ModelCard:
     with isolated_model(model, threads=1) as opened:
         return opened.described()
-
-
-def _check_packages(suffix: str) -> None:
-    for package in PACKAGES[suffix]:
-        check_installed(package)

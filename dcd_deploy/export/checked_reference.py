@@ -1,0 +1,162 @@
+"""The float64 reference, and the checked steps that every format's build shares.
+
+network (float64) → reference outputs → deploy form, checked to 1e-9 → the format's own stages (``build_onnx``,
+``build_tflite``), each checked; and every one of them against what the user's own network answered, where that is given
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import nn
+
+from dcd_deploy.artifacts import (
+    FLOAT32,
+    FLOAT32_TOLERANCE,
+)
+from dcd_deploy.errors import OptionError
+from dcd_deploy.export.alongside import threads_by_load
+from dcd_deploy.export.build_config import BuildConfig, graph_of, samples_for
+from dcd_deploy.export.deployable import deployable
+from dcd_deploy.export.noise import measure_noise
+from dcd_deploy.export.recorded import read_recorded
+from dcd_deploy.export.reference import generated_reference, make_reference, runner
+from dcd_deploy.export.truth import Outputs, TrainReference
+from dcd_deploy.export.verify import (
+    DEPLOY_TOLERANCE,
+    RECORDED,
+    ROUNDED,
+    TRAINED,
+    Runner,
+    VerificationReport,
+    compare,
+    new_report,
+)
+from dcd_deploy.lowering.capture import Captured
+from dcd_deploy.lowering.deploy import DeployNetwork, lower
+from dcd_deploy.lowering.targets import Target, target_for
+
+
+@dataclass(frozen=True)
+class CheckedReference:
+    """What a network is to give, and the report to which each stage adds its comparisons.
+
+    ``recorded`` is what the user's own network answered, where that is given. ``against`` says whose the outputs are.
+    """
+
+    reference: TrainReference
+    report: VerificationReport
+    recorded: TrainReference | None = None
+    tolerance: float = FLOAT32_TOLERANCE  # of comparisons with what was recorded
+    against: str = TRAINED
+
+    def compared(self, stage: str, run: Runner, tolerance: float, batch: int | None = None) -> CheckedReference:
+        """Return this with the comparisons of one more stage.
+
+        Raises:
+            VerificationError: it computes something else.
+        """
+        report = self.report.with_comparisons(*compare(stage, run, self.reference, tolerance, batch, self.against))
+        if self.recorded is not None:
+            found = compare(stage, run, self.recorded, self.tolerance, batch, RECORDED)
+            report = report.with_comparisons(*found)
+        return replace(self, report=report)
+
+
+def reference_for(captured: Captured, config: BuildConfig) -> CheckedReference:
+    """Return the float64 reference on the inputs that ``config`` names, and a report without comparisons.
+
+    What the user's own network answered is compared with the float64 network at once.
+
+    Raises:
+        VerificationError: the reference is worth nothing, or the user's network answered something else.
+        InputFileError: the recorded answers cannot be read, or are of another model.
+    """
+    with threads_by_load():
+        return _reference_for(captured, config)
+
+
+def _reference_for(captured: Captured, config: BuildConfig) -> CheckedReference:
+    entries, network, canonical = config.entries, captured.network.module, captured.as_module()
+    if config.samples is None:
+        reference = generated_reference(
+            network, config.preprocessing, config.tolerance, entries, config.alone, canonical
+        )
+        kind = "pictures" if len(entries[0].shape) == 3 else "inputs"
+        source = f"generated {kind} at contrast {reference.contrast:g}"
+    else:
+        inputs = samples_for(config)
+        reference = make_reference(network, inputs, config.alone, canonical)
+        source = f"pictures of {config.samples.name}"
+    check_names(config, reference)
+    report = replace(new_report(reference, source, config.tolerance), assumed=config.assumed)
+    if config.recorded is None:
+        return CheckedReference(reference, report)
+    shapes = [(each.name, each.shape) for each in entries]
+    recorded = read_recorded(config.recorded, shapes, reference.names)
+    run = runner(network, config.alone)
+    found = compare("float64 network", run, recorded, config.tolerance, None, RECORDED)
+    return CheckedReference(reference, report.with_comparisons(*found), recorded, config.tolerance)
+
+
+def check_names(config: BuildConfig, reference: TrainReference) -> None:
+    """Raise OptionError where an input and an output have one name."""
+    if clash := {each.name for each in config.entries} & set(reference.names):
+        raise OptionError(
+            expected="outputs with names of their own", found=f"one called '{min(clash)}'", advice="rename it"
+        )
+
+
+def lowered(captured: Captured, config: BuildConfig, formats: Sequence[str]) -> dict[str, DeployNetwork]:
+    """Return the deploy form for the target in each format, in float64."""
+
+    def target(format: str) -> Target:
+        graph = graph_of(format)
+        found = target_for(config.target, graph, config.precision)
+        return found.for_batch(config.traced_batch if graph == "onnx" else config.batch)
+
+    return {format: lower(captured, target(format), config.lowering) for format in formats}
+
+
+def checked_deploy(
+    captured: Captured, config: BuildConfig, deploys: Mapping[str, DeployNetwork]
+) -> dict[str, CheckedReference]:
+    """Return for each format the float64 reference, and the report with its deploy form's comparison.
+
+    Raises:
+        VerificationError: the reference is worth nothing, or a deploy form computes something else than the network.
+    """
+    checked = reference_for(captured, config)
+    with threads_by_load():
+        return {format: checked_form(checked, deploy, config) for format, deploy in deploys.items()}
+
+
+def checked_form(checked: CheckedReference, deploy: DeployNetwork, config: BuildConfig) -> CheckedReference:
+    """Return the reference that files of a deploy form are compared with, the deploy form's own comparison made.
+
+    Where weights are stored small, it is what the deploy form gives with the rounded weights, in float64: how far that
+    may be from the trained network is a question of its own (``noise``).
+
+    Raises:
+        VerificationError: the deploy form computes something else, or rounding costs more than it may.
+    """
+    checked = checked.compared("deploy form", runner(deploy.module, config.alone), DEPLOY_TOLERANCE, deploy.batch)
+    if config.weights == FLOAT32:
+        return checked
+    stage, network = f"weights rounded to {config.weights}", deployable(deploy.module, config.weights).double()
+    outputs = _one_by_one(network, checked.reference, config.alone)
+    noise = measure_noise(stage, outputs, checked.reference, config.least_db, TRAINED)
+    report = checked.report.with_noise(noise)
+    if (recorded := checked.recorded) is not None:
+        answers = _one_by_one(network, recorded, config.alone)
+        report = report.with_noise(measure_noise(stage, answers, recorded, config.least_db, RECORDED))
+    return CheckedReference(replace(checked.reference, outputs=outputs), report, against=ROUNDED)
+
+
+def _one_by_one(network: nn.Module, reference: TrainReference, alone: str) -> dict[str, Outputs]:
+    """Return the outputs of a network on the inputs of a reference, under its names."""
+    run = runner(network, alone)
+    each = [run(tuple(values[[i]] for values in reference.inputs)) for i in range(len(reference.images))]
+    return {name: np.concatenate(parts) for name, parts in zip(reference.names, zip(*each, strict=True), strict=True)}

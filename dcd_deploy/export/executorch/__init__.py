@@ -1,0 +1,1 @@
+"""ExecuTorch programs: lowered to the XNNPACK delegate in one partition, read back, and counted."""
