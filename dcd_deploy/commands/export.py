@@ -19,7 +19,7 @@ from dcd_deploy.commands.arguments import (
     parse_labels,
     parse_preprocessing,
 )
-from dcd_deploy.commands.module import entries_of
+from dcd_deploy.commands.module import entries_of, picture_preprocessing
 from dcd_deploy.commands.network import USUAL_SIZE, TrainedNetwork, check_options, trained_network
 from dcd_deploy.commands.network_options import NetworkOptions
 from dcd_deploy.commands.options import FORM, PICTURES, Argument, Option, StrPath
@@ -184,10 +184,9 @@ def export(
     check_samples(build)
     build = _calibrated(build, calibrate, progress)
     config = replace(config, name=name or found.file_name, build=build)
-    subject = Source(
-        found.arch, found.spec, found.checkpoint.sha256, found.checkpoint.path.name, found.checkpoint.notes
-    )
-    return export_network(captured, subject, config, progress, start=start)
+    read = found.checkpoint
+    source = Source(found.arch, found.spec, read.sha256, read.path.name, read.notes)
+    return export_network(captured, source, config, progress, start=start)
 
 
 def _check_tuned_target(tuned: TunedLowering | None, target: str, lowering: StrPath) -> None:
@@ -262,18 +261,9 @@ def _early_preprocessing(
     """Return how a picture becomes the input, as far as the options tell; None where nobody said of a user's own."""
     if network.get("network") is None:
         return parse_preprocessing(network.get("input_size", USUAL_SIZE), mean, std, resize)
-    if mean is None and std is None and resize is None:
-        return None
     shape = network.get("input_shape")
-    assert shape is not None
-    sides = parse_shape(shape)
-    if not _is_picture((1, *sides)):
-        raise OptionError(
-            expected="`mean`, `std` and `resize` with a picture of three channels",
-            found=f"`input_shape` {shape}",
-            advice="leave them out",
-        )
-    return parse_preprocessing((sides[1], sides[2]), mean, std, resize)
+    assert shape is not None  # ``check_options`` has seen it
+    return picture_preprocessing(parse_shape(shape), mean, std, resize)
 
 
 def _is_picture(shape: Sequence[int]) -> bool:

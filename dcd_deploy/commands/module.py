@@ -72,7 +72,7 @@ def export_module(
     with threads_by_load():
         network = network_of(module, example)
     build = BuildConfig(
-        preprocessing=_preprocessing(network, mean, std, resize),
+        preprocessing=picture_preprocessing(network.examples[0].shape[1:], mean, std, resize),
         inputs=entries_of(network),
         batch=parse_batch(batch),
         lowering=lowering,
@@ -127,11 +127,16 @@ def entries_of(network: Network) -> tuple[InputSpec, ...]:
     )
 
 
-def _preprocessing(network: Network, mean: Channels, std: Channels, resize: int | None) -> Preprocessing | None:
-    """Return how a picture becomes the input; None where nobody said."""
+def picture_preprocessing(
+    shape: Sequence[int], mean: Channels, std: Channels, resize: int | None
+) -> Preprocessing | None:
+    """Return how a picture becomes an input of this shape without the batch; None where nobody said.
+
+    Raises:
+        OptionError: somebody did, and it is no picture of three channels.
+    """
     if mean is None and std is None and resize is None:
         return None
-    _, *shape = network.examples[0].shape
     if len(shape) != 3 or shape[0] != 3:
         raise OptionError(
             expected="`mean`, `std` and `resize` with a picture of three channels",

@@ -32,7 +32,7 @@ class Source:
     arch: str
     spec: NetworkSpec | None = None
     sha256: str = ""
-    source: str = ""
+    checkpoint: str = ""
     notes: tuple[str, ...] = ()  # what was done to the checkpoint's keys
 
     @classmethod
@@ -49,18 +49,18 @@ class Source:
         return Source.of(self.spec.twin())
 
 
-def describe_model(subject: Source, built: BuiltModel, labels: tuple[str, ...] = ()) -> ModelCard:
+def describe_model(source: Source, built: BuiltModel, labels: tuple[str, ...] = ()) -> ModelCard:
     """Return the description of a built model."""
     config = built.config
     return ModelCard(
-        arch=subject.arch,
-        spec=None if subject.spec is None else json.loads(json.dumps(asdict(subject.spec))),  # as it is read back
+        arch=source.arch,
+        spec=None if source.spec is None else json.loads(json.dumps(asdict(source.spec))),  # as it is read back
         inputs=built.inputs,
         outputs=built.outputs,
         preprocessing=config.preprocessing,
         labels=labels,
         lowering=built.lowering,
-        checkpoint_sha256=subject.sha256,
+        checkpoint_sha256=source.sha256,
         producer=f"dcd-deploy {__version__}",
         reference=_carried_reference(built, config),
         assumed=config.assumed,
@@ -72,11 +72,11 @@ def describe_model(subject: Source, built: BuiltModel, labels: tuple[str, ...] =
     )
 
 
-def describe_export(subject: Source, built: BuiltModel, captured: Captured) -> dict[str, Any]:
+def describe_export(source: Source, built: BuiltModel, captured: Captured) -> dict[str, Any]:
     """Return what the sidecar records besides the description: sizes, multiply-adds, verification, versions."""
     return {
-        "checkpoint": subject.source,
-        "checkpoint_notes": subject.notes,
+        "checkpoint": source.checkpoint,
+        "checkpoint_notes": source.notes,
         **built.facts,
         "graph": {"traced": asdict(built.traced), "finished": asdict(built.finished)},
         "macs": _macs(captured, built),

@@ -117,13 +117,13 @@ def capture_network(network: Network, leaf: Sequence[str] = (), progress: Progre
 
 def export_network(
     captured: Captured,
-    subject: Source,
+    source: Source,
     config: ExportConfig,
     progress: Progress = silent,
     *,
     start: float | None = None,
 ) -> ExportResult:
-    """Export a captured network, whatever it is, and say that it is ``subject``; the seconds count from ``start``.
+    """Export a captured network, whatever it is, and say that it is ``source``; the seconds count from ``start``.
 
     Raises:
         DcdDeployError: as ``export_checkpoint`` does.
@@ -137,10 +137,10 @@ def export_network(
         reference = built[config.formats[0]].reference
         twins = build_twins(mean_twin(captured, reference), config.build, config.formats, progress)
     with progress("write files"), staging(config.out) as folder:
-        files = [_write(folder, config, subject, captured, *item) for item in built.items()]
+        files = [_write(folder, config, source, captured, *item) for item in built.items()]
         for format, twin in twins.items():
-            (folder / config.baseline_path(format).name).write_bytes(twin_content(subject, twin))
-    return ExportResult(tuple(files), time.perf_counter() - start, subject.notes)
+            (folder / config.baseline_path(format).name).write_bytes(twin_content(source, twin))
+    return ExportResult(tuple(files), time.perf_counter() - start, source.notes)
 
 
 def check_targets(config: ExportConfig) -> None:
@@ -150,15 +150,15 @@ def check_targets(config: ExportConfig) -> None:
 
 
 def _write(
-    folder: Path, config: ExportConfig, subject: Source, captured: Captured, format: str, built: BuiltModel
+    folder: Path, config: ExportConfig, source: Source, captured: Captured, format: str, built: BuiltModel
 ) -> ExportedFile:
     """Write one format's file and sidecar into ``folder``, and return them as they will be in their place."""
-    card = describe_model(subject, built, config.labels)
+    card = describe_model(source, built, config.labels)
     content, path = built.content(card), config.model_path(format)
     facts = {
         "size_bytes": len(content),
         "sha256": sha256(content).hexdigest(),
-        **describe_export(subject, built, captured),
+        **describe_export(source, built, captured),
     }
     artifact = Artifact(path, format, card, facts)
     (folder / path.name).write_bytes(content)

@@ -66,9 +66,9 @@ def twin_network(spec: NetworkSpec) -> nn.Module:
     return twin.double().eval()
 
 
-def twin_content(subject: Source, built: BuiltModel) -> bytes:
-    """Return the file of a twin that ``build_twins`` made of the network that is ``subject``."""
-    return built.content(describe_model(subject.twin(), built))
+def twin_content(source: Source, built: BuiltModel) -> bytes:
+    """Return the file of a twin that ``build_twins`` made of the network that is ``source``."""
+    return built.content(describe_model(source.twin(), built))
 
 
 def export_twin(card: ModelCard, path: Path, width: float | None = None, progress: Progress = silent) -> Path:

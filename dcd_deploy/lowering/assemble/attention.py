@@ -34,6 +34,8 @@ from dcd_deploy.dynamic.operator import (
 from dcd_deploy.lowering.assemble.activations import is_linear
 from dcd_deploy.lowering.layers import frozen
 
+HEADS = (PHI, SCALE, KERNELS, FILTERS, INPUTS, TAPS)
+
 
 class HeadValues(NamedTuple):
     """The values of the heads (N, …, values), of the last stage, and Φ (N, …, L, L) where there is one."""
@@ -41,9 +43,6 @@ class HeadValues(NamedTuple):
     heads: dict[str, Tensor]
     stages: Tensor
     phi: Tensor | None
-
-
-HEADS = (PHI, SCALE, KERNELS, FILTERS, INPUTS, TAPS)
 
 
 def stage_names(stages: Sequence[Stage]) -> Iterator[tuple[str, Stage]]:

@@ -28,7 +28,7 @@ class AttentionModule(nn.Module):
     def __init__(self, operator: DynamicOperator, size: MapSize, *, by_windows: bool = False) -> None:
         super().__init__()
         attention, low_rank = without_copies(operator, size).attention, operator.term(LowRank)
-        self.latent = low_rank.latent if isinstance(low_rank, LowRank) else 0
+        self.latent = 0 if low_rank is None else low_rank.latent
         self.pool = None if attention.pool is None else Pool(attention.pool, by_windows=by_windows)
         stages, heads = list(stage_names(attention.stages)), in_order(attention.heads)
         self.stages = [(name, stage.activation, isinstance(stage, Gated)) for name, stage in stages]

@@ -25,7 +25,7 @@ class AttentionModule(nn.Module):
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
         super().__init__()
         attention, low_rank = without_copies(operator, size).attention, operator.term(LowRank)
-        self.latent = low_rank.latent if isinstance(low_rank, LowRank) else 0
+        self.latent = 0 if low_rank is None else low_rank.latent
         self.pool = attention.pool
         square = self.pool is not None and self.pool[0] == self.pool[1]
         self.takes_cells = square and bool(attention.stages) and isinstance(attention.stages[0], Dense)
