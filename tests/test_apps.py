@@ -18,8 +18,7 @@ from dcd_deploy import commands
 from dcd_deploy.bundle import browser_runtime
 from dcd_deploy.bundle.browser_runtime import FILES, PACKAGE
 from dcd_deploy.bundle.folder import PLATFORMS, write_bundle
-from dcd_deploy.bundle.golden import TOLERANCE
-from dcd_deploy.bundle.picture import drawn_picture, png, ppm
+from dcd_deploy.bundle.golden import TOLERANCE, drawn_picture, png, ppm
 from dcd_deploy.bundle.sample import TEMPLATES
 from dcd_deploy.errors import (
     InputFileError,

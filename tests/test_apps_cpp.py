@@ -13,8 +13,7 @@ import pytest
 from apps import ALTERATIONS, LARGE, altered, made, odd_picture, pillow_crop
 from conftest import DIGITS
 
-from dcd_deploy.bundle.golden import TOLERANCE
-from dcd_deploy.bundle.picture import ppm
+from dcd_deploy.bundle.golden import TOLERANCE, ppm
 from dcd_deploy.bundle.sample import TEMPLATES
 from dcd_deploy.emulation.cores import core_named
 from dcd_deploy.emulation.root import installed_root

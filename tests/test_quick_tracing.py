@@ -6,9 +6,9 @@ from torch import nn
 from torch.export import export as export_program
 from torch.onnx._internal.exporter import _fx_passes, _registration
 
+from dcd_deploy.export.deployable import without_stack_traces
 from dcd_deploy.export.onnx import quick_translation
 from dcd_deploy.export.onnx.quick_translation import translated_quickly
-from dcd_deploy.export.quick_tracing import without_stack_traces
 
 X = torch.randn(1, 3, 8, 8)
 

@@ -13,8 +13,7 @@ import numpy as np
 from dcd_deploy import __version__
 from dcd_deploy.artifacts import NHWC, ModelCard
 from dcd_deploy.bundle.browser_runtime import browser_runtime
-from dcd_deploy.bundle.golden import TOLERANCE, Golden, classifier_card, golden
-from dcd_deploy.bundle.picture import drawn_picture, png, ppm
+from dcd_deploy.bundle.golden import TOLERANCE, Golden, classifier_card, drawn_picture, golden, png, ppm
 from dcd_deploy.bundle.sample import sample_files
 from dcd_deploy.errors import OptionError, OutputError, UnknownNameError
 from dcd_deploy.files import existing_file, staging, suffix_of

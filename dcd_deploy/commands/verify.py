@@ -53,7 +53,7 @@ def verify(
     with _opened(Path(artifact), core, progress) as model:
         recorded = None if reference is None else Path(reference)
         if checkpoint is None and recorded is not None:
-            from dcd_deploy.export.recheck_recorded import verify_against_recorded
+            from dcd_deploy.export.recorded import verify_against_recorded
 
             stage = f"model file{_on(core)}"
             return verify_against_recorded(model, recorded, tolerance=tolerance, stage=stage, progress=progress)

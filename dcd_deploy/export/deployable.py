@@ -6,10 +6,12 @@ trace everything once more.
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
+import torch.fx.config as torch_config
 from torch import Tensor, nn
 
 from dcd_deploy.artifacts import FLOAT32
@@ -95,3 +97,14 @@ def proved_deploy(network: Network, target: str, lowering: str = "auto", leaf: S
                     f"{DEPLOY_TOLERANCE:.0e} is allowed; this is a defect, please report it"
                 )
     return deploy
+
+
+@contextlib.contextmanager
+def without_stack_traces() -> Iterator[None]:
+    """Let torch trace without noting where each node comes from: it is looked up for messages that nobody is shown."""
+    before = torch_config.do_not_emit_stack_traces
+    torch_config.do_not_emit_stack_traces = True
+    try:
+        yield
+    finally:
+        torch_config.do_not_emit_stack_traces = before

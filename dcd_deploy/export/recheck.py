@@ -13,7 +13,7 @@ from dcd_deploy.export.checked_reference import CheckedReference, checked_form, 
 from dcd_deploy.export.input_type import taking_input
 from dcd_deploy.export.noise import LEAST_QUANTISED_DB, measure_noise
 from dcd_deploy.export.quantised import NOISY, answers
-from dcd_deploy.export.recheck_recorded import described_inputs, limit_of
+from dcd_deploy.export.recorded import described_inputs, limit_of
 from dcd_deploy.export.verify import TRAINED, VerificationReport
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.targets import PORTABLE

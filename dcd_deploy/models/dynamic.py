@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_deploy.models.geometry import NORMS, LayerGeometry
-from dcd_deploy.models.spec import PUBLISHED_GATE
+from dcd_deploy.models.spec import PUBLISHED_GATE, NetworkSpec
 
 
 def gate(v: Tensor) -> Tensor:
@@ -48,6 +48,11 @@ class Constants:
     def gated(self, v: Tensor) -> Tensor:
         """Return the gate of v."""
         return gate(v) if self.gate == PUBLISHED_GATE else GATES[self.gate](v)
+
+    @classmethod
+    def of(cls, spec: NetworkSpec) -> Constants:
+        """Return those of a network."""
+        return cls(spec.gate, spec.residual_q)
 
 
 PUBLISHED = Constants()

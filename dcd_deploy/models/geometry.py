@@ -7,7 +7,9 @@ A layer is ``W(x) = diag(λ(x)) W0 + P Φ(x) Q`` with W0: K×C, P: K×L, Φ: L×
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from dcd_deploy.models.spec import NetworkSpec
 
 CLASSIFIER_LATENT = 32
 CLASSIFIER_SQUEEZE = 32
@@ -71,3 +73,11 @@ def bottleneck_geometry(inputs: int, outputs: int, kernel: int, stride: int) -> 
 def classifier_geometry(inputs: int, classes: int) -> LayerGeometry:
     """Return the sizes of the dynamic classifier (upstream ``DYCls``)."""
     return LayerGeometry(inputs, classes, CLASSIFIER_LATENT, CLASSIFIER_SQUEEZE)
+
+
+def own_geometry(spec: NetworkSpec, name: str, rule: LayerGeometry) -> LayerGeometry:
+    """Return the sizes of the dynamic layer ``name``: those of the family's rule, but for what ``spec`` says."""
+    own = next((layer for layer in spec.layers if layer.name == name), None)
+    if own is None:
+        return rule
+    return replace(rule, L=own.L, S=own.S, pool=own.pool, biases=own.biases, norms=own.norms)

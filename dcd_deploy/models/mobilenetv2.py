@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from dcd_deploy.errors import ModelFileError
-from dcd_deploy.models.dynamic import DynamicLinear, MobileNetDynamicConv
-from dcd_deploy.models.geometry import classifier_geometry, mobilenet_geometry
-from dcd_deploy.models.layer_sizes import constants_of, own_geometry, stage_strides
+from dcd_deploy.models.dynamic import Constants, DynamicLinear, MobileNetDynamicConv
+from dcd_deploy.models.geometry import classifier_geometry, mobilenet_geometry, own_geometry
 from dcd_deploy.models.spec import DYNAMIC, NO_HEAD, NetworkSpec
 
 MakeConv = Callable[[str, int, int], nn.Module]  # name, inputs, outputs → a 1×1 convolution
@@ -82,7 +81,7 @@ def plan_of(spec: NetworkSpec) -> ChannelPlan:
     Raises:
         ModelFileError: its own channels or strides are too few or too many.
     """
-    plan = channel_plan(spec.width_mult, stage_strides(spec, (STEM_STRIDE, *STRIDES))[1:])
+    plan = channel_plan(spec.width_mult, spec.stage_strides((STEM_STRIDE, *STRIDES))[1:])
     if not spec.channels:
         return plan
     if len(spec.channels) != len(plan.channels):
@@ -127,7 +126,7 @@ class MobileNetV2(nn.Module):
         super().__init__()
         self.spec = spec
         conv1x1 = dynamic1x1(spec) if spec.dynamic else plain1x1
-        plan, stem_stride = plan_of(spec), stage_strides(spec, (STEM_STRIDE, *STRIDES))[0]
+        plan, stem_stride = plan_of(spec), spec.stage_strides((STEM_STRIDE, *STRIDES))[0]
         blocks = (InvertedResidual(b, conv1x1, f"features.{i}") for i, b in enumerate(plan.blocks, start=1))
         self.features = nn.Sequential(conv_bn_relu6(spec.in_channels, plan.stem, 3, stem_stride), *blocks)
         self.conv = conv_bn_relu6(plan.blocks[-1].outputs, plan.head, 1, 1)
@@ -146,7 +145,7 @@ def make_classifier(spec: NetworkSpec, inputs: int) -> nn.Sequential:
     last: nn.Module = nn.Linear(inputs, spec.num_classes)
     if spec.head_kind == DYNAMIC:
         rule, name = classifier_geometry(inputs, spec.num_classes), f"classifier.{int(spec.dropout > 0)}"
-        last = DynamicLinear(own_geometry(spec, name, rule), constants_of(spec))
+        last = DynamicLinear(own_geometry(spec, name, rule), Constants.of(spec))
     return nn.Sequential(nn.Dropout(spec.dropout), last) if spec.dropout > 0 else nn.Sequential(last)
 
 
@@ -167,6 +166,6 @@ def dynamic1x1(spec: NetworkSpec) -> MakeConv:
 
     def make(name: str, inputs: int, outputs: int) -> nn.Module:
         rule = mobilenet_geometry(inputs, outputs, spec.fc_squeeze)
-        return MobileNetDynamicConv(own_geometry(spec, name, rule), constants_of(spec))
+        return MobileNetDynamicConv(own_geometry(spec, name, rule), Constants.of(spec))
 
     return make

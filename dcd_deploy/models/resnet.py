@@ -16,9 +16,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from dcd_deploy.errors import ModelFileError
-from dcd_deploy.models.dynamic import ResNetDynamicConv
-from dcd_deploy.models.geometry import basic_geometry, bottleneck_geometry
-from dcd_deploy.models.layer_sizes import constants_of, own_geometry, stage_strides
+from dcd_deploy.models.dynamic import Constants, ResNetDynamicConv
+from dcd_deploy.models.geometry import basic_geometry, bottleneck_geometry, own_geometry
 from dcd_deploy.models.mobilenetv2 import make_classifier
 from dcd_deploy.models.spec import NetworkSpec
 
@@ -100,7 +99,7 @@ def dynamic_conv(spec: NetworkSpec, block: type[Block]) -> MakeConv:
         rule = (
             basic_geometry(inputs, outputs, stride) if basic else bottleneck_geometry(inputs, outputs, kernel, stride)
         )
-        return ResNetDynamicConv(own_geometry(spec, name, rule), constants_of(spec))
+        return ResNetDynamicConv(own_geometry(spec, name, rule), Constants.of(spec))
 
     return make
 
@@ -144,7 +143,7 @@ class ResNet(nn.Module):
         self.spec = spec
         block = DEPTHS[spec.twin().arch][0]
         inputs, stages = convolutions_of(spec)
-        first, *strides = stage_strides(spec, usual_strides(spec))
+        first, *strides = spec.stage_strides(usual_strides(spec))
         kernel = spec.stem_kernel or STEM_KERNEL
         self.conv1 = nn.Conv2d(spec.in_channels, inputs, kernel, first, kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(inputs)

@@ -95,6 +95,17 @@ class NetworkSpec:
         size = f"{height}" + ("" if height == width else f"x{width}")
         return f"{names_of(self.arch).file_stem(self.arch, self.width_mult)}_{size}"
 
+    def stage_strides(self, usual: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the strides of the stem and of each stage.
+
+        Raises:
+            ModelFileError: the spec has too few or too many.
+        """
+        found = self.strides or usual
+        if len(found) != len(usual):
+            raise ModelFileError(expected=f"{len(usual)} strides of {self.arch}", found=len(found))
+        return found
+
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> NetworkSpec:
         """Read a spec out of a model file's description, which anyone may have written.

@@ -17,8 +17,8 @@ from torch import nn
 
 from dcd_deploy.artifacts import METADATA_KEY
 from dcd_deploy.errors import ExportError
+from dcd_deploy.export.deployable import without_stack_traces
 from dcd_deploy.export.executorch.layout import check_version, sink_permutations, without_moves
-from dcd_deploy.export.quick_tracing import without_stack_traces
 from dcd_deploy.native_output import captured_native_output, without_remarks
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.pte_file import HASH_KEY, UNHASHED, with_hash

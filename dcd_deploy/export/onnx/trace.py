@@ -35,8 +35,7 @@ from torch import nn
 from dcd_deploy.artifacts import FLOAT32, INPUT, OUTPUT
 from dcd_deploy.errors import ExportError, OptionError
 from dcd_deploy.export.build_config import DEFAULT_OPSET
-from dcd_deploy.export.deployable import deployable
-from dcd_deploy.export.quick_tracing import without_stack_traces
+from dcd_deploy.export.deployable import deployable, without_stack_traces
 from dcd_deploy.export.tflite.convert import decomposed_where_needed
 from dcd_deploy.native_output import without_remarks
 from dcd_deploy.samples import InputSpec

@@ -35,7 +35,7 @@ from torch.fx import Node
 
 from dcd_deploy.artifacts import INPUT, NHWC, OUTPUT, file_shape
 from dcd_deploy.errors import ExportError
-from dcd_deploy.export.quick_tracing import without_stack_traces
+from dcd_deploy.export.deployable import without_stack_traces
 from dcd_deploy.export.tflite.operators import OUTPUT_SHAPE, WRITTEN, Operand
 from dcd_deploy.lowering.channels_last.operators import to_channels_first, to_channels_last
 from dcd_deploy.native_output import captured_native_output, without_remarks
