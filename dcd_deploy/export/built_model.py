@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import Any, ClassVar
 
 from dcd_deploy.artifacts import (
@@ -43,6 +44,7 @@ class BuiltModel(ABC):
 
     layout = "nchw"  # of all tensors of four dimensions
     opset: ClassVar[int | None] = None
+    packages: ClassVar[tuple[str, ...]] = ()  # that made it
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -88,9 +90,9 @@ class BuiltModel(ABC):
         return None
 
     @property
-    @abstractmethod
     def versions(self) -> dict[str, str]:
         """The versions of the packages that made it."""
+        return {name: version(name) for name in self.packages}
 
     @property
     def facts(self) -> dict[str, Any]:

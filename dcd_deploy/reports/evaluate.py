@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
 from dcd_deploy.evaluation.intervals import Proportion
 from dcd_deploy.evaluation.results import Evaluated, EvaluationResult
-from dcd_deploy.files import utf8, write_whole
 from dcd_deploy.reports import json as machine
 from dcd_deploy.reports import terminal as numbers
 from dcd_deploy.reports.front import front, front_svg
@@ -137,8 +135,3 @@ FORMS: dict[str, Callable[[EvaluationResult], str]] = {
     ".csv": evaluation_csv,
     ".svg": front_svg,
 }
-
-
-def save_evaluation(result: EvaluationResult, path: Path, suffix: str) -> None:
-    """Write the result whole, in the form that the suffix says."""
-    write_whole(path, utf8(FORMS[suffix](result)))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
 from dcd_deploy.benchmarks.runtime_results import MISSING, WRONG, PairTimes, RuntimeRow, RuntimesResult
 from dcd_deploy.benchmarks.statistics import CONFIDENCE
-from dcd_deploy.files import utf8, write_whole
 from dcd_deploy.reports import json as machine
 from dcd_deploy.reports import terminal as numbers
 from dcd_deploy.reports.html.page import table_page
@@ -133,11 +131,6 @@ FORMS: dict[str, Callable[[RuntimesResult], str]] = {
     ".md": runtimes_markdown,
     ".csv": runtimes_csv,
 }
-
-
-def save_runtimes(result: RuntimesResult, path: Path, suffix: str) -> None:
-    """Write the result whole, in the form that the suffix says."""
-    write_whole(path, utf8(FORMS[suffix](result)))
 
 
 def _left_out(row: RuntimeRow) -> str:

@@ -17,6 +17,7 @@ from dcd_deploy.evaluation.results import EvaluationResult
 from dcd_deploy.files import check_no_folder, check_writable, suffix_of, utf8, write_whole
 from dcd_deploy.optional import check_installed
 from dcd_deploy.reports import evaluate, runtimes
+from dcd_deploy.reports.counts import NO_LAYER
 from dcd_deploy.reports.html.profile import LayerTime, Profile
 from dcd_deploy.runtimes.nodes import DYNAMIC, LAYOUT, STATIC
 
@@ -71,12 +72,13 @@ def save_result(
 ) -> None:
     """Write ``result`` to all ``paths``; the page shows the ``profiles`` too."""
     for path in paths:
+        suffix = suffix_of(path)
         if isinstance(result, RuntimesResult):
-            runtimes.save_runtimes(result, path, suffix_of(path))
+            write_whole(path, utf8(runtimes.FORMS[suffix](result)))
         elif isinstance(result, EvaluationResult):
-            evaluate.save_evaluation(result, path, suffix_of(path))
+            write_whole(path, utf8(evaluate.FORMS[suffix](result)))
         else:
-            WRITERS[suffix_of(path)](path, result, profiles)
+            WRITERS[suffix](path, result, profiles)
 
 
 def _write_json(path: Path, result: BenchResult, _: Profiles) -> None:
@@ -93,7 +95,7 @@ def _write_page(path: Path, result: BenchResult, profiles: Profiles) -> None:
 def _shown(profile: ProfileResult) -> Profile:
     """Return a profile as the page shows it: the layers' sums."""
     layers = (
-        LayerTime(found.name or "(no layer)", *(found.parts_ms.get(part, 0.0) for part in (STATIC, DYNAMIC, LAYOUT)))
+        LayerTime(found.name or NO_LAYER, *(found.parts_ms.get(part, 0.0) for part in (STATIC, DYNAMIC, LAYOUT)))
         for found in profile.by_layer()
     )
     return Profile(f"{Path(profile.model).name}, {profile.runtime}", tuple(layers))

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 from dcd_deploy.artifacts import FLOAT32, ModelCard
 from dcd_deploy.errors import OptionError
@@ -25,7 +24,6 @@ from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.executorch import ExecuTorchSession
 
 STAGE = "ExecuTorch program"
-PACKAGES = ("torch", "executorch", "numpy")
 
 
 @dataclass(frozen=True)
@@ -34,10 +32,7 @@ class BuiltPte(BuiltModel):
 
     edge: Any
 
-    @property
-    def versions(self) -> dict[str, str]:
-        """The versions of the packages that made it."""
-        return {name: version(name) for name in PACKAGES}
+    packages: ClassVar[tuple[str, ...]] = ("torch", "executorch", "numpy")
 
     def content(self, card: ModelCard) -> bytes:
         """Return the file, with its description inside."""

@@ -14,8 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -46,7 +45,6 @@ STAGES: dict[str, Callable[[bytes], LiteRtSession]] = {
     XNNPACK: LiteRtSession,
     COMPILED: LiteRtCompiledSession,
 }
-PACKAGES = ("torch", "litert-torch", "ai-edge-litert", "numpy")
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,8 @@ class BuiltTflite(BuiltModel):
     """A verified TFLite model, as bytes that lack the description."""
 
     model: bytes
+
+    packages: ClassVar[tuple[str, ...]] = ("torch", "litert-torch", "ai-edge-litert", "numpy")
 
     @property
     def bits(self) -> int:
@@ -69,11 +69,6 @@ class BuiltTflite(BuiltModel):
     def runtime(self) -> str | None:
         """CompiledModel, where a kernel is computed by FULLY_CONNECTED."""
         return _runtime(self.lowering)
-
-    @property
-    def versions(self) -> dict[str, str]:
-        """The versions of the packages that made it."""
-        return {name: version(name) for name in PACKAGES}
 
     @property
     def facts(self) -> dict[str, Any]:
