@@ -190,10 +190,57 @@ def test_bad_files(onnx_file, tmp_path):
         commands.runtimes(onnx_file, runtime="litert", blocks=1)
 
 
-def test_bench_says_which_command_times_them(onnx_file):
-    with pytest.raises(OptionError, match="'dcd-deploy runtimes MODEL' times it") as error:
-        commands.bench(onnx_file, runtime="openvino")
-    assert error.value.parameters == ("runtime",)
+@pytest.fixture
+def beside(fakes, tmp_path, monkeypatch):
+    """A runtime that is right, but not one of ours: bench measures it by the same loop, in its own process."""
+    (tmp_path / "beside.py").write_text(WRAPPED.format(version="1.5", answer="y"), encoding="utf-8")
+    monkeypatch.setitem(KNOWN, "beside", KnownRuntime("beside", "numpy", "1.0"))
+
+
+QUICK = {"min_runs": 8, "min_seconds": 0.01, "rounds": 2}
+
+
+def test_bench_times_every_runtime_by_one_loop(onnx_file, beside):
+    result = commands.bench(onnx_file, runtime="onnxruntime,beside", **QUICK)
+    ours, other = result.trials
+    assert (other.runtime, other.runtime_version) == ("beside", "1.5")
+    for name in ("role", "name", "sha256", "network"):
+        assert [getattr(one, name) for one in ours.timings] == [getattr(one, name) for one in other.timings]
+    for one in other.timings:
+        assert len(one.samples.load_ms) == 2  # opened anew in each round
+        assert len(one.samples.blocks_ms) >= 2
+        assert {len(block) for block in one.samples.blocks_ms} == {4}
+        assert one.memory.peak_mb > one.memory.own_mb > 0
+    assert list(other.ratios) == ["static twin"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("off", "'digits.onnx' to compute in off what was trained, within .* found an error of [0-9.]+e-0[234]"),
+        ("not_a_number", "an error of nan"),
+        ("crashing", "crashing: crashed .SIGSEGV., opening digits.onnx"),
+    ],
+)
+def test_bench_times_no_runtime_that_is_wrong_and_keeps_the_others(onnx_file, beside, name, words):
+    with pytest.raises(BenchError, match=words) as error:
+        commands.bench(onnx_file, runtime=f"beside,{name}", memory=False, **QUICK)
+    assert [trial.runtime for trial in error.value.result.trials] == ["beside"]
+    assert [failed.runtime for failed in error.value.result.failures] == [name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"runtime": "opencv4"}, MissingDependencyError, "'dcd-deploy runtimes --setup opencv4'"),
+        ({"runtime": "onnx_reference"}, UnknownNameError, "runtime 'onnx_reference'.*Known: .*openvino"),
+        ({"runtime": "beside", "batch": 4}, OptionError, "`batch` 1, which is fixed in the file"),
+        ({"runtime": "beside", "device": "ssh://pi@board"}, OptionError, "timed on this machine alone"),
+    ],
+)
+def test_what_bench_cannot_time_in_other_runtimes(onnx_file, beside, arguments, error, words):
+    with pytest.raises(error, match=words):
+        commands.bench(onnx_file, **arguments, **QUICK)
 
 
 def test_an_environment_is_made_whole_or_not_at_all(monkeypatch):

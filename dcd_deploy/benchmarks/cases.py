@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dcd_deploy.artifacts import ModelCard
 from dcd_deploy.benchmarks.bench import Case, case
+from dcd_deploy.benchmarks.other_runtimes import other_runtimes, python_with
 from dcd_deploy.benchmarks.process import LOCAL
 from dcd_deploy.benchmarks.results import Failure
 from dcd_deploy.errors import ExportError, OptionError, UnknownNameError
@@ -51,20 +52,23 @@ def cases_for(
     Raises:
         UnknownNameError: no such runtime, or none for a file of that kind.
         OptionError: none of the runtimes asked for opens a file.
+        MissingDependencyError: a runtime is not installed.
         DcdDeployError: a checkpoint cannot be exported, or the static twin not be made.
     """
     for name in request.runtimes:
-        if name not in RUNTIMES and name in KNOWN:
-            raise OptionError(
-                expected=f"`runtime` of {', '.join(RUNTIMES)}",
-                found=name,
-                advice="'dcd-deploy runtimes MODEL' times it, and all others, each in its process",
-            )
         if name not in RUNTIMES:
-            raise UnknownNameError("runtime", name, RUNTIMES)
+            _check_other(name)
     maker = _Maker(request, folder, export, progress)
     cases = [each for model in request.models for each in maker.cases(model)]
     return cases, maker.failures
+
+
+def _check_other(name: str) -> None:
+    """Raise UnknownNameError or MissingDependencyError unless a runtime that is not ours can be timed here."""
+    others = tuple(other for other, known in KNOWN.items() if known.timed and other not in RUNTIMES)
+    if name not in others:
+        raise UnknownNameError("runtime", name, (*RUNTIMES, *others))
+    python_with(name)
 
 
 def twin_of(model: Path, request: BenchRequest, folder: Path, progress: Progress = silent) -> Path | None:
@@ -105,7 +109,7 @@ class _Maker:
         """Yield runtime, model file and batch."""
         if suffix_of(model) in SUFFIXES:
             existing_file(model, "a model file")
-            known = runtimes_for(model)
+            known = list(dict.fromkeys((*runtimes_for(model), *other_runtimes(suffix_of(model)))))
             chosen = (
                 [name for name in self.request.runtimes if name in known]
                 if self.request.runtimes
@@ -119,7 +123,7 @@ class _Maker:
         made: dict[tuple[str, int | None], Path] = {}
         for runtime in self.request.runtimes or ("onnxruntime",):
             for batch in self.request.batches:
-                key = (RUNTIMES[runtime].suffix, batch)
+                key = (RUNTIMES[runtime].suffix if runtime in RUNTIMES else KNOWN[runtime].suffix, batch)
                 if key not in made:
                     made[key] = self.export(model, *key, self._new_folder())
                 yield runtime, made[key], None

@@ -8,14 +8,17 @@ A drift of the machine falls on all alike, and the blocks of one turn are one sa
 runs instead would let each model evict the other from the caches; the smaller one suffers more from it, which flatters
 the ratio. Where a model's memory comes to lie can make it some per cent faster or slower for as long as it is open;
 therefore it is opened anew in each round, and the rounds belong to the spread.
+
+It stands alone, on Python 3.9: processes without this package run it too (``runtimes.others.worker``).
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 Run = Callable[[], object]
 Open = Callable[[], Run]  # loads a model and returns what runs it once
@@ -54,6 +57,12 @@ class Samples:
     warmup_ms: tuple[float, ...]
     blocks_ms: tuple[tuple[float, ...], ...]
     rounds: tuple[int, ...]
+
+
+def as_samples(content: Mapping[str, Any]) -> Samples:
+    """Return samples from what JSON makes of them: lists."""
+    blocks = tuple(map(tuple, content["blocks_ms"]))
+    return Samples(**{key: tuple(value) for key, value in content.items() if key != "blocks_ms"}, blocks_ms=blocks)
 
 
 @dataclass

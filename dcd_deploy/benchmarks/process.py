@@ -17,10 +17,12 @@ from typing import Any, Protocol
 
 from dcd_deploy.benchmarks.environment import Environment, read_environment
 from dcd_deploy.benchmarks.machine import Machine, core_ids
-from dcd_deploy.benchmarks.measure import Samples
+from dcd_deploy.benchmarks.measure import as_samples
+from dcd_deploy.benchmarks.other_runtimes import ask_other
 from dcd_deploy.benchmarks.worker import Request, WorkerAnswer
 from dcd_deploy.errors import BenchError, remade
 from dcd_deploy.progress import Progress
+from dcd_deploy.runtimes.choice import RUNTIMES
 from dcd_deploy.runtimes.isolated import end, ending, last_lines
 
 LOCAL = "local"
@@ -73,8 +75,8 @@ class Here:
         """Do nothing: the files are here."""
 
     def ask(self, request: Request, time_limit: float) -> WorkerAnswer:
-        """Let a worker process measure."""
-        return ask(request, time_limit)
+        """Let a worker process measure, for a runtime that is not ours one in an environment of its own."""
+        return ask(request, time_limit) if request.runtime in RUNTIMES else ask_other(request, time_limit)
 
 
 WORKER = (sys.executable, "-m", "dcd_deploy.benchmarks.worker")
@@ -119,13 +121,8 @@ def _answer(said: str, runtime: str) -> WorkerAnswer:
         if "error" in content:
             raise remade(**content["error"])
         fields = dict(content["answer"])
-        samples = {name: _samples(found) for name, found in fields.pop("samples").items()}
+        samples = {name: as_samples(found) for name, found in fields.pop("samples").items()}
         cpus = None if fields["cpus"] is None else tuple(fields["cpus"])
         return WorkerAnswer(**fields | {"samples": samples, "machine": Machine(**fields["machine"]), "cpus": cpus})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BenchError(f"expected the times of a trial from {runtime}'s process, found: {error}") from error
-
-
-def _samples(content: dict[str, Any]) -> Samples:
-    blocks = tuple(map(tuple, content.pop("blocks_ms")))
-    return Samples(**{key: tuple(value) for key, value in content.items()}, blocks_ms=blocks)

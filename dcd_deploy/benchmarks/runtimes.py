@@ -18,6 +18,7 @@ import numpy as np
 from dcd_deploy.artifacts import ModelCard
 from dcd_deploy.benchmarks.environment import read_environment
 from dcd_deploy.benchmarks.measure import Samples
+from dcd_deploy.benchmarks.other_runtimes import error_of, inputs_of, way_to_install
 from dcd_deploy.benchmarks.runtime_results import (
     FAILED,
     HERE,
@@ -35,12 +36,11 @@ from dcd_deploy.benchmarks.statistics import ratio
 from dcd_deploy.errors import DcdDeployError
 from dcd_deploy.files import suffix_of
 from dcd_deploy.progress import Progress, silent
-from dcd_deploy.runtimes.environments import KNOWN, environment_folder, installable, python_of
+from dcd_deploy.runtimes.environments import KNOWN, environment_folder, python_of
 from dcd_deploy.runtimes.isolated import Isolated, isolated_model
-from dcd_deploy.runtimes.litert import LiteRtSession, as_torch, laid_out
+from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.nodes import delegation
-from dcd_deploy.runtimes.others.process import Answer, ModelAnswer, ask
-from dcd_deploy.runtimes.selfcheck import carried_inputs, relative_error
+from dcd_deploy.runtimes.others.process import Answer, ask
 from dcd_deploy.runtimes.session import Input
 
 
@@ -80,10 +80,7 @@ def try_runtimes(
     environment = read_environment()
     with isolated_model(model, threads=1) as opened:
         card = opened.described()
-    samples = carried_inputs(card)
-    inputs = {
-        spec.name: np.ascontiguousarray(laid_out(each, spec)) for spec, each in zip(card.inputs, samples, strict=True)
-    }
+    inputs = inputs_of(card)
     subject = _Subject((model,) if static is None else (model, static), card, inputs)
     rows = []
     for name in names or [name for name, known in KNOWN.items() if known.suffix == suffix_of(model)]:
@@ -93,7 +90,14 @@ def try_runtimes(
     limit = card.limit
     beside = None if static is None else baseline
     return RuntimesResult(
-        model.name, beside, limit, len(samples[0]), threads, blocks, tuple(sorted(rows, key=_order)), environment
+        model.name,
+        beside,
+        limit,
+        len(next(iter(inputs.values()))),
+        threads,
+        blocks,
+        tuple(sorted(rows, key=_order)),
+        environment,
     )
 
 
@@ -133,7 +137,7 @@ def _answered(name: str, place: str, answer: Answer, subject: _Subject) -> Runti
     own = answer.models[0]
     partitions, left_out = None, own.left_out
     try:
-        error = _error(own, subject.card)
+        error = error_of(own, subject.card)
         if KNOWN[name].module == "litert":
             with Isolated(subject.files[0]) as other:
                 partitions, left_out = other.call(_delegated, subject.files[0])
@@ -156,12 +160,6 @@ def _answered(name: str, place: str, answer: Answer, subject: _Subject) -> Runti
     )
 
 
-def _error(own: ModelAnswer, card: ModelCard) -> float:
-    outputs = [as_torch(values, spec) for values, spec in zip(own.outputs, card.outputs, strict=True)]
-    with np.errstate(all="ignore"):  # numbers that lead nowhere show in the error
-        return relative_error(card, [tuple(values[i : i + 1] for values in outputs) for i in range(len(outputs[0]))])
-
-
 def _delegated(path: Path) -> tuple[int, tuple[str, ...]]:
     """Return the partitions that XNNPACK took, and the operators that it left out; called in another process."""
     found = delegation(LiteRtSession(path, 1))
@@ -181,8 +179,7 @@ def _as_samples(blocks: tuple[float, ...]) -> Samples:
 
 
 def _missing(name: str) -> RuntimeRow:
-    way = f"`setup` {name}" if name in installable() else f"pip install {KNOWN[name].package.replace('_', '-')}"
-    return RuntimeRow(name, MISSING, NOWHERE, failure=f"install it with {way}")
+    return RuntimeRow(name, MISSING, NOWHERE, failure=f"install it with {way_to_install(name)}")
 
 
 def _place(name: str, python: Path) -> str:

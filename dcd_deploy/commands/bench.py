@@ -50,8 +50,9 @@ def bench(
         str | Sequence[str],
         Option(
             "Runtimes, separated by commas: onnxruntime, onnxruntime-plain, onnxruntime-ort, litert, litert-compiled, "
-            "litert-plain, executorch.",
-            default="all that open the file",
+            "litert-plain, executorch; on this machine also openvino, mnn, ncnn, tract, opencv, opencv4, once "
+            "`runtimes --setup` has made them.",
+            default="the one that the file is for",
         ),
     ] = (),
     threads: ThreadCounts = 1,
@@ -136,6 +137,7 @@ def bench(
     targets = device_targets(device, fleet, options) or ([] if out is None else device_targets(LOCAL, None))
     _check_countable(targets, request.threads, setup, cpus is not None, python)
     _check_cores(targets, request.threads, config.cpus)
+    _check_runtimes(targets, request.runtimes)
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder:
         cases, failures = cases_for(request, Path(folder), _exporter(input_size, progress), progress)
         if targets:
@@ -165,6 +167,22 @@ def _check_cores(targets: Sequence[DeviceTarget], threads: tuple[int, ...], cpus
     if all(target.name.kind in (LOCAL, EMULATED) for target in targets):
         for number in threads:
             check_cores(number, cpus)
+
+
+def _check_runtimes(targets: Sequence[DeviceTarget], runtimes: Sequence[str]) -> None:
+    """Raise OptionError where a runtime that has an environment on this machine alone is to be timed elsewhere."""
+    from dcd_deploy.benchmarks.process import LOCAL
+    from dcd_deploy.runtimes.choice import RUNTIMES
+    from dcd_deploy.runtimes.environments import KNOWN
+
+    others = [name for name in runtimes if name in KNOWN and name not in RUNTIMES]
+    elsewhere = [target.name for target in targets if target.name.kind != LOCAL]
+    if others and elsewhere:
+        raise OptionError(
+            expected=f"`device` local with `runtime` {', '.join(others)}",
+            found=", ".join(map(str, elsewhere)),
+            advice="those runtimes are timed on this machine alone",
+        )
 
 
 def _exporter(input_size: Size, progress: Progress) -> ExportModel:

@@ -28,6 +28,7 @@ class ModelAnswer:
     """What one file gave: its outputs on the samples, seconds to open it, milliseconds of a run in each block.
 
     ``left_out`` are the operators that the runtime's device does not take, None where it takes a file whole or not.
+    ``samples`` are what the measuring loop found, where one was named.
     """
 
     outputs: tuple[Array, ...]
@@ -35,6 +36,15 @@ class ModelAnswer:
     cpu_ms: tuple[float, ...]
     wall_ms: tuple[float, ...]
     left_out: tuple[str, ...] | None
+    samples: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A measuring loop: the ``file`` that holds it, and its configuration."""
+
+    file: Path
+    config: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,8 @@ class Answer:
     version: str | None = None
     models: tuple[ModelAnswer, ...] = ()
     failure: str | None = None
+    idle_mb: float | None = None
+    peak_mb: float | None = None
 
 
 def ask(
@@ -56,11 +68,14 @@ def ask(
     python: Path = Path(sys.executable),
     threads: int = 1,
     blocks: int = 0,
+    loop: Loop | None = None,
+    cpus: Sequence[int] | None = None,
     timeout_s: float = 600.0,
 ) -> Answer:
     """Open files in a runtime, run each on all samples of ``inputs`` (samples, …), and time them in turns.
 
-    ``runtime`` is the name of a module beside this one, ``python`` of the environment that has its package.
+    ``runtime`` is the name of a module beside this one, ``python`` of the environment that has its package. They are
+    timed in so many ``blocks``, or by a ``loop``; ``cpus`` are the cores to keep to.
     """
     samples = len(next(iter(inputs.values())))
     request = {
@@ -70,6 +85,8 @@ def ask(
         "samples": samples,
         "threads": threads,
         "blocks": blocks,
+        "loop": None if loop is None else {"file": str(loop.file), "config": dict(loop.config)},
+        "cpus": None if cpus is None else list(cpus),
     }
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
@@ -110,8 +127,9 @@ def _answer(runtime: str, out: Path, models: int, outputs: int) -> Answer:
                 values = tuple(file[str(i)] for i in range(outputs))
             cpu, wall = (tuple(map(float, model[name])) for name in ("cpu_ms", "wall_ms"))
             left_out = None if model["left_out"] is None else tuple(map(str, model["left_out"]))
-            answers.append(ModelAnswer(values, float(model["open_s"]), cpu, wall, left_out))
-        return Answer(runtime, _told(out, "version"), tuple(answers))
+            samples = told["samples"][index] if "samples" in told else None
+            answers.append(ModelAnswer(values, float(model["open_s"]), cpu, wall, left_out, samples))
+        return Answer(runtime, _told(out, "version"), tuple(answers), None, told["idle_mb"], told["peak_mb"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Answer(runtime, _told(out, "version"), failure=f"its answer cannot be read: {error}")
 

@@ -2,17 +2,21 @@
 
     python -I worker.py REQUEST     a JSON file, as ``process`` writes it
 
-It stands alone, since the environment of a runtime has numpy beside it and nothing of ours. What it is at is written
-to ``stage`` before it begins, so that a crash can be told, and the version to ``version``.
+It stands alone, since the environment of a runtime has numpy beside it and nothing of ours, but for a file that holds
+the measuring loop, where one is named. What it is at is written to ``stage`` before it begins, so that a crash can be
+told, and the version to ``version``.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +30,13 @@ def main() -> None:
     """Answer the request; ``answer.json`` is there only if all went well."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     out = Path(sys.argv[1]).parent
+    if request["cpus"] is not None:
+        os.sched_setaffinity(0, request["cpus"])  # before the runtime starts its threads
     stage(out, "importing the package")
-    runtime = module_of(request["runtime"])
+    runtime = module_of(Path(__file__).with_name(f"{request['runtime']}.py"))
     version = str(runtime.version())
     (out / "version").write_text(version, encoding="utf-8")
-    answer: dict[str, Any] = {"models": []}
+    answer: dict[str, Any] = {"models": [], "idle_mb": peak_mb()}
     with np.load(out / "inputs.npz") as file:
         samples = [{name: file[name][row : row + 1] for name in file.files} for row in range(request["samples"])]
     entries = {name: list(value.shape) for name, value in samples[0].items()}
@@ -47,10 +53,38 @@ def main() -> None:
         left_out = runtime.left_out(path) if hasattr(runtime, "left_out") else None
         answer["models"].append({"open_s": seconds, "left_out": left_out})
         runs.append(run)
+    answer["peak_mb"] = peak_mb()
     stage(out, "timing")
     for model, (cpu, wall) in zip(answer["models"], timed(runs, samples[0], request["blocks"])):
         model.update(cpu_ms=cpu, wall_ms=wall)
+    if request["loop"] is not None:
+        runs.clear()  # each round opens the files anew
+        opening = [
+            partial(opened, runtime, path, entries, request["outputs"], request["threads"], samples[0])
+            for path in request["models"]
+        ]
+        answer["samples"] = measured(opening, **request["loop"])
     (out / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+def opened(runtime: Any, path: str, entries: Any, outputs: Any, threads: int, values: Any) -> Callable[[], object]:
+    """Open a file; return what runs it once."""
+    run: Run = runtime.opened(path, entries, outputs, threads)
+    return partial(run, values)
+
+
+def measured(opening: Sequence[Callable[[], Any]], file: str, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the samples of each file, measured in turns by the loop that another file holds."""
+    loop = module_of(Path(file))
+    samples = loop.measure_in_turns(dict(enumerate(opening)), loop.MeasureConfig(**config))
+    return [asdict(samples[index]) for index in range(len(opening))]
+
+
+def peak_mb() -> float | None:
+    """Return the peak resident memory of this process, in megabytes of 10⁶ bytes, or None where nothing tells."""
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:")), None)
 
 
 def timed(
@@ -69,12 +103,13 @@ def timed(
     return times
 
 
-def module_of(name: str) -> Any:
-    """Return the module of a runtime, under a name that is not the package's own."""
-    spec = importlib.util.spec_from_file_location(f"runtime_{name}", Path(__file__).with_name(f"{name}.py"))
+def module_of(file: Path) -> Any:
+    """Return the module that a file holds, under a name that is no package's own."""
+    spec = importlib.util.spec_from_file_location(f"file_{file.stem}", file)
     if spec is None or spec.loader is None:
-        raise ImportError(name)
+        raise ImportError(file.name)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
 

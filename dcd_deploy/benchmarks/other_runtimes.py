@@ -1,0 +1,125 @@
+"""A trial in a runtime that is not ours: the same loop, in a process of the environment that has the runtime.
+
+A file that is wrong there is not timed: it is held against the samples that it carries first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from dcd_deploy.artifacts import ModelCard
+from dcd_deploy.benchmarks import measure
+from dcd_deploy.benchmarks.machine import watched
+from dcd_deploy.benchmarks.measure import as_samples
+from dcd_deploy.benchmarks.worker import MEMORY, Request, WorkerAnswer, fixed_shape, network_name
+from dcd_deploy.errors import BenchError, MissingDependencyError
+from dcd_deploy.files import sha256
+from dcd_deploy.runtimes.environments import KNOWN, installable, python_of
+from dcd_deploy.runtimes.isolated import isolated_model
+from dcd_deploy.runtimes.litert import as_torch, laid_out
+from dcd_deploy.runtimes.others.process import Answer, Loop, ModelAnswer, ask
+from dcd_deploy.runtimes.selfcheck import carried_inputs, relative_error
+from dcd_deploy.runtimes.session import Input
+
+LOOP_FILE = Path(measure.__file__)
+
+
+def other_runtimes(suffix: str) -> tuple[str, ...]:
+    """Return the runtimes that are not ours and can be timed on files of a kind."""
+    return tuple(name for name, known in KNOWN.items() if known.timed and known.suffix == suffix)
+
+
+def python_with(name: str) -> Path:
+    """Return the Python that has a runtime.
+
+    Raises:
+        MissingDependencyError: it is not installed; the error says how it is.
+    """
+    python = python_of(name)
+    if python is None:
+        way = f"'dcd-deploy runtimes --setup {name}'" if name in installable() else way_to_install(name)
+        raise MissingDependencyError(expected=f"{name} on this machine", but="it is not installed", advice=f"try {way}")
+    return python
+
+
+def way_to_install(name: str) -> str:
+    """Return what to type to have a runtime."""
+    return f"`setup` {name}" if name in installable() else f"pip install {KNOWN[name].package.replace('_', '-')}"
+
+
+def ask_other(request: Request, time_limit: float) -> WorkerAnswer:
+    """Measure what is asked for.
+
+    Raises:
+        OptionError: the file's batch is not 1.
+        ModelFileError: a file is damaged, or carries no samples.
+        BenchError: the runtime refuses it, crashes, hangs, or computes something else.
+    """
+    paths = {name: Path(path) for name, path in request.models.items()}
+    cards = {name: _card(path) for name, path in paths.items()}
+    card = next(iter(cards.values()))
+    for entry in card.inputs:
+        fixed_shape(entry.torch_shape, request.batch or 1)
+    memory = request.task == MEMORY
+    with watched() as machine:
+        answer = ask(
+            KNOWN[request.runtime].module,
+            tuple(paths.values()),
+            inputs_of(card),
+            [spec.name for spec in card.outputs],
+            python=python_with(request.runtime),
+            threads=request.threads,
+            loop=None if memory else Loop(LOOP_FILE, asdict(request.config)),
+            cpus=request.cpus,
+            timeout_s=time_limit,
+        )
+    _check(request, answer, card)
+    samples = {name: as_samples(one.samples) for name, one in zip(paths, answer.models, strict=True) if one.samples}
+    return WorkerAnswer(
+        request.runtime,
+        answer.version or "",
+        1,
+        {name: network_name(one) for name, one in cards.items()},
+        {name: sha256(path) for name, path in paths.items()},
+        samples,
+        machine[0],
+        request.cpus,
+        answer.idle_mb,
+        answer.peak_mb,
+    )
+
+
+def inputs_of(card: ModelCard) -> dict[str, Input]:
+    """Return the samples that a file carries, (samples, …) for each of its inputs, laid out as it takes them."""
+    samples = carried_inputs(card)
+    return {
+        spec.name: np.ascontiguousarray(laid_out(each, spec)) for spec, each in zip(card.inputs, samples, strict=True)
+    }
+
+
+def error_of(own: ModelAnswer, card: ModelCard) -> float:
+    """Return the largest error over the carried samples, relative to the range of the reference outputs."""
+    outputs = [as_torch(values, spec) for values, spec in zip(own.outputs, card.outputs, strict=True)]
+    with np.errstate(all="ignore"):  # numbers that lead nowhere show in the error
+        return relative_error(card, [tuple(values[i : i + 1] for values in outputs) for i in range(len(outputs[0]))])
+
+
+def _card(path: Path) -> ModelCard:
+    with isolated_model(path, threads=1) as opened:
+        return opened.described()
+
+
+def _check(request: Request, answer: Answer, card: ModelCard) -> None:
+    name = next(iter(request.models))
+    if answer.failure is not None:
+        raise BenchError(f"{request.runtime}: {answer.failure}")
+    error = error_of(answer.models[0], card)
+    if not error <= card.limit:  # not a number is wrong
+        raise BenchError(
+            expected=f"'{name}' to compute in {request.runtime} what was trained, within {card.limit:.1e} of the range",
+            found=f"an error of {error:.1e}",
+            advice=f"export it with `for_` {request.runtime}, or leave that runtime out",
+        )
