@@ -40,8 +40,8 @@ def python_with(name: str) -> Path:
     """
     python = python_of(name)
     if python is None:
-        way = f"'dcd-deploy runtimes --setup {name}'" if name in installable() else way_to_install(name)
-        raise MissingDependencyError(expected=f"{name} on this machine", but="it is not installed", advice=f"try {way}")
+        way = f"'dcd-deploy runtimes' installs it, with {way_to_install(name)}"
+        raise MissingDependencyError(expected=f"{name} on this machine", but="it is not installed", advice=way)
     return python
 
 

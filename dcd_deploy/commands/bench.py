@@ -50,8 +50,8 @@ def bench(
         str | Sequence[str],
         Option(
             "Runtimes, separated by commas: onnxruntime, onnxruntime-plain, onnxruntime-ort, litert, litert-compiled, "
-            "litert-plain, executorch; on this machine also openvino, mnn, ncnn, tract, opencv, opencv4, once "
-            "`runtimes --setup` has made them.",
+            "litert-plain, executorch; on this machine also openvino, mnn, ncnn, tract, opencv, opencv4, where "
+            "'dcd-deploy runtimes' has set them up.",
             default="the one that the file is for",
         ),
     ] = (),

@@ -30,7 +30,7 @@ def main() -> None:
     """Answer the request; ``answer.json`` is there only if all went well."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     out = Path(sys.argv[1]).parent
-    if request["cpus"] is not None:
+    if request["cpus"] is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, request["cpus"])  # before the runtime starts its threads
     stage(out, "importing the package")
     runtime = module_of(Path(__file__).with_name(f"{request['runtime']}.py"))
