@@ -30,6 +30,13 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 DIGITS = ROOT / "examples" / "digits" / "dcd.pth.tar"
 
 
+def test_the_design_names_only_files_that_there_are():
+    ours = [path.as_posix() for part in ("dcd_deploy", "scripts", "tests") for path in (ROOT / part).rglob("*.py")]
+    for page in ("design.md", "extending.md"):
+        for name in re.findall(r"`([a-z0-9_/]+\.py)`", (ROOT / "docs" / page).read_text(encoding="utf-8")):
+            assert any(path.endswith(f"/{name}") for path in ours), f"{page}: {name}"
+
+
 def slug(heading: str) -> str:
     """The anchor of a heading, as the site has it."""
     plain = re.sub(r"[`*]", "", heading).encode("ascii", "ignore").decode()

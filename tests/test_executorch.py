@@ -17,6 +17,8 @@ from dcd_deploy import commands
 from dcd_deploy.errors import ExportError, ModelFileError, OptionError, VerificationError
 from dcd_deploy.export.executorch import build as build_pte
 from dcd_deploy.export.executorch.graph import pte_stats
+from dcd_deploy.reports.export import show_export
+from dcd_deploy.reports.terminal import console
 from dcd_deploy.runtimes import executorch, open_model, self_check
 from dcd_deploy.runtimes.pte_file import HASH_KEY, read_program
 
@@ -39,6 +41,11 @@ def test_every_stage_is_verified(exported):
     report = exported.built.report
     assert [each.stage for each in report.comparisons] == ["deploy form", "ExecuTorch program"]
     assert exported.built.versions.keys() == {"torch", "executorch", "numpy"}
+
+
+def test_the_command_line_shows_it(exported, capsys):
+    show_export(console(), exported, {"checkpoint": "small.pth", "verbose": True})
+    assert "  weights: float32\n" in capsys.readouterr().out
 
 
 def test_both_files_are_one_partition(exported):

@@ -154,6 +154,8 @@ def _noise_row(each: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _weights(stored: StoredWeights, sizes: Mapping[str, int]) -> str:
     """Say how weights are stored and what that saves and costs; of float32, what a smaller choice would save."""
+    if sizes.keys() == {FLOAT32}:  # ExecuTorch has no other way to store them
+        return FLOAT32
     if stored.format == FLOAT32:
         small, half = (numbers.size(sizes[name]) for name in (INT8, FLOAT16))
         return f"float32; --weights int8 would take about {small}, float16 {half}, as quick; what it costs is said then"
