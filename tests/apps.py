@@ -1,16 +1,24 @@
 """Bundles for the tests: made, altered, and what Pillow makes of their pictures."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from PIL import Image
 
 from dcd_deploy import commands
 
 LARGE = {"height": 97, "width": 131, "resize": 140}  # a crop that is odd too
+ONNXRUNTIME = Path(__file__).parent.parent / ".venv-onnxruntime"  # its headers and Java classes: `make test-programs`
+
+
+def needs(met: object, what: str) -> pytest.MarkDecorator:
+    """Return the mark of tests that are skipped where something is not installed; CI has all of it, or fails."""
+    return pytest.mark.skipif(not met and "CI" not in os.environ, reason=f"needs {what}")
 
 
 def made(path: Path, platform: str, out: Path, **options) -> Path:

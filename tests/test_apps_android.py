@@ -1,8 +1,9 @@
 """The sample for Android, as far as there is one here: its plain Kotlin compiled and run on a Java machine, the rest
-checked by Kotlin's compiler against declarations in ``tests/android``, written by hand.
+checked by Kotlin's compiler against onnxruntime's own classes, and for the others declarations in ``tests/android``,
+written by hand.
 
 ANDROID_CLASSPATH gives real classes in place of these, as far as one has them: files named as the declarations are,
-such as onnxruntime.jar, with which the check runs in onnxruntime itself.
+such as litert.jar; or onnxruntime.jar for a desktop, with which the check runs in onnxruntime itself.
 """
 
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from apps import ALTERATIONS, LARGE, altered, made, odd_picture, pillow_crop
+from apps import ALTERATIONS, LARGE, ONNXRUNTIME, altered, made, needs, odd_picture, pillow_crop
 
 from dcd_deploy.bundle.golden import TOLERANCE
 from dcd_deploy.bundle.sample import TEMPLATES
@@ -27,9 +28,11 @@ SAMPLE = Path("app/src/main")
 NODE = Path(__file__).parent.parent / ".venv-kotlin/node_modules/kotlin-compiler"
 HOME = Path(os.environ.get("KOTLIN_HOME", NODE))
 LIBRARY = HOME / "lib/kotlin-stdlib.jar"
-REAL = [Path(path) for path in os.environ.get("ANDROID_CLASSPATH", "").split(os.pathsep) if path]
-needs_kotlin = pytest.mark.skipif(
-    not (LIBRARY.is_file() and shutil.which("java")), reason="needs Java, and Kotlin's compiler where KOTLIN_HOME says"
+GIVEN = [Path(path) for path in os.environ.get("ANDROID_CLASSPATH", "").split(os.pathsep) if path]
+REAL = list({path.stem: path for path in (ONNXRUNTIME / "onnxruntime.jar", *GIVEN)}.values())
+needs_kotlin = needs(
+    LIBRARY.is_file() and shutil.which("java") and all(path.is_file() for path in REAL),
+    "Java, Kotlin's compiler where KOTLIN_HOME says, and onnxruntime's classes: `make test-programs`",
 )
 
 
@@ -110,8 +113,10 @@ def compiled(of_onnx, of_tflite, tmp_path_factory):
         onnx.replace("package app.classifier", "package app.onnx\n\nimport app.classifier.Runner")
     )
     sources = [*(of_tflite / SAMPLE / "kotlin").iterdir(), root / "Onnx.kt", HERE / "Main.kt"]
-    classpath = ["-cp", os.pathsep.join(map(str, REAL))] if REAL else []
-    done = run("bash", HOME / "bin/kotlinc", *sources, *declarations(root / "d"), *classpath, "-d", root / "all.jar")
+    classpath = os.pathsep.join(map(str, REAL))
+    done = run(
+        "bash", HOME / "bin/kotlinc", *sources, *declarations(root / "d"), "-cp", classpath, "-d", root / "all.jar"
+    )
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr, done.stderr
     return os.pathsep.join(map(str, [root / "all.jar", LIBRARY, *REAL]))
@@ -144,7 +149,7 @@ def test_the_check_passes(compiled, request, kind):
 
 
 @needs_kotlin
-@pytest.mark.skipif(not any(path.stem == "onnxruntime" for path in REAL), reason="needs onnxruntime's Java library")
+@pytest.mark.skipif(not any(path.stem == "onnxruntime" for path in GIVEN), reason="needs onnxruntime for a desktop")
 def test_the_check_passes_in_onnxruntime_itself(compiled, of_onnx):
     done = run("java", "-cp", compiled, "MainKt", "check", of_onnx / SAMPLE / "assets", 10)
     assert done.returncode == 0, done.stderr
