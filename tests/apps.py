@@ -63,6 +63,11 @@ def _other_labels(folder: Path) -> None:
     path.write_text("\n".join([lines[1], lines[0], *lines[2:]]) + "\n", "utf-8")
 
 
+def _fewer_labels(folder: Path) -> None:
+    path = folder / "labels.txt"
+    path.write_text("".join(path.read_text("utf-8").splitlines(keepends=True)[:-1]), "utf-8")
+
+
 def _other_mean(folder: Path) -> None:
     path = folder / "preprocessing.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"mean": [0.4, 0.5, 0.5]}))
@@ -97,6 +102,16 @@ ALTERATIONS = {
     "preprocessing": _other_mean,
     "model and its hash": _unhashed(_other_weights),
     "preprocessing and its hash": _unhashed(_other_mean),
+    "fewer labels and their hash": _unhashed(_fewer_labels),
     "a corrupt model": _cut,
     "a corrupt model and its hash": _unhashed(_cut),
 }
+
+
+def told(what: str) -> str:
+    """Return the pattern of what a sample has to say of an alteration."""
+    if what == "a corrupt model and its hash":
+        return "the model cannot be opened"
+    if what == "fewer labels and their hash":
+        return "self-check failed: 9 lines in 'labels.txt', expected 10, one a class"
+    return "self-check failed: " + ("error" if "and its hash" in what else ".* is not the file that was bundled")
