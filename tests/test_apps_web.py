@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from apps import ALTERATIONS, LARGE, altered, made, needs, odd_picture, pillow_crop, told
 from browser import CHROMIUM, driven
-from conftest import DIGITS
+from conftest import DIGITS, DIGITS_OPTIONS
 
+from dcd_deploy import commands
 from dcd_deploy.bundle.browser_runtime import FILES
 from dcd_deploy.bundle.golden import TOLERANCE
 from dcd_deploy.runtimes import open_model
@@ -51,6 +52,27 @@ def test_page_and_runtime_are_small(folder):
     assert linked < set(sizes), "what the page links to and loads beforehand is there"
     assert set(FILES) < linked
     assert sum(size for name, size in sizes.items() if name != "model.onnx") < MOST_BYTES
+
+
+@pytest.fixture(scope="module")
+def of_bytes(digits_checkpoint, tmp_path_factory):
+    """The bundled network as a file that takes raw bytes."""
+    options = {"to": "onnx", "input_": "uint8", "labels": DIGITS / "labels.txt", **DIGITS_OPTIONS}
+    return commands.export(digits_checkpoint, out=tmp_path_factory.mktemp("bytes"), **options).artifact.path
+
+
+@pytest.fixture
+def of_int8(digits_int8):
+    return digits_int8.artifact.path
+
+
+@pytest.mark.parametrize(("kind", "seven"), [("of_bytes", "seven"), ("of_int8", "7")])
+def test_files_of_raw_bytes_and_in_int8(request, tmp_path, kind, seven):
+    site = made(request.getfixturevalue(kind), "web", tmp_path / "site")
+    shutil.copy(DIGITS / "seven.png", site / "seven.png")
+    found = driven(site, tmp_path / "p", f'{CHOOSE} await opened(); await chosen("seven.png", "image/png"); {SHOWN}')
+    assert float(re.match(r"self-check passed: error (\S+) of", found["check"])[1]) <= TOLERANCE
+    assert re.match(rf"{seven}\d\d\.\d %", found["classes"])
 
 
 @pytest.mark.parametrize("how", ["choose", "drop"])
