@@ -135,7 +135,7 @@ def test_it_resizes_as_pillow(compiled, tmp_path, sizes):
 
 
 def checked(compiled, folder):
-    model = (sys.executable, HERE / "run_model.py")
+    model = (sys.executable, HERE.parent / "run_model.py")
     return run("java", "-cp", compiled, "MainKt", "check", folder / SAMPLE / "assets", 10, *model)
 
 

@@ -1,14 +1,30 @@
-"""The sample for iOS, as far as there is one here: its syntax and self-check, by a parser of Swift, and its data."""
+"""The sample for iOS, as far as there is one here: its syntax and self-check, by a parser of Swift, and its data.
+
+SWIFTC names a compiler, where there is one: then the plain Swift is compiled, with stand-ins for Apple's frameworks and
+for onnxruntime (``tests/ios``), and run.
+"""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
+import numpy as np
 import pytest
-from apps import made, needs
+from apps import ALTERATIONS, LARGE, altered, made, needs, odd_picture, pillow_crop, told
 
 from dcd_deploy.bundle.golden import TOLERANCE
+from dcd_deploy.bundle.picture import ppm
 from dcd_deploy.bundle.sample import TEMPLATES
+from dcd_deploy.runtimes.preprocessing import read_picture
+
+HERE = Path(__file__).parent
+SWIFTC = os.environ.get("SWIFTC")
+needs_swift = pytest.mark.skipif(not SWIFTC, reason="needs a compiler of Swift, which SWIFTC names")
+DATA = Path("Sources/Classifier/Bundle")
 
 SWIFT = sorted((TEMPLATES / "ios").rglob("*.swift"))
 CLASSIFIER = TEMPLATES / "ios/Sources/Classifier/Classifier.swift"
@@ -127,7 +143,7 @@ def test_the_json_files_are_as_they_are_decoded(folder, source, name, file):
 
 
 def test_the_package_has_its_data(folder):
-    data = folder / "Sources/Classifier/Bundle"
+    data = folder / DATA
     manifest = json.loads((data / "manifest.json").read_text())
     assert {*manifest["sha256"], "manifest.json"} == {path.name for path in data.iterdir()}
     assert manifest["tolerance"] == TOLERANCE
@@ -135,5 +151,63 @@ def test_the_package_has_its_data(folder):
         path.relative_to(TEMPLATES / "ios") for path in SWIFT
     }
     readme = (folder / "README.md").read_text("utf-8")
-    assert "What was not run: all of it" in readme
+    assert "**What was not run.**" in readme
+    assert "nothing was started on an iPhone" in " ".join(readme.split())
     assert not re.search(r"@[A-Z_]+@", readme)
+
+
+def run(*command, **environment):
+    return subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=600, check=False, env=os.environ | environment
+    )
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """The plain Swift of the sample, and the tests' own program."""
+    root, mine = tmp_path_factory.mktemp("swift"), HERE / "ios"
+    module = ["-emit-module", "-emit-module-path", root / "CryptoKit.swiftmodule", "-module-name", "CryptoKit"]
+    objects = root / "CryptoKit.o"
+    sources = [CLASSIFIER, CLASSIFIER.with_name("Preprocessing.swift"), mine / "StandIns.swift", mine / "main.swift"]
+    for command in (
+        [*module, "-parse-as-library", "-emit-object", mine / "CryptoKit.swift", "-o", objects],
+        ["-I", root, *sources, objects, "-o", root / "sample"],
+    ):
+        done = run(SWIFTC, "-O", *command)
+        assert done.returncode == 0, done.stderr
+        assert f"{TEMPLATES}/" not in done.stderr, done.stderr
+    return root / "sample"
+
+
+@needs_swift
+@pytest.mark.parametrize("sizes", [tuple(LARGE.values()), (32, 32, 32), (480, 480, 501)])
+def test_it_resizes_as_pillow(compiled, tmp_path, sizes):
+    path = odd_picture(tmp_path / "odd.png")
+    (tmp_path / "odd.ppm").write_bytes(ppm(read_picture(path)))
+    crop = dict(zip(("height", "width", "resize"), sizes, strict=True))
+    settings = json.dumps(crop | {"mean": [0.5] * 3, "std": [0.5] * 3, "layout": "nchw"})
+    done = run(compiled, "pixels", tmp_path / "odd.ppm", settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    wanted = pillow_crop(path, crop)
+    assert np.abs(np.reshape(list(map(int, done.stdout.split())), wanted.shape) - wanted.astype(int)).max() <= 1
+
+
+def checked(compiled, data, pixels):
+    pixels.write_bytes(ppm(read_picture(data / "picture.png")))
+    return run(compiled, "check", data, sys.executable, HERE / "run_model.py", PICTURE=str(pixels))
+
+
+@needs_swift
+def test_the_check_passes(compiled, folder, tmp_path):
+    done = checked(compiled, folder / DATA, tmp_path / "picture.ppm")
+    assert done.returncode == 0, done.stderr
+    assert float(re.match(r"self-check passed: error (\S+) of", done.stdout)[1]) <= TOLERANCE
+    assert len(done.stdout.splitlines()[1].split(",")) == 3
+
+
+@needs_swift
+@pytest.mark.parametrize("what", sorted(set(ALTERATIONS) - {"a corrupt model and its hash"}))
+def test_an_altered_bundle_fails(compiled, folder, tmp_path, what):
+    done = checked(compiled, altered(folder / DATA, tmp_path / "other", what), tmp_path / "picture.ppm")
+    assert done.returncode == 1
+    assert re.match(told(what), done.stderr), done.stderr
