@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from dcd_deploy.runtimes import open_model
 from dcd_deploy.runtimes.pictures import read_picture
 
 SAMPLE = TEMPLATES / "python" / "predict.py"
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +63,19 @@ def test_the_folder_has_what_an_app_needs(folder, onnx_file):
     assert np.array_equal(picture, drawn_picture()), "written without loss"
     logits = np.fromfile(folder / "picture-logits.bin", "<f4")
     assert np.allclose(model.run(model.preprocess(picture))[0], logits, atol=1e-5)
-    readme = (folder / "README.md").read_text()
-    assert "@" not in readme
-    assert len(readme.splitlines()) <= 40, "one screen"
+    assert "@" not in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_each_readme_is_a_screen_and_each_page_begins_with_its_command(platform):
+    readme = (TEMPLATES / platform / "README.md").read_text("utf-8")
+    assert len(readme.splitlines()) <= 40
+    page = (DOCS / "apps" / f"{platform}.md").read_text("utf-8")
+    command = rf"dcd-deploy bundle demo-out/digits\.(onnx|tflite) --for {platform} --out app"
+    assert re.match(rf"# Into apps: .+\n\n```console\n\$ {command}\n", page)
+    shown = "![" in page or "self-check passed: error" in page  # a picture, or what a terminal shows
+    assert shown or "no picture of it here" in " ".join(page.split()), "it says why not"
+    assert f"(apps/{platform}.md)" in (DOCS / "apps.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "tflite"])
