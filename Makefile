@@ -44,11 +44,11 @@ $(ONNXRUNTIME)/installed:
 	@command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq npm; }
 	rm -rf $(ONNXRUNTIME) && mkdir $(ONNXRUNTIME)
 	npm pack --silent --pack-destination $(ONNXRUNTIME) $(ONNXRUNTIME_PACKAGE) >/dev/null
-	tar -xzf $(ONNXRUNTIME)/*.tgz -C $(ONNXRUNTIME) $(ONNXRUNTIME_AAR) && rm $(ONNXRUNTIME)/*.tgz
+	tar -xzf $(ONNXRUNTIME)/*.tgz -C $(ONNXRUNTIME) --occurrence=1 $(ONNXRUNTIME_AAR) && rm $(ONNXRUNTIME)/*.tgz
 	echo "$(ONNXRUNTIME_SHA256)  $(ONNXRUNTIME)/$(ONNXRUNTIME_AAR)" | sha256sum --check --quiet
-	$(PYTHON) -m zipfile -e $(ONNXRUNTIME)/$(ONNXRUNTIME_AAR) $(ONNXRUNTIME)/aar
-	mv $(ONNXRUNTIME)/aar/headers $(ONNXRUNTIME)/headers && mv $(ONNXRUNTIME)/aar/classes.jar $(ONNXRUNTIME)/onnxruntime.jar
-	rm -r $(ONNXRUNTIME)/aar $(ONNXRUNTIME)/package
+	cd $(ONNXRUNTIME) && $(PYTHON) -c "from zipfile import ZipFile; aar = ZipFile('$(ONNXRUNTIME_AAR)'); \
+	    aar.extractall('.', [name for name in aar.namelist() if name.startswith(('headers/', 'classes.jar'))])"
+	mv $(ONNXRUNTIME)/classes.jar $(ONNXRUNTIME)/onnxruntime.jar && rm -r $(ONNXRUNTIME)/package
 	@touch $@
 
 demo: $(VENV)/installed ## the main job on the bundled trained checkpoint

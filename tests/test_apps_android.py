@@ -104,6 +104,10 @@ def declarations(folder):
     return sorted(folder.iterdir())
 
 
+def kotlinc(sources, jar):
+    return run("bash", HOME / "bin/kotlinc", *sources, "-cp", os.pathsep.join(map(str, REAL)), "-d", jar)
+
+
 @pytest.fixture(scope="module")
 def compiled(of_onnx, of_tflite, tmp_path_factory):
     """All in one go: the sample with LiteRT, the runner for onnxruntime beside it, and the tests' own program."""
@@ -113,13 +117,21 @@ def compiled(of_onnx, of_tflite, tmp_path_factory):
         onnx.replace("package app.classifier", "package app.onnx\n\nimport app.classifier.Runner")
     )
     sources = [*(of_tflite / SAMPLE / "kotlin").iterdir(), root / "Onnx.kt", HERE / "Main.kt"]
-    classpath = os.pathsep.join(map(str, REAL))
-    done = run(
-        "bash", HOME / "bin/kotlinc", *sources, *declarations(root / "d"), "-cp", classpath, "-d", root / "all.jar"
-    )
+    done = kotlinc([*sources, *declarations(root / "d")], root / "all.jar")
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr, done.stderr
     return os.pathsep.join(map(str, [root / "all.jar", LIBRARY, *REAL]))
+
+
+@needs_kotlin
+def test_the_compiler_refuses_what_onnxruntimes_classes_have_not(of_onnx, tmp_path):
+    kotlin = of_onnx / SAMPLE / "kotlin"
+    runner = (kotlin / "OnnxRunner.kt").read_text().replace("environment.createSession(", "environment.openSession(")
+    (tmp_path / "OnnxRunner.kt").write_text(runner)
+    others = [kotlin / "Classifier.kt", kotlin / "Preprocessing.kt", HERE / "declarations/Resources.kt"]
+    done = kotlinc([tmp_path / "OnnxRunner.kt", *others], tmp_path / "none.jar")
+    assert done.returncode == 1
+    assert re.findall(r"error: unresolved reference '(\w+)'", done.stderr)[0] == "openSession"
 
 
 @needs_kotlin
