@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 from apps import ALTERATIONS, LARGE, altered, made, needs, odd_picture, pillow_crop, told
 
-from dcd_deploy.bundle.golden import TOLERANCE
-from dcd_deploy.bundle.picture import ppm
+from dcd_deploy.bundle.golden import TOLERANCE, ppm
 from dcd_deploy.bundle.sample import TEMPLATES
-from dcd_deploy.runtimes.preprocessing import read_picture
+from dcd_deploy.runtimes.pictures import read_picture
 
 HERE = Path(__file__).parent
 SWIFTC = os.environ.get("SWIFTC")

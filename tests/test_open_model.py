@@ -19,7 +19,7 @@ from PIL import Image
 
 from dcd_deploy.artifacts import TensorSpec
 from dcd_deploy.errors import InputFileError, OptionError
-from dcd_deploy.export.build_ort import to_ort
+from dcd_deploy.export.onnx.ort import to_ort
 from dcd_deploy.runtimes import Model, open_model
 from dcd_deploy.runtimes.pictures import read_picture
 
