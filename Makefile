@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 OLD_VENV := .venv-tflite-runtime
 KOTLIN := .venv-kotlin
+ONNXRUNTIME := .venv-onnxruntime
 BIN := $(VENV)/bin
 DEMO := demo-out
 MODEL := $(DEMO)/digits
@@ -32,6 +33,22 @@ $(OLD_VENV)/installed: constraints-tflite-runtime.txt
 	    $(OLD_VENV)/bin/python -m pip install -q tflite-runtime flatbuffers numpy
 	PIP_CONSTRAINT=constraints-tflite-runtime.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
 	    $(OLD_VENV)/bin/python -m pip install -q --no-deps tflite-support
+	@touch $@
+
+# onnxruntime's package for Android, which an npm package for Unity carries: its C++ headers, its Java classes.
+ONNXRUNTIME_PACKAGE := com.github.asus4.onnxruntime@0.4.9
+ONNXRUNTIME_AAR := package/Plugins/Android/onnxruntime.aar
+ONNXRUNTIME_SHA256 := 98cddbac92640b4a6af72a03c42e0491851f366d3da66bbaeb5dd66310946cf2
+$(ONNXRUNTIME)/installed:
+	@echo "Fetching onnxruntime's headers and Java classes (150 MB, of which 1 MB is kept) ..."
+	@command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq npm; }
+	rm -rf $(ONNXRUNTIME) && mkdir $(ONNXRUNTIME)
+	npm pack --silent --pack-destination $(ONNXRUNTIME) $(ONNXRUNTIME_PACKAGE) >/dev/null
+	tar -xzf $(ONNXRUNTIME)/*.tgz -C $(ONNXRUNTIME) --occurrence=1 $(ONNXRUNTIME_AAR) && rm $(ONNXRUNTIME)/*.tgz
+	echo "$(ONNXRUNTIME_SHA256)  $(ONNXRUNTIME)/$(ONNXRUNTIME_AAR)" | sha256sum --check --quiet
+	cd $(ONNXRUNTIME) && $(PYTHON) -c "from zipfile import ZipFile; aar = ZipFile('$(ONNXRUNTIME_AAR)'); \
+	    aar.extractall('.', [name for name in aar.namelist() if name.startswith(('headers/', 'classes.jar'))])"
+	mv $(ONNXRUNTIME)/classes.jar $(ONNXRUNTIME)/onnxruntime.jar && rm -r $(ONNXRUNTIME)/package
 	@touch $@
 
 demo: $(VENV)/installed ## the main job on the bundled trained checkpoint
@@ -70,7 +87,7 @@ test-exhaustive: test-programs ## every option beside every other, every publish
 	$(BIN)/python -m pytest -m exhaustive --numprocesses 2 --dist loadfile --durations=15
 
 .PHONY: test-programs
-test-programs: $(VENV)/developed $(OLD_VENV)/installed
+test-programs: $(VENV)/developed $(OLD_VENV)/installed $(ONNXRUNTIME)/installed
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
 	@command -v sshd >/dev/null || test -x /usr/sbin/sshd || { apt-get update -qq && apt-get install -y -qq openssh-server; }
 	@for program in adb mksh toybox gcc g++ cmake npm; do command -v $$program >/dev/null || set -- "$$@" $$program; done; \
@@ -128,4 +145,4 @@ train-photographs: $(VENV)/pictured ## train the photographs' two checkpoints an
 	    --arch $(if $(findstring dcd,$*),mobilenetv2_dcd,mobilenetv2)
 
 clean:
-	rm -rf $(VENV) $(OLD_VENV) $(KOTLIN) $(DEMO) bench-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLD_VENV) $(KOTLIN) $(ONNXRUNTIME) $(DEMO) bench-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,16 +1,24 @@
 """Bundles for the tests: made, altered, and what Pillow makes of their pictures."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from PIL import Image
 
 from dcd_deploy import commands
 
 LARGE = {"height": 97, "width": 131, "resize": 140}  # a crop that is odd too
+ONNXRUNTIME = Path(__file__).parent.parent / ".venv-onnxruntime"  # its headers and Java classes: `make test-programs`
+
+
+def needs(met: object, what: str) -> pytest.MarkDecorator:
+    """Return the mark of tests that are skipped where something is not installed; CI has all of it, or fails."""
+    return pytest.mark.skipif(not met and "CI" not in os.environ, reason=f"needs {what}")
 
 
 def made(path: Path, platform: str, out: Path, **options) -> Path:
@@ -55,6 +63,11 @@ def _other_labels(folder: Path) -> None:
     path.write_text("\n".join([lines[1], lines[0], *lines[2:]]) + "\n", "utf-8")
 
 
+def _fewer_labels(folder: Path) -> None:
+    path = folder / "labels.txt"
+    path.write_text("".join(path.read_text("utf-8").splitlines(keepends=True)[:-1]), "utf-8")
+
+
 def _other_mean(folder: Path) -> None:
     path = folder / "preprocessing.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"mean": [0.4, 0.5, 0.5]}))
@@ -89,6 +102,16 @@ ALTERATIONS = {
     "preprocessing": _other_mean,
     "model and its hash": _unhashed(_other_weights),
     "preprocessing and its hash": _unhashed(_other_mean),
+    "fewer labels and their hash": _unhashed(_fewer_labels),
     "a corrupt model": _cut,
     "a corrupt model and its hash": _unhashed(_cut),
 }
+
+
+def told(what: str) -> str:
+    """Return the pattern of what a sample has to say of an alteration."""
+    if what == "a corrupt model and its hash":
+        return "the model cannot be opened"
+    if what == "fewer labels and their hash":
+        return "self-check failed: 9 lines in 'labels.txt', expected 10, one a class"
+    return "self-check failed: " + ("error" if "and its hash" in what else ".* is not the file that was bundled")

@@ -96,6 +96,40 @@ def digits_compiled(digits_checkpoint, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def training():
+    """Digits (256, 3, 32, 32) that training saw, and their labels."""
+    import digits
+
+    images, _, labels, _ = digits.load()
+    return digits.normalised(images[:256]), labels[:256]
+
+
+@pytest.fixture(scope="session")
+def calibration(training, tmp_path_factory):
+    path = tmp_path_factory.mktemp("calibration") / "digits.npz"
+    np.savez(path, images=training[0], labels=training[1])
+    return path
+
+
+@pytest.fixture(scope="session")
+def digits_int8(digits_checkpoint, calibration, tmp_path_factory):
+    """The bundled dynamic checkpoint in int8, with its twin."""
+
+    def export(out):
+        return commands.export(
+            digits_checkpoint,
+            out=out,
+            name="digits",
+            precision="int8",
+            calibrate=calibration,
+            with_baseline=True,
+            **DIGITS_OPTIONS,
+        )
+
+    return made_once(tmp_path_factory, "digits_int8", export)
+
+
+@pytest.fixture(scope="session")
 def onnx_file(digits_export) -> Path:
     return digits_export.artifact.path
 

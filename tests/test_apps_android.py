@@ -1,8 +1,9 @@
 """The sample for Android, as far as there is one here: its plain Kotlin compiled and run on a Java machine, the rest
-checked by Kotlin's compiler against declarations in ``tests/android``, written by hand.
+checked by Kotlin's compiler against onnxruntime's own classes, and for the others declarations in ``tests/android``,
+written by hand.
 
 ANDROID_CLASSPATH gives real classes in place of these, as far as one has them: files named as the declarations are,
-such as onnxruntime.jar, with which the check runs in onnxruntime itself.
+such as litert.jar; or onnxruntime.jar for a desktop, with which the check runs in onnxruntime itself.
 """
 
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from apps import ALTERATIONS, LARGE, altered, made, odd_picture, pillow_crop
+from apps import ALTERATIONS, LARGE, ONNXRUNTIME, altered, made, needs, odd_picture, pillow_crop, told
 
 from dcd_deploy.bundle.golden import TOLERANCE
 from dcd_deploy.bundle.sample import TEMPLATES
@@ -27,9 +28,11 @@ SAMPLE = Path("app/src/main")
 NODE = Path(__file__).parent.parent / ".venv-kotlin/node_modules/kotlin-compiler"
 HOME = Path(os.environ.get("KOTLIN_HOME", NODE))
 LIBRARY = HOME / "lib/kotlin-stdlib.jar"
-REAL = [Path(path) for path in os.environ.get("ANDROID_CLASSPATH", "").split(os.pathsep) if path]
-needs_kotlin = pytest.mark.skipif(
-    not (LIBRARY.is_file() and shutil.which("java")), reason="needs Java, and Kotlin's compiler where KOTLIN_HOME says"
+GIVEN = [Path(path) for path in os.environ.get("ANDROID_CLASSPATH", "").split(os.pathsep) if path]
+REAL = list({path.stem: path for path in (ONNXRUNTIME / "onnxruntime.jar", *GIVEN)}.values())
+needs_kotlin = needs(
+    LIBRARY.is_file() and shutil.which("java") and all(path.is_file() for path in REAL),
+    "Java, Kotlin's compiler where KOTLIN_HOME says, and onnxruntime's classes: `make test-programs`",
 )
 
 
@@ -101,6 +104,10 @@ def declarations(folder):
     return sorted(folder.iterdir())
 
 
+def kotlinc(sources, jar):
+    return run("bash", HOME / "bin/kotlinc", *sources, "-cp", os.pathsep.join(map(str, REAL)), "-d", jar)
+
+
 @pytest.fixture(scope="module")
 def compiled(of_onnx, of_tflite, tmp_path_factory):
     """All in one go: the sample with LiteRT, the runner for onnxruntime beside it, and the tests' own program."""
@@ -110,11 +117,21 @@ def compiled(of_onnx, of_tflite, tmp_path_factory):
         onnx.replace("package app.classifier", "package app.onnx\n\nimport app.classifier.Runner")
     )
     sources = [*(of_tflite / SAMPLE / "kotlin").iterdir(), root / "Onnx.kt", HERE / "Main.kt"]
-    classpath = ["-cp", os.pathsep.join(map(str, REAL))] if REAL else []
-    done = run("bash", HOME / "bin/kotlinc", *sources, *declarations(root / "d"), *classpath, "-d", root / "all.jar")
+    done = kotlinc([*sources, *declarations(root / "d")], root / "all.jar")
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr, done.stderr
     return os.pathsep.join(map(str, [root / "all.jar", LIBRARY, *REAL]))
+
+
+@needs_kotlin
+def test_the_compiler_refuses_what_onnxruntimes_classes_have_not(of_onnx, tmp_path):
+    kotlin = of_onnx / SAMPLE / "kotlin"
+    runner = (kotlin / "OnnxRunner.kt").read_text().replace("environment.createSession(", "environment.openSession(")
+    (tmp_path / "OnnxRunner.kt").write_text(runner)
+    others = [kotlin / "Classifier.kt", kotlin / "Preprocessing.kt", HERE / "declarations/Resources.kt"]
+    done = kotlinc([tmp_path / "OnnxRunner.kt", *others], tmp_path / "none.jar")
+    assert done.returncode == 1
+    assert re.findall(r"error: unresolved reference '(\w+)'", done.stderr)[0] == "openSession"
 
 
 @needs_kotlin
@@ -130,7 +147,7 @@ def test_it_resizes_as_pillow(compiled, tmp_path, sizes):
 
 
 def checked(compiled, folder):
-    model = (sys.executable, HERE / "run_model.py")
+    model = (sys.executable, HERE.parent / "run_model.py")
     return run("java", "-cp", compiled, "MainKt", "check", folder / SAMPLE / "assets", 10, *model)
 
 
@@ -144,7 +161,7 @@ def test_the_check_passes(compiled, request, kind):
 
 
 @needs_kotlin
-@pytest.mark.skipif(not any(path.stem == "onnxruntime" for path in REAL), reason="needs onnxruntime's Java library")
+@pytest.mark.skipif(not any(path.stem == "onnxruntime" for path in GIVEN), reason="needs onnxruntime for a desktop")
 def test_the_check_passes_in_onnxruntime_itself(compiled, of_onnx):
     done = run("java", "-cp", compiled, "MainKt", "check", of_onnx / SAMPLE / "assets", 10)
     assert done.returncode == 0, done.stderr
@@ -160,5 +177,4 @@ def test_an_altered_bundle_fails(compiled, of_onnx, tmp_path, what):
     shutil.copytree(tmp_path / "other", assets, dirs_exist_ok=True)
     done = checked(compiled, tmp_path / "app")
     assert done.returncode == 1
-    assert re.match("self-check failed: ", done.stderr), done.stderr
-    assert ("error" if "its hash" in what else "is not the file that was bundled") in done.stderr
+    assert re.match(told(what), done.stderr), done.stderr

@@ -1,4 +1,8 @@
-"""The sample in C++: its resizing against Pillow's, and the whole of it, compiled against the wheel's onnxruntime."""
+"""The sample in C++: its resizing against Pillow's, and the whole of it, with the wheel's onnxruntime, also for ARM.
+
+ONNXRUNTIME_HEADERS names other headers than those that `make test-programs` fetches. The library is newer than they
+are: it has each older interface, which is what an app relies on.
+"""
 
 import hashlib
 import os
@@ -10,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from apps import ALTERATIONS, LARGE, altered, made, odd_picture, pillow_crop
+from apps import ALTERATIONS, LARGE, ONNXRUNTIME, altered, made, needs, odd_picture, pillow_crop, told
 from conftest import DIGITS
 
 from dcd_deploy.bundle.golden import TOLERANCE, ppm
@@ -21,11 +25,11 @@ from dcd_deploy.errors import DeviceError
 from dcd_deploy.runtimes.pictures import read_picture
 
 COMPILER = shutil.which("g++")
-HEADERS = Path(os.environ.get("ONNXRUNTIME_HEADERS", "/usr/include/onnxruntime"))
-needs_compiler = pytest.mark.skipif(not COMPILER, reason="needs g++")
-needs_headers = pytest.mark.skipif(
-    not ((HEADERS / "onnxruntime_cxx_api.h").is_file() and shutil.which("cmake")),
-    reason="needs cmake, and onnxruntime's headers where ONNXRUNTIME_HEADERS says",
+HEADERS = Path(os.environ.get("ONNXRUNTIME_HEADERS", ONNXRUNTIME / "headers"))
+needs_compiler = needs(COMPILER, "g++")
+needs_headers = needs(
+    (HEADERS / "onnxruntime_cxx_api.h").is_file() and shutil.which("cmake"),
+    "cmake, and onnxruntime's headers: `make test-programs`",
 )
 PIXELS = """
 #include <cstdio>
@@ -129,16 +133,18 @@ def test_an_altered_bundle_fails(built, tmp_path, what):
     finally:
         shutil.copytree(tmp_path / "kept", built, dirs_exist_ok=True)
     assert done.returncode == 1
-    assert re.match("self-check failed|the model cannot be opened", done.stderr), done.stderr
+    assert re.match(told(what), done.stderr), done.stderr
     assert run([built / "build" / "predict"]).returncode == 0
 
 
 @needs_headers
-@pytest.mark.skipif(not shutil.which("aarch64-linux-gnu-g++"), reason="needs GCC for aarch64")
+@needs(shutil.which("aarch64-linux-gnu-g++"), "GCC for aarch64")
 def test_it_runs_on_an_emulated_arm_core(onnx_file, tmp_path):
     try:
         root = installed_root()
     except DeviceError as error:
+        if "CI" in os.environ:
+            raise
         pytest.skip(str(error))
     core = core_named("cortex-a72")
     arm = release(tmp_path / "onnxruntime", root.wheels / "onnxruntime")
@@ -152,7 +158,7 @@ def test_it_runs_on_an_emulated_arm_core(onnx_file, tmp_path):
     assert float(re.match(r"self-check passed: error (\S+) of", done.stdout)[1]) <= TOLERANCE
 
 
-@pytest.mark.skipif(not shutil.which("cmake"), reason="needs cmake")
+@needs(shutil.which("cmake"), "cmake")
 def test_without_onnxruntime_cmake_says_what_to_do(onnx_file, tmp_path):
     folder = made(onnx_file, "cpp", tmp_path / "app")
     done = run(

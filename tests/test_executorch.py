@@ -62,6 +62,13 @@ def test_it_answers_as_the_network(exported):
     assert self_check(model).passed
 
 
+def test_named_arrays():
+    model = open_model(SMALL, threads=1)
+    assert {name: found.shape for name, found in model.run_named({model.card.input.name: inputs(2)}).items()} == {
+        model.card.output.name: ANSWERS.shape
+    }
+
+
 def test_the_kept_file_still_runs():
     """Made by an earlier export: the runtime that is installed runs it."""
     assert_near(open_model(SMALL, threads=1).run(inputs(2)), ANSWERS)

@@ -6,46 +6,11 @@ import numpy as np
 import onnx
 import pytest
 from conftest import DIGITS_OPTIONS
-from made_once import made_once
 
 from dcd_deploy import commands
 from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError
 from dcd_deploy.export.noise import snr_db
 from dcd_deploy.runtimes import open_model
-
-
-@pytest.fixture(scope="session")
-def training():
-    """Digits (256, 3, 32, 32) that training saw, and their labels."""
-    import digits
-
-    images, _, labels, _ = digits.load()
-    return digits.normalised(images[:256]), labels[:256]
-
-
-@pytest.fixture(scope="session")
-def calibration(training, tmp_path_factory):
-    path = tmp_path_factory.mktemp("calibration") / "digits.npz"
-    np.savez(path, images=training[0], labels=training[1])
-    return path
-
-
-@pytest.fixture(scope="session")
-def digits_int8(digits_checkpoint, calibration, tmp_path_factory):
-    """The bundled dynamic checkpoint in int8, with its twin."""
-
-    def export(out):
-        return commands.export(
-            digits_checkpoint,
-            out=out,
-            name="digits",
-            precision="int8",
-            calibrate=calibration,
-            with_baseline=True,
-            **DIGITS_OPTIONS,
-        )
-
-    return made_once(tmp_path_factory, "digits_int8", export)
 
 
 def test_int8_keeps_signal_and_accuracy(digits_int8, onnx_file, held_out):

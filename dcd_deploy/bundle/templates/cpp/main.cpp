@@ -29,6 +29,11 @@ public:
         output_ = text_of(value_of(manifest_, "output"), "name");
         std::istringstream lines(read_file(folder + "/labels.txt"));
         for (std::string label; std::getline(lines, label);) labels_.push_back(label);
+        const auto classes = static_cast<std::size_t>(numbers_of(manifest_, "classes").at(0));
+        if (labels_.size() != classes) {
+            throw std::runtime_error("self-check failed: " + std::to_string(labels_.size()) +
+                                     " lines in 'labels.txt', expected " + std::to_string(classes) + ", one a class");
+        }
         const std::string content = read_file(folder + "/model.onnx");
         Ort::SessionOptions options;
         options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_FATAL);  // an error comes as an exception

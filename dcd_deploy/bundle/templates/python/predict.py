@@ -79,11 +79,18 @@ def read_picture(path):
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
-def self_check(model, settings, manifest):
-    """Return the largest error, in the outputs' range; end the program if the bundle is not as it was made."""
+def check_files(manifest, labels):
+    """End the program if the bundle's files are not as they were made."""
     for name, expected in manifest["sha256"].items():
         if hashlib.sha256((HERE / name).read_bytes()).hexdigest() != expected:
             sys.exit(f"self-check failed: '{name}' is not the file that was bundled; write the bundle again")
+    classes = manifest["output"]["classes"]
+    if len(labels) != classes:
+        sys.exit(f"self-check failed: {len(labels)} lines in 'labels.txt', expected {classes}, one a class")
+
+
+def self_check(model, settings, manifest):
+    """Return the largest error, in the outputs' range; end the program if it is too large."""
     floats = {name: np.fromfile(HERE / name, "<f4") for name in ("golden-output.bin", "picture-logits.bin")}
     given = np.fromfile(HERE / "golden-input.bin", settings["type"]).reshape(manifest["input"]["shape"])
     picture = preprocess(read_picture(HERE / manifest["picture"]), settings)
@@ -127,6 +134,7 @@ def main():
     manifest = json.loads((HERE / "manifest.json").read_text(encoding="utf-8"))
     settings = json.loads((HERE / "preprocessing.json").read_text(encoding="utf-8"))
     labels = (HERE / "labels.txt").read_text(encoding="utf-8").splitlines()
+    check_files(manifest, labels)
     try:
         model = open_model(HERE / manifest["model"], options.threads)
     except Exception as error:  # the runtimes' errors have no common base

@@ -48,7 +48,7 @@ export class Model {
   constructor(manifest, files, session) {
     Object.assign(this, { manifest, files, session });
     this.settings = JSON.parse(text(files["preprocessing.json"]));
-    this.labels = text(files["labels.txt"]).trimEnd().split("\n");
+    this.labels = text(files["labels.txt"]).replace(/\n$/, "").split("\n");
   }
 
   /** The logits of an input. */
@@ -72,7 +72,9 @@ export class Model {
    * came of it. Throws if the error is too large.
    */
   async selfCheck() {
-    const { manifest, files } = this;
+    const { manifest, files, labels } = this;
+    const { classes } = manifest.output;
+    if (labels.length !== classes) throw new Error(`${labels.length} lines in 'labels.txt', expected ${classes}, one a class`);
     const picture = new File([files[manifest.picture]], manifest.picture, { type: "image/png" });
     const given = files["golden-input.bin"];
     const logits = await this.run(this.settings.type === "uint8" ? given : floats(given));

@@ -30,6 +30,7 @@ public actor Classifier {
         }
         struct Output: Decodable {
             let name: String
+            let classes: Int
         }
         let model: String
         let picture: String
@@ -62,7 +63,11 @@ public actor Classifier {
         self.manifest = manifest
         settings = try JSONDecoder().decode(Settings.self, from: read("preprocessing.json"))
         labels = try String(decoding: read("labels.txt"), as: UTF8.self)
-            .split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+            .split(separator: "\n", omittingEmptySubsequences: false).dropLast().map(String.init)
+        guard labels.count == manifest.output.classes else {
+            let expected = "expected \(manifest.output.classes), one a class"
+            throw SelfCheckFailed(reason: "\(labels.count) lines in 'labels.txt', \(expected)")
+        }
         runner = try OnnxRunner(
             path: folder.appendingPathComponent(manifest.model).path,
             input: manifest.input.name,

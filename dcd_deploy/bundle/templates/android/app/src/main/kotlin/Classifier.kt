@@ -42,7 +42,11 @@ class Classifier(private val read: (String) -> ByteArray, open: (String, ByteArr
             }
         }
         settings = settingsOf(text("preprocessing.json"))
-        labels = text("labels.txt").trimEnd('\n').split('\n')
+        labels = text("labels.txt").removeSuffix("\n").split('\n')
+        val classes = manifest.numberOf("classes").toInt()
+        if (labels.size != classes) {
+            throw SelfCheckFailed("${labels.size} lines in 'labels.txt', expected $classes, one a class")
+        }
         val model = manifest.textOf("model")
         runner = open(model, read(model))
     }
