@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
+from dcd_deploy.dynamic.float64 import InFloat64
 from dcd_deploy.lowering.network import Network
 
 LAYERS: list[CanonicalLayer] = []  # those of the capture in progress, by the index in the operator's call
@@ -64,7 +65,7 @@ def _exported(network: Network) -> torch.export.ExportedProgram:
     """Export with a free batch, else with the example's own."""
     twice = tuple(torch.cat([one, one]) for one in network.examples)
     free = tuple({0: torch.export.Dim("N", min=1)} for _ in twice)
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), InFloat64(), _quiet():
         try:
             return torch.export.export(network.module, twice, dynamic_shapes=free, strict=False)
         except Exception:  # noqa: BLE001 - a module may be made for one batch size

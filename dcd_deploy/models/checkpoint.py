@@ -19,14 +19,13 @@ from torch import Tensor
 from dcd_deploy.errors import CheckpointError, OptionError, shown
 from dcd_deploy.files import existing_file, sha256
 from dcd_deploy.models.checkpoint_content import (
-    EMA_KEYS,
     SHOWN,
     check_key,
     find_state,
+    holds_average,
     info_of,
     lacking,
     read_state,
-    state_under,
 )
 from dcd_deploy.models.pickled_values import PickleError
 from dcd_deploy.models.safetensors_files import EXPECTED, INDEX_SUFFIX, in_folder, read_file, read_shards, shards_size
@@ -104,7 +103,7 @@ def _read_torch(path: Path, start: bytes, *, ema: bool) -> Checkpoint:
     try:
         with torch_file(path) as file:
             entries, source = find_state(path, file.content, ema=ema)
-            average = any(state_under(file.content, key) is not None for key in EMA_KEYS)
+            average = holds_average(file.content)
             state, notes = read_state(path, entries, file.run)
             info = info_of(file)
     except (PickleError, DamagedError, ScriptError) as error:
