@@ -70,6 +70,14 @@ def test_what_the_file_says_of_itself(tmp_path, state):
     assert len(checkpoint.sha256) == 64
 
 
+def test_counters_are_no_weights(tmp_path, state):
+    path = tmp_path / "net.pth"
+    torch.save(
+        state | {"total_ops": torch.ones(1), "layer1.0.total_params": torch.ones(1), "n_averaged": torch.ones(1)}, path
+    )
+    assert read_checkpoint(path).state_dict.keys() == state.keys()
+
+
 def test_weights_in_dicts_within_dicts(tmp_path, state):
     other = {key: value + 1 for key, value in state.items()}
     path = tmp_path / "net.pth"

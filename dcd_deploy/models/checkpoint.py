@@ -32,7 +32,7 @@ from dcd_deploy.models.safetensors_files import EXPECTED, INDEX_SUFFIX, in_folde
 from dcd_deploy.models.torch_files import DamagedError, ScriptError, torch_file
 
 DATA_PARALLEL, COMPILED = "module.", "_orig_mod."  # what DataParallel and torch.compile put before keys
-COUNTERS = ("n_averaged",)  # torch.optim.swa_utils.AveragedModel's own
+COUNTERS = ("n_averaged", "total_ops", "total_params")  # of averages, and of profilers that count operations
 
 SIGNATURES = {
     b"version https://git-lfs": "a Git LFS pointer; fetch the real file with 'git lfs pull'",
@@ -137,7 +137,7 @@ def _checked(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _without_wrappers(checkpoint: Checkpoint) -> Checkpoint:
     """Return the keys without what DataParallel, torch.compile and weight averaging put before and between them."""
-    clean = {key: value for key, value in checkpoint.state_dict.items() if key not in COUNTERS}
+    clean = {key: value for key, value in checkpoint.state_dict.items() if key.rpartition(".")[2] not in COUNTERS}
     clean = renamed(checkpoint.path, clean, lambda key: key.removeprefix(COMPILED).replace(f".{COMPILED}", "."))
     while clean and all(key.startswith(DATA_PARALLEL) for key in clean):
         clean = {key.removeprefix(DATA_PARALLEL): value for key, value in clean.items()}
