@@ -224,6 +224,8 @@ AXES = {
     "split by number": of(lambda m, x: x.split(2, 1)[1] - x.split(2, 1)[0]),
     "split_with_sizes": of(lambda m, x: aten.split_with_sizes.default(x, [1, 3], 1)[1]),
     "getitem": of(lambda m, x: x[:, 1:3]),
+    "getitem in another order": of(lambda m, x: x[:, [2, 1, 0, 3]]),
+    "getitem by a buffer": of(lambda m, x: x[:, m.order, 1:], order=nn.Buffer(torch.tensor([3, 0, 2, 1]))),
     "getitem every second": of(lambda m, x: torch.cat([x[:, :, 0:8:2, ::2], x[:, :, 1::2, ::2]], 1)),
     "slice": of(lambda m, x: aten.slice.Tensor(aten.slice.Tensor(x, 1, 1, 3), 3, 0, 9223372036854775807, 2)),
     "select": of(lambda m, x: aten.select.int(x, 1, 2)),

@@ -139,6 +139,30 @@ def test_what_changes_its_operand_is_seen_by_later_readers():
         assert not [node for node in graph.nodes if str(node.target).endswith("_")]
 
 
+class Assigning(nn.Module):
+    """Changes parts of a map."""
+
+    def __init__(self):
+        super().__init__()
+        self.dynamic, self.norm, self.conv = MixedKernels(C=6, K=4), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        y = F.relu(self.norm(self.dynamic(x)), inplace=True)
+        y[:, 0] = y[:, 0] * 2
+        y[..., ::2] += 1
+        y[:, 1, :, 0].mul_(3)
+        return self.conv(y)
+
+
+def test_parts_that_are_assigned_are_seen_by_later_readers():
+    network = network_of(Assigning().eval(), torch.randn(1, 6, 9, 8))
+    captured = capture(network)
+    assert set(captured.operators) == {"dynamic"}
+    assert_same(captured.graph, network)
+    assert FoldNorms()(captured.graph).changed == 1
+    assert_same(captured.graph, network, (torch.randn(3, 6, 9, 8).double(),))
+
+
 def test_a_subclass_that_overrides_forward_is_followed():
     class Padded(nn.Conv2d):
         def forward(self, x):

@@ -70,6 +70,29 @@ def test_what_the_file_says_of_itself(tmp_path, state):
     assert len(checkpoint.sha256) == 64
 
 
+def test_counters_are_no_weights(tmp_path, state):
+    path = tmp_path / "net.pth"
+    torch.save(
+        state | {"total_ops": torch.ones(1), "layer1.0.total_params": torch.ones(1), "n_averaged": torch.ones(1)}, path
+    )
+    assert read_checkpoint(path).state_dict.keys() == state.keys()
+
+
+def test_weights_in_dicts_within_dicts(tmp_path, state):
+    other = {key: value + 1 for key, value in state.items()}
+    path = tmp_path / "net.pth"
+    torch.save({"checkpoint": {"net": {"params": state, "step": 3}, "optimizer": {"x": state["conv1.weight"]}}}, path)
+    read = read_checkpoint(path)
+    assert torch.equal(read.state_dict["conv1.weight"], state["conv1.weight"])
+    assert "'checkpoint.net.params' of a dict" in read.source
+    torch.save({"model": {"weights": state}, "ema": {"module": other, "decay": 0.99}}, path)
+    assert torch.equal(read_checkpoint(path).state_dict["conv1.weight"], state["conv1.weight"])
+    assert torch.equal(read_checkpoint(path, ema=True).state_dict["conv1.weight"], other["conv1.weight"])
+    torch.save({"checkpoint": {"generator": state, "critic": other}}, path)
+    with pytest.raises(CheckpointError, match="expected the weights under"):
+        read_checkpoint(path)
+
+
 def test_averaged_copy_only_when_asked_for(tmp_path, state):
     path = tmp_path / "net.pth"
     averaged = {key: value * 0 + 1 if value.is_floating_point() else value for key, value in state.items()}

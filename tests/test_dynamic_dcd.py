@@ -1,6 +1,7 @@
 """The published decomposition and its variations: recognised by what they hold, proved equal, else refused in words."""
 
 import pytest
+import torch.nn.functional as F
 from dynamic_layers import (
     AttentionApart,
     Decomposed,
@@ -51,6 +52,20 @@ VARIATIONS = {
 @pytest.mark.parametrize("name", VARIATIONS)
 def test_variations(name):
     proved(lively(Decomposed(**VARIATIONS[name])), random(2, 6, 9, 11))
+
+
+class ActivatedOutside(nn.Sequential):
+    """A squeeze whose activation is a function."""
+
+    def forward(self, x):
+        return F.silu(super().forward(x))
+
+
+def test_an_activation_of_the_squeeze_that_no_part_holds():
+    module = Decomposed(weigh=False)
+    module.fc = ActivatedOutside(*module.fc)
+    operator = proved(lively(module), random(2, 6, 9, 11))
+    assert [stage.activation.name for stage in operator.attention.stages] == ["silu"]
 
 
 @pytest.mark.parametrize("held", [True, False], ids=["gate held", "gate in the forward"])

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from dynamic_layers import (
     ListedKernels,
     MixedConvolutions,
     MixedKernels,
     OmniDimensional,
+    OverKernels,
     RoutedFromOutside,
     SelfRouted,
     lively,
@@ -36,6 +38,19 @@ KERNELS = {
 @pytest.mark.parametrize("name", KERNELS)
 def test_dy_conv(name):
     assert proved(lively(MixedKernels(**KERNELS[name])), random(2, 6, 9, 8)).family == "dy_conv"
+
+
+class WrittenTemperature(OverKernels):
+    """The paper's, in the forward alone."""
+
+    def forward(self, x):
+        return F.softmax(self.fc2(F.relu(self.fc1(self.avgpool(x)))).flatten(1) / 30, 1)
+
+
+def test_a_temperature_that_no_part_holds():
+    module = MixedKernels()
+    module.route = WrittenTemperature(6, 4, 3, temperature=None)
+    proved(lively(module), random(2, 6, 9, 8))
 
 
 def test_dy_conv_of_listed_kernels():

@@ -88,9 +88,12 @@ REFUSED = {
     "saturates otherwise": (Uncapped, "computes something else"),
     "two outputs": (Two, "its output is a tuple"),
     "mixes samples": (AcrossTheBatch, "computes something else"),
-    "single precision inside": (InSinglePrecision, "computes something else"),
     "fails": (Failing, "KeyError"),
 }
+
+
+def test_a_precision_that_forward_names_is_none_of_the_proofs():
+    assert isinstance(recognise(lively(InSinglePrecision()), (X,)), DynamicOperator)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from command_line import run_here
 from torch import nn
+from torch.ao.quantization import FakeQuantize
 
 import dcd_deploy
 from dcd_deploy.errors import DcdDeployError
@@ -93,7 +94,23 @@ def doubling():
     return module
 
 
+def infinite():
+    module = nn.Conv2d(3, 4, 3)
+    nn.init.constant_(module.weight, torch.inf)
+    return module
+
+
+def unseen():
+    layers = [nn.Conv2d(4, 4, 1)]
+    return Convolved(lambda _, y: layers[0](y))
+
+
 MODULES = {
+    "nn.ModuleList, register_buffer": unseen,
+    "a module of Python": lambda: torch.jit.script(nn.Conv2d(3, 4, 3)),
+    "prepared for quantisation": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), FakeQuantize()),
+    "finite outputs for the example": lambda: Convolved(lambda _, y: torch.log(-y.abs())),
+    "finite weights": infinite,
     "lazy layers": lambda: nn.Sequential(nn.LazyConv2d(4, 3)),
     "does not run on an example of shape": lambda: nn.Conv2d(1, 4, 3),
     "its control flow independent of the data": lambda: Convolved(lambda _, y: y if y.mean() > 0 else -y),
@@ -150,6 +167,7 @@ def test_the_table_is_the_whole_of_what_is_tested():
     assert set(rows()) == set(MODULES) | set(FACTORIES)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("symptom", MODULES)
 def test_symptoms_of_modules(symptom, tmp_path):
     torch.manual_seed(0)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
-from dcd_deploy.dynamic.depthwise import QuickDepthwise
+from dcd_deploy.dynamic.float64 import InFloat64
 from dcd_deploy.dynamic.operator import DynamicOperator, OutsideError, Refusal
 from dcd_deploy.dynamic.subject import Args, TriedModule
 
@@ -52,7 +52,7 @@ def _apart() -> Iterator[None]:
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), QuickDepthwise():
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), InFloat64():
             yield
     finally:
         torch.set_default_dtype(default)

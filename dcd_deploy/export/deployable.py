@@ -72,7 +72,9 @@ def _parameter(weight: Tensor) -> nn.Parameter:
 
 
 def _single(values: Tensor) -> Tensor:
-    single = values.detach().to(torch.float32, copy=True) if values.is_floating_point() else values.clone()
+    if not values.is_floating_point():
+        return values.clone()
+    single = values.detach().to(torch.float32, copy=True)
     return single.masked_fill_(single.abs() < SMALLEST_NORMAL, 0.0)
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from dcd_deploy.artifacts import OUTPUT, Preprocessing
-from dcd_deploy.dynamic.depthwise import QuickDepthwise
+from dcd_deploy.dynamic.float64 import arithmetic_of
 from dcd_deploy.errors import ExportError, VerificationError
 from dcd_deploy.export.sensitivity import Variation, frozen_effect, measure_sensitivity, observing
 from dcd_deploy.export.truth import Outputs, Sensitivity, TrainReference
@@ -59,7 +59,7 @@ def check_repeatable(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 
 
 def _outputs(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-    with torch.inference_mode(), QuickDepthwise():
+    with torch.inference_mode(), arithmetic_of(inputs[0].dtype):
         return [leaf.clone() for leaf in tree_leaves(network(*inputs)) if isinstance(leaf, Tensor)]
 
 
@@ -222,8 +222,9 @@ def run_torch(network: nn.Module, inputs: Inputs, alone: str = OUTPUT) -> dict[s
         CaptureError: they are no tensors.
         VerificationError: an output has not an entry for each input.
     """
-    with torch.inference_mode(), QuickDepthwise():
-        found = flat(network(*_tensors(network, inputs)), alone)
+    tensors = _tensors(network, inputs)
+    with torch.inference_mode(), arithmetic_of(tensors[0].dtype):
+        found = flat(network(*tensors), alone)
     count = len(inputs[0])
     for name, values in found.items():
         if not values.ndim or len(values) != count:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
-from dcd_deploy.dynamic.depthwise import QuickDepthwise
+from dcd_deploy.dynamic.float64 import InFloat64
 from dcd_deploy.lowering.graph import ORIGIN, PLACE, SHAPE, NetworkGraph, op_name
 from dcd_deploy.lowering.places import ACTIVATION, DYNAMIC, INPUT, RESIDUAL, STATIC, Place
 
@@ -65,7 +65,7 @@ def annotate_shapes(graph: fx.GraphModule, *examples: Tensor) -> Any:
 
     The graph is run once, without gradients, on ``examples``, which are its inputs; what it gives is returned.
     """
-    with torch.no_grad(), QuickDepthwise():
+    with torch.no_grad(), InFloat64():
         return _Shapes(graph).run(*examples)
 
 

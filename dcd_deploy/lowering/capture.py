@@ -19,14 +19,17 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
+from dcd_deploy.dynamic.float64 import InFloat64
 from dcd_deploy.dynamic.operator import DynamicOperator
 from dcd_deploy.dynamic.proof import prove
 from dcd_deploy.dynamic.recognise import Refusal, candidates
 from dcd_deploy.errors import CaptureError
 from dcd_deploy.lowering.annotate import annotate_places, annotate_shapes
 from dcd_deploy.lowering.exported import graph_by_export
+from dcd_deploy.lowering.failure import at, first_line
 from dcd_deploy.lowering.graph import NetworkGraph
-from dcd_deploy.lowering.network import Network, at, first_line
+from dcd_deploy.lowering.network import Network
+from dcd_deploy.lowering.precision import name_single
 from dcd_deploy.lowering.reassemble import reassemble
 
 COMPUTING = ("forward", "__call__", "_conv_forward", "_output_padding")  # methods that say what a layer computes
@@ -103,6 +106,7 @@ def _graph(network: Network, operators: dict[str, DynamicOperator], leaf: tuple[
 def _checked(network: Network, made: fx.GraphModule) -> NetworkGraph:
     """Return a traced graph with its functions reassembled, its shapes and places noted, and its outputs compared."""
     _flatten_output(made)
+    name_single(made)
     graph = NetworkGraph(made, network.inputs, network.outputs, list(network.notes))
     reassemble(graph)
     answers = annotate_shapes(graph.module, *network.examples)
@@ -192,7 +196,8 @@ def _by_fx(network: Network, layers: dict[str, CanonicalLayer], leaf: tuple[str,
     whole = {module.get_submodule(path) for path in (*layers, *leaf)}
     tracer = _Tracer(whole)
     names = _free_arguments(module, len(network.examples))
-    graph = tracer.trace(module, concrete_args=names or None)
+    with InFloat64():
+        graph = tracer.trace(module, concrete_args=names or None)
     made = fx.GraphModule(module, graph, type(module).__name__)
     for path, layer in layers.items():
         parent, _, name = path.rpartition(".")

@@ -22,6 +22,7 @@ from dcd_deploy.lowering.passes.drop_dropout import DropDropout
 from dcd_deploy.lowering.passes.fold_norms import FoldNorms
 from dcd_deploy.lowering.passes.lay_out import LayOut
 from dcd_deploy.lowering.passes.pool_by_windows import PoolByWindows
+from dcd_deploy.lowering.passes.spell_out import SpellOut
 from dcd_deploy.lowering.passes.substitute import AUTO, Choice, Substitute
 from dcd_deploy.lowering.passes.wrap import Wrap
 from dcd_deploy.lowering.places import Place
@@ -69,7 +70,7 @@ def plan(target: Target, choice: Choice = AUTO, *, outputs_last: bool = False) -
         layout = (LayOut(outputs_last=outputs_last),)
     elif target.backend.name == XNNPACK:
         layout = (ActivateWithin(),)
-    return Plan(substitute, wrap, (DropDropout(), FoldNorms(), PoolByWindows(), substitute, *layout, wrap))
+    return Plan(substitute, wrap, (DropDropout(), FoldNorms(), PoolByWindows(), SpellOut(), substitute, *layout, wrap))
 
 
 def lower(captured: Captured, target: Target, choice: Choice = AUTO) -> DeployNetwork:

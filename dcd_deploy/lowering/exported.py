@@ -9,15 +9,23 @@ from __future__ import annotations
 
 import io
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 
 import torch
 from torch import Tensor, fx, nn
+from torch._ops import OpOverload
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
+from dcd_deploy.dynamic.float64 import InFloat64
+from dcd_deploy.lowering.graph import op_name
 from dcd_deploy.lowering.network import Network
 
+aten = torch.ops.aten
+PARTS = frozenset(
+    {"select", "slice", "narrow", "view", "transpose", "permute", "unsqueeze", "squeeze", "expand", "index"}
+)
 LAYERS: list[CanonicalLayer] = []  # those of the capture in progress, by the index in the operator's call
 
 
@@ -53,8 +61,12 @@ def graph_by_export(network: Network, layers: dict[str, CanonicalLayer]) -> fx.G
     """
     with _standing_in(network.module, layers):
         program = _exported(network)
+        if _writes_into_parts(program):
+            with warnings.catch_warnings(action="ignore"):  # torch's own remarks about itself
+                program = program.run_decompositions({})
     made = program.module(check_guards=False)
     assert isinstance(made, fx.GraphModule)
+    _name_norms(made)
     _calls_of_layers(made, layers)
     made.graph.set_codegen(fx.graph.CodeGen())  # inputs and outputs are flat already
     return fx.GraphModule(made, made.graph, type(network.module).__name__)
@@ -64,11 +76,36 @@ def _exported(network: Network) -> torch.export.ExportedProgram:
     """Export with a free batch, else with the example's own."""
     twice = tuple(torch.cat([one, one]) for one in network.examples)
     free = tuple({0: torch.export.Dim("N", min=1)} for _ in twice)
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), InFloat64(), _quiet():
         try:
             return torch.export.export(network.module, twice, dynamic_shapes=free, strict=False)
         except Exception:  # noqa: BLE001 - a module may be made for one batch size
             return torch.export.export(network.module, network.examples, strict=False)
+
+
+def _writes_into_parts(program: torch.export.ExportedProgram) -> bool:
+    """Whether a part of a tensor is changed, as by ``y[:, 0] = …``: what reads the whole afterwards sees it."""
+    return any(
+        isinstance(node.target, OpOverload)
+        and node.target._schema.is_mutable  # noqa: SLF001 - there is no public question
+        and op_name(node.args[0]) in PARTS
+        for node in program.graph.nodes
+        if node.op == "call_function" and node.args and isinstance(node.args[0], fx.Node)
+    )
+
+
+def _name_norms(made: fx.GraphModule) -> None:
+    """Give norms of a program without changes in place the name that passes know."""
+    for node in list(made.graph.nodes):
+        if node.target == aten._native_batch_norm_legit_no_training.default:  # noqa: SLF001 - torch's own name
+            *given, momentum, eps = node.args
+            with made.graph.inserting_before(node):
+                norm = made.graph.call_function(aten.batch_norm.default, (*given, False, momentum, eps, False))
+            norm.meta = dict(node.meta)
+            for first in list(node.users):
+                first.replace_all_uses_with(norm)
+                made.graph.erase_node(first)
+            made.graph.erase_node(node)
 
 
 @contextmanager

@@ -1,6 +1,4 @@
-"""A user's module made ready: a float64 copy in eval mode on the CPU, its example, and names for what goes in and out.
-
-The user's own module is left as it is. What had to be changed on the copy is said in ``notes``.
+"""A user's module made ready: its float64 copy, its example, and names for what goes in and out.
 
 Pruning, weight norm and spectral norm compute a weight before each call, in a hook or in a parametrisation; in eval
 mode it is a constant, which is kept. A hook that only looks on (logging, feature maps) may go. One that changes what
@@ -9,18 +7,20 @@ its module gives would be lost in silence, and is refused.
 
 from __future__ import annotations
 
-import copy
-import traceback
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
-from dcd_deploy.dynamic.depthwise import QuickDepthwise
-from dcd_deploy.errors import CaptureError
+from dcd_deploy.dynamic.float64 import InFloat64
+from dcd_deploy.dynamic.operator import DynamicOperator
+from dcd_deploy.dynamic.recognise import recognise
+from dcd_deploy.errors import CaptureError, WeightValueError
+from dcd_deploy.lowering.failure import at, first_line
+from dcd_deploy.lowering.float64_copy import float64_copy
 
 OUTPUT = "output"
 
@@ -81,6 +81,11 @@ def _name(key: object) -> str:
 
 
 SAME = 1e-12  # of an output's range
+DOUBLE = re.compile(r"\bdouble\b", re.IGNORECASE)
+UNSEEN = (
+    "it is run in float64, and layers or tensors in plain lists stay as they are: use nn.ModuleList, register_buffer"
+)
+FITTING = "check the example's channels, size and number of tensors"
 
 
 def without_hooks(module: nn.Module, examples: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> list[str]:
@@ -94,7 +99,7 @@ def without_hooks(module: nn.Module, examples: tuple[Tensor, ...], outputs: tupl
         _settle(part)
     if not hooked:
         return []
-    with torch.no_grad():
+    with torch.no_grad(), InFloat64():
         found = flat(module(*examples)).values()
     for now, before in zip(found, outputs, strict=True):
         spread = float(before.max() - before.min()) or 1.0
@@ -113,12 +118,24 @@ def _settle(part: nn.Module) -> None:
     part._forward_hooks.clear()  # noqa: SLF001
     part._forward_pre_hooks.clear()  # noqa: SLF001
     if parametrize.is_parametrized(part):
-        for name in list(part.parametrizations):  # type: ignore[arg-type]  # a ModuleDict
-            parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+        _without_parametrizations(part)
     for name in ("weight", "bias"):
         if isinstance(value := vars(part).get(name), Tensor):
             delattr(part, name)
             part.register_parameter(name, nn.Parameter(value.detach().clone(), requires_grad=False))
+
+
+def _without_parametrizations(part: nn.Module) -> None:
+    """Make parameters of the values, and a module of its own class of it.
+
+    torch's own function takes the names off the class, which is that of the user's module too.
+    """
+    names = list(part.parametrizations)  # type: ignore[arg-type]  # a ModuleDict
+    values = {name: getattr(part, name).detach().clone() for name in names}
+    del part.parametrizations
+    part.__class__ = type(part).__mro__[1]
+    for name, value in values.items():
+        part.register_parameter(name, nn.Parameter(value, requires_grad=False))
 
 
 INPUT = "input"
@@ -137,8 +154,20 @@ class Network:
 
     def run(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs in the order of their names."""
-        with torch.no_grad(), QuickDepthwise():
+        with torch.no_grad(), InFloat64():
             return tuple(flat(self.module(*inputs), self.alone).values())
+
+
+class OneLayer(nn.Module):
+    """A dynamic layer that is the whole network, so that it has a path in it."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, operand: Tensor | None = None) -> Tensor:
+        y: Tensor = self.layer(x) if operand is None else self.layer(x, operand)
+        return y
 
 
 def network_of(module: nn.Module, example: Tensor | Sequence[Tensor], alone: str = OUTPUT) -> Network:
@@ -150,10 +179,13 @@ def network_of(module: nn.Module, example: Tensor | Sequence[Tensor], alone: str
     if not isinstance(module, nn.Module):
         raise CaptureError(expected="a torch.nn.Module", found=type(module).__name__, advice="pass the network itself")
     examples = _examples(example)
-    ready, notes = _ready(module)
+    ready, notes = float64_copy(module)
     doubles = tuple(e.detach().cpu().double() if e.is_floating_point() else e.detach().cpu() for e in examples)
     outputs = flat(_first_run(ready, doubles), alone)
+    _check_finite(ready, outputs)
     notes += without_hooks(ready, doubles, tuple(outputs.values()))
+    if isinstance(recognise(ready, doubles), DynamicOperator):
+        ready = OneLayer(ready)
     names = (INPUT, *(f"{INPUT}_{i}" for i in range(1, len(doubles))))
     return Network(ready, doubles, names, tuple(outputs), tuple(notes), alone)
 
@@ -166,65 +198,30 @@ def _examples(example: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
     return examples
 
 
-def _ready(module: nn.Module) -> tuple[nn.Module, list[str]]:
-    """Return a float64 copy in eval mode on the CPU, and what that changed."""
-    notes = []
-    if lazy := next((name for name, tensor in module.named_parameters() if is_lazy(tensor)), None):
-        raise CaptureError(
-            expected="a module that knows its shapes", found=f"the lazy '{lazy}'", advice="run it once before"
-        )
-    if any(part.training for part in module.modules()):
-        notes.append("the module is in training mode; its eval form is exported")
-    tensors = [*module.parameters(), *module.buffers()]
-    kinds = {t.dtype for t in tensors if t.is_floating_point()} - {torch.float32, torch.float64}
-    if kinds:
-        notes.append(f"weights of {', '.join(sorted(map(str, kinds)))} are taken as they are, and written as float32")
-    if devices := {t.device.type for t in tensors} - {"cpu"}:
-        notes.append(f"the weights were copied from {', '.join(sorted(devices))}")
-    if "meta" in devices:
-        raise CaptureError(
-            expected="a module with weights", found="one on the device 'meta'", advice="load its weights first"
-        )
-    try:
-        ready = copy.deepcopy(module, _detached(module)).cpu().double().eval()
-    except Exception as error:  # whatever a user's own __deepcopy__ raises, or torch of tensors with a history
-        raise CaptureError(
-            f"the module cannot be copied: {first_line(error)}; run it once under torch.no_grad(), or remove what "
-            "holds a graph"
-        ) from error
-    for parameter in ready.parameters():
-        parameter.requires_grad_(False)  # noqa: FBT003 - torch's own signature
-    return ready, notes
-
-
-def _detached(module: nn.Module) -> dict[int, object]:
-    """Return copies of tensors that are plain attributes, which deepcopy refuses where they have a history."""
-    plain = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor)]
-    return {id(value): value.detach().clone() for value in plain}
+def _check_finite(module: nn.Module, outputs: Mapping[str, Tensor]) -> None:
+    """Raise where an output is no finite number: WeightValueError if a weight is none, else CaptureError."""
+    name = next((name for name, values in outputs.items() if not bool(torch.isfinite(values).all())), None)
+    if name is None:
+        return
+    for path, weight in module.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            raise WeightValueError(
+                f"expected finite weights, found NaN or infinity in '{path}'; train or load it again"
+            )
+    raise CaptureError(
+        expected="finite outputs for the example",
+        found=f"NaN or infinity in '{name}'",
+        advice="look for a logarithm, root or quotient that leaves its domain",
+    )
 
 
 def _first_run(module: nn.Module, examples: tuple[Tensor, ...]) -> object:
     try:
-        with torch.no_grad(), QuickDepthwise():
+        with torch.no_grad(), InFloat64():
             return module(*examples)
     except Exception as error:  # whatever a user's module raises
         shapes = ", ".join(str(tuple(one.shape)) for one in examples)
         raise CaptureError(
             f"the module does not run on an example of shape {shapes}{at(module, error)}: {first_line(error)}; "
-            "check the example's channels, size and number of tensors"
+            f"{UNSEEN if DOUBLE.search(str(error)) else FITTING}"
         ) from error
-
-
-def at(module: nn.Module, error: BaseException) -> str:
-    """Return " (in 'path')": the innermost submodule that an error passed through."""
-    names = {id(part): name for name, part in module.named_modules()}
-    found = ""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        found = names.get(id(frame.f_locals.get("self")), "") or found
-    return f" (in '{found}')" if found else ""
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of a message, cut."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

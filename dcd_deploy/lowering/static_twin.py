@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
-from dcd_deploy.dynamic.depthwise import QuickDepthwise
+from dcd_deploy.dynamic.float64 import InFloat64
 from dcd_deploy.dynamic.folds import static_twin as mean_kernel
 from dcd_deploy.dynamic.operator import DynamicOperator
 from dcd_deploy.lowering.capture import Captured, NamedGraph
@@ -41,7 +41,7 @@ def mean_heads(captured: Captured, batches: Sequence[tuple[Tensor, ...]]) -> dic
     for path, layer in layers.items():
         layer.observe = noting(path)
     try:
-        with torch.no_grad(), QuickDepthwise():
+        with torch.no_grad(), InFloat64():
             for batch in batches:
                 captured.graph.module(*batch)
     finally:

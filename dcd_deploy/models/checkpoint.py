@@ -19,21 +19,20 @@ from torch import Tensor
 from dcd_deploy.errors import CheckpointError, OptionError, shown
 from dcd_deploy.files import existing_file, sha256
 from dcd_deploy.models.checkpoint_content import (
-    EMA_KEYS,
     SHOWN,
     check_key,
     find_state,
+    holds_average,
     info_of,
     lacking,
     read_state,
-    state_under,
 )
 from dcd_deploy.models.pickled_values import PickleError
 from dcd_deploy.models.safetensors_files import EXPECTED, INDEX_SUFFIX, in_folder, read_file, read_shards, shards_size
 from dcd_deploy.models.torch_files import DamagedError, ScriptError, torch_file
 
 DATA_PARALLEL, COMPILED = "module.", "_orig_mod."  # what DataParallel and torch.compile put before keys
-COUNTERS = ("n_averaged",)  # torch.optim.swa_utils.AveragedModel's own
+COUNTERS = ("n_averaged", "total_ops", "total_params")  # of averages, and of profilers that count operations
 
 SIGNATURES = {
     b"version https://git-lfs": "a Git LFS pointer; fetch the real file with 'git lfs pull'",
@@ -104,7 +103,7 @@ def _read_torch(path: Path, start: bytes, *, ema: bool) -> Checkpoint:
     try:
         with torch_file(path) as file:
             entries, source = find_state(path, file.content, ema=ema)
-            average = any(state_under(file.content, key) is not None for key in EMA_KEYS)
+            average = holds_average(file.content)
             state, notes = read_state(path, entries, file.run)
             info = info_of(file)
     except (PickleError, DamagedError, ScriptError) as error:
@@ -138,7 +137,7 @@ def _checked(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _without_wrappers(checkpoint: Checkpoint) -> Checkpoint:
     """Return the keys without what DataParallel, torch.compile and weight averaging put before and between them."""
-    clean = {key: value for key, value in checkpoint.state_dict.items() if key not in COUNTERS}
+    clean = {key: value for key, value in checkpoint.state_dict.items() if key.rpartition(".")[2] not in COUNTERS}
     clean = renamed(checkpoint.path, clean, lambda key: key.removeprefix(COMPILED).replace(f".{COMPILED}", "."))
     while clean and all(key.startswith(DATA_PARALLEL) for key in clean):
         clean = {key.removeprefix(DATA_PARALLEL): value for key, value in clean.items()}

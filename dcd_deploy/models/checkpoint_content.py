@@ -15,6 +15,8 @@ from dcd_deploy.models.torch_files import DamagedError, Run, TorchFile, not_plai
 
 STATE_KEYS = ("state_dict", "model", "model_state_dict", "net", "network", "weights")
 EMA_KEYS = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema", "model_ema_state_dict")
+OPTIMIZERS = ("optimizer", "optimizer_state_dict", "optim")
+DEEPEST = 4  # dicts within each other
 LONGEST_KEY = 400
 SHOWN = 12
 # numpy's number types as its pickles write them → how ``struct`` reads one
@@ -32,8 +34,8 @@ def find_state(path: Path, content: Any, *, ema: bool) -> tuple[Mapping[str, Any
     if not ema and _is_state(content):
         return content, "bare state_dict"
     for key in EMA_KEYS if ema else STATE_KEYS:
-        if (inner := state_under(content, key)) is not None:
-            return inner, f"'{key}' of a dict"
+        if (within := _state_within(content.get(key), key, ema=ema)) is not None:
+            return within[1], f"'{within[0]}' of a dict"
     if not ema and (parts := _parts(content)):
         names = ", ".join(f"'{shown(name)}'" for name in parts)
         only = len(parts) == 1
@@ -41,6 +43,8 @@ def find_state(path: Path, content: Any, *, ema: bool) -> tuple[Mapping[str, Any
             key if only else f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()
         }
         return joined, f"{names} of a dict"
+    if not ema and (within := _state_within(content, "", ema=False)) is not None:
+        return within[1], f"'{within[0]}' of a dict"
     for key in EMA_KEYS if ema else STATE_KEYS:
         if isinstance(inner := content.get(key), Foreign):
             raise CheckpointError(_executable(path, inner))
@@ -53,7 +57,8 @@ def lacking(path: Path, content: Mapping[Any, Any], *, ema: bool) -> str:
     found = ", ".join(names[:SHOWN]) or "nothing"
     wanted = " or ".join(EMA_KEYS if ema else STATE_KEYS)
     what = "an averaged (EMA) copy under" if ema else "the weights under"
-    return f"expected {what} {wanted} in '{path}', found {found}"
+    way = "; where its keys lie among the others, leave `ema` out and name what stands before them by `prefix`"
+    return f"expected {what} {wanted} in '{path}', found {found}" + way * ema
 
 
 def _executable(path: Path, found: Foreign) -> str:
@@ -64,17 +69,35 @@ def _executable(path: Path, found: Foreign) -> str:
     )
 
 
-def state_under(content: Any, key: str) -> Mapping[str, Any] | None:
-    """Return the tensors that ``content`` keeps under ``key``, None where it keeps none there."""
-    inner = content.get(key) if isinstance(content, Mapping) else None
-    if isinstance(inner, Mapping) and isinstance(nested := inner.get("state_dict"), Mapping):
-        inner = nested
-    return inner if isinstance(inner, Mapping) and _is_state(inner) else None
+def _state_within(content: Any, path: str, *, ema: bool, depth: int = DEEPEST) -> tuple[str, Mapping[str, Any]] | None:
+    """Return the one mapping of tensors in ``content``, or in the dicts that it holds, and its path.
+
+    None where it holds none or several. Optimizers are passed over, and averaged copies unless one is wanted.
+    """
+    if not isinstance(content, Mapping) or not depth:
+        return None
+    if _is_state(content):
+        return path, content
+    others = OPTIMIZERS if ema else (*EMA_KEYS, *OPTIMIZERS)
+    named = {key: value for key, value in content.items() if isinstance(key, str) and key not in others}
+    inner = [
+        one
+        for key, value in named.items()
+        if (one := _state_within(value, f"{path}.{shown(key)}".strip("."), ema=ema, depth=depth - 1)) is not None
+    ]
+    return inner[0] if len(inner) == 1 else None
+
+
+def holds_average(content: Any) -> bool:
+    """Whether a checkpoint holds an averaged copy of its weights."""
+    return isinstance(content, Mapping) and any(
+        _state_within(content.get(key), key, ema=True) is not None for key in EMA_KEYS
+    )
 
 
 def _parts(content: Mapping[Any, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the states that a dict keeps under names of their own, such as a backbone's and a head's."""
-    others = (*EMA_KEYS, "optimizer", "optimizer_state_dict", "optim")
+    others = (*EMA_KEYS, *OPTIMIZERS)
     named = {key: value for key, value in content.items() if isinstance(key, str) and key not in others}
     return {key: value for key, value in named.items() if isinstance(value, Mapping) and _is_state(value)}
 

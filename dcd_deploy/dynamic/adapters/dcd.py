@@ -29,13 +29,12 @@ from dcd_deploy.dynamic.adapters.parts import (
     tensor_of,
     tensors_of,
 )
-from dcd_deploy.dynamic.adapters.trunk import GATES, Trunk, pool_sizes, pools_of, read_trunk, takes_operand
-from dcd_deploy.dynamic.attention import IDENTITY, Activation, Attention, Gated
+from dcd_deploy.dynamic.adapters.trunk import GATES, HIDDEN, Trunk, pool_sizes, pools_of, read_trunk, takes_operand
+from dcd_deploy.dynamic.attention import IDENTITY, Attention, Gated
 from dcd_deploy.dynamic.operator import ConvGeometry, DynamicOperator, OutsideError, Pair, Refusal
 
 FAMILY = "dcd"
 MOST = 512  # candidates
-RELU = Activation("relu")
 
 
 def candidates(module: nn.Module) -> tuple[DynamicOperator, ...] | Refusal | None:
@@ -86,7 +85,7 @@ def _of_roles(module: nn.Module, parts: Parts, roles: Roles) -> Iterator[Dynamic
     weighing = {name: c for name, c in rest.items() if not is_norm(c) and activation_of(c) is None}
     trunk = read_trunk(weighing.items())
     if not any(isinstance(stage, Gated) for stage in trunk.stages):
-        trunk.leave_open(IDENTITY, RELU)
+        trunk.leave_open(*dict.fromkeys((IDENTITY, *HIDDEN)))
     attentions = list(_attentions(module, trunk, geometry, parts.layers[roles.phi]))
     gates = dict.fromkeys(said or [*GATES, IDENTITY])
     choices = [

@@ -21,13 +21,15 @@ from dcd_deploy.dynamic.operator import KERNELS, DynamicOperator, Mixture, Outsi
 
 FAMILY = "dy_conv"
 MOST = 512  # candidates
+WRITTEN = (30.0, 34.0, 31.0)  # temperatures that stand in a forward: the paper's, and those of usual code
 
 
 def candidates(module: nn.Module) -> tuple[DynamicOperator, ...] | Refusal | None:
     """Return the operators that the module may be, most likely first; None where it is of another kind."""
     if not routes_itself(module):
         return None
-    return mixtures(FAMILY, module, tuple(Activation("softmax", temperature=one) for one in temperatures(module)))
+    divisors = dict.fromkeys((*temperatures(module), *WRITTEN))
+    return mixtures(FAMILY, module, tuple(Activation("softmax", temperature=one) for one in divisors))
 
 
 def mixtures(

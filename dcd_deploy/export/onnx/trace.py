@@ -131,6 +131,9 @@ def trace_onnx(
     raw = onnx.ModelProto()
     raw.CopyFrom(program.model_proto)
     tidy(program.model)
+    graph, names = program.model.graph, [*(each.name for each in inputs), *outputs]
+    for value, name in zip((*graph.inputs, *graph.outputs), names, strict=True):
+        value.name = name  # an input that is returned, or a tensor that is returned twice, gets another by the way
     tidied = program.model_proto
     found, wanted = next(entry.version for entry in tidied.opset_import if entry.domain == ""), max(opset, TRACED_FROM)
     if found != wanted:

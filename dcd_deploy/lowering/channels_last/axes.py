@@ -120,9 +120,12 @@ def getitem(site: Site) -> Laid | str | None:
         return None
     if site.shape_of(site.operand) is None:
         return site.again(layout, lambda value: site.take(value, layout))
+    given = index if isinstance(index, tuple) else (index,)
+    if not all(one is None or one is Ellipsis or isinstance(one, int | slice) for one in given):
+        return "it picks by a list"  # of the same length it would look like a reshape
     if (reshaped := reshape(site)) is not None and not isinstance(reshaped, str):
         return reshaped
-    entries = _without_ellipsis(index if isinstance(index, tuple) else (index,), RANKS[layout])
+    entries = _without_ellipsis(given, RANKS[layout])
     one = len(entries) > CHANNELS and isinstance(entries[CHANNELS], int)
     others = [entry for axis, entry in enumerate(entries) if axis != CHANNELS or not one]
     if layout is not Layout.LAST or not all(isinstance(entry, slice) for entry in others):

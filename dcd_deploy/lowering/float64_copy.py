@@ -1,0 +1,91 @@
+"""A user's module as a float64 copy in eval mode on the CPU.
+
+The user's own module is left as it is. What had to be changed on the copy is said in notes.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from dcd_deploy.errors import CaptureError
+from dcd_deploy.lowering.failure import first_line
+
+
+def float64_copy(module: nn.Module) -> tuple[nn.Module, list[str]]:
+    """Return a float64 copy in eval mode on the CPU, and what that changed.
+
+    Raises:
+        CaptureError: it is no module of Python in floating point, has no weights yet, or cannot be copied.
+    """
+    _check_python(module)
+    notes = []
+    if lazy := next((name for name, tensor in module.named_parameters() if is_lazy(tensor)), None):
+        raise CaptureError(
+            expected="a module that knows its shapes", found=f"the lazy '{lazy}'", advice="run it once before"
+        )
+    if any(part.training for part in module.modules()):
+        notes.append("the module is in training mode; its eval form is exported")
+    tensors = [*module.parameters(), *module.buffers()]
+    kinds = {t.dtype for t in tensors if t.is_floating_point()} - {torch.float32, torch.float64}
+    if kinds:
+        notes.append(f"weights of {', '.join(sorted(map(str, kinds)))} are taken as they are, and written as float32")
+    if devices := {t.device.type for t in tensors} - {"cpu"}:
+        notes.append(f"the weights were copied from {', '.join(sorted(devices))}")
+    if "meta" in devices:
+        raise CaptureError(
+            expected="a module with weights", found="one on the device 'meta'", advice="load its weights first"
+        )
+    try:
+        ready = _uncompiled(copy.deepcopy(module, _detached(module))).cpu().double().eval()
+    except Exception as error:  # whatever a user's own __deepcopy__ raises, or torch of tensors with a history
+        raise CaptureError(
+            f"the module cannot be copied: {first_line(error)}; run it once under torch.no_grad(), or remove what "
+            "holds a graph"
+        ) from error
+    for parameter in ready.parameters():
+        parameter.requires_grad_(False)  # noqa: FBT003 - torch's own signature
+    return ready, notes
+
+
+def _detached(module: nn.Module) -> dict[int, object]:
+    """Return float64 copies of tensors that are plain attributes.
+
+    deepcopy refuses those that have a history, and ``double`` does not see them.
+    """
+    plain = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor)]
+    copies = {id(value): value.detach().cpu().clone() for value in plain}
+    return {key: one.double() if one.is_floating_point() else one for key, one in copies.items()}
+
+
+def _check_python(module: nn.Module) -> None:
+    """Raise CaptureError where a part of the module is no Python that can be followed, or computes in integers."""
+    for path, part in module.named_modules():
+        where = f"'{path}', a {type(part).__name__}" if path else f"a {type(part).__name__}"
+        if isinstance(part, torch.jit.ScriptModule):
+            raise CaptureError(
+                expected="a module of Python", found=where, advice="pass the module that TorchScript was made from"
+            )
+        if type(part).__module__.startswith(("torch.ao.", "torchao.")):
+            raise CaptureError(
+                expected="a network in floating point",
+                found=f"{where}, of a network that was prepared for quantisation",
+                advice="pass the network before that; `precision` int8 quantises it",
+            )
+
+
+def _uncompiled(module: nn.Module) -> nn.Module:
+    """Return a module with what torch.compile was given in place of what it made, in place."""
+    for parent in list(module.modules()):
+        for name, part in list(parent.named_children()):
+            setattr(parent, name, _original(part))
+    return _original(module)
+
+
+def _original(module: nn.Module) -> nn.Module:
+    original = getattr(module, "_orig_mod", None)
+    compiled = type(module).__module__.startswith("torch._dynamo.")
+    return original if compiled and isinstance(original, nn.Module) else module

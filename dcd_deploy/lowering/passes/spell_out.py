@@ -1,0 +1,96 @@
+"""What exporters have no word for, in operators that they have.
+
+AdaptiveMaxPool2d(n), cells of several sizes     →   the largest of each span of rows, then of columns
+attention of (N, L, E), or of five dimensions    →   attention of (N, 1, L, E), or of (A·B, H, L, E)
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, op_name, shape
+from dcd_deploy.lowering.passes.contract import Pass, PassResult
+
+ATTENTION, POOLING = "scaled_dot_product_attention", "adaptive_max_pool2d"
+HEADED = 4  # dimensions of (N, H, L, E)
+
+
+class SpellOut(Pass):
+    """Replace such operators; what they compute stays."""
+
+    name: ClassVar[str] = "spell out"
+    reason: ClassVar[str] = "exporters refuse them"
+
+    def apply(self, graph: NetworkGraph) -> PassResult:
+        result = PassResult()
+        for node in list(graph.nodes):
+            if _is_attention(node):
+                node.target = attention
+                result.changed += 1
+            elif (made := _pooling(graph, node)) is not None:
+                path = graph.add_module(f"{node.name}_spans", made)
+                with graph.module.graph.inserting_before(node):
+                    found = copy_meta(node, graph.module.graph.call_module(path, (node.all_input_nodes[0],)))
+                node.replace_all_uses_with(found)
+                graph.module.graph.erase_node(node)
+                result.changed += 1
+        return result
+
+
+def _is_attention(node: fx.Node) -> bool:
+    sides = shape(node)
+    return node.op == "call_function" and op_name(node) == ATTENTION and sides is not None and len(sides) != HEADED
+
+
+def _pooling(graph: NetworkGraph, node: fx.Node) -> SpanMaximum | None:
+    """Return the pooling that a node is, if its cells are of several sizes."""
+    before = next(iter(node.all_input_nodes), None)
+    sides, cells = shape(before) if before is not None else None, shape(node)
+    is_function = node.op == "call_function" and op_name(node) == POOLING
+    if not isinstance(graph.submodule(node), nn.AdaptiveMaxPool2d) and not is_function:
+        return None
+    if sides is None or cells is None or len(sides) != HEADED:  # with positions it gives two
+        return None
+    spans = [_spans(side, cell) for side, cell in zip(sides[2:], cells[2:], strict=True)]
+    if all(side % cell == 0 for side, cell in zip(sides[2:], cells[2:], strict=True)):
+        return None
+    return SpanMaximum(spans[0], spans[1])
+
+
+Spans = tuple[tuple[int, int], ...]
+
+
+def _spans(side: int, cells: int) -> Spans:
+    """Return the first pixel of each cell, and the one behind its last, as torch has them."""
+    return tuple((i * side // cells, -(-(i + 1) * side // cells)) for i in range(cells))
+
+
+class SpanMaximum(nn.Module):
+    """x (N, C, H, W) → (N, C, rows, columns), the largest value of each pair of spans."""
+
+    def __init__(self, rows: Spans, columns: Spans) -> None:
+        super().__init__()
+        self.rows, self.columns = rows, columns
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([x[:, :, start:stop].amax(2, keepdim=True) for start, stop in self.rows], 2)
+        return torch.cat([x[..., start:stop].amax(3, keepdim=True) for start, stop in self.columns], 3)
+
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *rest: Any, **named: Any
+) -> Tensor:
+    """Return ``scaled_dot_product_attention`` of any dimensions, by that of four."""
+    around = query.shape[:-2]
+    mask = None if attn_mask is None else _headed(attn_mask.expand(*around, *attn_mask.shape[-2:]))
+    found = F.scaled_dot_product_attention(_headed(query), _headed(key), _headed(value), mask, *rest, **named)
+    return found.reshape(*around, *found.shape[-2:])
+
+
+def _headed(x: Tensor) -> Tensor:
+    """Return (N, L, E) as (N, 1, L, E), and what has more dimensions with the first of them as one."""
+    return x[:, None] if x.dim() < HEADED else x.flatten(0, x.dim() - HEADED)

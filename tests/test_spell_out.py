@@ -1,0 +1,71 @@
+"""What exporters refuse goes through them all the same, spelled out."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dcd_deploy.export.onnx.trace import trace_onnx
+from dcd_deploy.lowering.capture import capture
+from dcd_deploy.lowering.network import network_of
+from dcd_deploy.lowering.passes.spell_out import SpanMaximum, SpellOut, attention
+from dcd_deploy.samples import InputSpec
+
+
+class Calling(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def attending(x):
+    tokens = x.flatten(2).transpose(1, 2)
+    return F.scaled_dot_product_attention(tokens, 2 * tokens, tokens + 1)
+
+
+def masked(x):
+    tokens = x.flatten(2).transpose(1, 2)
+    mask = torch.arange(tokens.shape[1]) % 3 > 0
+    return F.scaled_dot_product_attention(tokens, tokens, tokens, attn_mask=mask.expand(tokens.shape[1], -1))
+
+
+CASES = {
+    "attention": Calling(attending),
+    "masked attention": Calling(masked),
+    "pooling": nn.AdaptiveMaxPool2d((2, 5)),
+    "pooling as a function": Calling(lambda x: F.adaptive_max_pool2d(x, (4, 3))),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_the_same_and_is_exported(name):
+    network = network_of(nn.Sequential(nn.Conv2d(3, 4, 1), CASES[name]).eval(), torch.randn(1, 3, 9, 11))
+    graph = capture(network).graph
+    assert SpellOut()(graph).changed == 1
+    with torch.no_grad():
+        ours, theirs = graph.module(*network.examples)[0], network.run(*network.examples)[0]
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    assert trace_onnx(graph.module, (InputSpec("input", (3, 9, 11)),), ("output",), None).tidied.graph.node
+
+
+@pytest.mark.parametrize("pooling", [nn.AdaptiveMaxPool2d((3, 11)), nn.AdaptiveMaxPool2d(2, return_indices=True)])
+def test_what_needs_no_spelling_stays(pooling):
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), pooling, Calling(lambda y: y[0] if isinstance(y, tuple) else y))
+    assert SpellOut()(capture(network_of(module.eval(), torch.randn(1, 3, 9, 11))).graph).changed == 0
+
+
+def test_five_dimensions_and_a_mask_for_all():
+    q, k, v = torch.randn(3, 2, 3, 4, 5, 6)
+    mask = torch.randn(5, 5)
+    torch.testing.assert_close(attention(q, k, v, mask), F.scaled_dot_product_attention(q, k, v, mask))
+    torch.testing.assert_close(attention(q, k, v, scale=0.1), F.scaled_dot_product_attention(q, k, v, scale=0.1))
+
+
+def test_a_span_that_is_off_by_one_is_noticed():
+    x = torch.arange(9.0).reshape(1, 1, 1, 9)
+    right = SpanMaximum(((0, 1),), ((0, 5), (4, 9)))(x)
+    assert torch.equal(right, F.adaptive_max_pool2d(x, (1, 2)))
+    assert not torch.equal(SpanMaximum(((0, 1),), ((0, 4), (4, 9)))(x), right)
