@@ -21,9 +21,10 @@ NHWC, NCHW = LAYOUTS = ("nhwc", "nchw")
 LITERT_COMPILED = "litert-compiled"  # a runtime, and the target of its files
 FLOAT32, FLOAT16, INT8 = WEIGHTS = ("float32", "float16", "int8")  # how large weights are stored
 FLOAT32, UINT8 = INPUT_TYPES = ("float32", "uint8")  # of pictures: normalised, or raw bytes
-PRECISIONS = (FLOAT32, INT8)  # what layers are computed in
+PRECISIONS = (FLOAT32, FLOAT16, INT8)  # what layers are computed in
 FLOAT32_TOLERANCE = 5e-5  # the stated limit of every check in float32; ``export.verify`` argues for it
 INT8_TOLERANCE = 0.05  # of an int8 file against its own outputs on another machine (docs/quantisation.md)
+FLOAT16_TOLERANCE = 0.02  # of one in half precision, which machines add up in their own ways
 MOST_ZOOM = 16  # of what a picture is resized to, over the crop
 RESIZE_FOR_CROP = 256 / 224  # the published evaluation: resize the short side to 256, crop 224
 
@@ -133,6 +134,8 @@ class StoredWeights:
 class Precision:
     """What a file computes in, a name of ``PRECISIONS``: in int8, on ranges from so many calibration ``images``.
 
+    Of float16, ``largest`` is the largest activation on the images; half precision ends at 65504.
+
     ``snr_db`` and ``least_db`` are as those of ``StoredWeights``, measured on the calibration images, where the float32
     network answers ``float_top1`` of them rightly, and the file ``top1``, both from 0 to 1, if they have labels. The
     layers ``kept_float`` are computed in float32 since the user said so. ``bits`` are those of weights.
@@ -146,6 +149,12 @@ class Precision:
     float_top1: float | None = None
     top1: float | None = None
     kept_float: tuple[str, ...] = ()
+    largest: float | None = None
+
+
+def stated_tolerance(precision: str) -> float:
+    """Return the stated limit of a file's check against what it carries."""
+    return {FLOAT32: FLOAT32_TOLERANCE, FLOAT16: FLOAT16_TOLERANCE, INT8: INT8_TOLERANCE}[precision]
 
 
 @dataclass(frozen=True)
@@ -185,7 +194,7 @@ class ModelCard:
     @property
     def limit(self) -> float:
         """The tolerance of a later check: a file may ask for a stricter one than the stated limit, not for a laxer."""
-        stated = FLOAT32_TOLERANCE if self.precision.format == FLOAT32 else INT8_TOLERANCE
+        stated = stated_tolerance(self.precision.format)
         return stated if self.reference is None else min(self.reference.tolerance, stated)
 
     @property

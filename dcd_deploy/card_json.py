@@ -151,7 +151,7 @@ def _parse_precision(data: Json) -> Precision:
         raise ValueError(f"precision {format!r}, this version knows {', '.join(PRECISIONS)}")
     if not isinstance(images, int) or not 0 <= images <= LARGEST_SIZE:
         raise ValueError(f"{images!r} calibration images")
-    numbers = {key: _finite_or_none(data.get(key)) for key in ("snr_db", "least_db", "float_top1", "top1")}
+    numbers = {key: _finite_or_none(data.get(key)) for key in ("snr_db", "least_db", "float_top1", "top1", "largest")}
     kept = tuple(_text(name) for name in data.get("kept_float", ()))
     return Precision(format, images, None if bits is None else _size(bits), kept_float=kept, **numbers)
 

@@ -130,6 +130,17 @@ def digits_int8(digits_checkpoint, calibration, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def digits_half(digits_checkpoint, tmp_path_factory):
+    """The bundled dynamic checkpoint in half precision, by format, each with its twin; judged on generated pictures."""
+
+    def export(out):
+        done = exported(digits_checkpoint, out, to="onnx,tflite", precision="float16")
+        return {file.artifact.format: file for file in done.files}
+
+    return made_once(tmp_path_factory, "digits_half", export)
+
+
+@pytest.fixture(scope="session")
 def onnx_file(digits_export) -> Path:
     return digits_export.artifact.path
 

@@ -9,11 +9,12 @@ from onnx import helper, numpy_helper
 
 from dcd_deploy.artifacts import Preprocessing
 from dcd_deploy.errors import OptionError, VerificationError
+from dcd_deploy.export.budget import within_budget
 from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.calibration import Calibration
 from dcd_deploy.export.noise import snr_db
 from dcd_deploy.export.onnx import int8
-from dcd_deploy.export.onnx.int8 import Quantiser, within_budget
+from dcd_deploy.export.onnx.int8 import Quantiser
 from dcd_deploy.export.onnx.quantised.build import calibrated, check_layers
 from dcd_deploy.export.onnx.quantised.formats import check_formats
 from dcd_deploy.export.onnx.quantised.layer_noise import check_layer_noise
@@ -189,11 +190,29 @@ def test_budget_keeps_the_noisiest_layers_in_float32(quantiser, images):
     right = float_answers(
         OnnxRuntimeSession(quantiser.model.SerializeToString(), 1).run_all, config_for(*images).calibration, ("logits",)
     )
-    assert within_budget(quantiser, right, config_for(*images, budget=0.5)) == ()
+
+    def kept(chosen, config):
+        return within_budget(chosen.run, lambda: chosen.noisiest(()), right, config)
+
+    assert kept(quantiser, config_for(*images, budget=0.5)) == ()
+    spoilt = spoilt_layers(quantiser)
+    assert set(kept(spoilt_kernels(quantiser, spoilt), config_for(*images, budget=0.5))) == set(spoilt)
     with pytest.raises(VerificationError, match="raise `budget`"):
-        within_budget(noisy(quantiser, 4096), right, config_for(*images, budget=0.0))
+        kept(noisy(quantiser, 4096), config_for(*images, budget=0.0))
     with pytest.raises(OptionError, match="labels"):
-        within_budget(quantiser, right, config_for(images[0], None, budget=0.5))
+        kept(quantiser, config_for(images[0], None, budget=0.5))
+
+
+def spoilt_layers(quantiser):
+    return [site.layer for site in quantiser.found if site.role == GENERATED_KERNEL][:2]
+
+
+def spoilt_kernels(quantiser, layers):
+    """Return the quantiser whose kernels W(x) in these layers are all zeros: their ranges are far too wide."""
+    spoilt = {site.node.input[1] for site in quantiser.found if site.layer in layers}
+    kernels = {name: v * (1e4 if name in spoilt else 1) for name, v in quantiser.ranges.kernels.items()}
+    ranges = SimpleNamespace(maps=quantiser.ranges.maps, kernels=kernels)
+    return Quantiser(quantiser.model, quantiser.found, ranges, BITS, quantiser.images)
 
 
 def test_layers_that_stay_in_float32(quantiser):

@@ -1,17 +1,25 @@
 """TFLite files that compute in int8: what they keep, XNNPACK takes them whole, and planted faults are found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import DIGITS_OPTIONS
 
 from dcd_deploy import commands
+from dcd_deploy.artifacts import Preprocessing
 from dcd_deploy.errors import OptionError, VerificationError
+from dcd_deploy.export.budget import within_budget
+from dcd_deploy.export.build_config import BuildConfig
+from dcd_deploy.export.calibration import Calibration
 from dcd_deploy.export.noise import snr_db
 from dcd_deploy.export.tflite.file import TfliteModel, text_of
-from dcd_deploy.export.tflite.quantised.build import prepared, quantised, rewritten
+from dcd_deploy.export.tflite.quantised.build import Quantiser, prepared, rewritten
 from dcd_deploy.export.tflite.quantised.numbers import check_numbers
 from dcd_deploy.export.tflite.quantised.ranges import measured
 from dcd_deploy.export.tflite.quantised.roles import in_int8
+from dcd_deploy.export.truth import TrainReference
+from dcd_deploy.labelled_images.calibration_manifest import CalibrationManifest
 from dcd_deploy.runtimes import open_model
 from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.nodes import delegation
@@ -87,7 +95,7 @@ def test_layers_stay_in_float32_on_request(case, digits_tflite, images):
     model = prepared(content)
     kept = in_int8(model, [WIDENING])
     assert set(kept) < set(case[1])
-    assert TfliteModel.from_bytes(quantised(content, images[:2], [WIDENING])).graph
+    assert TfliteModel.from_bytes(Quantiser.of(content, images[:2]).quantised([WIDENING])).graph
     with pytest.raises(OptionError, match="no.layer"):
         in_int8(model, ["no.layer"])
 
@@ -190,3 +198,43 @@ def test_export_verify_inspect_predict(target, digits_checkpoint, tmp_path):
     model = open_model(path)
     found = np.concatenate([model.run(digits.normalised(pictures[i : i + 1])) for i in range(IMAGES)])
     assert (found.argmax(1) == labels[:IMAGES]).mean() > 0.99
+
+
+def test_budget_keeps_the_noisiest_layers_in_float32(digits_tflite, images):
+    """The layers whose product with λ is cut into steps far too wide are found, and the accuracy is there again."""
+    import digits
+
+    quantiser = Quantiser.of(digits_tflite.artifact.path.read_bytes(), images)
+    labels = tuple(map(int, digits.load()[2][:IMAGES]))
+    right = TrainReference((images,), {"logits": _each(quantiser.model.to_bytes(), images)})
+    manifest = Calibration(images, labels, CalibrationManifest.of([]), "digits")
+    config = BuildConfig(Preprocessing(32, 32, 32), precision="int8", calibration=manifest, budget=0.5)
+
+    def kept(quantiser):
+        def run(keep_float):
+            content = quantiser.graph(keep_float)
+            session = LiteRtSession(content)
+            return lambda inputs: (_plain(session, inputs[0]),)
+
+        return within_budget(run, quantiser.noisiest, right, config)
+
+    assert kept(quantiser) == ()
+    spoilt = [WIDENING, "features.8.conv.0"]
+    wide = {f"{layer}/dynamic/mul": 1e4 for layer in spoilt}
+    ranges = {
+        name: {end: value * np.float32(wide.get(name, 1)) for end, value in each.items()}
+        for name, each in quantiser.ranges.items()
+    }
+    chosen = kept(replace(quantiser, ranges=ranges))
+    assert chosen  # as few as serve
+    assert set(chosen) <= set(spoilt)
+    everywhere = {
+        name: {end: value * np.float32(1e4) for end, value in each.items()} for name, each in quantiser.ranges.items()
+    }
+    with pytest.raises(VerificationError, match="raise `budget`"):
+        kept(replace(quantiser, ranges=everywhere))
+
+
+def _each(content, pictures):
+    session = LiteRtSession(content)
+    return np.concatenate([_plain(session, pictures[i : i + 1]) for i in range(len(pictures))]).astype(np.float64)

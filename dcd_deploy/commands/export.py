@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
-from dcd_deploy.artifacts import FLOAT32, FLOAT32_TOLERANCE, Preprocessing
+from dcd_deploy.artifacts import FLOAT16, FLOAT32, FLOAT32_TOLERANCE, INT8, Preprocessing
 from dcd_deploy.commands.arguments import (
     Reference,
     Samples,
@@ -79,11 +79,11 @@ def export(
         Option("How large weights are stored: float32, float16 or int8; computed with in float32.", FORM, beside=True),
     ] = "float32",
     precision: Annotated[
-        str, Option("What layers compute in: float32, or int8 with 'calibrate'.", FORM, beside=True)
+        str, Option("What layers compute in: float32, float16, or int8 with 'calibrate'.", FORM, beside=True)
     ] = ("float32"),
     calibrate: Annotated[
         StrPath | None,
-        Option("Folder of images, or .npz of images (N, C, H, W) and labels, 128 at least, for int8.", FORM),
+        Option("Folder of images, or .npz of images (N, C, H, W) and labels, 128 at least, for int8, float16.", FORM),
     ] = None,
     keep_float: Annotated[
         Sequence[str] | str, Option("Layer to keep in float32, by its path (several times).", FORM, several=True)
@@ -150,6 +150,12 @@ def export(
     check_options(network)
     tuned = tuned_lowering(lowering, foreign=foreign_lowering)
     _check_tuned_target(tuned, target, lowering)
+    if tuned is not None and precision == INT8:
+        raise OptionError(
+            expected="`precision` float32 or float16 with a lowering file, whose layers were measured in float32",
+            found=precision,
+            advice="leave `lowering` out: the order of each layer then follows from what it costs in int8",
+        )
     build = BuildConfig(
         preprocessing=_early_preprocessing(network, mean, std, resize),
         batch=parse_batch(batch),
@@ -158,7 +164,7 @@ def export(
         opset=opset,
         layout=layout,
         input_type=input_,
-        weights=weights,
+        weights=FLOAT16 if precision == FLOAT16 and weights == FLOAT32 else weights,
         precision=precision,
         keep_float=(keep_float,) if isinstance(keep_float, str) else tuple(keep_float),
         budget=budget,
@@ -245,7 +251,7 @@ def _calibrated(build: BuildConfig, calibrate: StrPath | None, progress: Progres
 
 
 def _check_calibrate(precision: str, calibrate: StrPath | None) -> None:
-    if (precision == FLOAT32) != (calibrate is None):
+    if precision != FLOAT16 and (precision == FLOAT32) != (calibrate is None):
         raise OptionError(
             expected="`precision` int8 and `calibrate`, together",
             found="the one without the other",

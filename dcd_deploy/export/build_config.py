@@ -45,7 +45,8 @@ class BuildConfig:
     ``runtime`` is what the file is for, a name of ``runtime_needs``, where that was said.
     Large weights are stored as ``weights``; without ``judged`` it may cost what it does. ``precision`` "int8" quantises
     by the ranges that ``calibration`` gives, all but the layers ``keep_float``; with a ``budget``, in points of top-1,
-    more of them stay in float32, until no more than that is lost. ``input_type`` is that of the
+    more of them stay in float32, until no more than that is lost; "float16" asks for
+    ``weights`` "float16". ``input_type`` is that of the
     first input: "uint8" of a picture's raw bytes, whose normalisation the network takes in (``lowering.raw_bytes``).
     """
 

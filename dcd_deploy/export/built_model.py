@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any, ClassVar
 
 from dcd_deploy.artifacts import (
     FLOAT32,
+    INT8,
     ModelCard,
     Precision,
     StoredWeights,
@@ -41,6 +42,7 @@ class BuiltModel(ABC):
     lowering: dict[str, str]
     notes: tuple[str, ...]
     sizes: dict[str, int]
+    largest: float | None = field(default=None, kw_only=True)  # activation, of a file in float16
 
     layout = "nchw"  # of all tensors of four dimensions
     opset: ClassVar[int | None] = None
@@ -77,7 +79,9 @@ class BuiltModel(ABC):
         found = self.report.accuracy
         before, after = (None, None) if found is None else (found.float_top1, found.top1)
         kept = self.config.keep_float
-        return Precision(self.config.precision, images, self.bits, noise.snr_db, noise.least_db, before, after, kept)
+        bits = self.bits if self.config.precision == INT8 else None
+        judged = (noise.snr_db, noise.least_db, before, after)
+        return Precision(self.config.precision, images, bits, *judged, kept, self.largest)
 
     @property
     def bits(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dcd_deploy import __version__
-from dcd_deploy.artifacts import FLOAT32, INT8_TOLERANCE, CarriedOutput, ModelCard, Reference
+from dcd_deploy.artifacts import FLOAT32, CarriedOutput, ModelCard, Reference, stated_tolerance
 from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.lowering.capture import Captured
@@ -109,7 +109,8 @@ def _carried_reference(built: BuiltModel, config: BuildConfig) -> Reference | No
         return None
     outputs = {name: _carried(values) for name, values in built.reference.outputs.items()}
     scales = tuple(each.scale for each in config.entries)
-    tolerance = config.tolerance if built.precision.format == FLOAT32 else INT8_TOLERANCE
+    precision = built.precision.format
+    tolerance = config.tolerance if precision == FLOAT32 else stated_tolerance(precision)
     return Reference(built.reference.contrast, outputs, tolerance, scales)
 
 

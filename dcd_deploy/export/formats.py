@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from dcd_deploy.artifacts import FLOAT32, LAYOUTS, PRECISIONS, WEIGHTS
+from dcd_deploy.artifacts import FLOAT16, FLOAT32, INT8, LAYOUTS, PRECISIONS, WEIGHTS
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.export.alongside import alongside
 from dcd_deploy.export.build_config import BuildConfig, graph_of, samples_for
@@ -62,27 +62,36 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
 def _check_precision(config: BuildConfig, formats: Sequence[str]) -> None:
     if config.precision not in PRECISIONS:
         raise UnknownNameError("precision", config.precision, PRECISIONS)
-    if config.precision == FLOAT32:
-        if config.keep_float or config.budget is not None:
-            raise OptionError(expected="`precision` int8 with `keep_float` or `budget`", found=config.precision)
-        return
+    kept = config.keep_float and config.precision == FLOAT32
+    if kept or (config.budget is not None and config.precision != INT8):
+        raise OptionError(expected="`precision` int8 with `keep_float` or `budget`", found=config.precision)
+    if config.budget is not None and not 0 <= config.budget < 100:
+        raise OptionError(expected="a `budget` of 0 to 100 points", found=config.budget)
+    if config.precision != FLOAT32:
+        _check_computed(config, formats)
+
+
+def _check_computed(config: BuildConfig, formats: Sequence[str]) -> None:
+    """Refuse what goes with no precision but float32."""
     for format in formats:
         if format not in QUANTISED:
             raise OptionError(
-                expected=f"`to` {' or '.join(QUANTISED)} with `precision` int8", found=format, advice="leave it out"
+                expected=f"`to` {' or '.join(QUANTISED)} with `precision` {config.precision}",
+                found=format,
+                advice="leave it out",
             )
-    if config.weights != FLOAT32:
+    if config.weights != (FLOAT16 if config.precision == FLOAT16 else FLOAT32):
         raise OptionError(
-            expected="`precision` int8 without `weights`, which it stores small anyway",
+            expected=f"`precision` {config.precision} without `weights`, which it stores small anyway",
             found=config.weights,
             advice="leave out `weights`",
         )
     if config.runtime not in (None, *RUN_IN_INT8):
-        raise OptionError(expected=f"`for_` {' or '.join(RUN_IN_INT8)} with `precision` int8", found=config.runtime)
+        raise OptionError(
+            expected=f"`for_` {' or '.join(RUN_IN_INT8)} with `precision` {config.precision}", found=config.runtime
+        )
     if config.batch != 1:
-        raise OptionError(expected="`batch` 1 with `precision` int8", found=config.batch or "dynamic")
-    if config.budget is not None and not 0 <= config.budget < 100:
-        raise OptionError(expected="a `budget` of 0 to 100 points", found=config.budget)
+        raise OptionError(expected=f"`batch` 1 with `precision` {config.precision}", found=config.batch or "dynamic")
 
 
 def check_samples(config: BuildConfig) -> None:

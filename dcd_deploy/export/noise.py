@@ -30,7 +30,7 @@ from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.truth import Outputs, TrainReference
 
 LEAST_DB = {INT8: 20.0, FLOAT16: 40.0}  # of weights that are stored so
-LEAST_QUANTISED_DB = 20.0  # of a file that computes in int8
+LEAST_QUANTISED_DB, LEAST_HALF_DB = 20.0, 30.0  # of a file that computes in int8, in float16
 UNTRAINED = (
     "an untrained network amplifies rounding, and a trained one may on generated pictures: try real ones with "
     "`samples`, or more digits with `weights`"
@@ -69,7 +69,12 @@ class Noise:
 
 def least_left(card: ModelCard) -> float | None:
     """Return the signal-to-noise ratio that a file is to have; None of one that neither stores small nor quantises."""
-    return LEAST_QUANTISED_DB if card.precision.format == INT8 else LEAST_DB.get(card.weights.format)
+    return least_computed(card.precision.format) or LEAST_DB.get(card.weights.format)
+
+
+def least_computed(precision: str) -> float | None:
+    """Return the signal-to-noise ratio that computing in a precision is to leave; None of float32."""
+    return {INT8: LEAST_QUANTISED_DB, FLOAT16: LEAST_HALF_DB}.get(precision)
 
 
 def measure_noise(

@@ -1,6 +1,7 @@
-"""The gate of files that compute in int8: what is left of the outputs on the calibration images, and of the accuracy.
+"""The gate of files that compute in int8 or float16: what is left of the outputs on images, and of the accuracy.
 
-    SNR of the logits    at least 20 dB, against the float32 file, which is within 5e-5 of the float64 network
+    SNR of the logits    at least 20 dB (int8), 30 dB (float16), against the float32 file, which is within 5e-5 of the
+                         float64 network
     top-1, with labels   at most 1 point lost, or two images
 
 What the file itself answers on the generated inputs travels with it: another machine is to answer the same, but for
@@ -13,11 +14,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from dcd_deploy.artifacts import FLOAT16
 from dcd_deploy.errors import InputFileError, VerificationError
 from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.calibration import ADVICE, Calibration
 from dcd_deploy.export.checked_reference import CheckedReference
-from dcd_deploy.export.noise import LEAST_QUANTISED_DB, measure_noise
+from dcd_deploy.export.noise import least_computed, measure_noise
 from dcd_deploy.export.truth import Outputs, TrainReference
 from dcd_deploy.export.verify import CALIBRATED, QUANTISED, Accuracy, Runner
 from dcd_deploy.samples import Inputs
@@ -54,7 +56,7 @@ def judged(
         VerificationError: it is not.
     """
     outputs = answers(run, right.inputs, right.names)
-    least = LEAST_QUANTISED_DB if config.judged else None
+    least = least_computed(config.precision) if config.judged else None
     report = checked.report.with_noise(measure_noise(stage, outputs, right, least, CALIBRATED, NOISY))
     if (found := accuracy(outputs, right, config)) is not None:
         report = replace(report, accuracy=found)
@@ -67,6 +69,8 @@ def judged(
     carried = answers(run, checked.reference.inputs, right.names)
     if not all(np.isfinite(values).all() for values in carried.values()):
         raise VerificationError(f"{stage}: expected finite outputs, found NaN or infinity", report)
+    if config.precision == FLOAT16:  # which is to be near the network with the rounded weights, wherever it runs
+        return replace(checked, report=report)
     return replace(checked, report=report, reference=replace(checked.reference, outputs=carried), against=QUANTISED)
 
 
@@ -81,7 +85,7 @@ def judged_elsewhere(
     places = np.linspace(0, len(right.images) - 1, min(len(right.images), MOST_ELSEWHERE)).round().astype(int)
     inputs = tuple(values[places] for values in right.inputs)
     some = replace(right, inputs=inputs, outputs={name: values[places] for name, values in right.outputs.items()})
-    least = LEAST_QUANTISED_DB if config.judged else None
+    least = least_computed(config.precision) if config.judged else None
     noise = measure_noise(stage, answers(run, inputs, right.names), some, least, CALIBRATED, NOISY)
     return replace(checked, report=checked.report.with_noise(noise))
 

@@ -11,7 +11,7 @@ from dcd_deploy.errors import ModelFileError, OptionError, UnknownNameError, Ver
 from dcd_deploy.export.build_config import BuildConfig, samples_for
 from dcd_deploy.export.checked_reference import CheckedReference, checked_form, lowered, reference_for
 from dcd_deploy.export.input_type import taking_input
-from dcd_deploy.export.noise import LEAST_QUANTISED_DB, measure_noise
+from dcd_deploy.export.noise import least_computed, measure_noise
 from dcd_deploy.export.quantised import NOISY, answers
 from dcd_deploy.export.recorded import described_inputs, limit_of
 from dcd_deploy.export.verify import TRAINED, VerificationReport
@@ -93,8 +93,9 @@ def _compared(stage: str, model: Model, checked: CheckedReference, config: Build
     if model.described().reference is not None:
         self_check(model).checked()
     found = answers(model.session.run_all, checked.reference.inputs, checked.reference.names)
-    least = None if config.samples is None else LEAST_QUANTISED_DB
-    noise = measure_noise(f"{stage}, in int8", found, checked.reference, least, TRAINED, NOISY)
+    precision = model.described().precision.format
+    least = None if config.samples is None else least_computed(precision)
+    noise = measure_noise(f"{stage}, in {precision}", found, checked.reference, least, TRAINED, NOISY)
     return checked.report.with_noise(noise)
 
 

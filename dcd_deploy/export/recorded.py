@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dcd_deploy.artifacts import INT8, ModelCard
+from dcd_deploy.artifacts import FLOAT32, ModelCard
 from dcd_deploy.errors import InputFileError, ModelFileError
 from dcd_deploy.export.noise import least_left, measure_noise
 from dcd_deploy.export.truth import TrainReference
@@ -90,7 +90,7 @@ def verify_against_recorded(
         if card.reference is not None:
             self_check(model).checked()
         outputs = dict(zip(pairs.names, model.run_all(*pairs.inputs), strict=True))
-    kind = "in int8" if card.precision.format == INT8 else f"weights {card.weights.format}"
+    kind = f"in {card.precision.format}" if card.precision.format != FLOAT32 else f"weights {card.weights.format}"
     stage = f"{stage}, {kind}"
     return report.with_noise(measure_noise(stage, outputs, pairs, least_db, RECORDED))
 

@@ -123,7 +123,9 @@ TARGET_NAMES = tuple(dict.fromkeys(target.name for target in TARGETS))
 
 
 def target_for(name: str, format: str, precision: str = "float32") -> Target:
-    """Return the target of that name for a format, "onnx" or "tflite", and a precision, "float32" or "int8".
+    """Return the target of that name for a format, "onnx" or "tflite", and a precision.
+
+    In "float16" layers are computed in the order of "float32".
 
     Raises:
         UnknownNameError: there is no such target.
@@ -133,7 +135,7 @@ def target_for(name: str, format: str, precision: str = "float32") -> Target:
         raise UnknownNameError("target", name, TARGET_NAMES)
     for target in TARGETS:
         if (target.name, target.format) == (name, format):
-            return target if precision == "float32" else in_int8(target)
+            return in_int8(target) if precision == "int8" else target
     formats = " and ".join(target.format for target in TARGETS if target.name == name)
     raise OptionError(
         expected=f"`target` {name} with `to` {formats}", found=f"`to` {format}", advice="choose the one or the other"

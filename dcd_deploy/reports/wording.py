@@ -241,12 +241,16 @@ def _threads(count: int) -> str:
 def precision_words(precision: Precision) -> str:
     """Say what is computed in, how that was calibrated, and what is left."""
     words = [precision.format, *([f"weights of {precision.bits} bits"] if precision.bits else [])]
-    words += [f"calibrated on {precision.images} images"] if precision.images else []
+    words += (
+        [f"{'calibrated' if precision.bits else 'judged'} on {precision.images} images"] if precision.images else []
+    )
     if precision.snr_db is not None:
         least = "" if precision.least_db is None else f" (at least {precision.least_db:.0f} is asked for)"
         words.append(f"{precision.snr_db:.1f} dB of signal over noise are left{least}")
     if precision.top1 is not None and precision.float_top1 is not None:
         words.append(f"top-1 {precision.float_top1:.2%} → {precision.top1:.2%} on them")
+    if precision.largest is not None:
+        words.append(f"largest activation {precision.largest:.3g} of 65504, {65504 / precision.largest:.0f} times less")
     if precision.kept_float:
         words.append(f"in float32 {', '.join(precision.kept_float)}")
     return "; ".join(words)

@@ -24,9 +24,10 @@ from dcd_deploy.runtimes.session import Array, Input, check_threads
 
 PACKAGE = "ai-edge-litert"
 TRIED = ("2.2", "2.3")  # the flags' numbers are those of the delegate's header, which another version may change
-QS8, QU8, DYNAMIC_FULLY_CONNECTED = 1, 2, 8
+QS8, QU8, FORCE_FP16, DYNAMIC_FULLY_CONNECTED = 1, 2, 4, 8
 CPUINFO, GPU_LIBRARY = Path("/proc/cpuinfo"), "libLiteRtWebGpuAccelerator.so"
 FLAGS = QS8 | QU8 | DYNAMIC_FULLY_CONNECTED  # the first two are the delegate's defaults, which flags replace
+IN_HALF = FLAGS | FORCE_FP16  # computes in half precision, also where the core emulates it
 HOW_TO_SET = {  # as google-ai-edge/LiteRT has it, in August 2026
     "Python": f"CompiledModel.from_file(path, options=Options(cpu_options=CpuOptions(xnnpack_flags={FLAGS})))",
     "Kotlin": "CompiledModel.Options(Accelerator.CPU).apply { cpuOptions = CompiledModel.CpuOptions(xnnPackFlags = "
@@ -48,16 +49,17 @@ class LiteRtCompiledSession(LiteRtSession):
         ModelFileError: the file is damaged.
     """
 
-    def __init__(self, model: Path | bytes, threads: int = 0) -> None:
+    def __init__(self, model: Path | bytes, threads: int = 0, flags: int = FLAGS) -> None:
         if (lack := lacking()) is not None:
             raise MissingDependencyError(lack)
         self._threads = check_threads(threads) or os.cpu_count() or 1
+        self._flags = flags
         super().__init__(model, 1, xnnpack=False)
         self.runtime = f"{self.runtime} CompiledModel"
 
     def _load(self, content: bytes) -> None:
         """Compile; the interpreter, opened beside it and never run, says what goes in and out, and in which order."""
-        made = self._made = _Made(content, self._threads)
+        made = self._made = _Made(content, self._threads, self._flags)
         signature = self.interpreter.get_signature_runner(made.signature)
         self._named = [_names(side()) for side in (signature.get_input_details, signature.get_output_details)]
         for name, tensor in signature.get_input_details().items():  # the library has remarks on the first one written
@@ -83,9 +85,9 @@ class LiteRtCompiledSession(LiteRtSession):
 class _Made:
     """What the library made, and the bytes in which it reads the weights, as long as a session or a run needs them."""
 
-    def __init__(self, content: bytes, threads: int) -> None:
+    def __init__(self, content: bytes, threads: int, flags: int) -> None:
         litert = require("ai_edge_litert.compiled_model")
-        cpu = litert.CpuOptions(num_threads=threads, xnnpack_flags=FLAGS)
+        cpu = litert.CpuOptions(num_threads=threads, xnnpack_flags=flags)
         options = litert.Options(hardware_accelerators=litert.HardwareAccelerator.CPU, cpu_options=cpu)
         self.content = content
         self.model: Any = litert.CompiledModel.from_buffer(content, options=options)

@@ -22,13 +22,14 @@ import onnxsim
 import torch
 
 from dcd_deploy import __version__
-from dcd_deploy.artifacts import FLOAT32, INT8, METADATA_KEY, ModelCard
+from dcd_deploy.artifacts import FLOAT16, FLOAT32, INT8, METADATA_KEY, ModelCard
 from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.export.checked_reference import CheckedReference
 from dcd_deploy.export.onnx.dialect import in_dialect, of_batch
 from dcd_deploy.export.onnx.file import graph_stats
+from dcd_deploy.export.onnx.float16 import half_graph
 from dcd_deploy.export.onnx.in_blocks import in_blocks
 from dcd_deploy.export.onnx.int8 import int8_graph
 from dcd_deploy.export.onnx.mobile import check_one_partition
@@ -98,17 +99,21 @@ def build_onnx(
     if NchwcLowering.name in deploy.lowering.values() and (moved := in_blocks(model)) is not None:
         stages["ONNX in blocks"] = model = moved
     sizes = file_sizes(model.ByteSize(), onnx_weights(model), SCALE_BYTES)
-    if config.weights != FLOAT32:
+    if config.weights != FLOAT32 and config.precision == FLOAT32:
         stages[f"ONNX, weights {config.weights}"] = model = store_onnx(model, config.weights)
     passed = checked()
     for stage, made in stages.items():
         with progress(f"verify {stage}"):
             passed = _compared(stage, made, passed, config)
     noise: tuple[LayerNoise, ...] = ()
+    largest: float | None = None
     if config.precision == INT8:
         with progress("calibrate and quantise"):
             done = int8_graph(model, passed, config)
         model, passed, config, noise = done.model, done.checked, done.config, done.layers
+    if config.precision == FLOAT16:
+        with progress("compute in float16"):
+            model, passed, largest = half_graph(model, passed, config)
     notes = deploy.notes
     if config.runtime is not None:
         needs = needs_of(config.runtime)
@@ -116,8 +121,9 @@ def build_onnx(
         if needs.one_partition:
             check_one_partition(model, config.runtime)
     counts = graph_stats(traced.raw), graph_stats(model)
-    sizes[config.weights if config.precision == FLOAT32 else INT8] = counts[1].size_bytes
-    return BuiltOnnx(config, passed.report, passed.reference, *counts, deploy.lowering, notes, sizes, model, noise)
+    sizes[config.weights if config.precision != INT8 else INT8] = counts[1].size_bytes
+    facts = (*counts, deploy.lowering, notes, sizes)
+    return BuiltOnnx(config, passed.report, passed.reference, *facts, model, noise, largest=largest)
 
 
 def _compared(stage: str, model: onnx.ModelProto, checked: CheckedReference, config: BuildConfig) -> CheckedReference:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import onnx
 
-from dcd_deploy.errors import OptionError, VerificationError
+from dcd_deploy.export.budget import within_budget
 from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.calibration import generated_calibration
 from dcd_deploy.export.checked_reference import CheckedReference
@@ -15,9 +15,8 @@ from dcd_deploy.export.onnx.quantised.build import calibrated, check_layers, rew
 from dcd_deploy.export.onnx.quantised.formats import check_formats
 from dcd_deploy.export.onnx.quantised.layer_noise import LayerNoise, check_layer_noise, layer_noise
 from dcd_deploy.export.onnx.quantised.ranges import Ranges
-from dcd_deploy.export.onnx.quantised.roles import Int8Site, layers, sites
-from dcd_deploy.export.quantised import accuracy, answers, float_answers, judged
-from dcd_deploy.export.truth import TrainReference
+from dcd_deploy.export.onnx.quantised.roles import Int8Site, sites
+from dcd_deploy.export.quantised import float_answers, judged
 from dcd_deploy.export.verify import Runner
 from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
@@ -54,6 +53,15 @@ class Quantiser:
         """Return what each layer of a graph in int8 costs."""
         return layer_noise(self.model, made, self.without(keep_float), self.images)
 
+    def run(self, keep_float: Sequence[str]) -> Runner:
+        """Return what runs the graph in int8, all but the layers ``keep_float``."""
+        return _runner(self.graph(keep_float))
+
+    def noisiest(self, keep_float: Sequence[str]) -> list[str]:
+        """Return all other layers, of which least is left first."""
+        noise = self.noise(self.graph(keep_float), keep_float)
+        return list(dict.fromkeys(each.layer for each in sorted(noise, key=lambda each: each.isolated_db)))
+
     def without(self, keep_float: Sequence[str]) -> list[Int8Site]:
         """Return the sites of all other layers."""
         return [site for site in self.found if site.layer not in keep_float]
@@ -75,7 +83,9 @@ def int8_graph(model: onnx.ModelProto, checked: CheckedReference, config: BuildC
     ranges = calibrated(model, found, calibration.images)
     quantiser = Quantiser(model, found, ranges, bits, calibration.images)
     if config.budget is not None and config.judged:
-        config = replace(config, keep_float=within_budget(quantiser, right, config))
+        kept = config.keep_float
+        run = quantiser.run
+        config = replace(config, keep_float=within_budget(run, lambda: quantiser.noisiest(kept), right, config))
     made = quantiser.graph(config.keep_float)
     noise: list[LayerNoise] = []
     if config.judged:
@@ -83,43 +93,6 @@ def int8_graph(model: onnx.ModelProto, checked: CheckedReference, config: BuildC
         noise = quantiser.noise(made, config.keep_float)
         check_layer_noise(noise)
     return Int8Graph(made, config, judged(checked, STAGE, _runner(made), right, config), tuple(noise))
-
-
-def within_budget(quantiser: Quantiser, right: TrainReference, config: BuildConfig) -> tuple[str, ...]:
-    """Return the layers that stay in float32 so that no more than the budget is lost: the noisiest, as few as serve.
-
-    Their number doubles until it holds.
-
-    Raises:
-        OptionError: the calibration images have no labels.
-        VerificationError: with half of the layers in float32 it is still more.
-    """
-    assert config.budget is not None
-    kept, lost = config.keep_float, _lost(quantiser, config.keep_float, right, config)
-    noise = quantiser.noise(quantiser.graph(kept), kept)
-    worst = list(dict.fromkeys(each.layer for each in sorted(noise, key=lambda each: each.isolated_db)))
-    number = 1
-    while lost > config.budget:
-        if number > len(layers(quantiser.found)) / 2:
-            raise VerificationError(
-                f"expected at most {config.budget:g} points of top-1 lost, found {lost:.2f} with {len(kept)} of "
-                f"{len(layers(quantiser.found))} layers in float32; raise `budget`, or stay with `precision` float32"
-            )
-        kept = (*config.keep_float, *worst[:number])
-        lost, number = _lost(quantiser, kept, right, config), 2 * number
-    return kept
-
-
-def _lost(quantiser: Quantiser, kept: Sequence[str], right: TrainReference, config: BuildConfig) -> float:
-    outputs = answers(_runner(quantiser.graph(kept)), right.inputs, right.names)
-    found = accuracy(outputs, right, config)
-    if found is None:
-        raise OptionError(
-            expected="calibration images with labels of the network's classes, for `budget`",
-            found="none",
-            advice="give a folder of class folders, or an .npz file with 'labels'",
-        )
-    return found.lost
 
 
 def _runner(model: onnx.ModelProto) -> Runner:

@@ -18,9 +18,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dcd_deploy.artifacts import FLOAT32, INT8, LAYOUTS, LITERT_COMPILED, NHWC, ModelCard
+from dcd_deploy.artifacts import FLOAT16, FLOAT32, INT8, LAYOUTS, LITERT_COMPILED, NHWC, ModelCard
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.export.alongside import threads_by_load
+from dcd_deploy.export.budget import within_budget
 from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.export.calibration import generated_calibration
@@ -30,8 +31,11 @@ from dcd_deploy.export.quantised import float_answers, judged, judged_elsewhere
 from dcd_deploy.export.stats import file_sizes
 from dcd_deploy.export.tflite.convert import convert_tflite
 from dcd_deploy.export.tflite.file import finish, tflite_stats, with_card
-from dcd_deploy.export.tflite.quantised import BITS, quantised
+from dcd_deploy.export.tflite.float16 import half_model
+from dcd_deploy.export.tflite.half import suiting_half
+from dcd_deploy.export.tflite.quantised import BITS, Quantiser
 from dcd_deploy.export.tflite.store import SCALE_BYTES, store_tflite, tflite_weights
+from dcd_deploy.export.truth import TrainReference
 from dcd_deploy.export.verify import Runner
 from dcd_deploy.lowering.channels_last.fully_connected import FullyConnectedLowering
 from dcd_deploy.lowering.deploy import DeployNetwork
@@ -103,6 +107,8 @@ def build_tflite(
         traced, model = tflite_stats(converted), finish(converted, places, entries, names)
         del converted
     sizes = file_sizes(len(model), tflite_weights(model), SCALE_BYTES)
+    if config.precision == FLOAT16:
+        model = suiting_half(model)
     if config.weights != FLOAT32:
         model = store_tflite(model, config.weights)
     sizes[config.weights] = len(model)
@@ -112,10 +118,15 @@ def build_tflite(
             passed = passed.compared(stage, _runner(opened(model), config.layout), config.tolerance, config.batch)
     if config.precision == INT8:
         with progress("calibrate and quantise"):
-            model, passed = _quantised(model, stages, passed, config)
+            model, passed, config = _quantised(model, stages, passed, config)
         sizes[INT8] = len(model)
+    largest: float | None = None
+    if config.precision == FLOAT16:
+        with progress("compute in float16"):
+            model, passed, largest = half_model(model, passed, config, _runner)
     counts = (traced, tflite_stats(model))
-    return BuiltTflite(config, passed.report, passed.reference, *counts, lowering, notes, sizes, model)
+    facts = (*counts, lowering, notes, sizes)
+    return BuiltTflite(config, passed.report, passed.reference, *facts, model, largest=largest)
 
 
 def _runtime(lowering: Mapping[str, str]) -> str | None:
@@ -129,8 +140,8 @@ def _stages(lowering: Mapping[str, str]) -> dict[str, Callable[[bytes], LiteRtSe
 
 def _quantised(
     model: bytes, stages: Mapping[str, Callable[[bytes], LiteRtSession]], checked: CheckedReference, config: BuildConfig
-) -> tuple[bytes, CheckedReference]:
-    """Return a verified float32 model in int8, and the check with what that costs in each runtime.
+) -> tuple[bytes, CheckedReference, BuildConfig]:
+    """Return a verified float32 model in int8, the check with its cost in each runtime, and the layers in float32.
 
     Raises:
         OptionError: a layer to keep in float32 is none.
@@ -141,26 +152,43 @@ def _quantised(
     images = calibration.images
     if config.layout == NHWC:
         images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-    made = quantised(model, images, config.keep_float, judged=config.judged)
+    quantiser = Quantiser.of(model, images)
+    if config.budget is not None and config.judged:
+        config = replace(config, keep_float=_in_budget(quantiser, right, config))
+    made = quantiser.quantised(config.keep_float, judged=config.judged)
     runs = {stage: _runner(opened(made), config.layout) for stage, opened in stages.items()}
     checked = judged(checked, f"{XNNPACK}, in int8", runs.pop(XNNPACK), right, config)
     for stage, run in runs.items():
         checked = judged_elsewhere(checked, f"{stage}, in int8", run, right, config)
-    return made, checked
+    return made, checked, config
+
+
+def _in_budget(quantiser: Quantiser, right: TrainReference, config: BuildConfig) -> tuple[str, ...]:
+    """Return the layers that stay in float32; those that the user named are among them."""
+
+    def run(keep_float: tuple[str, ...]) -> Runner:
+        return _runner(LiteRtSession(quantiser.graph(keep_float)), config.layout)
+
+    return within_budget(run, lambda: quantiser.noisiest(config.keep_float), right, config)
 
 
 def check_tflite_options(config: BuildConfig) -> None:
     """Refuse settings that TFLite has no words for.
 
     Raises:
-        OptionError: the batch is free, or there is a budget. UnknownNameError: there is no such layout.
+        OptionError: the batch is free, or a layer is to stay in float32 among those in float16.
+        UnknownNameError: there is no such layout.
     """
     if config.batch is None:
         raise OptionError(expected="a `batch` number for TFLite, whose shapes are fixed", found="'dynamic'")
     if config.layout not in LAYOUTS:
         raise UnknownNameError("layout", config.layout, LAYOUTS)
-    if config.budget is not None:
-        raise OptionError(expected="`to` onnx with `budget`", found="tflite", advice="name layers with `keep_float`")
+    if config.precision == FLOAT16 and config.keep_float:
+        raise OptionError(
+            expected="`to` onnx with `keep_float` and `precision` float16",
+            found="tflite, of which XNNPACK computes all or nothing in float16",
+            advice="leave it out",
+        )
 
 
 def _runner(session: LiteRtSession, layout: str) -> Runner:

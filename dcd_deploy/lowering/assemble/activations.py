@@ -3,22 +3,25 @@
 softmax(v / T)                →  T into the weights before it
 hardsigmoid(W a + b)          →  relu6(W a + b + 3) / 6, the sixth into the weights behind it
 gain · f(v)                   →  the gain into the weights behind it (``folds.without_gains``)
+heads(gate(W a + b))          →  heads / s (gate / s (s W a + s b)), s a power of two, which changes no digit
 Φ (L, L) by rows              →  Φᵀ, by the order of its head's outputs
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from dcd_deploy.dynamic.attention import IDENTITY, Dense, Stage
+from dcd_deploy.dynamic.attention import IDENTITY, Attention, Dense, Gated, Stage
 from dcd_deploy.dynamic.folds import without_gains
 from dcd_deploy.dynamic.operator import PHI, DynamicOperator, LowRank
 
 AnyStage = TypeVar("AnyStage", bound=Stage)
+HOMOGENEOUS = ("identity", "relu")  # f(s v) = s f(v) for s > 0
 
 
 class _Rewrite(Protocol):
@@ -31,8 +34,35 @@ def plain(operator: DynamicOperator) -> DynamicOperator:
 
 
 def with_relu6(operator: DynamicOperator) -> DynamicOperator:
-    """Return the operator without temperatures and gains, whose hard sigmoids are relu6."""
-    return plain(_each_layer(operator, _as_relu6))
+    """Return the operator without temperatures and gains, whose hard sigmoids are relu6, and whose weights balance."""
+    found = plain(_each_layer(operator, _as_relu6))
+    return replace(found, attention=balanced(found.attention))
+
+
+def balanced(attention: Attention) -> Attention:
+    """Return the same attention whose squeeze and smallest head have weights of one size, by a power of two.
+
+    Trained heads may have weights a thousand times smaller than those of the squeeze. In half precision, numbers below
+    6e-5 lose digits, and ARM cores take them for zero.
+    """
+    gates = [stage for stage in attention.stages[-1:] if isinstance(stage, Gated)]
+    before = attention.stages[: len(attention.stages) - len(gates)]
+    heads = {name: head for name, head in attention.heads.items() if head is not None}
+    if not before or not isinstance(before[-1], Dense) or len(heads) < len(attention.heads):
+        return attention
+    squeeze = before[-1]
+    sizes = [float(squeeze.weight.abs().max()), min(float(head.weight.abs().max()) for head in heads.values())]
+    scalable = squeeze.activation.name in HOMOGENEOUS and squeeze.activation.gain == 1.0
+    if not scalable or not 0 < min(sizes) <= max(sizes) < math.inf:
+        return attention
+    scale = 2.0 ** round(math.log2(sizes[1] / sizes[0]) / 2)
+    bias = None if squeeze.bias is None else squeeze.bias * scale
+    smaller = replace(squeeze, weight=squeeze.weight * scale, bias=bias)
+    return replace(
+        attention,
+        stages=(*before[:-1], smaller, *(replace(gate, weight=gate.weight / scale) for gate in gates)),
+        heads={name: replace(head, weight=head.weight / scale) for name, head in heads.items()},
+    )
 
 
 def phi_by_columns(operator: DynamicOperator) -> DynamicOperator:

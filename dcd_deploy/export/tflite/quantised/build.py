@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from dcd_deploy.artifacts import INT8
 from dcd_deploy.export.naming import free_name
 from dcd_deploy.export.rounding import rounded
 from dcd_deploy.export.tflite.file import TfliteModel, text_of
+from dcd_deploy.export.tflite.quantised.map_noise import noisiest_layers
 from dcd_deploy.export.tflite.quantised.numbers import check_numbers
 from dcd_deploy.export.tflite.quantised.pools import with_means
 from dcd_deploy.export.tflite.quantised.ranges import Ranges, measured
@@ -37,21 +39,46 @@ ALGORITHM = "min_max_uniform_quantize"
 ADDED = {"QUANTIZE": "_quantized", "DEQUANTIZE": "_dequant"}  # what ai-edge-quantizer calls what it adds
 
 
-def quantised(content: bytes, images: Images, keep_float: Collection[str] = (), *, judged: bool = True) -> bytes:
-    """Return a float32 graph with its layers in int8, all but ``keep_float``; ``images`` are as its input has them.
+@dataclass(frozen=True, eq=False)
+class Quantiser:
+    """A float32 graph, the ranges of its maps, and the ``images`` that they are from, as its input has them."""
 
-    One that is not ``judged`` may be of random weights, whose biases int32 does not hold in steps of tiny maps.
+    model: TfliteModel
+    ranges: Ranges
+    images: Images
 
-    Raises:
-        OptionError: a layer of ``keep_float`` is none that would be in int8.
-        VerificationError: a map is not finite on the images, or the quantizer wrote another number than it should.
-    """
-    model = prepared(content)
-    chosen, ranges = in_int8(model, keep_float), measured(model, images)
-    made = rewritten(model, chosen, ranges)
-    if judged:
-        check_numbers(model, chosen, ranges, TfliteModel.from_bytes(made))
-    return made
+    @classmethod
+    def of(cls, content: bytes, images: Images) -> Quantiser:
+        """Measure the ranges.
+
+        Raises:
+            VerificationError: a map is not finite on the images.
+        """
+        model = prepared(content)
+        return cls(model, measured(model, images), images)
+
+    def graph(self, keep_float: Collection[str] = ()) -> bytes:
+        """Return the graph in int8, all but the layers ``keep_float``, unchecked."""
+        return rewritten(self.model, in_int8(self.model, keep_float), self.ranges)
+
+    def quantised(self, keep_float: Collection[str] = (), *, judged: bool = True) -> bytes:
+        """Return the same graph, checked.
+
+        One that is not ``judged`` may be of random weights, whose biases int32 does not hold in steps of tiny maps.
+
+        Raises:
+            OptionError: a layer of ``keep_float`` is none that would be in int8.
+            VerificationError: the quantizer wrote another number than it should.
+        """
+        made = self.graph(keep_float)
+        if judged:
+            chosen = in_int8(self.model, keep_float)
+            check_numbers(self.model, chosen, self.ranges, TfliteModel.from_bytes(made))
+        return made
+
+    def noisiest(self, keep_float: Collection[str] = ()) -> list[str]:
+        """Return all other layers that have maps in int8, of which least signal is left first."""
+        return noisiest_layers(self.model, in_int8(self.model, keep_float), self.ranges, self.images)
 
 
 def prepared(content: bytes) -> TfliteModel:

@@ -41,12 +41,12 @@ def _as_mean(model: TfliteModel, operator: Any) -> list[Any]:
     if (rows, columns) == (1, 1):
         return [_mean(model, source, pooled, (1, 2), keep=True)]
     name = text_of(model.graph.tensors[pooled].name)
-    cells = _tensor(model, (n * rows, height // rows, columns, width // columns, channels), f"{name}/cells")
-    means = _tensor(model, (n * rows, columns, channels), f"{name}/mean")
+    cells = new_tensor(model, (n * rows, height // rows, columns, width // columns, channels), f"{name}/cells")
+    means = new_tensor(model, (n * rows, columns, channels), f"{name}/mean")
     return [
-        _reshape(model, source, cells),
+        reshape(model, source, cells),
         _mean(model, cells, means, (1, 3), keep=False),
-        _reshape(model, means, pooled),
+        reshape(model, means, pooled),
     ]
 
 
@@ -60,7 +60,8 @@ def _mean(model: TfliteModel, source: int, result: int, axes: Sequence[int], *, 
     return _operator(model, "MEAN", [source, _numbers(model, axes)], result, options, "ReducerOptions")
 
 
-def _reshape(model: TfliteModel, source: int, result: int) -> Any:
+def reshape(model: TfliteModel, source: int, result: int) -> Any:
+    """Return the operator that gives a tensor the shape of another; none of them is in the graph yet."""
     options = schema().ReshapeOptionsT()
     options.newShape = shape = list(map(int, model.graph.tensors[result].shape))
     return _operator(model, "RESHAPE", [source, _numbers(model, shape)], result, options, "ReshapeOptions")
@@ -89,7 +90,7 @@ def _code(model: TfliteModel, name: str) -> int:
 
 def _numbers(model: TfliteModel, values: Sequence[int]) -> int:
     """Add a constant of whole numbers."""
-    index = _tensor(model, (len(values),), f"numbers.{len(model.graph.tensors)}")
+    index = new_tensor(model, (len(values),), f"numbers.{len(model.graph.tensors)}")
     buffer = schema().BufferT()
     buffer.data = np.array(values, np.int32).view(np.uint8)
     model.root.buffers.append(buffer)
@@ -98,7 +99,8 @@ def _numbers(model: TfliteModel, values: Sequence[int]) -> int:
     return index
 
 
-def _tensor(model: TfliteModel, shape: Sequence[int], name: str) -> int:
+def new_tensor(model: TfliteModel, shape: Sequence[int], name: str) -> int:
+    """Add a tensor of floats that is to be computed; return its index."""
     tensor = schema().TensorT()
     tensor.shape, tensor.type, tensor.buffer, tensor.name = list(shape), schema().TensorType.FLOAT32, 0, name.encode()
     model.graph.tensors.append(tensor)

@@ -18,6 +18,19 @@ from dcd_deploy.samples import Images
 Ranges = dict[str, dict[str, NDArray[np.float32]]]  # by tensor, as ai-edge-quantizer takes them
 
 
+def mean_squares(model: TfliteModel, images: Images) -> dict[str, float]:
+    """Return the mean square of each map, over images as the input has them."""
+    tensors, sums = _computed(model), np.zeros(len(_computed(model)))
+    interpreter = _interpreter(model.to_bytes())
+    entry = interpreter.get_input_details()[0]["index"]
+    for i in range(len(images)):
+        interpreter.set_tensor(entry, images[i : i + 1])
+        interpreter.invoke()
+        sums += [float(np.square(interpreter.get_tensor(tensor), dtype=np.float64).mean()) for tensor in tensors]
+    names = [text_of(model.graph.tensors[tensor].name) for tensor in tensors]
+    return dict(zip(names, sums / len(images), strict=True))
+
+
 def measured(model: TfliteModel, images: Images) -> Ranges:
     """Run the graph on all images (N, …), as its input has them, one by one.
 
@@ -50,9 +63,10 @@ def _as_scale(value: np.float32) -> NDArray[np.float32]:
 
 
 def _computed(model: TfliteModel) -> list[int]:
-    """Return the float tensors that are no constants."""
+    """Return the float tensors that are no constants, nor made of those that are stored small."""
+    unpacked = {int(each.outputs[0]) for each in model.graph.operators if model.operator_name(each) == "DEQUANTIZE"}
     floats = (i for i, tensor in enumerate(model.graph.tensors) if tensor.type == schema().TensorType.FLOAT32)
-    return [tensor for tensor in floats if not is_constant(model, tensor)]
+    return [tensor for tensor in floats if not is_constant(model, tensor) and tensor not in unpacked]
 
 
 def _interpreter(content: bytes) -> Any:
