@@ -124,6 +124,7 @@ def test_numbers_that_are_none_are_refused():
         network_of(module, torch.randn(1, 3, 8, 8))
 
 
+@pytest.mark.long
 def test_buffers_of_any_kind_and_outputs_that_are_one_tensor(tmp_path):
     import onnxruntime
 
