@@ -5,10 +5,11 @@ import json
 import numpy as np
 import onnx
 import pytest
+import torch
 from conftest import DIGITS_OPTIONS
 
 from dcd_deploy import commands
-from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError
+from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError, VerificationError
 from dcd_deploy.export.noise import snr_db
 from dcd_deploy.runtimes import open_model
 
@@ -44,6 +45,15 @@ def test_every_int8_file_verifies(digits_int8, digits_checkpoint):
     path = digits_int8.artifact.path
     assert commands.verify(path).passed
     assert commands.verify(path, checkpoint=digits_checkpoint).passed
+
+
+def test_a_file_of_another_checkpoint_does_not_verify(digits_int8, digits_checkpoint, tmp_path):
+    content = torch.load(digits_checkpoint, weights_only=True)
+    name = next(name for name in content["state_dict"] if name.endswith("features.0.0.weight"))
+    content["state_dict"][name] = -content["state_dict"][name]
+    torch.save(content, tmp_path / "other.pth.tar")
+    with pytest.raises(VerificationError, match=r"another checkpoint .* at least 6 dB .* found -?\d"):
+        commands.verify(digits_int8.artifact.path, checkpoint=tmp_path / "other.pth.tar")
 
 
 def some_digits(path, images, labels=None):

@@ -31,6 +31,7 @@ from dcd_deploy.export.truth import Outputs, TrainReference
 
 LEAST_DB = {INT8: 20.0, FLOAT16: 40.0}  # of weights that are stored so
 LEAST_QUANTISED_DB, LEAST_HALF_DB = 20.0, 30.0  # of a file that computes in int8, in float16
+LEAST_AT_ALL_DB = 6.0  # on any inputs: noise of a half of the signal; another network leaves none, about 0 dB
 UNTRAINED = (
     "an untrained network amplifies rounding, and a trained one may on generated pictures: try real ones with "
     "`samples`, or more digits with `weights`"

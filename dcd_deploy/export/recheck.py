@@ -11,7 +11,7 @@ from dcd_deploy.errors import ModelFileError, OptionError, UnknownNameError, Ver
 from dcd_deploy.export.build_config import BuildConfig, samples_for
 from dcd_deploy.export.checked_reference import CheckedReference, checked_form, lowered, reference_for
 from dcd_deploy.export.input_type import taking_input
-from dcd_deploy.export.noise import least_computed, measure_noise
+from dcd_deploy.export.noise import LEAST_AT_ALL_DB, least_computed, measure_noise
 from dcd_deploy.export.quantised import NOISY, answers
 from dcd_deploy.export.recorded import described_inputs, limit_of
 from dcd_deploy.export.verify import TRAINED, VerificationReport
@@ -22,6 +22,8 @@ from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.model import Model
 from dcd_deploy.runtimes.selfcheck import self_check
 from dcd_deploy.samples import InputSpec
+
+SAMPLED = "give the checkpoint that it was made of, or `samples` like the images that it was calibrated on"
 
 
 def verify_against_network(
@@ -86,16 +88,17 @@ def _reference(model: Model, captured: Captured, config: BuildConfig) -> Checked
 def _compared(stage: str, model: Model, checked: CheckedReference, config: BuildConfig) -> VerificationReport:
     """Compare a file's outputs; of one in int8 by signal over noise, and with what it answered when it was made.
 
-    Its ranges are those of real pictures: on generated ones, part of which they cut off, no ratio is asked for.
+    Its ranges are those of real pictures: on generated ones, part of which they cut off, no more is asked for than what
+    tells the network from another.
     """
-    if model.described().precision.format == FLOAT32:
+    precision = model.described().precision.format
+    if precision == FLOAT32:
         return checked.compared(stage, model.session.run_all, config.tolerance, config.batch).report
     if model.described().reference is not None:
         self_check(model).checked()
     found = answers(model.session.run_all, checked.reference.inputs, checked.reference.names)
-    precision = model.described().precision.format
-    least = None if config.samples is None else least_computed(precision)
-    noise = measure_noise(f"{stage}, in {precision}", found, checked.reference, least, TRAINED, NOISY)
+    least, advice = (LEAST_AT_ALL_DB, SAMPLED) if config.samples is None else (least_computed(precision), NOISY)
+    noise = measure_noise(f"{stage}, in {precision}", found, checked.reference, least, TRAINED, advice)
     return checked.report.with_noise(noise)
 
 
