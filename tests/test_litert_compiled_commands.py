@@ -9,7 +9,7 @@ import pytest
 from boards import FAST
 from command_line import QUICK, dcd_deploy
 from conftest import DIGITS
-from tuning_subjects import registry_subject
+from tuning_subjects import layers_of, registry_subject
 
 from dcd_deploy import commands
 from dcd_deploy.artifacts import LITERT_COMPILED
@@ -18,7 +18,6 @@ from dcd_deploy.benchmarks.process import WORKER, Here
 from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import silent
-from dcd_deploy.tuning.layer_case import layers_of
 from dcd_deploy.tuning.runtimes import processor, version_of
 from dcd_deploy.tuning.tune import TuneConfig, tune
 

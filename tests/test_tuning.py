@@ -8,7 +8,7 @@ import pytest
 import torch
 from dynamic_layers import lively
 from torch import nn
-from tuning_subjects import registry_subject, subject_with
+from tuning_subjects import layers_of, registry_subject, subject_with
 
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.measure import MeasureConfig, Samples
@@ -26,7 +26,6 @@ from dcd_deploy.models.dynamic import MobileNetDynamicConv
 from dcd_deploy.models.geometry import mobilenet_geometry
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import silent
-from dcd_deploy.tuning.layer_case import layers_of
 from dcd_deploy.tuning.layer_model import LAYER, among_neighbours, write_layer_model
 from dcd_deploy.tuning.layer_times import LayerTimes, Measured, kept_or_measured, time_lowerings
 from dcd_deploy.tuning.lowering_file import TunedLowering, read_lowering, write_lowering

@@ -27,3 +27,8 @@ def registry_subject(spec: NetworkSpec, side: int, most: int | None = None) -> C
     subject = subject_with(build(spec), 3, side, side, title=spec.describe())
     subject.__dict__["groups"] = subject.groups[:most]
     return subject
+
+
+def layers_of(groups):
+    """Return the paths of the layers, each once: one that is called twice may be of two groups."""
+    return tuple(dict.fromkeys(path for group in groups for path in group.layers))
