@@ -77,7 +77,7 @@ def test_a_core_computes_what_this_machine_does(files, format, core):
     assert not np.array_equal(found, wanted)  # another order of sums: it is not this machine's runtime
 
 
-@pytest.mark.parametrize("core", ["cortex-a53", "cortex-a76"])
+@pytest.mark.parametrize("core", [pytest.param("cortex-a53", marks=pytest.mark.exhaustive), "cortex-a76"])
 def test_a_core_runs_what_is_made_for_compiled_model(core, digits_compiled, digits_checkpoint):
     """By CompiledModel, with the flag: right, and fewer passes over the map than without it."""
     path, device = digits_compiled.artifact.path, f"arm64-emulated:{core}"
@@ -107,7 +107,7 @@ def test_verified_against_the_checkpoint(files, digits_checkpoint):
     assert comparison.relative <= LIMIT
 
 
-@pytest.mark.parametrize("format", ["onnx", "tflite"])
+@pytest.mark.parametrize("format", [pytest.param("onnx", marks=pytest.mark.exhaustive), "tflite"])
 def test_half_precision_on_a_core_that_has_it_and_on_one_that_has_not(format, digits_half, files, held_out):
     """Near the float32 file on both; on the first less is to be done. XNNPACK computes in float32 on the second."""
     import digits

@@ -70,7 +70,7 @@ def test_lowerings_of_the_classifier():
 
 CHOICES = [pytest.param(target, "auto", id=f"{target.name} {target.format} auto") for target in TARGETS]
 CHOICES += [
-    pytest.param(target, lowering, id=f"{target.name} {target.format} {lowering}", marks=pytest.mark.long)
+    pytest.param(target, lowering, id=f"{target.name} {target.format} {lowering}", marks=pytest.mark.exhaustive)
     for target in (ONNXRUNTIME_X86, LITERT, LITERT_COMPILED)
     for lowering in target.lowerings
 ]  # of each by itself test_lowerings_of_layers says as much in less time
