@@ -234,7 +234,7 @@ def test_bench_times_no_runtime_that_is_wrong_and_keeps_the_others(onnx_file, be
     [
         ({"runtime": "opencv4"}, MissingDependencyError, "'dcd-deploy runtimes' installs it, with `setup` opencv4"),
         ({"runtime": "onnx_reference"}, UnknownNameError, "runtime 'onnx_reference'.*Known: .*openvino"),
-        ({"runtime": "beside", "batch": 4}, OptionError, "`batch` 1, which is fixed in the file"),
+        ({"runtime": "beside", "batch": 4}, OptionError, "`batch` 1 with `runtime` beside"),
         ({"runtime": "beside", "device": "ssh://pi@board"}, OptionError, "timed on this machine alone"),
     ],
 )

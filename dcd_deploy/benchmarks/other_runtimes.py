@@ -15,7 +15,7 @@ from dcd_deploy.benchmarks import measure
 from dcd_deploy.benchmarks.machine import watched
 from dcd_deploy.benchmarks.measure import as_samples
 from dcd_deploy.benchmarks.worker import MEMORY, Request, WorkerAnswer, fixed_shape, network_name
-from dcd_deploy.errors import BenchError, MissingDependencyError
+from dcd_deploy.errors import BenchError, MissingDependencyError, OptionError
 from dcd_deploy.files import sha256
 from dcd_deploy.runtimes.environments import KNOWN, installable, python_of
 from dcd_deploy.runtimes.isolated import isolated_model
@@ -54,15 +54,21 @@ def ask_other(request: Request, time_limit: float) -> WorkerAnswer:
     """Measure what is asked for.
 
     Raises:
-        OptionError: the file's batch is not 1.
+        OptionError: the batch is not 1.
         ModelFileError: a file is damaged, or carries no samples.
         BenchError: the runtime refuses it, crashes, hangs, or computes something else.
     """
     paths = {name: Path(path) for name, path in request.models.items()}
     cards = {name: _card(path) for name, path in paths.items()}
     card = next(iter(cards.values()))
+    if request.batch not in (None, 1):  # also of a file that leaves it free
+        raise OptionError(
+            expected=f"`batch` 1 with `runtime` {request.runtime}",
+            found=request.batch,
+            advice="the samples that a file carries are run there one by one",
+        )
     for entry in card.inputs:
-        fixed_shape(entry.torch_shape, request.batch or 1)
+        fixed_shape(entry.torch_shape, 1)
     memory = request.task == MEMORY
     with watched() as machine:
         answer = ask(

@@ -4,9 +4,9 @@
     SNR of the outputs   at least 30 dB, in half precision on this machine, against the float32 graph
     top-1, with labels   at most 1 point lost, or two images
 
-This machine rounds every map to half precision, and adds up in float32. XNNPACK on ARM cores adds up in half precision,
-too, and takes numbers below 6e-5 for zero: weights are judged so here, the rest costs what was measured under emulation
-(docs/quantisation.md).
+By what comes out, this machine rounds every map to half precision and adds up in float32, and XNNPACK on an emulated
+ARM core adds up in half precision, too, and takes numbers below 6e-5 for zero. Weights are judged so here; the rest
+costs what was measured under emulation (docs/quantisation.md).
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@
                                                            to prepare in float16 (ai-edge-litert 2.3), and the file
                                                            does not open there; of a computed one it takes it
 
-    pools                                                  as MEAN, which XNNPACK adds up in float32; AVERAGE_POOL_2D
-                                                           it adds up in float16, before it divides
+    pools                                                  as MEAN; AVERAGE_POOL_2D overflows on an emulated core, as
+                                                           if it added up in float16 before it divides
+
 Inputs and outputs stay float32.
 """
 
@@ -61,7 +62,7 @@ def asking_for_half(content: bytes) -> bytes:
 
 
 def flushed(content: bytes) -> bytes:
-    """Return the model whose constants below the normal numbers of half precision are zero, as ARM cores take them."""
+    """Return the model with zeros for constants below half precision's normal numbers, as ARM cores seem to take them."""
     model = TfliteModel.from_bytes(content)
     kinds = {schema().TensorType.FLOAT16: np.float16, schema().TensorType.FLOAT32: np.float32}
     for tensor in model.graph.tensors:
