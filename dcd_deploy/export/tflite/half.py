@@ -62,7 +62,7 @@ def asking_for_half(content: bytes) -> bytes:
 
 
 def flushed(content: bytes) -> bytes:
-    """Return the model with zeros for constants below half precision's normal numbers, as ARM cores seem to take them."""
+    """Return the model with zero for constants below 6e-5, half precision's least normal number: ARM seems to do so."""
     model = TfliteModel.from_bytes(content)
     kinds = {schema().TensorType.FLOAT16: np.float16, schema().TensorType.FLOAT32: np.float32}
     for tensor in model.graph.tensors:
