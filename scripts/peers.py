@@ -41,6 +41,7 @@ OURS = {
     "executorch": ("executorch", "pte"),
 }  # runtime → its own target, and the format
 OPENINGS, BLOCKS = 5, 30
+AGREEMENT = 5e-5  # of the range, as for our own files
 Opened = Callable[[], Callable[..., object]]  # what opens a file; the result runs it once
 
 
@@ -54,6 +55,15 @@ def peer(runtime: str, path: Path, values: Mapping[str, Any]) -> Callable[..., o
     module = worker.module_of(Path(worker.__file__).with_name(f"{runtime}.py"))
     run = module.opened(str(path), {name: each.shape for name, each in values.items()}, ["logits"], 1)
     return lambda _: run(values)
+
+
+def check_agreement(path: Path, values: Mapping[str, Any]) -> None:
+    """Raise SystemExit where two of the runtimes compute different things: a wrong answer is no peer."""
+    answers = [np.asarray(peer(name, path, values)(values)) for name in PEERS]
+    for name, answer in zip(PEERS, answers, strict=True):
+        error = float(np.abs(answer - answers[0]).max() / np.ptp(answers[0]))
+        if not error <= AGREEMENT:
+            raise SystemExit(f"{path.name}: {name} is {error:.1e} of the range from {PEERS[0]}")
 
 
 def own(runtime: str, path: Path) -> Callable[..., object]:
@@ -81,6 +91,7 @@ def rows(lab: Lab, network: str) -> Iterator[str]:
     if not released.exists():
         export_released(open_model(files["onnxruntime"]).described(), released)
     values = {"input": np.random.default_rng(0).standard_normal((1, 3, SIDE, SIDE), np.float32)}
+    check_agreement(released, values)
     candidates: dict[str, Opened] = {f"as released | {name}": partial(peer, name, released, values) for name in PEERS}
     candidates |= {f"ours | {name}": partial(own, name, path) for name, path in files.items()}
     candidates["static twin | openvino"] = partial(peer, "openvino", lab.static(network, "onnx"), values)
