@@ -77,23 +77,23 @@ demo: $(VENV)/installed ## the main job on the bundled trained checkpoint
 	@echo; echo "    $(BIN)/dcd-deploy export model_best.pth.tar --to onnx,tflite --out deploy --with-baseline"
 	@echo "    $(BIN)/dcd-deploy bench deploy/*_224.onnx"
 
+TWO_AT_ONCE := --numprocesses 2 --dist loadfile --no-loadscope-reorder  # tests/conftest.py orders the files
+
 test: $(VENV)/developed lint ## lint, types, and the tests that need Python's packages alone (tests/lanes.py)
-	$(BIN)/python -m pytest -m "not long and not exhaustive" --numprocesses 2 --dist loadfile --durations=10
+	$(BIN)/python -m pytest -m "not long and not exhaustive" $(TWO_AT_ONCE) --durations=10
 
 test-long: test-programs ## the other tests: devices, emulated processors, browsers, each format in full
-	$(BIN)/python -m pytest -m "long and not exhaustive" --numprocesses 2 --dist loadfile --durations=15
+	$(BIN)/python -m pytest -m "long and not exhaustive" $(TWO_AT_ONCE) --durations=15
 
 test-exhaustive: test-programs ## every option beside every other, every published network
-	$(BIN)/python -m pytest -m exhaustive --numprocesses 2 --dist loadfile --durations=15
+	$(BIN)/python -m pytest -m exhaustive $(TWO_AT_ONCE) --durations=15
 
 .PHONY: test-programs
 test-programs: $(VENV)/developed $(OLD_VENV)/installed $(ONNXRUNTIME)/installed
-	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
-	@command -v sshd >/dev/null || test -x /usr/sbin/sshd || { apt-get update -qq && apt-get install -y -qq openssh-server; }
-	@for program in adb mksh toybox gcc g++ cmake npm; do command -v $$program >/dev/null || set -- "$$@" $$program; done; \
-	    command -v aarch64-linux-gnu-g++ >/dev/null || set -- "$$@" g++-aarch64-linux-gnu; \
+	@PATH="$$PATH:/usr/sbin"; for pair in chromium adb mksh toybox gcc g++ cmake npm aarch64-linux-gnu-g++=g++-aarch64-linux-gnu \
+	    java=default-jre-headless sshd=openssh-server; do \
+	    command -v "$${pair%%=*}" >/dev/null || set -- "$$@" "$${pair#*=}"; done; \
 	    test $$# -eq 0 || { apt-get update -qq && apt-get install -y -qq "$$@"; }
-	@command -v java >/dev/null || { apt-get update -qq && apt-get install -y -qq default-jre-headless; }
 	@test -d $(KOTLIN)/node_modules/kotlin-compiler || npm install --silent --no-save --prefix $(KOTLIN) kotlin-compiler@2.4.20
 	$(BIN)/dcd-deploy setup-emulated --install
 

@@ -45,6 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         marks = {mark.name for mark in item.iter_markers()}
         if lane := lanes.lane_of(item.path.stem, set(getattr(item, "fixturenames", ())), marks):
             item.add_marker(lane)
+    items.sort(key=lambda item: lanes.place_of(item.path.stem))
 
 
 @pytest.fixture(scope="session")

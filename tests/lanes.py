@@ -30,11 +30,19 @@ EXHAUSTIVE = {
         "tflite_gate untold"
     ),
 }
+# Files of few tests that take long: two processes share the files, and these would otherwise be left for the end
+FIRST = "emulated documentation ssh own_network_page ssh_tuning gate runtimes_command cli small_weights lowerings"
 FIXTURES = {"board", "adb_server", "phone_side"}
 
 
 def _files(groups: dict[str, str]) -> set[str]:
     return {f"test_{stem}" for stems in groups.values() for stem in stems.split()}
+
+
+def place_of(file_stem: str) -> int:
+    """Return where a file stands in the order of a run."""
+    names = [f"test_{stem}" for stem in FIRST.split()]
+    return names.index(file_stem) if file_stem in names else len(names)
 
 
 def lane_of(file_stem: str, fixtures: set[str], marks: set[str]) -> str | None:

@@ -124,6 +124,7 @@ def compiled(of_onnx, of_tflite, tmp_path_factory):
 
 
 @needs_kotlin
+@pytest.mark.exhaustive
 def test_the_compiler_refuses_what_onnxruntimes_classes_have_not(of_onnx, tmp_path):
     kotlin = of_onnx / SAMPLE / "kotlin"
     runner = (kotlin / "OnnxRunner.kt").read_text().replace("environment.createSession(", "environment.openSession(")

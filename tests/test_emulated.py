@@ -107,7 +107,8 @@ def test_verified_against_the_checkpoint(files, digits_checkpoint):
     assert comparison.relative <= LIMIT
 
 
-@pytest.mark.parametrize("format", [pytest.param("onnx", marks=pytest.mark.exhaustive), "tflite"])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
 def test_half_precision_on_a_core_that_has_it_and_on_one_that_has_not(format, digits_half, files, held_out):
     """Near the float32 file on both; on the first less is to be done. XNNPACK computes in float32 on the second."""
     import digits

@@ -81,6 +81,7 @@ def test_the_figures_are_those_of_numpy(whole, truth):
     assert whole.models[2].snr_db < 20, "another network: its static twin"
 
 
+@pytest.mark.exhaustive
 def test_three_shards_merged_are_the_whole(whole, digits_set, digits_checkpoint, onnx_pair, tflite_pair, tmp_path):
     asked = [*onnx_pair, tflite_pair[0], "--data", digits_set / "held.npz", "--checkpoint", digits_checkpoint]
     for i in (1, 2, 3):

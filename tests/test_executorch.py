@@ -145,6 +145,7 @@ def foreign(content):
     )
 
 
+@pytest.mark.exhaustive
 def test_a_foreign_file_is_tried_first(tmp_path):
     path = tmp_path / "foreign.pte"
     path.write_bytes(foreign(SMALL.read_bytes()))

@@ -167,7 +167,7 @@ def test_layer_that_was_left_out_is_found(case):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("target", ["portable", "litert-compiled"])
+@pytest.mark.parametrize("target", [pytest.param("portable", marks=pytest.mark.exhaustive), "litert-compiled"])
 def test_export_verify_inspect_predict(target, digits_checkpoint, tmp_path):
     import digits
 
@@ -200,6 +200,7 @@ def test_export_verify_inspect_predict(target, digits_checkpoint, tmp_path):
     assert (found.argmax(1) == labels[:IMAGES]).mean() > 0.99
 
 
+@pytest.mark.exhaustive
 def test_budget_keeps_the_noisiest_layers_in_float32(digits_tflite, images):
     """The layers whose product with λ is cut into steps far too wide are found, and the accuracy is there again."""
     import digits

@@ -71,6 +71,7 @@ def test_every_way_to_run_it_is_verified(digits_compiled):
     assert json.loads(digits_compiled.artifact.sidecar_path.read_text())["runtime"] == LITERT_COMPILED
 
 
+@pytest.mark.exhaustive
 def test_a_network_of_full_size(tmp_path):
     spec = NetworkSpec("mobilenetv2_dcd", 1000, 0.5)
     checkpoint = save_checkpoint(tmp_path / "model.pth.tar", calibrated_network(spec, 224), spec.arch)
@@ -141,6 +142,7 @@ def test_your_own_networks(make, lowered, tmp_path):
         assert_right(model.run_all(*inputs), wanted)
 
 
+@pytest.mark.exhaustive
 def test_two_samples_at_once_get_other_lowerings(digits_checkpoint, digits_compiled, images, tmp_path):
     result = commands.export(
         digits_checkpoint, to="tflite", target=LITERT_COMPILED, batch=2, out=tmp_path, **DIGITS_OPTIONS

@@ -63,6 +63,7 @@ def logits_and_noise(small, format, crops, trained):
 
 
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
+@pytest.mark.exhaustive
 def test_small_weights_keep_the_logits(request, small, format, crops, trained):
     weights = small.built.weights.format
     if (weights, format) == ("int8", "tflite"):
@@ -71,6 +72,7 @@ def test_small_weights_keep_the_logits(request, small, format, crops, trained):
 
 
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
+@pytest.mark.exhaustive
 def test_small_weights_keep_the_decisions(small, format, crops, trained):
     logits, _ = logits_and_noise(small, format, crops, trained)
     changed = 100 * (logits.argmax(1) != trained.argmax(1)).mean()

@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 
 import boards
+import pytest
 from boards import FAST, runners, wait_for
 from said import Said
 
@@ -66,6 +67,7 @@ def test_nothing_is_sent_twice_and_all_can_be_removed(board, onnx_file):
     assert not board.cache.exists()
 
 
+@pytest.mark.exhaustive
 def test_the_way_there_costs_less_than_three_seconds(board, onnx_file):
     """Beyond the measuring itself, as against the same on this machine, once the files are there."""
 

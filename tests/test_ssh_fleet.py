@@ -31,6 +31,7 @@ def test_python_named_in_a_fleet_file(board):
             SshDevice(parse_device(board.name), None, bad)
 
 
+@pytest.mark.exhaustive
 def test_a_fleet_goes_on_where_it_ended(board, onnx_file, tmp_path):
     fleet, out = tmp_path / "devices.toml", tmp_path / "out"
     fleet.write_text(

@@ -45,6 +45,7 @@ def test_a_board_without_room(board, onnx_file):
     assert board.left() == []
 
 
+@pytest.mark.exhaustive
 def test_set_up_on_request(board, onnx_file):
     """With the oldest Python that our runner takes, where this machine has one; the wheels come from the user's pip."""
     old = sorted(PYENV.glob("3.9.*/bin/python3.9"))

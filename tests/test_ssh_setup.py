@@ -92,6 +92,7 @@ def test_a_set_up_that_fails_leaves_nothing(board, start, message):
     assert nothing_is_left(board)
 
 
+@pytest.mark.exhaustive
 def test_an_environment_without_a_runtime_does_not_hide_the_python_that_is_there(board, monkeypatch):
     """As where no wheel fits, or the board reaches no package index."""
     board.reset(python=f'export PIP_NO_INDEX=1 PIP_CONFIG_FILE=/dev/null\nexec {BARE} "$@"')

@@ -15,6 +15,7 @@ from dcd_deploy.tuning.lowering_file import read_lowering, write_lowering
 from dcd_deploy.tuning.tune import TuneConfig, tune
 
 
+@pytest.mark.exhaustive
 def test_tuning_on_a_board_goes_on_after_the_connection_was_lost(board, tmp_path, monkeypatch):
     """The forms are made here and measured there; what was measured before the loss is not measured again."""
     network = registry_subject(NetworkSpec("mobilenetv2_dcd", 10, 0.1, 8), 32, most=2)  # more would only take time
