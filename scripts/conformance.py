@@ -31,6 +31,7 @@ from dcd_deploy.runtimes.environments import KNOWN, NUMPY, KnownRuntime, set_up
 
 PAGE = DOCS / "other-runtimes.md"
 SIDE, BLOCKS = 224, 30
+LIMIT = 1800.0  # seconds; onnx2tf takes many minutes for a network where others want the second core
 REGISTRY = ("mobilenetv2_dcd_x1.0", "mobilenetv2_dcd_x0.5", "resnet18_dcd")
 ALL = ("digits", *REGISTRY, *mixing_networks.NETWORKS)
 
@@ -74,7 +75,7 @@ def measured(folder: Path, name: str, network: str) -> dict[str, Any]:
     if KNOWN[name].requirements:
         set_up(name)
     path, twin = exported(folder, network, name if name in EXPORTED_FOR else None)
-    result = try_runtimes(path, twin, [name], blocks=BLOCKS)
+    result = try_runtimes(path, twin, [name], blocks=BLOCKS, time_limit=LIMIT)
     (row,) = result.rows
     return {"network": network, **as_plain(row)}
 

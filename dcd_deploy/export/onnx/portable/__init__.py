@@ -43,12 +43,17 @@ ALONE: dict[str | None, tuple[type[ir.passes.InPlacePass], ...]] = {
     "nnapi": (HardSwish, UnevenSplit),
     "coreml": (HardSwish,),
 }
+# what a runtime can do without: it is right on what they avoid, and quicker
+NEEDLESS: dict[str | None, tuple[type[ir.passes.InPlacePass], ...]] = {
+    "openvino": (HardSigmoid, ComputedSum, LargeMean, SingleAxis),
+}
 
 
 def portable(model: onnx.ModelProto, runtime: str | None = None) -> onnx.ModelProto:
     """Return a copy of a simplified model without what some runtime, or this very one, is known to get wrong."""
+    wanted = (*ALONE.get(runtime, ()), *(kind for kind in PASSES if kind not in NEEDLESS.get(runtime, ())))
     rewritten = ir.from_proto(onnx.shape_inference.infer_shapes(model, data_prop=True))
-    ir.passes.Sequential(*(kind() for kind in (*ALONE.get(runtime, ()), *PASSES)), RemoveUnusedNodesPass())(rewritten)
+    ir.passes.Sequential(*(kind() for kind in wanted), RemoveUnusedNodesPass())(rewritten)
     written = ir.to_proto(rewritten)
     del written.graph.value_info[:]
     onnx.checker.check_model(written, full_check=True)
