@@ -26,7 +26,8 @@ def first_alike(name):
 
     def rules(other):
         needs = NEEDS[other]
-        return needs.format, needs.targets[0], needs.constant_kernels, needs.one_partition and other, NEEDLESS.get(other)
+        table = needs.one_partition and other
+        return needs.format, needs.targets[0], needs.constant_kernels, table, NEEDLESS.get(other)
 
     return next(other for other in NEEDS if rules(other) == rules(name))
 
