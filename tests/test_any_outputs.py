@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from dcd_deploy import export_module
+from dcd_deploy import deploy_form, export_module
 from dcd_deploy.artifacts import NHWC, TensorSpec
 from dcd_deploy.card_json import read_card
 from dcd_deploy.errors import CaptureError, ExportError, ModelFileError, OptionError, VerificationError
@@ -164,6 +164,12 @@ X = np.zeros((4, 3, 8, 8), np.float32) + np.arange(4, dtype=np.float32)[:, None,
     [
         (lambda x: x.mean(0), VerificationError, "with an entry for each of 4 inputs"),
         (lambda x: x.mean(), VerificationError, r"found shape \(\)"),
+        (lambda x: x.mean(0, keepdim=True), VerificationError, "return outputs that begin with the batch"),
+        (
+            lambda x: {"x": x, "a": torch.ones(5, 2)},
+            VerificationError,
+            r"'a' .* found shape \(5, 2\), the same for all",
+        ),
         (lambda x: x.argmax(1), CaptureError, "expected output 'logits' of the network as a tensor of floating point"),
         (lambda x: (x, (x, x.argmax(1))), CaptureError, "expected output 'output_1_1' .* found torch.int64"),
         (lambda x: {"a": x, "b": 1.5}, CaptureError, "found float at 'b'"),
@@ -227,6 +233,62 @@ def test_a_network_that_is_no_function_is_refused(kind, words):
     with pytest.raises(ExportError, match=words):
         make_reference(network, X)
     make_reference(nn.Sequential(nn.Conv2d(3, 2, 1), Inner("nothing")).double().eval(), X)
+
+
+def untracked():
+    return nn.Sequential(nn.Conv2d(3, 2, 1), nn.Sequential(nn.BatchNorm2d(2, track_running_stats=False))).eval()
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (untracked(), r"by its submodule '1\.0', a norm without running statistics \(track_running_stats=False\)"),
+        (
+            nn.Sequential(nn.Conv2d(3, 2, 1), Returning(lambda x: x - x.mean(0))),
+            "by its submodule '1'; a file computes",
+        ),
+    ],
+)
+def test_a_network_whose_samples_mix_is_refused(network, words, tmp_path):
+    example = torch.randn(1, 3, 8, 8)
+    for refusing in (
+        lambda: export_module(network, example, out=tmp_path),
+        lambda: deploy_form(network, example),
+    ):
+        with pytest.raises(ExportError, match="depends on the others of its batch, " + words):
+            refusing()
+    assert not list(tmp_path.iterdir())
+
+
+class Anchored(nn.Module):
+    """A detector's head: anchors that hang on the size of the map alone, and on no input."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, 2)
+
+    def forward(self, x):
+        y = self.conv(x)
+        rows, columns = torch.meshgrid(torch.arange(y.shape[2]), torch.arange(y.shape[3]), indexing="ij")
+        return {"boxes": y.flatten(2), "anchors": torch.stack((rows, columns), -1).reshape(1, -1, 2) * 8.0}
+
+
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_an_output_that_hangs_on_no_input(tmp_path, format, capfd):
+    made = exported(Anchored().eval(), tmp_path, format, inputs=(InputSpec("input", (3, 9, 11)),))
+    model = open_model(made.artifact.path)
+    assert self_check(model).passed
+    anchors = [[8.0 * row, 8.0 * column] for row in range(4) for column in range(5)]
+    for x in generated_inputs((InputSpec("input", (3, 9, 11)),), None)[0]:
+        np.testing.assert_array_equal(model.run_named({"input": x[None]})["anchors"], [anchors])
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("batch", [None, 2])
+def test_of_other_batches_it_is_refused(tmp_path, batch):
+    with pytest.raises(VerificationError, match="'anchors' of shape .* or export at `batch` 1"):
+        exported(Anchored().eval(), tmp_path, "onnx", inputs=(InputSpec("input", (3, 9, 11)),), batch=batch)
+    assert not list(tmp_path.iterdir())
 
 
 def test_dropout_in_training_mode_is_random():

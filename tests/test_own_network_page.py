@@ -116,10 +116,11 @@ MODULES = {
     "its control flow independent of the data": lambda: Convolved(lambda _, y: y if y.mean() > 0 else -y),
     "is random, changes its state, or depends on the data": lambda: Convolved(lambda _, y: y + torch.randn_like(y)),
     "changes its state": lambda: Convolved(counting),
-    "deploy form …: expected outputs within": lambda: Convolved(lambda _, y: y * y.mean().item()),
+    "depends on the others of its batch": lambda: Convolved(lambda _, y: y * y.mean().item()),
     "expected tensors as the network's outputs": lambda: Convolved(lambda module, _: module),
     "as a tensor of floating point": lambda: Convolved(lambda _, y: y.argmax(1)),
     "an entry for each of 4 inputs": lambda: Convolved(lambda _, y: y[y > 0]),
+    "the same for all inputs": lambda: Convolved(lambda _, y: (y, torch.ones(5, 4))),
     "hooks … change what it computes": doubling,
     "a module with weights, found one on the device 'meta'": lambda: nn.Conv2d(3, 4, 3, device="meta"),
 }

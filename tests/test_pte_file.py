@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pte_network import SMALL
 from rich.console import Console
-from torch import fx
+from torch import fx, nn
 
 from dcd_deploy import commands
 from dcd_deploy.artifacts import METADATA_KEY
@@ -252,7 +252,7 @@ def test_not_one_partition(names, words):
         graph.call_function(operator(name))
     edge = SimpleNamespace(exported_program=lambda: SimpleNamespace(graph=graph))
     with pytest.raises(ExportError, match=words):
-        check_one_partition(edge)
+        check_one_partition(edge, nn.Identity())
 
 
 def test_one_partition():
@@ -260,7 +260,7 @@ def test_one_partition():
     graph.call_function(
         builtins.getattr, (graph.call_function(operator("executorch_call_delegate")),)
     ).target = operator("getitem")
-    check_one_partition(SimpleNamespace(exported_program=lambda: SimpleNamespace(graph=graph)))
+    check_one_partition(SimpleNamespace(exported_program=lambda: SimpleNamespace(graph=graph)), nn.Identity())
 
 
 def test_the_answers_beside_the_file():

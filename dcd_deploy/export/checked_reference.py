@@ -22,7 +22,7 @@ from dcd_deploy.export.build_config import BuildConfig, graph_of, samples_for
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.noise import measure_noise
 from dcd_deploy.export.recorded import read_recorded
-from dcd_deploy.export.reference import generated_reference, make_reference, runner
+from dcd_deploy.export.reference import blaming_batches, generated_reference, make_reference, runner
 from dcd_deploy.export.truth import Outputs, TrainReference
 from dcd_deploy.export.verify import (
     DEPLOY_TOLERANCE,
@@ -130,27 +130,32 @@ def checked_deploy(
     """
     checked = reference_for(captured, config)
     with threads_by_load():
-        return {format: checked_form(checked, deploy, config) for format, deploy in deploys.items()}
+        network = captured.network.module
+        return {format: checked_form(checked, network, deploy, config) for format, deploy in deploys.items()}
 
 
-def checked_form(checked: CheckedReference, deploy: DeployNetwork, config: BuildConfig) -> CheckedReference:
+def checked_form(
+    checked: CheckedReference, network: nn.Module, deploy: DeployNetwork, config: BuildConfig
+) -> CheckedReference:
     """Return the reference that files of a deploy form are compared with, the deploy form's own comparison made.
 
     Where weights are stored small, it is what the deploy form gives with the rounded weights, in float64: how far that
     may be from the trained network is a question of its own (``noise``).
 
     Raises:
+        ExportError: the network's output for one input depends on the others of its batch.
         VerificationError: the deploy form computes something else, or rounding costs more than it may.
     """
-    checked = checked.compared("deploy form", runner(deploy.module, config.alone), DEPLOY_TOLERANCE, deploy.batch)
+    with blaming_batches(network, deploy.module, checked.reference.inputs):
+        checked = checked.compared("deploy form", runner(deploy.module, config.alone), DEPLOY_TOLERANCE, deploy.batch)
     if config.weights == FLOAT32:
         return checked
-    stage, network = f"weights rounded to {config.weights}", deployable(deploy.module, config.weights).double()
-    outputs = _one_by_one(network, checked.reference, config.alone)
+    stage, rounded = f"weights rounded to {config.weights}", deployable(deploy.module, config.weights).double()
+    outputs = _one_by_one(rounded, checked.reference, config.alone)
     noise = measure_noise(stage, outputs, checked.reference, config.least_db, TRAINED)
     report = checked.report.with_noise(noise)
     if (recorded := checked.recorded) is not None:
-        answers = _one_by_one(network, recorded, config.alone)
+        answers = _one_by_one(rounded, recorded, config.alone)
         report = report.with_noise(measure_noise(stage, answers, recorded, config.least_db, RECORDED))
     return CheckedReference(replace(checked.reference, outputs=outputs), report, against=ROUNDED)
 

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from dcd_deploy.artifacts import FLOAT32
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.alongside import threads_by_load
-from dcd_deploy.export.reference import run_torch, runner
+from dcd_deploy.export.reference import blaming_batches, run_torch, runner
 from dcd_deploy.export.rounding import largest_step, rounded
 from dcd_deploy.export.truth import TrainReference
-from dcd_deploy.export.verify import DEPLOY_TOLERANCE, compare
+from dcd_deploy.export.verify import DEPLOY_TOLERANCE, Comparison, compare
 from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.deploy import DeployNetwork, lower
 from dcd_deploy.lowering.network import Network
@@ -92,13 +92,19 @@ def proved_deploy(network: Network, target: str, lowering: str = "auto", leaf: S
         ]
         inputs = generated_inputs(entries, None)
         reference = TrainReference(inputs, run_torch(network.module, inputs, network.alone))
-        for comparison in compare("deploy form", runner(deploy.module, network.alone), reference, DEPLOY_TOLERANCE, 1):
-            if not comparison.passed:
-                raise VerificationError(
-                    f"the deploy form differs from the module by {comparison.relative:.1e} of its outputs' range, and "
-                    f"{DEPLOY_TOLERANCE:.0e} is allowed; this is a defect, please report it"
-                )
+        found = compare("deploy form", runner(deploy.module, network.alone), reference, DEPLOY_TOLERANCE, 1)
+        with blaming_batches(network.module, deploy.module, inputs):
+            _check(found)
     return deploy
+
+
+def _check(comparisons: Sequence[Comparison]) -> None:
+    for comparison in comparisons:
+        if not comparison.passed:
+            raise VerificationError(
+                f"the deploy form differs from the module by {comparison.relative:.1e} of its outputs' range, and "
+                f"{DEPLOY_TOLERANCE:.0e} is allowed; this is a defect, please report it"
+            )
 
 
 @contextlib.contextmanager

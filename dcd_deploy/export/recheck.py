@@ -82,7 +82,7 @@ def _reference(model: Model, captured: Captured, config: BuildConfig) -> Checked
             but=str(error),
             advice="export it again",
         ) from error
-    return checked_form(checked, deploy, config)
+    return checked_form(checked, captured.network.module, deploy, config)
 
 
 def _compared(stage: str, model: Model, checked: CheckedReference, config: BuildConfig) -> VerificationReport:

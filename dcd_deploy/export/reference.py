@@ -3,8 +3,6 @@
 The inputs are as vivid as the network bears: far from what it was trained on, a dynamic network may amplify rounding
 until float32 and float64 disagree, and then no file can be told from another. The first contrast at which the network
 itself agrees with itself, computed in both, is taken.
-
-A file is a function. A network that draws random numbers, or counts its calls, is refused before anything is compared.
 """
 
 from __future__ import annotations
@@ -18,96 +16,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from dcd_deploy.artifacts import OUTPUT, Preprocessing
 from dcd_deploy.dynamic.float64 import arithmetic_of
-from dcd_deploy.errors import ExportError, VerificationError
+from dcd_deploy.errors import VerificationError
+from dcd_deploy.export.purity import check_each_alone, check_repeatable, same_outputs
 from dcd_deploy.export.sensitivity import Variation, frozen_effect, measure_sensitivity, observing
 from dcd_deploy.export.truth import Outputs, Sensitivity, TrainReference
 from dcd_deploy.export.verify import Runner
 from dcd_deploy.lowering.network import flat
 from dcd_deploy.samples import Images, Inputs, InputSpec, generated_inputs
-
-SAME = 1e-9  # relative to the size: sums by several threads may round differently
-
-Call = tuple[str, list[Tensor], list[Tensor]]
-
-
-def check_repeatable(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """Run the network twice on the same inputs.
-
-    Raises:
-        ExportError: its outputs differ, or a parameter or buffer has changed; the message names the submodule.
-    """
-    before = {name: values.clone() for name, values in _state(network).items()}
-    first, again = _outputs(network, inputs), _outputs(network, inputs)
-    after = _state(network)
-    changed = [name for name in after if name not in before or not _equal(before[name], after[name])]
-    if changed or before.keys() - after.keys():
-        name = [*changed, *(before.keys() - after.keys())][0]
-        raise ExportError(
-            f"running the network changes its state ('{name}'), which a file cannot; give a network whose forward "
-            "leaves its parameters and buffers alone"
-        )
-    if not _same(first, again):
-        where = _culprit(network, inputs)
-        raise ExportError(
-            f"the network gives another output each time that it is run{where}; give one that draws no random numbers "
-            "and keeps no state between calls"
-        )
-
-
-def _outputs(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-    with torch.inference_mode(), arithmetic_of(inputs[0].dtype):
-        return [leaf.clone() for leaf in tree_leaves(network(*inputs)) if isinstance(leaf, Tensor)]
-
-
-def _state(network: nn.Module) -> dict[str, Tensor]:
-    return dict(network.named_parameters()) | dict(network.named_buffers())
-
-
-def _equal(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num())
-
-
-def _same(one: list[Tensor], other: list[Tensor]) -> bool:
-    if [values.shape for values in one] != [values.shape for values in other]:
-        return False
-    pairs = ((a.double().nan_to_num(), b.double().nan_to_num()) for a, b in zip(one, other, strict=True))
-    return all(bool(((a - b).abs() <= SAME * a.abs().max()).all()) for a, b in pairs if a.numel())
-
-
-def _culprit(network: nn.Module, inputs: tuple[Tensor, ...]) -> str:
-    """Say which submodule it is: the first to end with another output for the same input."""
-    calls: list[list[Call]] = []
-    for _ in range(2):
-        calls.append([])
-        with _recorded(network, calls[-1]):
-            _outputs(network, inputs)
-    for (path, given, answer), (other, given_again, answer_again) in zip(*calls, strict=False):
-        if path == other and _same(given, given_again) and not _same(answer, answer_again):
-            return f", by its submodule '{path}'" if path else ""
-    return ""
-
-
-@contextmanager
-def _recorded(network: nn.Module, calls: list[Call]) -> Iterator[None]:
-    def note(path: str, given: object, answer: object) -> None:
-        leaves = ([leaf.clone() for leaf in tree_leaves(each) if isinstance(leaf, Tensor)] for each in (given, answer))
-        before, after = leaves
-        calls.append((path, before, after))
-
-    hooks = [
-        module.register_forward_hook(lambda _, given, answer, path=path: note(path, given, answer))
-        for path, module in network.named_modules()
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
 
 CONTRASTS = (1.0, 0.5, 0.25)
 REPRODUCIBLE = 0.2  # of the tolerance, which leaves room for a runtime's other order of summation
@@ -148,7 +66,7 @@ def generated_reference(
     for contrast in CONTRASTS:
         samples = generated_inputs(inputs, preprocessing, contrast=contrast)
         if not tried:
-            check_repeatable(network, _tensors(network, samples, 1))
+            check_repeatable(network, tensors_of(network, samples, 1))
         tried.append(replace(_try(network, samples, alone), contrast=contrast))
         if tried[-1].float32_error <= REPRODUCIBLE * tolerance:
             break
@@ -162,7 +80,7 @@ def make_reference(
 ) -> TrainReference:
     """Run the float64 ``network`` on samples (N, …) of its only input, or of all of them."""
     samples = inputs if isinstance(inputs, tuple) else (inputs,)
-    check_repeatable(network, _tensors(network, samples, 1))
+    check_repeatable(network, tensors_of(network, samples, 1))
     return _reference(network, _try(network, samples, alone), alone, canonical)
 
 
@@ -218,24 +136,61 @@ def is_as_initialised(network: nn.Module) -> bool:
 def run_torch(network: nn.Module, inputs: Inputs, alone: str = OUTPUT) -> dict[str, Outputs]:
     """Return the outputs by name, each with an entry for each input, computed in the network's own precision.
 
+    What hangs on no input, such as a detector's anchors (1, …), is repeated for each.
+
     Raises:
         CaptureError: they are no tensors.
         VerificationError: an output has not an entry for each input.
     """
-    tensors = _tensors(network, inputs)
-    with torch.inference_mode(), arithmetic_of(tensors[0].dtype):
-        found = flat(network(*tensors), alone)
-    count = len(inputs[0])
+    tensors = tensors_of(network, inputs)
+    found = _run(network, tensors, alone)
     for name, values in found.items():
-        if not values.ndim or len(values) != count:
-            raise VerificationError(
-                expected=(
-                    f"output '{name}' of the network with an entry for each of {count} inputs, in its first dimension"
-                ),
-                found=f"shape {tuple(values.shape)}",
-                advice="return outputs that begin with the batch",
-            )
+        if not values.ndim or len(values) != len(inputs[0]):
+            last = _run(network, tuple(each[-1:] for each in tensors), alone)[name]
+            found[name] = _for_each(name, values, last, len(inputs[0]))
     return {name: values.double().numpy() for name, values in found.items()}
+
+
+def _run(network: nn.Module, tensors: tuple[Tensor, ...], alone: str) -> dict[str, Tensor]:
+    with torch.inference_mode(), arithmetic_of(tensors[0].dtype):
+        return flat(network(*tensors), alone)
+
+
+def _for_each(name: str, values: Tensor, last: Tensor, count: int) -> Tensor:
+    """Return an output (1, …) that hangs on no input for each of ``count``; ``last`` is it for the last alone.
+
+    Raises:
+        VerificationError: it is of another shape, or hangs on the inputs.
+    """
+    constant = last.shape == values.shape and torch.equal(last, values)
+    if constant and values.ndim and len(values) == 1:
+        return values.expand(count, *values.shape[1:])
+    shape = tuple(values.shape)
+    raise VerificationError(
+        expected=f"output '{name}' of the network with an entry for each of {count} inputs, in its first dimension",
+        found=f"shape {shape}{', the same for all inputs' if constant else ''}",
+        advice=(
+            f"leave it out and keep it in the app, or return it of shape {(1, *shape)} and export at `batch` 1"
+            if constant
+            else "return outputs that begin with the batch"
+        ),
+    )
+
+
+@contextmanager
+def blaming_batches(network: nn.Module, form: nn.Module, inputs: Inputs) -> Iterator[None]:
+    """Where a form of the network fails to verify though it answers one input alike, look for samples that mix.
+
+    Raises:
+        ExportError: in place of the VerificationError, if the network's output for one input depends on the others.
+    """
+    try:
+        yield
+    except VerificationError:
+        tensors = tensors_of(network, inputs)
+        if same_outputs(network, form, tuple(each[:1] for each in tensors)):
+            check_each_alone(network, tensors)
+        raise
 
 
 def runner(network: nn.Module, alone: str = OUTPUT) -> Runner:
@@ -243,7 +198,7 @@ def runner(network: nn.Module, alone: str = OUTPUT) -> Runner:
     return lambda inputs: tuple(run_torch(network, inputs, alone).values())
 
 
-def _tensors(network: nn.Module, inputs: Inputs, count: int | None = None) -> tuple[Tensor, ...]:
+def tensors_of(network: nn.Module, inputs: Inputs, count: int | None = None) -> tuple[Tensor, ...]:
     """Return (the first ``count`` of) the inputs in the network's precision."""
     weights = (w.dtype for w in (*network.parameters(), *network.buffers()) if w.is_floating_point())
     precision = next(weights, torch.float64)

@@ -234,7 +234,7 @@ def _gathered(
         found = " and ".join(sorted({str(np.shape(part)) for part in parts}))
         raise VerificationError(
             f"{stage}: expected output '{name}' of shape {(count, *shape)}, an entry for each of {count} inputs, found "
-            f"{found}"
+            f"{found}; return outputs that begin with the batch, or export at `batch` 1"
         )
     return np.concatenate(parts).astype(np.float64)
 

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.float64 import InFloat64
-from dcd_deploy.lowering.graph import ORIGIN, PLACE, SHAPE, NetworkGraph, op_name
+from dcd_deploy.lowering.graph import ORIGIN, PLACE, SHAPE, WITHIN, NetworkGraph, op_name
 from dcd_deploy.lowering.places import ACTIVATION, DYNAMIC, INPUT, RESIDUAL, STATIC, Place
 
 ACTIVATIONS = frozenset(
@@ -31,6 +31,7 @@ def annotate_places(graph: NetworkGraph) -> None:
             node.meta[PLACE] = Place(INPUT, STATIC)
         if node.op in ("placeholder", "output", "get_attr"):
             continue
+        node.meta[WITHIN] = _within(node)
         _, before = max((layers[one] for one in node.all_input_nodes if one in layers), default=(0, INPUT))
         module = graph.submodule(node)
         if module is not None and not _follows(node, module, before):
@@ -40,6 +41,13 @@ def annotate_places(graph: NetworkGraph) -> None:
         else:
             node.meta[PLACE] = Place(before, _inside(node, module))
             layers[node] = max((layers[one] for one in node.all_input_nodes if one in layers), default=(0, INPUT))
+
+
+def _within(node: fx.Node) -> str:
+    """Return the path of the submodule whose forward a node is part of, as whichever tracer noted it."""
+    stack = node.meta.get("nn_module_stack")
+    path = str(next(reversed(stack.values()))[0]) if stack else ""
+    return path.removeprefix("L['self']").removeprefix(".")
 
 
 def _follows(node: fx.Node, module: nn.Module, before: str) -> bool:

@@ -5,6 +5,7 @@ It is a ``torch.fx.GraphModule`` whose inputs are tensors and whose output is a 
 
     "shape"    its tensor's shape for the example, or None where it is no tensor
     "place"    which layer of the trained network it belongs to (``places``)
+    "within"   the path of the trained network's submodule whose forward it is part of
 
 A dynamic layer that was recognised and proved is a ``CanonicalLayer`` at its own path until a lowering replaces it.
 ``copied`` gives a graph to work on: its nodes may be changed, its weights are shared.
@@ -23,7 +24,7 @@ from torch import Tensor, fx, nn
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.lowering.places import Place
 
-SHAPE, PLACE = "shape", "place"
+SHAPE, PLACE, WITHIN = "shape", "place", "within"
 ORIGIN = "origin"  # the path in the trained network of a layer that was put together of functions
 # What Python, torch and its exported operators call one and the same.
 SAME = {"iadd": "add", "imul": "mul", "isub": "sub", "itruediv": "div", "truediv": "div"}

@@ -19,11 +19,13 @@ from dcd_deploy.artifacts import METADATA_KEY
 from dcd_deploy.errors import ExportError
 from dcd_deploy.export.deployable import without_stack_traces
 from dcd_deploy.export.executorch.layout import check_version, sink_permutations, without_moves
+from dcd_deploy.export.refusal import advice, culprit, refused
 from dcd_deploy.native_output import captured_native_output, without_remarks
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.pte_file import HASH_KEY, UNHASHED, with_hash
 from dcd_deploy.samples import InputSpec
 
+FORMAT_INSTEAD = ", or export `to` onnx or tflite"
 DELEGATE, GETITEM = "executorch_call_delegate", "getitem"
 
 
@@ -46,8 +48,8 @@ def lower_executorch(single: nn.Module, inputs: Sequence[InputSpec], batch: int 
                 )
         except Exception as error:  # the exporter raises whatever its passes raise
             said = " ".join(str(error).split())[:300] or type(error).__name__
-            raise ExportError(f"ExecuTorch's exporter refused the network: {said}; try another `lowering`") from error
-    check_one_partition(edge)
+            raise refused("ExecuTorch's exporter", single, error, said, FORMAT_INSTEAD) from error
+    check_one_partition(edge, single)
     return edge
 
 
@@ -64,19 +66,26 @@ def emit_executorch(edge: Any, description: str | None = None) -> bytes:
     return content if description is None else with_hash(content)
 
 
-def check_one_partition(edge: Any) -> None:
-    """Raise ExportError unless XNNPACK has taken everything, in one piece."""
+def check_one_partition(edge: Any, single: nn.Module) -> None:
+    """Raise ExportError unless XNNPACK has taken everything, in one piece, of the program of a deploy form."""
     calls = [node for node in edge.exported_program().graph.nodes if node.op == "call_function"]
-    names = Counter(str(getattr(node.target, "__name__", node.target)) for node in calls)
+    names = Counter(_name(node) for node in calls)
     partitions = names.pop(DELEGATE, 0)
     names.pop(GETITEM, None)
     if partitions == 1 and not names:
         return
+    outside = [culprit(single, node) for node in calls if _name(node) in names]
     left = ", ".join(f"{count} × {name}" for name, count in names.most_common(5)) or "no operator"
+    first = f" (the first {outside[0].where})" if outside and outside[0].where else ""
+    helps = advice(single, outside[0] if outside else None)
     raise ExportError(
-        f"expected XNNPACK to take the whole network in one partition, found {partitions}, and {left} outside; such a "
-        "file would be slow: try another `lowering`, or another format (`to`)"
+        f"expected XNNPACK to take the whole network in one partition, found {partitions}, and {left} outside{first}; "
+        f"such a file would be slow: {helps}{FORMAT_INSTEAD}"
     )
+
+
+def _name(node: torch.fx.Node) -> str:
+    return str(getattr(node.target, "__name__", node.target))
 
 
 def _partitioner() -> Any:

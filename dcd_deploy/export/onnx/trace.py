@@ -36,6 +36,7 @@ from dcd_deploy.artifacts import FLOAT32, INPUT, OUTPUT
 from dcd_deploy.errors import ExportError, OptionError
 from dcd_deploy.export.build_config import DEFAULT_OPSET
 from dcd_deploy.export.deployable import deployable, without_stack_traces
+from dcd_deploy.export.refusal import refused
 from dcd_deploy.export.tflite.convert import decomposed_where_needed
 from dcd_deploy.native_output import without_remarks
 from dcd_deploy.samples import InputSpec
@@ -67,7 +68,8 @@ def tidy(model: ir.Model) -> None:
         common.OutputFixPass(),
         common.NameFixPass(),
     )
-    passes(model)
+    with without_remarks():
+        passes(model)
 
 
 class _FoldConstants(ir.passes.InPlacePass):
@@ -176,13 +178,16 @@ def _trace(
     try:
         program = _tried_quickly(export)
     except torch.onnx.OnnxExporterError as error:
-        reason = next(iter(ANSI.sub("", str(error.__cause__ or error)).strip().splitlines()), type(error).__name__)
-        sizes = " and ".join("×".join(map(str, each.shape)) for each in inputs)
-        raise ExportError(
-            f"torch's ONNX exporter refused the network at {sizes}: {reason}; try another `lowering`"
-        ) from error
+        raise refused("torch's ONNX exporter", network, error, _said(error)) from error
     assert program is not None
     return program
+
+
+def _said(error: BaseException) -> str:
+    """Return the first line of what the first cause of an error says."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next(iter(ANSI.sub("", str(error)).strip().splitlines()), type(error).__name__)
 
 
 def _tried_quickly(export: Callable[[], torch.onnx.ONNXProgram | None]) -> torch.onnx.ONNXProgram | None:

@@ -11,6 +11,7 @@ train form (float64) → reference outputs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dcd_deploy.artifacts import FLOAT16, FLOAT32, INT8, LAYOUTS, LITERT_COMPILED, NHWC, ModelCard
-from dcd_deploy.errors import OptionError, UnknownNameError
+from dcd_deploy.errors import ExportError, ModelFileError, OptionError, UnknownNameError
 from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.budget import within_budget
 from dcd_deploy.export.build_config import BuildConfig
@@ -28,9 +29,10 @@ from dcd_deploy.export.calibration import generated_calibration
 from dcd_deploy.export.checked_reference import CheckedReference
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.quantised import float_answers, judged, judged_elsewhere
+from dcd_deploy.export.refusal import ORDINARY
 from dcd_deploy.export.stats import file_sizes
-from dcd_deploy.export.tflite.convert import convert_tflite
-from dcd_deploy.export.tflite.file import finish, tflite_stats, with_card
+from dcd_deploy.export.tflite.convert import ONNX_INSTEAD, convert_tflite
+from dcd_deploy.export.tflite.file import finish, tflite_nodes, tflite_stats, with_card
 from dcd_deploy.export.tflite.float16 import half_model
 from dcd_deploy.export.tflite.half import suiting_half
 from dcd_deploy.export.tflite.quantised import BITS, Quantiser
@@ -44,6 +46,7 @@ from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.litert_compiled import LiteRtCompiledSession
 
 COMPILED, XNNPACK = "TFLite, CompiledModel", "TFLite, XNNPACK"
+LACKING = re.compile(r"Didn't find op for builtin opcode '(\w+)'")  # an interpreter's words
 STAGES: dict[str, Callable[[bytes], LiteRtSession]] = {
     "TFLite, plain kernels": partial(LiteRtSession, xnnpack=False),
     XNNPACK: LiteRtSession,
@@ -115,7 +118,8 @@ def build_tflite(
     passed, stages = checked(), _stages(lowering)
     for stage, opened in stages.items():
         with progress(f"verify {stage}"):
-            passed = passed.compared(stage, _runner(opened(model), config.layout), config.tolerance, config.batch)
+            session = _session(opened, model)
+            passed = passed.compared(stage, _runner(session, config.layout), config.tolerance, config.batch)
     if config.precision == INT8:
         with progress("calibrate and quantise"):
             model, passed, config = _quantised(model, stages, passed, config)
@@ -136,6 +140,33 @@ def _runtime(lowering: Mapping[str, str]) -> str | None:
 def _stages(lowering: Mapping[str, str]) -> dict[str, Callable[[bytes], LiteRtSession]]:
     """Return the runtimes that a model is verified in."""
     return {stage: opened for stage, opened in STAGES.items() if stage != COMPILED or _runtime(lowering) is not None}
+
+
+def _session(opened: Callable[[bytes], LiteRtSession], model: bytes) -> LiteRtSession:
+    """Return a converted model in a runtime.
+
+    Raises:
+        ExportError: litert-torch made operators of it that TFLite's interpreter does not have.
+    """
+    try:
+        return opened(model)
+    except ModelFileError as error:
+        if (lacking := LACKING.search(str(error))) is None:
+            raise
+        raise ExportError(
+            f"litert-torch made {lacking[1]} of what the network computes{_behind(model, lacking[1])}, which TFLite's "
+            f"interpreter does not have; {ORDINARY}{ONNX_INSTEAD}"
+        ) from error
+
+
+def _behind(model: bytes, operator: str) -> str:
+    """Return " behind 'path'": the layer of the first operator of this name, or else of the last before it."""
+    layer = ""
+    for node in tflite_nodes(model):
+        layer = node.layer or layer
+        if node.operator == operator:
+            break
+    return f" behind '{layer}'" if layer else ""
 
 
 def _quantised(

@@ -22,7 +22,6 @@ from __future__ import annotations
 import contextlib
 import io
 import operator
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -34,8 +33,8 @@ from torch.export import ExportedProgram
 from torch.fx import Node
 
 from dcd_deploy.artifacts import INPUT, NHWC, OUTPUT, file_shape
-from dcd_deploy.errors import ExportError
 from dcd_deploy.export.deployable import without_stack_traces
+from dcd_deploy.export.refusal import refused
 from dcd_deploy.export.tflite.operators import OUTPUT_SHAPE, WRITTEN, Operand
 from dcd_deploy.lowering.channels_last.operators import to_channels_first, to_channels_last
 from dcd_deploy.native_output import captured_native_output, without_remarks
@@ -44,6 +43,7 @@ from dcd_deploy.samples import InputSpec
 
 aten = torch.ops.aten
 Rewrites = dict[Any, Callable[[Node], tuple[Any, ...] | None]]
+ONNX_INSTEAD = ", or export `to` onnx"
 LITERT_VIEW = "safe_run_decompositions.<locals>.<lambda>"  # in place of each view, while litert-torch decomposes
 
 
@@ -185,7 +185,7 @@ def convert_tflite(
                 model = converter.convert(network, examples)
             content: bytes = model.model_content()
         except Exception as error:  # the converter raises whatever its layers raise
-            raise ExportError(_refusal(error, remarks())) from error
+            raise refused("litert-torch", single, error, _said(error, remarks()), ONNX_INSTEAD) from error
     return content
 
 
@@ -240,24 +240,12 @@ def _register_operators() -> None:
         lowerings.registry.lower(operator)(lowering(name))
 
 
-def _refusal(error: Exception, remarks: str) -> str:
-    """Say which operator and layer the converter refused, as far as it tells."""
+def _said(error: Exception, remarks: str) -> str:
+    """Return what the converter said in one line: its error, and its first remarks of errors."""
     said = str(error).partition("While executing")[0]
     complaints = [line for line in remarks.splitlines() if "error:" in line]
     text = " ".join(f"{said} {' '.join(complaints[:3])}".split()) or type(error).__name__
-    layer = _layer_at(error)
-    where = f" in layer '{layer}'" if layer else ""
-    return f"litert-torch refused the network{where}: {text[:400]}; try another `lowering`, or `to` onnx"
-
-
-def _layer_at(error: Exception) -> str:
-    """Return the name of the layer whose operator was being lowered, from the frames that the error passed."""
-    found = ""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        for value in frame.f_locals.values():
-            if isinstance(value, torch.fx.Node) and (stack := value.meta.get("nn_module_stack")):
-                found = str(list(stack.values())[-1][0])
-    return found.removeprefix("L['self'].").removeprefix("network.")
+    return text[:400]
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from torch import fx
 
-from dcd_deploy.lowering.graph import PLACE, SHAPE, Call, NetworkGraph, method, place
+from dcd_deploy.lowering.graph import PLACE, SHAPE, WITHIN, Call, NetworkGraph, method, place
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
 from dcd_deploy.lowering.places import STATIC, Place
 
@@ -31,7 +31,7 @@ class Wrap(Pass):
         result = PassResult()
         for node in list(graph.nodes):
             # Notes of the capture, such as torch's own of the module a node stood in, would outlive the new modules.
-            node.meta = {key: node.meta[key] for key in (SHAPE, PLACE) if key in node.meta}
+            node.meta = {key: node.meta[key] for key in (SHAPE, PLACE, WITHIN) if key in node.meta}
             if node.op not in ("call_module", "call_function", "call_method"):
                 continue
             if not _is_tensor(node):

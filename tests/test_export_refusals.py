@@ -1,0 +1,92 @@
+"""What a converter refuses is named by operator and place, and the advice is what helps."""
+
+import pytest
+import torch
+from foreign_networks import conv3
+from torch import nn
+
+import dcd_deploy
+from dcd_deploy.errors import ExportError
+from dcd_deploy.export.deployable import deployable
+from dcd_deploy.export.executorch.convert import check_one_partition
+from dcd_deploy.export.refusal import LOWERING, ORDINARY, advice, culprit, module_path
+
+EXAMPLE = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+class Head(nn.Module):
+    """A convolution, and behind it a function in a submodule of its own."""
+
+    def __init__(self, function, conv=None):
+        super().__init__()
+        self.conv = conv or nn.Conv2d(3, 8, 3)
+        self.head = nn.Sequential(nn.ReLU(), Function(function))
+
+    def forward(self, x):
+        return self.head(self.conv(x).mean((2, 3)))
+
+
+class Function(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def no_such_kernel(x):
+    return torch.special.bessel_j0(x)
+
+
+@pytest.mark.parametrize(
+    ("to", "function", "words"),
+    [
+        ("onnx", no_such_kernel, r"ONNX exporter refused the network for bessel_j0 in 'head\.1': No ONNX function"),
+        ("tflite", no_such_kernel, r"refused the network for special_bessel_j0 in 'head\.1': Lowering not found"),
+        ("tflite", lambda x: x.topk(3).values, r"made STABLEHLO_SORT of what .* behind 'conv', which TFLite's"),
+    ],
+)
+def test_an_ordinary_operator(tmp_path, to, function, words):
+    with pytest.raises(ExportError, match=words) as refusal:
+        dcd_deploy.export_module(Head(function).eval(), EXAMPLE, to=to, out=tmp_path)
+    message = str(refusal.value)
+    assert ORDINARY in message
+    assert ("`to` onnx" in message) == (to == "tflite")
+    assert "lowering`" not in message
+    assert "\n" not in message
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def traced():
+    """A deploy form with a dynamic layer, and what torch.export makes of it."""
+    torch.manual_seed(0)
+    form = deployable(dcd_deploy.deploy_form(Head(torch.tanh, conv3(3, 8)).eval(), EXAMPLE))
+    return form, [n for n in torch.export.export(form, (EXAMPLE,)).graph.nodes if n.op == "call_function"]
+
+
+def test_an_operator_of_a_dynamic_layer(traced):
+    form, nodes = traced
+    found = {str(culprit(form, node)): culprit(form, node) for node in nodes}
+    assert advice(form, found["tanh in 'head.1'"]) == ORDINARY
+    dynamic = [one for one in found.values() if one.dynamic]
+    assert {one.where for one in dynamic} == {"in 'conv'"}
+    assert advice(form, dynamic[0]) == LOWERING == advice(form, None)
+    assert advice(nn.Identity(), None) == ORDINARY
+    assert all(module_path(node) for node in nodes)
+
+
+def test_what_xnnpack_leaves_is_named(traced):
+    class Edge:
+        @staticmethod
+        def exported_program():
+            return Edge
+
+    form, nodes = traced
+    Edge.graph = torch.fx.Graph()
+    for node in nodes:
+        if "tanh" in str(node.target):
+            Edge.graph.node_copy(node, lambda _: Edge.graph.placeholder("x"))
+    with pytest.raises(ExportError, match=r"1 × tanh\.default outside \(the first in 'head\.1'\).*in other operators"):
+        check_one_partition(Edge, form)
