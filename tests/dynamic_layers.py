@@ -410,6 +410,25 @@ class RoutedFromOutside(nn.Module):
         return per_sample(x, weight, bias, stride=self.stride, padding=self.padding, dilation=1, groups=self.groups)
 
 
+class SizesInATuple(nn.Module):
+    """CondConv, routed inside or from outside, that keeps the sizes of its flat kernels in ``kept(sizes)``."""
+
+    def __init__(self, kept, C=6, K=8, kernel=3, M=4, routed=False):
+        super().__init__()
+        self.kept = kept((M, K, C, kernel, kernel))
+        self.experts = nn.Parameter(torch.randn(M, K * C * kernel * kernel))
+        self.padding = kernel // 2
+        if routed:
+            self.route = nn.Linear(C, M)
+        self.sizes = lambda: (K, C, kernel, kernel)
+
+    def forward(self, x, routing=None):
+        if routing is None:
+            routing = torch.sigmoid(self.route(x.mean((2, 3))))
+        weight = (routing @ self.experts).view(len(x), *self.sizes())
+        return per_sample(x, weight, None, stride=1, padding=self.padding, dilation=1, groups=1)
+
+
 class FourAttentions(nn.Module):
     """The squeeze of ODConv and its heads, of which some are left out."""
 

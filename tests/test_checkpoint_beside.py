@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import random
+import re
 import time
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
+from torch.ao.quantization import QuantWrapper, convert, get_default_qat_qconfig, prepare_qat
 
 from dcd_deploy.errors import CheckpointError, InputFileError, OptionError
 from dcd_deploy.models.checkpoint import read_checkpoint
@@ -147,7 +150,6 @@ def test_weights_that_need_code_are_refused(tmp_path):
 KINDS = {
     "sparse": lambda: torch.ones(2, 2).to_sparse(),
     "ComplexFloatStorage": lambda: torch.ones(2, dtype=torch.complex64),
-    "quantised": lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
     "meta": lambda: torch.empty(2, device="meta"),
 }
 
@@ -159,6 +161,35 @@ def test_tensors_that_are_no_plain_numbers(tmp_path, kind):
     torch.save(STATE | {"odd": KINDS[kind]()}, path)
     with pytest.raises(CheckpointError, match=f"expected plain real tensors in .*, found a {kind}.* tensor at 'odd'"):
         read_checkpoint(path)
+
+
+@pytest.fixture
+def prepared():
+    """A network prepared for quantisation-aware training."""
+    network = QuantWrapper(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
+    network.qconfig = get_default_qat_qconfig("fbgemm")
+    prepare_qat(network.train(), inplace=True)(torch.randn(2, 3, 8, 8))
+    return network
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own about where its quantisation moves
+def test_quantised_networks_are_called_so(tmp_path, prepared):
+    path = tmp_path / "net.pt"
+    torch.save(prepared.state_dict(), path)
+    with pytest.raises(CheckpointError, match=r"found a network that is quantised.*`precision` int8") as refusal:
+        read_checkpoint(path)
+    drop = re.findall(r"`drop` (\w+)", str(refusal.value))
+    assert set(drop) == {"activation_post_process", "weight_fake_quant"}
+    assert set(read_checkpoint(path, drop=drop).state_dict) == {
+        f"module.{key}" for key in prepared.module.state_dict() if not any(part in key for part in drop)
+    }
+    scales = {"a.scale": torch.ones(()), "a.zero_point": torch.ones(())}
+    for state in (convert(prepared.eval()).state_dict(), STATE | scales):
+        torch.save(state, path)
+        with pytest.raises(CheckpointError, match="found a network that is quantised, or was trained for it, with '"):
+            read_checkpoint(path)
+    torch.save(STATE | {"a.scale": torch.ones(())}, path)
+    assert "a.scale" in read_checkpoint(path).state_dict, "a scale alone is a weight like another"
 
 
 def doubled():

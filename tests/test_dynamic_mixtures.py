@@ -11,6 +11,7 @@ from dynamic_layers import (
     OverKernels,
     RoutedFromOutside,
     SelfRouted,
+    SizesInATuple,
     lively,
 )
 from hypothesis import given, settings
@@ -19,6 +20,8 @@ from proving import proved, random
 from torch import nn
 
 from dcd_deploy.dynamic.recognise import Refusal, candidates, recognise
+from dcd_deploy.lowering.capture import capture
+from dcd_deploy.lowering.network import network_of
 
 KERNELS = {
     "plain": {},
@@ -121,6 +124,42 @@ def test_sizes(sizes, sides, kind):
 def test_sizes_routed_from_outside(sizes, sides, same):
     module = lively(RoutedFromOutside(**sizes, same=same))
     proved(module, random(2, sizes["C"], *sides), random(2, sizes["M"]))
+
+
+IN_TUPLES = {"a tuple": lambda s: s[1:], "a list": lambda s: list(s[1:]), "with M": tuple, "a size": torch.Size}
+
+
+@pytest.mark.parametrize("kept", IN_TUPLES)
+@pytest.mark.parametrize("routed", [False, True])
+def test_sizes_in_a_tuple(kept, routed):
+    module = lively(SizesInATuple(IN_TUPLES[kept], routed=routed))
+    args = (random(2, 6, 9, 8),) if routed else (random(2, 6, 9, 8), random(2, 4))
+    assert proved(module, *args).family == "condconv"
+
+
+@pytest.mark.parametrize("routed", [False, True])
+def test_sizes_that_nothing_says_are_told(routed):
+    found = candidates(SizesInATuple(lambda sizes: {"sizes": sizes}, routed=routed))
+    assert isinstance(found, Refusal)
+    assert "its weights 'experts' (4, 432) may be 4 flat kernels, but no attribute says their sizes" in found.reason
+    network = nn.Sequential(SizesInATuple(lambda _: None, routed=True))
+    notes = capture(network_of(network.eval(), random(1, 6, 9, 8))).graph.notes
+    assert any(note.startswith("'0' is exported as ordinary operators: its weights 'experts'") for note in notes)
+
+
+class Weighing(nn.Module):
+    """Two-dimensional weights, and no convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.gate = nn.Parameter(torch.randn(4, 12)), nn.Linear(3, 4)
+
+    def forward(self, x):
+        return torch.softmax(self.gate(x), -1) @ self.table
+
+
+def test_other_weights_are_not_told():
+    assert candidates(Weighing()) is None
 
 
 class MixedAfterwards(MixedKernels):

@@ -20,6 +20,7 @@ from dcd_deploy.errors import CheckpointError, OptionError, shown
 from dcd_deploy.files import existing_file, sha256
 from dcd_deploy.models.checkpoint_content import (
     SHOWN,
+    check_float,
     check_key,
     find_state,
     holds_average,
@@ -89,7 +90,9 @@ def read_checkpoint(
         found = _read_safetensors(path, sharded=sharded, ema=ema)
     else:
         found = _read_torch(path, start, ema=ema)
-    return _chosen(_without_wrappers(found), prefix, drop)
+    chosen = _chosen(_without_wrappers(found), prefix, drop)
+    check_float(path, chosen.state_dict)
+    return chosen
 
 
 def _read_safetensors(path: Path, *, sharded: bool, ema: bool) -> Checkpoint:

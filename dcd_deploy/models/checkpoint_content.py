@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ OPTIMIZERS = ("optimizer", "optimizer_state_dict", "optim")
 DEEPEST = 4  # dicts within each other
 LONGEST_KEY = 400
 SHOWN = 12
+QUANTISED = "quantised"  # as ``torch_files`` calls such a tensor
+OBSERVER = re.compile(r"\w*(fake_quant|activation_post_process|observer)\w*")  # a part of a key
 # numpy's number types as its pickles write them → how ``struct`` reads one
 SCALARS = {"f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i", "i2": "h", "i1": "b", "b1": "?"} | {
     "u8": "Q", "u4": "I", "u2": "H", "u1": "B",
@@ -124,6 +127,8 @@ def read_state(path: Path, entries: Mapping[str, Any], run: Run) -> tuple[dict[s
     for key, value in entries.items():
         check_key(path, key)
         if (kind := not_plain(value)) is not None:
+            if kind == QUANTISED:
+                raise quantised(path, [key])
             raise CheckpointError(
                 expected=f"plain real tensors in '{path}'", found=f"a {shown(kind)} tensor at '{shown(key)}'"
             )
@@ -145,6 +150,29 @@ def check_key(path: Path, key: str) -> None:
             expected=f"names of at most {LONGEST_KEY} printable characters for the tensors in '{path}'",
             found=f"'{shown(key)}'",
         )
+
+
+def check_float(path: Path, keys: Iterable[str]) -> None:
+    """Raise CheckpointError where keys are those of observers and roundings, which training for int8 puts in."""
+    known = list(keys)
+    pairs = {key.removesuffix("zero_point") for key in known if key.endswith("zero_point")}
+    found = [key for key in known if any(map(OBSERVER.fullmatch, key.split(".")))]
+    found = found or [key for key in known if key.endswith("scale") and key.removesuffix("scale") in pairs]
+    if found:
+        raise quantised(path, found)
+
+
+def quantised(path: Path, keys: Sequence[str]) -> CheckpointError:
+    """Return the error for a checkpoint with tensors at ``keys`` that only a quantised network has."""
+    outermost = (next(filter(OBSERVER.fullmatch, key.split(".")), None) for key in keys)
+    parts = dict.fromkeys(part for part in outermost if part)
+    drops = " ".join(f"`drop` {shown(part)}" for part in list(parts)[:3])
+    return CheckpointError(
+        expected=f"weights in floating point in '{path}'",
+        found=f"a network that is quantised, or was trained for it, with '{shown(keys[0])}'",
+        advice="give the checkpoint from before, which `precision` int8 quantises"
+        + (f"; or its float weights alone with {drops}" if drops else ""),
+    )
 
 
 def info_of(file: TorchFile) -> dict[str, str | int | float]:

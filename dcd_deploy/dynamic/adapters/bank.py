@@ -1,9 +1,9 @@
 """The kernels of a mixture, Σ_m π_m W_m, and the convolution that they are of; what the parts leave open, as choices.
 
-Kernels: a tensor (M, K, C/groups, kh, kw); one flat for each kernel, (M, K·C/groups·kh·kw), with the sizes in integers;
-a list of M kernels, or of M convolutions of one geometry. Padding "same" depends on the size of the map: a choice for
-each remainder of its sides by the stride; where it adds more behind than in front, the kernels get taps of zeros in
-front.
+Kernels: a tensor (M, K, C/groups, kh, kw); one flat for each kernel, (M, K·C/groups·kh·kw), with the sizes in integers
+or in a tuple that ends with (K, C/groups, kh, kw); a list of M kernels, or of M convolutions of one geometry. Padding
+"same" depends on the size of the map: a choice for each remainder of its sides by the stride; where it adds more behind
+than in front, the kernels get taps of zeros in front.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ DILATION, GROUPS = ("dilation", "dilations"), ("groups", "group")
 KERNEL = ("kernel_size", "kernel", "ksize", "k")
 OUTPUTS = ("out_channels", "out_planes", "out_chs", "planes", "out_dim", "oup", "cout")
 
+MOST_KERNELS = 64
 Sides = tuple[int, int]  # in front and behind
 
 
@@ -83,11 +84,38 @@ def _full(module: nn.Module, shape: Sequence[int]) -> tuple[int, ...] | None:
     """Return (M, K, C/groups, kh, kw) for a tensor that may be the kernels."""
     if len(shape) == 5 or (len(shape) == 6 and shape[0] == 1):
         return tuple(shape[-5:])
+    row = _of_row(module, shape[1]) if len(shape) == 2 else None
+    return None if row is None else (shape[0], *row)
+
+
+def _of_row(module: nn.Module, numbers: int) -> tuple[int, ...] | None:
+    """Return (K, C/groups, kh, kw) of a flat kernel of so many numbers, as attributes say."""
     kernel, outputs = _pair_named(module, KERNEL), _pair_named(module, OUTPUTS)
-    if len(shape) != 2 or kernel is None or outputs is None:
+    each = outputs[0] * math.prod(kernel) if kernel and outputs else 0
+    if kernel and outputs and each and numbers % each == 0:
+        return (outputs[0], numbers // each, *kernel)
+    lists = (value[-4:] for value in vars(module).values() if isinstance(value, (tuple, list)) and len(value) > 3)
+    sizes = (tuple(one) for one in lists if all(type(size) is int and size > 0 for size in one))
+    return next((one for one in sizes if math.prod(one) == numbers), None)
+
+
+def unsized(module: nn.Module) -> str | None:
+    """Return why flat weights that may be kernels, weighed by an attention, are not read; None where there are none."""
+    own = not type(module).__module__.startswith("torch.nn.")
+    if not own or not _is_like_a_convolution(module) or _named_kernels(module) is not None:
         return None
-    each = outputs[0] * math.prod(kernel)
-    return None if each == 0 or shape[1] % each else (shape[0], outputs[0], shape[1] // each, *kernel)
+    for name, shape in shapes_of(module).items():
+        if len(shape) == 2 and 1 < shape[0] <= MOST_KERNELS and shape[1] > shape[0]:
+            return (
+                f"its weights '{name}' {tuple(shape)} may be {shape[0]} flat kernels, but no attribute says their "
+                f"sizes ({KERNEL[0]} and {OUTPUTS[0]}, or a tuple (K, C/groups, kh, kw))"
+            )
+    return None
+
+
+def _is_like_a_convolution(module: nn.Module) -> bool:
+    said = any(_pair_named(module, names) is not None for names in (STRIDE, PADDING, DILATION, KERNEL))
+    return said or "conv" in type(module).__name__.lower()
 
 
 def _biases(shape: Sequence[int], others: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dcd_deploy.dynamic.adapters.bank import Bank, banks, routes_itself
+from dcd_deploy.dynamic.adapters.bank import Bank, banks, routes_itself, unsized
 from dcd_deploy.dynamic.adapters.dy_conv import mixture, mixtures
+from dcd_deploy.dynamic.adapters.parts import is_dense
 from dcd_deploy.dynamic.adapters.trunk import takes_operand, temperatures
 from dcd_deploy.dynamic.attention import Activation, Attention, Dense
 from dcd_deploy.dynamic.operator import KERNELS, DynamicOperator, OutsideError, Refusal
@@ -27,10 +28,14 @@ def candidates(module: nn.Module) -> tuple[DynamicOperator, ...] | Refusal | Non
     """Return the operators that the module may be, most likely first; None where it is of another kind."""
     if routes_itself(module):
         return mixtures(FAMILY, module, ROUTINGS)
-    if type(module).__module__.startswith("torch.nn.") or not takes_operand(module):
+    weighed = takes_operand(module) or any(is_dense(part) for part in module.modules())
+    if type(module).__module__.startswith("torch.nn.") or not weighed:
         return None
+    if reason := unsized(module):
+        return Refusal(FAMILY, reason)
     try:
-        return tuple(one for bank in banks(module) for one in _from_outside(module, bank)) or None
+        found = banks(module) if takes_operand(module) else ()
+        return tuple(one for bank in found for one in _from_outside(module, bank)) or None
     except OutsideError as outside:
         return Refusal(FAMILY, str(outside))
 
