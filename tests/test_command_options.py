@@ -30,6 +30,21 @@ def test_every_parameter_of_a_command_is_an_option(command):
     assert all(entry.option.help.endswith((".", "…")) for entry in entries(command))
 
 
+NETWORK = {"network", "network_args", "prefix", "drop", "leaf", "bn_eps", "last_stride"}
+
+
+def test_a_network_is_named_alike_everywhere_and_a_file_says_its_own():
+    options = {
+        command.__name__: {entry.name: entry.option for entry in entries(command)} for command in commands.COMMANDS
+    }
+    for name in ("export", "verify", "costs", "tune", "inspect"):
+        assert options[name].keys() >= NETWORK
+        assert "that Python file is run" in options[name]["network"].help
+        assert ("input_shape" in options[name]) == (name != "verify"), "a file says the shape of its input"
+    for name in ("bench", "profile", "predict"):
+        assert not options[name].keys() & {*NETWORK, "input_shape"}
+
+
 @pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.__name__)
 def test_help_has_every_option_and_the_essentials_first(command):
     done = run_here(command.__name__.replace("_", "-"), "--help")
