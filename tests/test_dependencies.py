@@ -190,3 +190,23 @@ def test_what_is_not_declared_is_seen(text):
     (found,) = imported(text)
     assert distribution(found) == "nobody-declared-me"
     assert distribution(found) not in declared(*PROJECT["optional-dependencies"])
+
+
+def not_carried(patterns: dict[str, list[str]]) -> set[str]:
+    """Return the files beside the code, by name, that no pattern of setuptools' package-data takes into the wheel."""
+    package = ROOT / "dcd_deploy"
+    beside = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    taken = (path for name, globs in patterns.items() for one in globs for path in _of(name).glob(one))
+    return {str(path.relative_to(package)) for path in beside - set(taken)}
+
+
+def _of(package: str) -> Path:
+    return ROOT / package.replace(".", "/")
+
+
+def test_the_wheel_carries_every_file_beside_the_code():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]
+    assert not_carried(patterns) == set()
+    del patterns["dcd_deploy.reports.html"]
+    assert not_carried(patterns) == {"reports/html/page.css", "reports/html/page.js"}
