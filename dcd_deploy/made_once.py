@@ -8,14 +8,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import platformdirs
+
 from dcd_deploy.errors import OutputError
 from dcd_deploy.stages import stage_in
 
 
 def cache_folder(part: str = "arm64") -> Path:
     """Return the folder that keeps one part of what is made: what emulation needs, or another."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "dcd-deploy" / part
+    return platformdirs.user_cache_path("dcd-deploy", appauthor=False) / part
 
 
 def key_of(*parts: object) -> str:
@@ -44,7 +45,5 @@ def made_once(target: Path, make: Callable[[Path], None]) -> Path:
 
 
 def _unwritable(target: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"expected to write '{target}', but: {error.strerror or error}; make room there, or set XDG_CACHE_HOME to a "
-        "folder that has it"
-    )
+    elsewhere = "" if os.name == "nt" else ", or set XDG_CACHE_HOME to a folder that has it"
+    return OutputError(f"expected to write '{target}', but: {error.strerror or error}; make room there{elsewhere}")

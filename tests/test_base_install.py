@@ -1,4 +1,4 @@
-"""What works where nothing but numpy, onnxruntime, rich and typer is installed, and what is said of the rest."""
+"""What works with the base install alone, without any extra, and what is said of the rest."""
 
 import json
 import subprocess

@@ -6,8 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import platformdirs
+import platformdirs.macos
+import platformdirs.unix
+import platformdirs.windows
 import pytest
 from command_line import COMMAND
+
+from dcd_deploy.made_once import cache_folder
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(path for part in ("dcd_deploy", "scripts", "examples") for path in (ROOT / part).rglob("*.py"))
@@ -179,6 +185,23 @@ def test_phones_and_boards_are_refused_in_words(windows):
     done = windows("devices")
     assert done.returncode != 1, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("system", "folder"),
+    [
+        (platformdirs.unix.Unix, ".cache/dcd-deploy/tune"),
+        (platformdirs.macos.MacOS, "Library/Caches/dcd-deploy/tune"),
+        (platformdirs.windows.Windows, "dcd-deploy/Cache/tune"),
+    ],
+)
+def test_the_cache_is_where_the_system_has_it(system, folder, tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(platformdirs.windows, "get_win_folder", lambda _: str(tmp_path))  # %LOCALAPPDATA%
+    monkeypatch.setattr(platformdirs, "PlatformDirs", system)
+    assert cache_folder("tune") == tmp_path / folder
+    assert not any(tmp_path.iterdir())
 
 
 def test_what_devices_run_is_python_3_9():
