@@ -36,6 +36,7 @@ EXTRA_OF = {
     "executorch.backends.xnnpack.partition.config.gemm_configs": "executorch",
     "executorch.backends.xnnpack.utils.utils": "executorch",
     "torch.fx.passes.infra.pass_base": "export",
+    "jinja2": "report",
     "plotly.offline": "report",
     "onnxruntime": None,  # part of the base install, but runtimes may be replaced by hand
 }

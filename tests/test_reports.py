@@ -14,6 +14,7 @@ from pathlib import Path
 
 import benching
 import pytest
+from jinja2 import UndefinedError
 
 from dcd_deploy.benchmarks.results import Machine
 from dcd_deploy.benchmarks.statistics import Ratio
@@ -21,11 +22,13 @@ from dcd_deploy.errors import MissingDependencyError, OutputError
 from dcd_deploy.network_names import published, title
 from dcd_deploy.reports import wording
 from dcd_deploy.reports.bench import show_bench
+from dcd_deploy.reports.html import jinja
 from dcd_deploy.reports.html.page import bench_page, write_page
-from dcd_deploy.reports.html.plotting import apart, element, label
+from dcd_deploy.reports.html.plotting import apart, label
 from dcd_deploy.reports.html.profile import LayerTime, Profile
 from dcd_deploy.reports.html.trials import latencies
 from dcd_deploy.reports.markdown import bench_markdown, text
+from dcd_deploy.reports.save import check_save
 from dcd_deploy.reports.table import COLUMNS, RAW_COLUMNS, bench_csv
 from dcd_deploy.reports.terminal import console
 
@@ -180,9 +183,18 @@ def test_csv_holds_no_formula(hostile, raw):
     assert not any(cell.startswith(tuple("=+-@")) or CONTROLS.search(cell) for cell in cells)
 
 
-def test_elements_escape_what_they_hold():
-    made = element("p", "<b>&\x1b", element("i", "x"), title='"><script>')
-    assert made == '<p title="&quot;&gt;&lt;script&gt;">&lt;b&gt;&amp;\\x1b<i>x</i></p>'
+def test_templates_escape_what_they_hold(tmp_path, monkeypatch):
+    (tmp_path / "made.html").write_text('<p title="{{ title }}">{{ text }}{{ own | safe }}</p>', encoding="utf-8")
+    monkeypatch.setattr(jinja, "FOLDER", tmp_path)
+    made = jinja._environment.__wrapped__().get_template("made.html")
+    texts = {"title": '"><script>', "text": "<b>&\x1b", "own": "<i>x</i>"}
+    assert made.render(texts) == '<p title="&#34;&gt;&lt;script&gt;">&lt;b&gt;&amp;\\x1b<i>x</i></p>'
+    del texts["text"]
+    with pytest.raises(UndefinedError, match="'text' is undefined"):
+        made.render(texts)
+
+
+def test_labels_of_plots_are_escaped_and_short():
     assert label("a" * 100, 11) == "aaaaa…aaaaa"
     assert label("<a href='javascript:x'>") == "&lt;a href='javascript:x'&gt;"
 
@@ -290,6 +302,16 @@ def test_a_page_whole_or_not_at_all(realistic, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     with pytest.raises(MissingDependencyError, match=r"dcd-deploy\[report\]"):
         write_page(tmp_path / "none.html", realistic)
+
+
+@pytest.mark.parametrize(
+    ("command", "suffix"), [("bench", "html"), ("evaluate", "html"), ("evaluate", "svg"), ("runtimes", "html")]
+)
+def test_a_page_without_what_makes_it_is_refused_before_the_work(command, suffix, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(MissingDependencyError, match=r"'jinja2'.*dcd-deploy\[report\]"):
+        check_save([tmp_path / f"page.{suffix}"], command)
+    check_save([tmp_path / "page.json"], command)
 
 
 def opened(path, folder, *flags) -> tuple[Outline, str]:

@@ -160,7 +160,7 @@ def test_the_page_is_safe(onnx_file, fakes, tmp_path):
     text = page.read_text(encoding="utf-8")
     assert "<script" not in text
     assert "<b>" not in text
-    assert "script-src &#x27;none&#x27;" in text
+    assert "script-src &#39;none&#39;" in text
 
 
 @pytest.mark.parametrize(

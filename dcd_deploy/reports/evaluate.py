@@ -11,8 +11,7 @@ from dcd_deploy.evaluation.results import Evaluated, EvaluationResult
 from dcd_deploy.reports import json as machine
 from dcd_deploy.reports import terminal as numbers
 from dcd_deploy.reports.front import front, front_svg
-from dcd_deploy.reports.html.page import table_page
-from dcd_deploy.reports.html.plotting import Markup, element
+from dcd_deploy.reports.html.page import tables_page
 from dcd_deploy.reports.markdown import table as markdown_table
 from dcd_deploy.reports.markdown import text as markdown_text
 from dcd_deploy.reports.table import Cell, csv_text
@@ -110,22 +109,7 @@ def _csv_row(result: EvaluationResult, each: Evaluated) -> list[Cell]:
 
 def evaluation_page(result: EvaluationResult) -> str:
     """Return the result as one HTML file, which needs no network."""
-    made = [element("div", element("div", _table(table), class_="scroll"), class_="card") for table in tables(result)]
-    said: list[Markup] = [element("p", numbers.spelled(text)) for text in lines(result)]
-    picture = element("figure", front(result), class_="plot")
-    return table_page(headline(result), picture, *made, *said)
-
-
-def _table(table: Table) -> Markup:
-    columns, rows, left = table
-    head = element(
-        "tr", *(element("th", column, class_="text" if i < left else "") for i, column in enumerate(columns))
-    )
-    body = (
-        element("tr", *(element("td", cell, class_="text" if i < left else "") for i, cell in enumerate(row)))
-        for row in rows
-    )
-    return element("table", element("thead", head), element("tbody", *body))
+    return tables_page(headline(result), tables(result), list(map(numbers.spelled, lines(result))), front(result))
 
 
 FORMS: dict[str, Callable[[EvaluationResult], str]] = {

@@ -10,8 +10,7 @@ from dcd_deploy.benchmarks.runtime_results import MISSING, WRONG, PairTimes, Run
 from dcd_deploy.benchmarks.statistics import CONFIDENCE
 from dcd_deploy.reports import json as machine
 from dcd_deploy.reports import terminal as numbers
-from dcd_deploy.reports.html.page import table_page
-from dcd_deploy.reports.html.plotting import Markup, element
+from dcd_deploy.reports.html.page import tables_page
 from dcd_deploy.reports.markdown import table as markdown_table
 from dcd_deploy.reports.markdown import text as markdown_text
 from dcd_deploy.reports.table import csv_text
@@ -31,7 +30,7 @@ CSV = (
 
 def show_runtimes(screen: Console, result: RuntimesResult) -> None:
     """Print the table, what failed, and which runtime is the quickest."""
-    show_table(screen, headline(result), columns(result), table_rows(result), left=3 if result.model else 4)
+    show_table(screen, headline(result), columns(result), table_rows(result), left=text_columns(result))
     for text in lines(result):
         line(screen, text)
 
@@ -44,6 +43,11 @@ def headline(result: RuntimesResult) -> str:
 def columns(result: RuntimesResult) -> Sequence[str]:
     """Return the heads of the columns."""
     return LISTED if result.model is None else TRIED
+
+
+def text_columns(result: RuntimesResult) -> int:
+    """Return how many columns are texts; the others are numbers."""
+    return 3 if result.model else 4
 
 
 def table_rows(result: RuntimesResult) -> list[list[str]]:
@@ -97,7 +101,7 @@ def _method(result: RuntimesResult) -> list[str]:
 
 def runtimes_markdown(result: RuntimesResult) -> str:
     """Return the result as Markdown."""
-    table = markdown_table(columns(result), table_rows(result), left=3)
+    table = markdown_table(columns(result), table_rows(result), left=text_columns(result))
     said = "\n".join(f"* {markdown_text(numbers.spelled(text))}" for text in lines(result))
     return f"# {markdown_text(headline(result))}\n\n{table}\n\n{said}\n"
 
@@ -118,11 +122,8 @@ def runtimes_csv(result: RuntimesResult) -> str:
 
 def runtimes_page(result: RuntimesResult) -> str:
     """Return the result as one HTML file, which needs no network."""
-    head = element("tr", *(element("th", column) for column in columns(result)))
-    rows = (element("tr", *(element("td", cell) for cell in row)) for row in table_rows(result))
-    said: list[Markup] = [element("p", numbers.spelled(text)) for text in lines(result)]
-    table = element("table", element("thead", head), element("tbody", *rows))
-    return table_page(headline(result), element("div", table, class_="scroll"), *said)
+    table = (columns(result), table_rows(result), text_columns(result))
+    return tables_page(headline(result), [table], list(map(numbers.spelled, lines(result))))
 
 
 FORMS: dict[str, Callable[[RuntimesResult], str]] = {

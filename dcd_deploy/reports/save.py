@@ -30,23 +30,33 @@ def check_save(paths: Sequence[Path], command: str = "bench") -> None:
 
     Raises:
         UnknownNameError: there is no form of that suffix. OutputError: it cannot be written there.
-        MissingDependencyError: the page is wanted, but plotly is not installed.
+        MissingDependencyError: the page is wanted, but what makes it is not installed.
     """
     known: Collection[str] = PLAIN_FORMS.get(command, WRITERS)
     for path in paths:
         if suffix_of(path) not in known:
             raise UnknownNameError("kind of report", path.suffix or path.name, known)
-        if suffix_of(path) == ".html" and command not in PLAIN_FORMS:
-            check_installed("plotly")
+        for package in packages_of(suffix_of(path), command):
+            check_installed(package)
         check_writable(path.parent)
     check_no_folder(paths)
+
+
+def packages_of(suffix: str, command: str = "bench") -> Sequence[str]:
+    """Return the packages that make a report of that suffix; the plots of a benchmark are Plotly's."""
+    if suffix not in (".html", ".svg"):
+        return ()
+    return ("jinja2",) if command in PLAIN_FORMS else ("jinja2", "plotly")
 
 
 def kept_in(out: Path | None) -> list[Path]:
     """Return what a run leaves in its folder besides the trials: all results, and the page where it can be made."""
     if out is None:
         return []
-    return [Path(out) / "result.json", *([Path(out) / "result.html"] if find_spec("plotly") else [])]
+    return [
+        Path(out) / "result.json",
+        *([Path(out) / "result.html"] if all(map(find_spec, packages_of(".html"))) else []),
+    ]
 
 
 def saved(
@@ -122,4 +132,4 @@ WRITERS: dict[str, Callable[[Path, BenchResult, Profiles], None]] = {
 PLAIN_FORMS: dict[str, Collection[str]] = {
     "runtimes": runtimes.FORMS,
     "evaluate": evaluate.FORMS,
-}  # whose pages need no plotly
+}

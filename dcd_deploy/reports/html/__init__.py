@@ -1,1 +1,1 @@
-"""A benchmark as one HTML page."""
+"""A result as one HTML page."""

@@ -1,45 +1,19 @@
 """What all plots of the page share: their colours, their frame, bars, and how trials are named in them.
 
 Colours are names like "@static", which page.js looks up in page.css. Names of models stand above their bars instead of
-beside them, so that the plots fit a phone. In the HTML around them every text is escaped unless it is an element that
-was made here.
+beside them, so that the plots fit a phone.
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dcd_deploy.benchmarks.results import MODEL, STATIC, BenchResult, Timing, Trial
 from dcd_deploy.reports import wording
 from dcd_deploy.reports.terminal import plain
-
-VOID = ("meta", "br")  # elements without an end
-
-
-class Markup(str):
-    """A text that is HTML already."""
-
-    __slots__ = ()
-
-
-def element(tag: str, *children: str, **attributes: str) -> Markup:
-    """Return ``<tag …>children</tag>``; attributes as ``class_`` and ``aria_label``, where ``_`` stands for ``-``."""
-    pairs = [f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items()]
-    start = f"<{tag}{''.join(pairs)}>"
-    return Markup(start if tag in VOID else f"{start}{join(children)}</{tag}>")
-
-
-def join(children: Iterable[str]) -> Markup:
-    """Return the children one after the other, each escaped if it is not Markup."""
-    return Markup("".join(child if isinstance(child, Markup) else escape(child) for child in children))
-
-
-def escape(text: str) -> Markup:
-    """Return a text as HTML shows it; control characters are made visible."""
-    return Markup(html.escape(plain(text)))
 
 
 def label(text: str, longest: int = 46) -> str:

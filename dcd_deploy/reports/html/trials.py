@@ -1,34 +1,26 @@
-"""The page's trials: how the runs of each are distributed, and whether its ratio was steady.
-
-Of cores that counted there is a table for each model and core, with its ratios to the static twin and what was
-assumed.
-"""
+"""The plots of each trial: how its runs are distributed, whether its ratio was steady; of counts, their ratios."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import median, pstdev
 from typing import Any
 
-from dcd_deploy.benchmarks.counts import CountSection, CountTrial
+from dcd_deploy.benchmarks.counts import CountTrial
 from dcd_deploy.benchmarks.results import MODEL, Timing, Trial
 from dcd_deploy.benchmarks.statistics import Ratio
 from dcd_deploy.reports import counts as counts_wording
 from dcd_deploy.reports import terminal as numbers
 from dcd_deploy.reports import wording
 from dcd_deploy.reports.counts import ROWS
-from dcd_deploy.reports.html.parts import section as part
 from dcd_deploy.reports.html.plotting import (
     ROW,
     SYMBOLS,
     Figure,
-    Markup,
     Trace,
     axis,
     bar,
-    element,
-    join,
     label,
     over,
     plot_layout,
@@ -164,24 +156,6 @@ def _interval_band(ratio: Ratio, tint: str) -> list[dict[str, Any]]:
     ]
 
 
-SAID = (
-    "What one run makes the core do, beside the static twin. Nothing here is a time, and no time follows from it: an "
-    "emulated core has none."
-)
-
-
-def counted(section: CountSection, drawn: Sequence[Markup]) -> Markup:
-    """Return the section; ``drawn`` has for each trial the place of its plot, or nothing."""
-    trials = (
-        _trial(trial, number, plot) for number, (trial, plot) in enumerate(zip(section.trials, drawn, strict=True), 1)
-    )
-    basis = [element("li", text) for text in counts_wording.counts_basis(section)]
-    rests = element(
-        "div", element("h3", "What the counts rest on", class_="small"), element("ul", *basis), class_="card"
-    )
-    return part(counts_wording.HEADING, element("p", SAID), _across(section), *trials, rests, id_="counts")
-
-
 def count_ratios(trial: CountTrial) -> Figure | None:
     """Return the ratios of a trial's counts to those of the static twin as bars, with a line at 1."""
     found = counts_wording.static_ratios(trial)
@@ -200,36 +174,3 @@ def count_ratios(trial: CountTrial) -> Figure | None:
     alt = "Over the static twin: " + "; ".join(text for _, text in names)
     note = "Right of the dashed line the model needs more than its static twin."
     return Figure("Over the static twin", [drawn | told], layout, alt, note)
-
-
-def _trial(trial: CountTrial, number: int, plot: Markup) -> Markup:
-    title = f"{counts_wording.network_name(trial.models[0])}, {counts_wording.core_name(trial.device, trial.core)}"
-    made = _table(counts_wording.count_columns(trial), counts_wording.count_rows(trial), 1, title)
-    return element(
-        "article",
-        element("h3", title),
-        element("p", counts_wording.count_title(trial), class_="muted"),
-        element("div", made, plot, class_="plots"),
-        class_="card",
-        id=f"counts-{number}",
-    )
-
-
-def _across(section: CountSection) -> Markup:
-    """Return the table of models against cores, where there is more than one trial."""
-    if len(section.trials) < 2:
-        return Markup("")
-    made = _table(*counts_wording.across_cores(section), 2, "Models and emulated cores")
-    said = f"{counts_wording.SUMMARY[0].upper()}{counts_wording.SUMMARY[1:]}:"
-    return element("div", element("p", said, class_="muted"), made, class_="card")
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], left: int, title: str) -> Markup:
-    """Return a table whose first ``left`` columns are texts."""
-    classes = [{"class_": "text"} if i < left else {} for i in range(len(columns))]
-    heads = [element("th", text, scope="col", **found) for text, found in zip(columns, classes, strict=True)]
-    body = join(
-        element("tr", *(element("td", text, **found) for text, found in zip(row, classes, strict=True))) for row in rows
-    )
-    made = element("table", element("thead", element("tr", *heads)), element("tbody", body))
-    return element("div", made, class_="scroll", role="region", tabindex="0", aria_label=title)
