@@ -3,8 +3,7 @@
     annotated function → options → one call → one report, or one line on standard error and an exit code
 
 Results go to standard output (with --json one object and nothing else), progress and errors to standard error. Every
-kind of error has its own exit code, listed by ``dcd_deploy.errors``; 2 is a wrong use of the command line, 130 an
-interruption.
+kind of error has its own exit code, listed by ``dcd_deploy.errors``; 1 is a defect of ours, 130 an interruption.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from typer.exceptions import TyperException
 from dcd_deploy import __version__, commands
 from dcd_deploy.commands.options import Argument, Option, Parameter, parameters
 from dcd_deploy.config import configured
-from dcd_deploy.errors import INTERRUPTED, DcdDeployError, OutputError
+from dcd_deploy.errors import INTERRUPTED, DcdDeployError, OutputError, UsageError
 from dcd_deploy.files import system_errors_told
 from dcd_deploy.interruption import heeded, leave_interrupted, listen
 from dcd_deploy.native_output import discard_native_output, output_to_stderr
@@ -35,7 +34,6 @@ from dcd_deploy.progress import Progress, silent
 from dcd_deploy.reports.terminal import plain, spelled
 
 DEBUG_VARIABLE = "DCD_DEPLOY_TRACEBACK"
-DEFECT, WRONG_USE = 1, 2
 REMARKS_AT_THE_END = "ai_edge_litert.compiled_model"  # whose library says that it is unloaded
 NAME = "dcd-deploy"
 HELP = "Networks with dynamic convolution, from a trained checkpoint to a verified model file."
@@ -151,8 +149,7 @@ def _answer(name: str, taken: Sequence[Parameter], given: Mapping[str, Any]) -> 
             _present(result, request)
             sys.stdout.flush()
     except DcdDeployError as error:
-        _present(error, request)
-        fail(error.exit_code, str(error))
+        _fail(error, request)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None  # ``main`` says it, once, wherever the interruption came
     except BrokenPipeError:  # the reader of our output left; that is its right
@@ -161,14 +158,14 @@ def _answer(name: str, taken: Sequence[Parameter], given: Mapping[str, Any]) -> 
         discard(sys.stdout)
     except OSError as error:
         reason = f"expected to print the result, but: {error.strerror or error}; give standard output more room"
-        fail(OutputError.exit_code, reason)
+        _fail(OutputError(reason), {"json": False, "quiet": True})  # where nothing can be printed any more
     except (typer.Exit, TyperException):
         raise
     except Exception as error:  # noqa: BLE001 - the last door: a defect of ours ends in one line too
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exc()
         hint = f"a defect of dcd-deploy; please report it with the output of {DEBUG_VARIABLE}=1"
-        fail(DEFECT, f"{type(error).__name__}: {' '.join(str(error).split())[:300]} ({hint})")
+        _fail(DcdDeployError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]} ({hint})"), request)
 
 
 @system_errors_told()
@@ -176,7 +173,8 @@ def _called(name: str, taken: Sequence[Parameter], asked: Mapping[str, Any], req
     """Call the command with what was asked, and write the result into the files of --save."""
     for entry in taken:
         if entry.required and entry.name not in asked:
-            fail(WRONG_USE, f"expected {entry.flag} ({entry.option.help.rstrip('.')}), found none{_see_help(name)}")
+            wanted = f"`{entry.name}` ({entry.option.help.rstrip('.')})"
+            raise UsageError(expected=wanted, found="none", advice=_see_help(name))
     own = [entry for entry in taken if entry.option.group != OUTPUT and entry.name in asked]
     arguments = [entry for entry in own if isinstance(entry.option, Argument)]
     values = [value for entry in arguments for value in (asked[entry.name] if entry.many else [asked[entry.name]])]
@@ -218,15 +216,16 @@ def _present(result: Any, request: Mapping[str, Any]) -> None:
         renderers.show(terminal.console(), result, request)
 
 
-def fail(code: int, message: str) -> NoReturn:
-    """Print the one line, with parameters as flags, and exit with ``code``."""
+def _fail(error: DcdDeployError, request: Mapping[str, Any]) -> NoReturn:
+    """Print an error, with --json as an object too, and its one line, with parameters as flags; exit with its code."""
+    _present(error, request)
     sys.stdout.flush()
-    sys.stderr.write(f"{NAME}: error: {plain(spelled(message))}\n")
-    raise typer.Exit(code)
+    sys.stderr.write(f"{NAME}: error: {plain(spelled(str(error)))}\n")
+    raise typer.Exit(error.exit_code)
 
 
 def _see_help(command: str = "") -> str:
-    return f"; see '{' '.join(filter(None, (NAME, command.replace('_', '-'), '--help')))}'"
+    return f"see '{' '.join(filter(None, (NAME, command.replace('_', '-'), '--help')))}'"
 
 
 def run(words: Sequence[str]) -> NoReturn:
@@ -239,7 +238,8 @@ def run(words: Sequence[str]) -> NoReturn:
         context = getattr(error, "ctx", None)
         command = "" if context is None or context.parent is None else context.info_name
         try:
-            fail(WRONG_USE, f"{' '.join(message.split())}{_see_help(command)}")
+            wrong = UsageError(f"{' '.join(message.split())}; {_see_help(command)}")
+            _fail(wrong, {"json": JSON.flag in words, "quiet": True})
         except typer.Exit as end:
             code = end.exit_code
     sys.exit(code)

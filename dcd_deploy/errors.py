@@ -16,7 +16,7 @@ PARAMETER = re.compile(r"`([a-z]\w*)`")
 
 
 class DcdDeployError(Exception):
-    """The root of the tree. ``exit_code`` 1 itself is kept for defects of this program.
+    """The root of the tree. Itself it stands for a defect of this program, with ``exit_code`` 1.
 
     Made of a whole message, or of what was ``expected``, what was ``found`` and ``advice``: "expected …, found …;
     advice". Where no other thing was found, ``but`` says the reason: "expected …, but …; advice".
@@ -37,6 +37,12 @@ class DcdDeployError(Exception):
     def parameters(self) -> tuple[str, ...]:
         """The parameters that the message names, the one that is at fault first."""
         return tuple(dict.fromkeys(PARAMETER.findall(str(self))))
+
+
+class UsageError(DcdDeployError):
+    """The command line has no such command or option, lacks one, or gives a value of another kind."""
+
+    exit_code = 2
 
 
 class InputFileError(DcdDeployError):

@@ -52,8 +52,7 @@ CODES = """## Exit codes
 | code | meaning |
 |--:|---|
 | 0 | done |
-| 1 | a defect of this program |
-| 2 | wrong use of the command line |"""
+| 1 | a defect of this program |"""
 NETWORK = """## Which network it is
 
 [Checkpoints](checkpoints.md) and [your own network](own-network.md) say what each is for.

@@ -13,7 +13,7 @@ import pytest
 from command_line import COMMAND, QUICK, refused, run_here
 from conftest import DIGITS
 
-from dcd_deploy import commands
+from dcd_deploy import cli, commands
 from dcd_deploy.cli import VERBOSE, entries
 from dcd_deploy.commands.options import Argument, parameters
 from dcd_deploy.reports.renderers import PLAIN, SHOW
@@ -73,6 +73,26 @@ def test_wrong_usage_is_one_line(words, said):
     done = run_here(*words)
     refused(done, 2, *said)
     assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG.values(), ids=WRONG)
+def test_wrong_usage_is_told_as_json_too(words, said):
+    done = run_here(*words, "--json")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    error = json.loads(done.stdout)["error"]
+    assert (error["kind"], error["exit_code"]) == ("UsageError", 2)
+    assert all(part in error["message"] and part in done.stderr for part in said)
+
+
+def test_a_defect_is_told_as_json_too(monkeypatch):
+    def defective(*_):
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(cli, "configured", defective)
+    done = run_here("inspect", "x.pt", "--json")
+    error = json.loads(done.stdout)["error"]
+    assert done.returncode == error["exit_code"] == 1
+    assert error["message"].startswith("KeyError: 'a defect' (a defect of dcd-deploy; please report it")
 
 
 def test_without_a_command_there_is_help():
