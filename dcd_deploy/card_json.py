@@ -26,31 +26,28 @@ from dcd_deploy.artifacts import (
     TensorSpec,
     guessed_layout,
 )
-from dcd_deploy.errors import ModelFileError, shown
+from dcd_deploy.errors import ModelFileError
+from dcd_deploy.fields import finite, reason, text, whole
 from dcd_deploy.files import parse_json
 
 FIRST_SCHEMA = 1
 MOST_TENSORS = 256
 
 
-def read_card(text: str) -> ModelCard:
+def read_card(content: str) -> ModelCard:
     """Return the description of which this is the JSON.
 
     Raises:
         ModelFileError: the text is not such a description; the message names the field.
     """
     try:
-        return _parse_card(parse_json(text))
+        return _parse_card(parse_json(content))
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ModelFileError(
             expected="a dcd_deploy description in the file's metadata",
-            found=f"a damaged one ({_reason(error)})",
+            found=f"a damaged one ({reason(error)})",
             advice="export it again",
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    return f"no field {error}" if isinstance(error, KeyError) else shown(str(error), 200) or type(error).__name__
 
 
 def _parse_card(data: Json) -> ModelCard:
@@ -62,20 +59,20 @@ def _parse_card(data: Json) -> ModelCard:
     data = _as_second(data) if schema == FIRST_SCHEMA else data
     spec, preprocessing, reference = data["spec"], data["preprocessing"], data["reference"]
     card = ModelCard(
-        arch=_text(data["arch"]),
+        arch=text(data["arch"]),
         spec=None if spec is None else dict(spec),
         inputs=_parse_tensors(data["inputs"]),
         outputs=_parse_tensors(data["outputs"]),
         preprocessing=None if preprocessing is None else _parse_preprocessing(preprocessing),
-        labels=tuple(_text(label) for label in data["labels"]),
-        lowering={_text(k): _text(v) for k, v in dict(data["lowering"]).items()},
-        checkpoint_sha256=_text(data["checkpoint_sha256"]),
-        producer=_text(data["producer"]),
+        labels=tuple(map(text, data["labels"])),
+        lowering={text(k): text(v) for k, v in dict(data["lowering"]).items()},
+        checkpoint_sha256=text(data["checkpoint_sha256"]),
+        producer=text(data["producer"]),
         reference=None if reference is None else _parse_reference(reference),
-        assumed=tuple(_text(line) for line in data["assumed"]),
-        runtime=None if data.get("runtime") is None else _text(data["runtime"]),
+        assumed=tuple(map(text, data["assumed"])),
+        runtime=None if data.get("runtime") is None else text(data["runtime"]),
         weights=_parse_weights(dict(data.get("weights", {}))),
-        target=None if data.get("target") is None else _text(data["target"]),
+        target=None if data.get("target") is None else text(data["target"]),
         opset=None if data.get("opset") is None else _size(data["opset"]),
         precision=_parse_precision(dict(data.get("precision", {}))),
     )
@@ -122,7 +119,7 @@ def _parse_tensor(data: Json) -> TensorSpec:
         raise ValueError(f"{len(shape)} dimensions, more than {MOST_AXES}")
     if layout not in (LAYOUTS if len(shape) == 4 else (None,)):
         raise ValueError(f"layout {layout!r} of a tensor of {len(shape)} dimensions")
-    return TensorSpec(_text(data["name"]), shape, _text(data["dtype"]), layout)
+    return TensorSpec(text(data["name"]), shape, text(data["dtype"]), layout)
 
 
 def _parse_preprocessing(data: Json) -> Preprocessing:
@@ -142,35 +139,34 @@ def _parse_weights(data: Json) -> StoredWeights:
     if format not in WEIGHTS:
         raise ValueError(f"weights {format!r}, this version knows {', '.join(WEIGHTS)}")
     decibels = (data.get(key) for key in ("snr_db", "least_db"))
-    return StoredWeights(format, *(None if value is None else _finite(value) for value in decibels))
+    return StoredWeights(format, *(None if value is None else finite(value) for value in decibels))
 
 
 def _parse_precision(data: Json) -> Precision:
     format, images, bits = data.get("format", FLOAT32), data.get("images", 0), data.get("bits")
     if format not in PRECISIONS:
         raise ValueError(f"precision {format!r}, this version knows {', '.join(PRECISIONS)}")
-    if not isinstance(images, int) or not 0 <= images <= LARGEST_SIZE:
-        raise ValueError(f"{images!r} calibration images")
     numbers = {key: _finite_or_none(data.get(key)) for key in ("snr_db", "least_db", "float_top1", "top1", "largest")}
-    kept = tuple(_text(name) for name in data.get("kept_float", ()))
-    return Precision(format, images, None if bits is None else _size(bits), kept_float=kept, **numbers)
+    kept = tuple(map(text, data.get("kept_float", ())))
+    bits = None if bits is None else _size(bits)
+    return Precision(format, whole(images, 0, LARGEST_SIZE), bits, kept_float=kept, **numbers)
 
 
 def _finite_or_none(value: object) -> float | None:
-    return None if value is None else _finite(value)
+    return None if value is None else finite(value)
 
 
 def _parse_reference(data: Json) -> Reference:
-    tolerance = _finite(data["tolerance"])
+    tolerance = finite(data["tolerance"])
     if not 0 < tolerance < 1:
         raise ValueError(f"tolerance {tolerance} is not between 0 and 1")
-    outputs = {_text(name): _parse_carried(carried) for name, carried in dict(data["outputs"]).items()}
+    outputs = {text(name): _parse_carried(carried) for name, carried in dict(data["outputs"]).items()}
     if not outputs or len({len(carried.values) for carried in outputs.values()}) != 1:
         raise ValueError("reference outputs of different numbers of samples, or none")
-    scales = tuple(map(_finite, data["scales"]))
+    scales = tuple(map(finite, data["scales"]))
     if any(scale <= 0 for scale in scales) or len(scales) > MOST_TENSORS:
         raise ValueError("reference inputs of no size")
-    contrast = _finite(data["contrast"])
+    contrast = finite(data["contrast"])
     if not 0 < contrast <= 1:
         raise ValueError(f"contrast {contrast} is not between 0 and 1")
     return Reference(contrast, outputs, tolerance, scales)
@@ -178,33 +174,19 @@ def _parse_reference(data: Json) -> Reference:
 
 def _parse_carried(data: Json) -> CarriedOutput:
     shape, step = tuple(map(_size, data["shape"])), _size(data["step"])
-    values = tuple(tuple(map(_finite, row)) for row in data["values"])
+    values = tuple(tuple(map(finite, row)) for row in data["values"])
     count = -(-math.prod(shape) // step)
     if not values or any(len(row) != count for row in values) or len(shape) >= MOST_AXES:
         raise ValueError("reference outputs are not a table of every step-th value")
-    return CarriedOutput(shape, step, _finite(data["range"]), values)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"expected text, found {type(value).__name__}")
-    return value
+    return CarriedOutput(shape, step, finite(data["range"]), values)
 
 
 def _size(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= LARGEST_SIZE:
-        raise ValueError(f"size {value!r} is not in 1..{LARGEST_SIZE}")
-    return value
-
-
-def _finite(value: object) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is not a finite number")
-    return float(value)
+    return whole(value, 1, LARGEST_SIZE)
 
 
 def _three(values: object) -> tuple[float, float, float]:
     if not isinstance(values, list) or len(values) != 3:
         raise ValueError(f"expected three numbers, found {values!r}")
-    red, green, blue = map(_finite, values)
+    red, green, blue = map(finite, values)
     return red, green, blue

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "dcd_deploy"
 ALLOWED = {
     "errors": set(),
     "stages": set(),
+    "fields": {"errors"},
     "interruption": {"errors", "stages"},
     "made_once": {"errors", "stages"},
     "optional": {"errors"},
@@ -20,11 +21,11 @@ ALLOWED = {
     "files": {"errors", "stages"},
     "native_output": set(),
     "artifacts": {"errors", "files"},
-    "card_json": {"errors", "files", "artifacts"},
+    "card_json": {"errors", "fields", "files", "artifacts"},
     "samples": {"errors", "files", "artifacts"},
     "dynamic": {"errors"},
     "network_names": set(),
-    "models": {"errors", "optional", "files", "network_names"},
+    "models": {"errors", "fields", "optional", "files", "network_names"},
     "lowering": {"errors", "dynamic"},
     "runtimes": {
         "errors",
@@ -66,7 +67,7 @@ ALLOWED["benchmarks"] = {
     "network_names",
     "runtimes",
 }
-ALLOWED["evaluation"] = {*ALLOWED["export"], "export", "benchmarks"}
+ALLOWED["evaluation"] = {*ALLOWED["export"], "export", "benchmarks", "fields"}
 ALLOWED["emulation"] = {*ALLOWED["benchmarks"], "benchmarks", "stages", "made_once"}
 ALLOWED["devices"] = {*ALLOWED["emulation"], "emulation"}
 ALLOWED["tuning"] = set(ALLOWED) - {"devices", "emulation"}

@@ -26,7 +26,7 @@ from dcd_deploy.optional import require_packages
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.choice import RUNTIMES, SUFFIXES, runtimes_for, usual_runtime
 from dcd_deploy.runtimes.environments import KNOWN
-from dcd_deploy.runtimes.isolated import isolated_model
+from dcd_deploy.runtimes.isolated import isolated_card, isolated_model
 
 STATIC, NONE, RELEASED = "static", "none", "released"
 ExportModel = Callable[[Path, str, int | None, Path], Path]  # checkpoint, suffix, batch, folder → model file
@@ -193,7 +193,7 @@ class _Maker:
 
 def _checked_width(model: Path, width: float) -> float:
     """Return ``width`` if a network of the model's kind has such a thing; another kind's twin would pass for it."""
-    arch, most = _card(model).arch, LARGEST["width_mult"]
+    arch, most = isolated_card(model).arch, LARGEST["width_mult"]
     if not names_of(arch).has_width:
         families = " or ".join(family.printed for family in FAMILIES if family.has_width)
         raise OptionError(
@@ -210,7 +210,7 @@ def _checked_width(model: Path, width: float) -> float:
 
 def _known_card(model: Path, advice: str) -> ModelCard:
     """Return the description of a file whose network can be made anew from it; a user's own module cannot."""
-    card = _card(model)
+    card = isolated_card(model)
     if card.spec is None:
         raise OptionError(
             expected="a network that is known by its settings",
@@ -218,8 +218,3 @@ def _known_card(model: Path, advice: str) -> ModelCard:
             advice=advice,
         )
     return card
-
-
-def _card(model: Path) -> ModelCard:
-    with isolated_model(model, threads=1) as opened:
-        return opened.described()

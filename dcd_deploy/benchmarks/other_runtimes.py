@@ -18,7 +18,7 @@ from dcd_deploy.benchmarks.worker import MEMORY, Request, WorkerAnswer, fixed_sh
 from dcd_deploy.errors import BenchError, MissingDependencyError, OptionError
 from dcd_deploy.files import sha256
 from dcd_deploy.runtimes.environments import KNOWN, installable, python_of
-from dcd_deploy.runtimes.isolated import isolated_model
+from dcd_deploy.runtimes.isolated import isolated_card
 from dcd_deploy.runtimes.litert import as_torch, laid_out
 from dcd_deploy.runtimes.others.process import Answer, Loop, ModelAnswer, ask
 from dcd_deploy.runtimes.selfcheck import carried_inputs, relative_error
@@ -59,7 +59,7 @@ def ask_other(request: Request, time_limit: float) -> WorkerAnswer:
         BenchError: the runtime refuses it, crashes, hangs, or computes something else.
     """
     paths = {name: Path(path) for name, path in request.models.items()}
-    cards = {name: _card(path) for name, path in paths.items()}
+    cards = {name: isolated_card(path) for name, path in paths.items()}
     card = next(iter(cards.values()))
     if request.batch not in (None, 1):  # also of a file that leaves it free
         raise OptionError(
@@ -111,11 +111,6 @@ def error_of(own: ModelAnswer, card: ModelCard) -> float:
     outputs = [as_torch(values, spec) for values, spec in zip(own.outputs, card.outputs, strict=True)]
     with np.errstate(all="ignore"):  # numbers that lead nowhere show in the error
         return relative_error(card, [tuple(values[i : i + 1] for values in outputs) for i in range(len(outputs[0]))])
-
-
-def _card(path: Path) -> ModelCard:
-    with isolated_model(path, threads=1) as opened:
-        return opened.described()
 
 
 def _check(request: Request, answer: Answer, card: ModelCard) -> None:

@@ -37,7 +37,7 @@ from dcd_deploy.errors import DcdDeployError
 from dcd_deploy.files import suffix_of
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.environments import KNOWN, environment_folder, python_of
-from dcd_deploy.runtimes.isolated import Isolated, isolated_model
+from dcd_deploy.runtimes.isolated import Isolated, isolated_card
 from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.nodes import delegation
 from dcd_deploy.runtimes.others.process import Answer, ask
@@ -78,8 +78,7 @@ def try_runtimes(
         ModelFileError: it is damaged, or carries no reference.
     """
     environment = read_environment()
-    with isolated_model(model, threads=1) as opened:
-        card = opened.described()
+    card = isolated_card(model)
     inputs = inputs_of(card)
     subject = _Subject((model,) if static is None else (model, static), card, inputs)
     rows = []

@@ -75,6 +75,7 @@ MODULES = (
     "errors",
     "optional",
     "stages",
+    "fields",
     "files",
     "native_output",
     "artifacts",

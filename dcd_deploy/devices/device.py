@@ -54,14 +54,16 @@ class Device(Host, Protocol):
     def close(self) -> None:
         """Let go of it; a measurement that is under way there ends. May be called from any thread, and twice."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
-class LocalDevice(Here):
+class LocalDevice(Here, Device):
     """This machine; nothing has to be reached, and nothing is left behind."""
 
     def describe(self) -> DeviceFacts:
@@ -87,11 +89,3 @@ class LocalDevice(Here):
 
     def close(self) -> None:
         """Do nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

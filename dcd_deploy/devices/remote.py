@@ -6,15 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.machine import big_cores
 from dcd_deploy.benchmarks.worker import Request, WorkerAnswer
 from dcd_deploy.devices import packages
 from dcd_deploy.devices.answers import Survey, misread, read_answer, read_error, read_survey
-from dcd_deploy.devices.device import DeviceFacts
+from dcd_deploy.devices.device import Device, DeviceFacts
 from dcd_deploy.devices.session import ANSWER_SECONDS, Link, Message, RunnerSession
 from dcd_deploy.errors import BenchError, DcdDeployError, DeviceLackError
 from dcd_deploy.files import existing_file, sha256, suffix_of
@@ -25,12 +23,14 @@ SETUP_SECONDS = 900.0  # for each package
 SLACK = 30.0  # seconds beyond a trial's own limit, until we stop waiting for the device to say that it is over
 
 
-class RemoteDevice:
+class RemoteDevice(Device):
     """A device that is connected, until ``close``; ``name`` is what results call it.
 
     Raises:
         DeviceError: it cannot be reached or used.
     """
+
+    name = ""
 
     def __init__(self, name: str, link: Link) -> None:
         self.name = name
@@ -110,14 +110,6 @@ class RemoteDevice:
     def close(self) -> None:
         """End the connection, and with it whatever is measured there. May be called from any thread, and twice."""
         self._session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _surveyed(self, *, anew: bool = False) -> Survey:
         if self._survey is None or anew:

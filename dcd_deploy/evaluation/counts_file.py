@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from dcd_deploy import __version__
-from dcd_deploy.errors import ResultFileError, shown
+from dcd_deploy.errors import ResultFileError
 from dcd_deploy.evaluation.tally import Tally
 from dcd_deploy.evaluation.worker import Counted
+from dcd_deploy.fields import reason, text, whole
 from dcd_deploy.files import existing_file, read_json, utf8, write_whole
 
 SCHEMA = 1
@@ -148,9 +149,10 @@ def read_part(path: Path) -> Part:
     try:
         return _parse(read_json(path, LARGEST))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = f"no field {error}" if isinstance(error, KeyError) else shown(str(error), 200)
         raise ResultFileError(
-            expected=f"{EXPECTED} in '{path}'", but=f"it is none, or damaged: {reason}", advice="count that part again"
+            expected=f"{EXPECTED} in '{path}'",
+            but=f"it is none, or damaged: {reason(error)}",
+            advice="count that part again",
         ) from error
 
 
@@ -161,16 +163,16 @@ def _parse(data: dict[str, Any]) -> Part:
     done, tallies = data["done"], tuple(map(Tally.from_plain, data["tallies"]))
     part = Part(
         plan,
-        _number(data["shard"], 1, plan.shards),
+        whole(data["shard"], 1, plan.shards),
         (),
         tallies,
-        int(_text(data["hashes"]), 16) % HASHES,
-        _number(data["unreadable"], 0, plan.images),
-        tuple((_text(name), _text(reason)) for name, reason in data["named"])[:NAMED],
-        _number(data["newest_ns"], 0, 1 << 64),
-        _text(data["machine"]),
+        int(text(data["hashes"]), 16) % HASHES,
+        whole(data["unreadable"], 0, plan.images),
+        tuple((text(name), text(why)) for name, why in data["named"])[:NAMED],
+        whole(data["newest_ns"], 0, 1 << 64),
+        text(data["machine"]),
     )
-    part = replace(part, done=tuple(_number(each, 0, part.chunks - 1) for each in done))
+    part = replace(part, done=tuple(whole(each, 0, part.chunks - 1) for each in done))
     seen = sum(len(part.chunk(each)) for each in part.done)
     if len(set(part.done)) != len(part.done) or len(tallies) != len(plan.models):
         raise ValueError("a chunk twice, or another number of tallies than of models")
@@ -180,28 +182,16 @@ def _parse(data: dict[str, Any]) -> Part:
 
 
 def _parse_plan(data: dict[str, Any]) -> EvaluationPlan:
-    models = tuple({_text(k): v for k, v in dict(each).items() if isinstance(v, str | int)} for each in data["models"])
+    models = tuple({text(k): v for k, v in dict(each).items() if isinstance(v, str | int)} for each in data["models"])
     for each in models:
         for name in ("name", "sha256", "runtime", "version"):
-            _text(each[name])
-        _number(each["bytes"], 0, 1 << 50)
-        _number(each["batch"], 1, 1 << 20)
+            text(each[name])
+        whole(each["bytes"], 0, 1 << 50)
+        whole(each["batch"], 1, 1 << 20)
     if not models or not isinstance(data["reference"], bool):
         raise ValueError("no model")
     images, classes, present, shards = (
-        _number(data[name], 1, 1 << 40) for name in ("images", "classes", "present", "shards")
+        whole(data[name], 1, 1 << 40) for name in ("images", "classes", "present", "shards")
     )
-    identity, source, producer = (_text(data[name]) for name in ("data", "source", "producer"))
+    identity, source, producer = (text(data[name]) for name in ("data", "source", "producer"))
     return EvaluationPlan(identity, source, images, classes, present, data["reference"], models, shards, producer)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected text, found {type(value).__name__}")
-    return value
-
-
-def _number(value: object, least: int, most: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ValueError(f"{value!r:.40} is not a number from {least} to {most}")
-    return value

@@ -16,8 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dcd_deploy.fields import whole
+
 Logits = NDArray[np.floating]
 TOP = 5
+MOST = 1 << 64  # nanoseconds, or images
 FRACTION = re.compile(r"\d{1,2000}(/[1-9]\d{0,2000})?")  # no exponent, which could make it as long as memory
 
 
@@ -55,8 +58,9 @@ class Tally:
         Raises:
             ValueError, TypeError, KeyError: it is no tally, or its counts contradict each other.
         """
-        whole = {each.name: _whole(data[each.name]) for each in fields(cls) if each.name not in ("signal", "noise")}
-        found = cls(**whole, signal=_sum(data["signal"]), noise=_sum(data["noise"]))
+        names = [each.name for each in fields(cls) if each.name not in ("signal", "noise")]
+        counts = {name: whole(data[name], 0, MOST) for name in names}
+        found = cls(**counts, signal=_sum(data["signal"]), noise=_sum(data["noise"]))
         most = max(found.top5, found.agreed + found.lost + found.gained, found.calibration)
         if most > found.images or found.top1 > found.top5 or found.gained > found.top1:
             raise ValueError("counts that contradict each other")
@@ -82,20 +86,16 @@ def count_answers(
         }
         signal = _energy(reference)
         noise = _energy(logits.astype(np.float64) - reference)
-    whole = {name: int(value) for name, value in counts.items()}
-    return Tally(len(labels), **whole, calibration=calibration, nanoseconds=nanoseconds, signal=signal, noise=noise)
+    whole_counts = {name: int(value) for name, value in counts.items()}
+    return Tally(
+        len(labels), **whole_counts, calibration=calibration, nanoseconds=nanoseconds, signal=signal, noise=noise
+    )
 
 
 def _energy(rows: Logits) -> Fraction:
     """Return the sum over the images of their sums of squares, each rounded once."""
     squares = np.square(rows.astype(np.float64))
     return sum((Fraction(math.fsum(row.tolist())) for row in squares), Fraction(0))
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r:.40} is not a count")
-    return value
 
 
 def _sum(value: object) -> Fraction:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dcd_deploy.errors import ModelFileError
+from dcd_deploy.fields import whole
 from dcd_deploy.network_names import DYNAMIC_SUFFIX, names_of
 
 LARGEST = {"num_classes": 1_000_000, "width_mult": 8.0, "fc_squeeze": 1024, "dropout": 1.0}
@@ -137,14 +138,8 @@ def _setting(key: str, value: object) -> Any:
         ) from error
 
 
-def _whole(value: Any, least: int, most: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ValueError(f"{str(value)[:40]} is not in {least}..{most}")
-    return value
-
-
 def _wholes(values: Any, least: int, most: int) -> tuple[int, ...]:
-    return tuple(_whole(value, least, most) for value in _items(values))
+    return tuple(whole(value, least, most) for value in _items(values))
 
 
 def _items(values: Any) -> list[Any]:
@@ -182,9 +177,9 @@ def _layers(values: Any) -> tuple[LayerSizes, ...]:
     return tuple(
         LayerSizes(
             name=_texts([each["name"]])[0],
-            L=_whole(each["L"], 1, MOST_CHANNELS),
-            S=_whole(each["S"], 1, MOST_CHANNELS),
-            pool=_whole(each["pool"], 1, math.isqrt(MOST_CHANNELS)),
+            L=whole(each["L"], 1, MOST_CHANNELS),
+            S=whole(each["S"], 1, MOST_CHANNELS),
+            pool=whole(each["pool"], 1, math.isqrt(MOST_CHANNELS)),
             biases=_texts(each["biases"]),
             norms=_texts(each["norms"]),
         )
@@ -193,7 +188,7 @@ def _layers(values: Any) -> tuple[LayerSizes, ...]:
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "in_channels": lambda value: _whole(value, 1, MOST_CHANNELS),
+    "in_channels": lambda value: whole(value, 1, MOST_CHANNELS),
     "head": lambda value: _one_of(value, HEADS),
     "channels": lambda value: _wholes(value, 1, MOST_CHANNELS),
     "layers": _layers,
@@ -202,5 +197,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "residual_q": _flag,
     "strides": lambda value: _wholes(value, 1, LARGEST_STRIDE),
     "stem_pool": _flag,
-    "stem_kernel": lambda value: _whole(value, 0, LARGEST_STRIDE),
+    "stem_kernel": lambda value: whole(value, 0, LARGEST_STRIDE),
 }

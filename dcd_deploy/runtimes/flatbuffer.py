@@ -124,24 +124,28 @@ def read_texts(content: bytes, where: str | Path) -> dict[str, str]:
     Raises:
         ModelFileError: this is no TFLite file, or one that is damaged.
     """
-    if content[4:8] != IDENTIFIER:
-        raise ModelFileError(
-            expected=f"a TFLite model at '{where}'",
-            but=f"the file has no '{IDENTIFIER.decode()}' mark",
-            advice="check the path, or fetch the file again",
-        )
+    expected = f"a TFLite model at '{where}'"
+    check_mark(content, IDENTIFIER, expected)
     try:
         return dict(_texts(Table.root(content)))
     except (struct.error, IndexError, ValueError) as error:
-        raise damaged(where, error) from error
+        raise damaged(expected, error) from error
 
 
-def damaged(where: str | Path, reason: object) -> ModelFileError:
-    """Return the error of a file that is not what a writer of TFLite files writes."""
+def check_mark(content: bytes, mark: bytes, expected: str) -> None:
+    """Raise ModelFileError unless a file has the mark of its kind, which is ``expected``."""
+    if content[4:8] != mark:
+        raise ModelFileError(
+            expected=expected,
+            but=f"the file has no '{mark.decode()}' mark",
+            advice="check the path, or fetch the file again",
+        )
+
+
+def damaged(expected: str, reason: object) -> ModelFileError:
+    """Return the error of a file that is not what a writer of such files writes."""
     return ModelFileError(
-        expected=f"a TFLite model at '{where}'",
-        but=f"it is damaged or cut short ({reason})",
-        advice="fetch the file again",
+        expected=expected, but=f"it is damaged or cut short ({reason})", advice="fetch the file again"
     )
 
 

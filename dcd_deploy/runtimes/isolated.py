@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from dcd_deploy.artifacts import ModelCard
 from dcd_deploy.errors import DcdDeployError, ModelFileError, remade, shown
 from dcd_deploy.files import existing_file
 from dcd_deploy.native_output import discard_native_output
@@ -158,6 +159,16 @@ def isolated_model(path: str | os.PathLike[str], *, threads: int = 0, runtime: s
     with Isolated(path) as other:
         session = IsolatedSession(other, path, threads, runtime)
         yield as_model(session, RUNTIMES[runtime].suffix.removeprefix("."))
+
+
+def isolated_card(path: str | os.PathLike[str]) -> ModelCard:
+    """Return how a model file describes itself, opened in a process of its own.
+
+    Raises:
+        ModelFileError: it has no description, or is damaged.
+    """
+    with isolated_model(path, threads=1) as model:
+        return model.described()
 
 
 def _open(path: Path, threads: int, runtime: str) -> tuple[Any, ...]:

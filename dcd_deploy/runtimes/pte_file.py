@@ -17,8 +17,7 @@ from pathlib import Path
 
 from dcd_deploy.artifacts import LARGEST_SIZE, METADATA_KEY, MOST_AXES, NCHW, TensorSpec
 from dcd_deploy.card_json import read_card
-from dcd_deploy.errors import ModelFileError
-from dcd_deploy.runtimes.flatbuffer import Table
+from dcd_deploy.runtimes.flatbuffer import Table, check_mark, damaged
 
 IDENTIFIER, HEADER, HEADER_AT, HEADER_SIZE = b"ET12", b"eh00", 8, 32
 FORWARD, HASH_KEY = "forward", "dcd_deploy_sha256"
@@ -66,20 +65,12 @@ def read_program(content: bytes, where: str | Path) -> PteProgram:
     Raises:
         ModelFileError: this is no ExecuTorch program, or one that is damaged or has no method "forward".
     """
-    if content[4:8] != IDENTIFIER:
-        raise ModelFileError(
-            expected=f"an ExecuTorch program at '{where}'",
-            but=f"the file has no '{IDENTIFIER.decode()}' mark",
-            advice="check the path, or fetch the file again",
-        )
+    expected = f"an ExecuTorch program at '{where}'"
+    check_mark(content, IDENTIFIER, expected)
     try:
         return _Reader(content).program()
     except (struct.error, IndexError, ValueError) as error:
-        raise ModelFileError(
-            expected=f"an ExecuTorch program at '{where}'",
-            but=f"it is damaged or cut short ({error})",
-            advice="fetch the file again",
-        ) from error
+        raise damaged(expected, error) from error
 
 
 def with_hash(content: bytes) -> bytes:

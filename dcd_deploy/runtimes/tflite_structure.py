@@ -51,7 +51,7 @@ def check_structure(content: bytes, where: str | Path) -> None:
     try:
         _check(Table.root(content))
     except (struct.error, IndexError, ValueError) as error:
-        raise damaged(where, error) from error
+        raise damaged(f"a TFLite model at '{where}'", error) from error
 
 
 def _check(root: Table) -> None:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from dcd_deploy.benchmarks.process import LOCAL
-from dcd_deploy.errors import LoweringFileError, shown
+from dcd_deploy.errors import LoweringFileError
+from dcd_deploy.fields import reason, whole
 from dcd_deploy.files import existing_file, read_json, utf8, write_whole
 from dcd_deploy.lowering.deploy import check_choice
 from dcd_deploy.lowering.targets import target_for
@@ -27,7 +28,7 @@ from dcd_deploy.tuning.forecast import Shapes, sizes_text
 from dcd_deploy.tuning.runtimes import RUNTIMES
 
 KIND, SCHEMA, FIRST_SCHEMA = "dcd-deploy lowering", 2, 1
-MOST_INPUTS, MOST_SIDES, LARGEST_SIDE = 64, 8, 1 << 20
+MOST_INPUTS, MOST_SIDES, LARGEST_SIDE, MOST_THREADS = 64, 8, 1 << 20, 1024
 LARGEST_BYTES = 1 << 20
 TEXTS = ("target", "format", "network", "runtime", "runtime_version", "device", "cpu")
 LONGEST_TEXT = 200
@@ -106,10 +107,9 @@ def read_lowering(path: Path) -> TunedLowering:
     try:
         lowering = _parsed(read_json(where, LARGEST_BYTES))
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else shown(str(error), LONGEST_TEXT)
         raise LoweringFileError(
             expected=f"a lowering that 'dcd-deploy tune' wrote at '{path}'",
-            found=f"another file ({reason})",
+            found=f"another file ({reason(error)})",
             advice="tune again",
         ) from error
     target = target_for(lowering.target, lowering.format)
@@ -131,20 +131,17 @@ def _parsed(content: Any) -> TunedLowering:
     texts = {key: _text(content[key]) for key in TEXTS}
     inputs = _inputs(content["inputs"]) if schema == SCHEMA else _picture(content["input"])
     layers = {_text(name): _text(lowering) for name, lowering in dict(content["layers"]).items()}
-    return TunedLowering(**texts, threads=int(content["threads"]), inputs=inputs, layers=layers)
+    return TunedLowering(**texts, threads=whole(content["threads"], 1, MOST_THREADS), inputs=inputs, layers=layers)
 
 
 def _picture(value: Any) -> Shapes:
-    height, width = (int(side) for side in value)
+    height, width = value
     return _inputs([(3, height, width)])
 
 
 def _inputs(value: Any) -> Shapes:
-    shapes = tuple(tuple(int(side) for side in one) for one in value)
-    sides = [side for one in shapes for side in one]
-    if not 1 <= len(shapes) <= MOST_INPUTS or not all(1 <= side <= LARGEST_SIDE for side in sides):
-        raise ValueError(f"expected shapes of inputs, found {value!r:.40}")
-    if not all(1 <= len(one) <= MOST_SIDES for one in shapes):
+    shapes = tuple(tuple(whole(side, 1, LARGEST_SIDE) for side in one) for one in value)
+    if not 1 <= len(shapes) <= MOST_INPUTS or not all(1 <= len(one) <= MOST_SIDES for one in shapes):
         raise ValueError(f"expected shapes of inputs, found {value!r:.40}")
     return shapes
 

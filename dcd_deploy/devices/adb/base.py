@@ -7,7 +7,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.worker import Request, WorkerAnswer
@@ -81,9 +80,6 @@ class AdbDevice(Device):
             if self._noticing.failed:
                 self.phone.take_back()
             self.phone.hold.release()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
