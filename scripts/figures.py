@@ -80,7 +80,11 @@ def dynamic_convolution() -> str:
 
 def orders() -> str:
     """The branch order and the kernel order of the same layer."""
-    branch = [
+    return card(840, 432, "Two orders of computation of one dynamic layer", [*_branch_order(), *_kernel_order()])
+
+
+def _branch_order() -> list[str | Box]:
+    return [
         text(24, 28, "branch order: convolve by each part, then combine the maps", "left head"),
         Box(24, 76, 84, 52, "plain", ("map x",)),
         Box(170, 48, 150, 46, "static", ("x * W0",)),
@@ -105,7 +109,10 @@ def orders() -> str:
             "left small",
         ),
     ]
-    kernel = [
+
+
+def _kernel_order() -> list[str | Box]:
+    return [
         text(24, 232, "kernel order: combine the weights, then convolve once", "left head"),
         Box(24, 334, 84, 52, "plain", ("map x",)),
         Box(170, 256, 300, 52, "dynamic", ("W(x) = λ(x) ⊙ W0 + P Φ(x) Q", "K × C numbers, no map")),
@@ -118,7 +125,6 @@ def orders() -> str:
         text(118, 274, "λ, Φ", "small"),
         text(24, 412, "pays for weights: K·C numbers made anew. Good on large maps and for 1×1 kernels.", "left small"),
     ]
-    return card(840, 432, "Two orders of computation of one dynamic layer", [*branch, *kernel])
 
 
 KINDS = {  # what the figure calls it: the rows of docs/performance.md's table, its colour

@@ -61,14 +61,7 @@ def ask_other(request: Request, time_limit: float) -> WorkerAnswer:
     paths = {name: Path(path) for name, path in request.models.items()}
     cards = {name: isolated_card(path) for name, path in paths.items()}
     card = next(iter(cards.values()))
-    if request.batch not in (None, 1):  # also of a file that leaves it free
-        raise OptionError(
-            expected=f"`batch` 1 with `runtime` {request.runtime}",
-            found=request.batch,
-            advice="the samples that a file carries are run there one by one",
-        )
-    for entry in card.inputs:
-        fixed_shape(entry.torch_shape, 1)
+    _check_batch(request, card)
     memory = request.task == MEMORY
     with watched() as machine:
         answer = ask(
@@ -96,6 +89,17 @@ def ask_other(request: Request, time_limit: float) -> WorkerAnswer:
         answer.idle_mb,
         answer.peak_mb,
     )
+
+
+def _check_batch(request: Request, card: ModelCard) -> None:
+    if request.batch not in (None, 1):  # also of a file that leaves it free
+        raise OptionError(
+            expected=f"`batch` 1 with `runtime` {request.runtime}",
+            found=request.batch,
+            advice="the samples that a file carries are run there one by one",
+        )
+    for entry in card.inputs:
+        fixed_shape(entry.torch_shape, 1)
 
 
 def inputs_of(card: ModelCard) -> dict[str, Input]:

@@ -38,7 +38,7 @@ from dcd_deploy.progress import Progress, silent
 
 if TYPE_CHECKING:
     from dcd_deploy.export.build_config import BuildConfig
-    from dcd_deploy.export.pipeline import ExportResult
+    from dcd_deploy.export.pipeline import ExportConfig, ExportResult
     from dcd_deploy.tuning.lowering_file import TunedLowering
 
 
@@ -143,19 +143,12 @@ def export(
     """
     formats = parse_formats(to)
     from dcd_deploy.export.build_config import BuildConfig
-    from dcd_deploy.export.describe import Source
-    from dcd_deploy.export.formats import check_samples
-    from dcd_deploy.export.pipeline import ExportConfig, check_targets, export_network
+    from dcd_deploy.export.pipeline import ExportConfig, check_targets
 
     check_options(network)
     tuned = tuned_lowering(lowering, foreign=foreign_lowering)
-    _check_tuned_target(tuned, target, lowering)
-    if tuned is not None and precision == INT8:
-        raise OptionError(
-            expected="`precision` float32 or float16 with a lowering file, whose layers were measured in float32",
-            found=precision,
-            advice="leave `lowering` out: the order of each layer then follows from what it costs in int8",
-        )
+    if tuned is not None:
+        _check_tuned_for(tuned, target, precision, lowering)
     build = BuildConfig(
         preprocessing=_early_preprocessing(network, mean, std, resize),
         batch=parse_batch(batch),
@@ -180,25 +173,49 @@ def export(
         check_targets(config)
     start = time.perf_counter()
     found = trained_network(checkpoint, progress=progress, **network)
-    captured = found.captured(progress)
+    return _exported(found, config, tuned, calibrate, progress, start=start)
+
+
+def _exported(
+    found: TrainedNetwork,
+    config: ExportConfig,
+    tuned: TunedLowering | None,
+    calibrate: StrPath | None,
+    progress: Progress,
+    *,
+    start: float,
+) -> ExportResult:
+    """Hold the options against the network that was found, and export it."""
+    from dcd_deploy.export.describe import Source
+    from dcd_deploy.export.formats import check_samples
+    from dcd_deploy.export.pipeline import export_network
+
+    captured, build = found.captured(progress), config.build
     if tuned is not None:
         check_tuned(tuned, found.title, captured)
         build = replace(build, lowering=tuned.layers)
-    if texts:
-        check_label_count(texts, found.classes)
+    if config.labels:
+        check_label_count(config.labels, found.classes)
     build = _for_network(build, found)
     check_samples(build)
     build = _calibrated(build, calibrate, progress)
-    config = replace(config, name=name or found.file_name, build=build)
+    config = replace(config, name=config.name or found.file_name, build=build)
     read = found.checkpoint
     source = Source(found.arch, found.spec, read.sha256, read.path.name, read.notes)
     return export_network(captured, source, config, progress, start=start)
 
 
-def _check_tuned_target(tuned: TunedLowering | None, target: str, lowering: StrPath) -> None:
+def _check_tuned_for(tuned: TunedLowering, target: str, precision: str, lowering: StrPath) -> None:
+    """Refuse a target or a precision for which the lowerings of a file were not measured."""
     from dcd_deploy.lowering.targets import PORTABLE
 
-    if tuned is not None and target not in (PORTABLE, tuned.target):
+    if precision == INT8:
+        raise OptionError(
+            expected="`precision` float32 or float16 with a lowering file, whose layers were measured in float32",
+            found=precision,
+            advice="leave `lowering` out: the order of each layer then follows from what it costs in int8",
+        )
+    if target not in (PORTABLE, tuned.target):
         raise OptionError(
             expected=f"`target` {tuned.target}, for which '{lowering}' was tuned",
             found=target,

@@ -167,11 +167,9 @@ def opened_guest(
     ):
         folder = Path(name)
         shutil.copy(INSIDE, folder)  # a folder of its own: Python finds modules beside the program first
-        command = [QEMU, "-cpu", core.qemu, "-seed", "1", "-L", str(root.for_core(core))]
-        command += ["-plugin", ",".join(part.replace(",", ",,") for part in plugin)] if plugin else []
-        command += [str(root.interpreter), str(folder / INSIDE.name), runtime, str(model.absolute()), name]
+        inside = [str(root.interpreter), str(folder / INSIDE.name), runtime, str(model.absolute()), name]
         with subprocess.Popen(  # noqa: S603 - our own program; what the user named goes in as an argument
-            [*fixed_addresses(), *command],
+            [*_emulated(root, core, plugin), *inside],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=words,
@@ -188,6 +186,12 @@ def opened_guest(
             finally:
                 with suppress(ProcessLookupError):
                     process.kill()
+
+
+def _emulated(root: Root, core: Core, plugin: Sequence[str]) -> list[str]:
+    """Return what starts an aarch64 program on a core, perhaps watched by a plugin."""
+    command = [*fixed_addresses(), QEMU, "-cpu", core.qemu, "-seed", "1", "-L", str(root.for_core(core))]
+    return [*command, "-plugin", ",".join(part.replace(",", ",,") for part in plugin)] if plugin else command
 
 
 def fixed_addresses() -> list[str]:

@@ -114,16 +114,21 @@ def build_onnx(
     if config.precision == FLOAT16:
         with progress("compute in float16"):
             model, passed, largest = half_graph(model, passed, config)
-    notes = deploy.notes
-    if config.runtime is not None:
-        needs = needs_of(config.runtime)
-        notes += tuple(f"{config.runtime}: {note}" for note in needs.notes)
-        if needs.one_partition:
-            check_one_partition(model, config.runtime)
+    notes = (*deploy.notes, *_checked_for_runtime(model, config.runtime))
     counts = graph_stats(traced.raw), graph_stats(model)
     sizes[config.weights if config.precision != INT8 else INT8] = counts[1].size_bytes
     facts = (*counts, deploy.lowering, notes, sizes)
     return BuiltOnnx(config, passed.report, passed.reference, *facts, model, noise, largest=largest)
+
+
+def _checked_for_runtime(model: onnx.ModelProto, runtime: str | None) -> tuple[str, ...]:
+    """Return what is to be said of the runtime that the model is for, if any; refuse what it would divide."""
+    if runtime is None:
+        return ()
+    needs = needs_of(runtime)
+    if needs.one_partition:
+        check_one_partition(model, runtime)
+    return tuple(f"{runtime}: {note}" for note in needs.notes)
 
 
 def _compared(stage: str, model: onnx.ModelProto, checked: CheckedReference, config: BuildConfig) -> CheckedReference:
