@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import fuzz_inputs
+import fuzz_seeds
 
 SECONDS, MEGABYTES = 60.0, 2048
 INPUTS_OF_A_WORKER = 400
@@ -101,7 +102,7 @@ def fuzz(seeds: Path, kinds: Sequence[str], numbers: Sequence[int], seed: int, k
     """Try the inputs of these numbers, of the kinds in turn."""
     counts, worker = Counts(), Worker()
     for kind in kinds:
-        if (said := worker.ask(kind, seeds / fuzz_inputs.KINDS[kind]))["outcome"] != "read":
+        if (said := worker.ask(kind, seeds / fuzz_seeds.KINDS[kind]))["outcome"] != "read":
             sys.exit(f"expected the sound {kind} to be read, found {said}")
     with tempfile.TemporaryDirectory(prefix="dcd-deploy-fuzz-") as name:
         for number in numbers:
@@ -175,13 +176,13 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
     parser.add_argument("--only", type=int, help="number of the only input")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kinds", default=",".join(fuzz_inputs.KINDS))
+    parser.add_argument("--kinds", default=",".join(fuzz_seeds.KINDS))
     parser.add_argument(
         "--seeds", type=Path, default=Path("build/fuzz/seeds"), help="files to damage; made where missing"
     )
     parser.add_argument("--kept", type=Path, default=Path("build/fuzz/findings"))
     given = parser.parse_args()
-    fuzz_inputs.make_seeds(given.seeds, given.kinds.split(","))
+    fuzz_seeds.make_seeds(given.seeds, given.kinds.split(","))
     numbers = [given.only] if given.only is not None else range(given.first, given.first + given.inputs)
     start = time.monotonic()
     counts = fuzz(given.seeds, given.kinds.split(","), numbers, given.seed, given.kept)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -200,3 +201,17 @@ def phone_side(adb_server, tmp_path):
     """A phone that is plugged in."""
     yield adb_server.plug_in(PhoneSide(phones.make_root(tmp_path / "phone")))
     adb_server.unplug_all()
+
+
+@pytest.fixture(scope="session")
+def emulation():
+    """What emulation needs; ``make test-long`` has made it before, and installed QEMU."""
+    return commands.setup_emulated()
+
+
+@pytest.fixture(scope="session")
+def perf_test(tmp_path_factory):
+    """A stand-in for onnxruntime's runner on phones."""
+    program = tmp_path_factory.mktemp("runner") / "onnxruntime_perf_test"
+    subprocess.run(["gcc", "-O1", "-o", str(program), str(phones.STAND_INS / "perf_test.c")], check=True)
+    return program

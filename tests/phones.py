@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 from adb_phone import TOOLS, PhoneSide
 
+STAND_INS = Path(__file__).parent / "stand_ins"
+BENCHMARK_MODEL = STAND_INS / "benchmark_model.sh"
+RUNNER = "# Inference timings in us\n"
+QUICK = ("--min-runs", 8, "--min-seconds", 0, "--rounds", 1)
 PROPERTIES = {
     "ro.product.manufacturer": "Example",
     "ro.product.model": "Test Phone",

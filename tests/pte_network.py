@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from dynamic_layers import MixedKernels
 from foreign_networks import calibrated
+from mixture_layers import MixedKernels
 from torch import Tensor, nn
 
 from dcd_deploy.models.dynamic import MobileNetDynamicConv, ResNetDynamicConv

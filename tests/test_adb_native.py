@@ -1,21 +1,17 @@
 """Trials on phones by runners made for them, end to end; the runners are stand-ins that print what real ones print."""
 
-import json
 import shutil
 import signal
-import subprocess
 import threading
 from pathlib import Path
 
 import pytest
-from adb_phone import PhoneSide
 from command_line import dcd_deploy, refused
-from phones import left_on, make_root, script, until
+from phones import BENCHMARK_MODEL, QUICK, RUNNER, left_on, script, until
 
 from dcd_deploy.benchmarks.bench import BenchConfig, bench, case
 from dcd_deploy.benchmarks.machine import CoreKind
 from dcd_deploy.benchmarks.measure import MeasureConfig
-from dcd_deploy.benchmarks.results import read_result
 from dcd_deploy.benchmarks.worker import network_name
 from dcd_deploy.devices.adb.client import Adb, chosen
 from dcd_deploy.devices.adb.files import DescribedFile, common_batch, described
@@ -32,18 +28,7 @@ from dcd_deploy.errors import (
 )
 from dcd_deploy.runtimes.model import open_model
 
-STAND_INS = Path(__file__).parent / "stand_ins"
 SHORT = BenchConfig(MeasureConfig(min_runs=20, min_seconds=0.0, rounds=3, warmup_seconds=0.0), time_limit=60.0)
-
-
-@pytest.fixture(scope="module")
-def perf_test(tmp_path_factory):
-    program = tmp_path_factory.mktemp("runner") / "onnxruntime_perf_test"
-    subprocess.run(["gcc", "-O1", "-o", str(program), str(STAND_INS / "perf_test.c")], check=True)
-    return program
-
-
-BENCHMARK_MODEL = STAND_INS / "benchmark_model.sh"
 
 
 @pytest.fixture
@@ -170,9 +155,6 @@ def test_a_runner_of_another_architecture(opened, phone_side, tmp_path):
     assert phone_side.received == 0
 
 
-RUNNER = "# Inference timings in us\n"
-
-
 @pytest.mark.parametrize(
     ("text", "kind", "message"),
     [
@@ -237,68 +219,6 @@ def test_an_interruption_ends_the_runner_on_the_phone(opened, phone_side, tmp_pa
     pid = int((phone_side.root / "started").read_text())
     until(lambda: not Path(f"/proc/{pid}").exists())
     assert left_on(phone_side) == []
-
-
-QUICK = ("--min-runs", 8, "--min-seconds", 0, "--rounds", 1)
-
-
-def test_the_command_saves_a_result_like_any_other(phone_side, tmp_path, onnx_pair, perf_test):
-    saved = [tmp_path / f"result.{suffix}" for suffix in ("json", "md", "csv")]
-    options = [option for path in saved for option in ("--save", path)]
-    done = dcd_deploy("bench", onnx_pair[0], "--device", "adb", "--runner", perf_test, *QUICK, *options)
-    assert done.returncode == 0, done.stderr
-    assert "onnxruntime_perf_test" in done.stdout
-    result = read_result(saved[0])
-    assert list(result.environments) == ["adb"]
-    assert result.environments["adb"].python is None
-    assert all(path.stat().st_size for path in saved)
-    assert "digits.onnx" in dcd_deploy("report", saved[0]).stdout
-
-
-def test_the_command_lists_phones(phone_side):
-    done = dcd_deploy("devices", "adb", "--json")
-    assert done.returncode == 0, done.stderr
-    (found,) = json.loads(done.stdout)["devices"]
-    assert found["facts"]["environment"]["cpu"].startswith("Example Test Phone")
-    assert "Cortex-X1" in dcd_deploy("devices", f"adb:{phone_side.serial}").stdout
-
-
-def test_each_failure_has_its_exit_code(phone_side, adb_server, tmp_path, tflite_pair, onnx_pair, perf_test):
-    def code(*words):
-        done = dcd_deploy("bench", *words, *QUICK)
-        assert done.stderr.count("error:") == 1, done.stderr
-        return done.returncode
-
-    assert code(tflite_pair[0], "--device", "adb:none", "--runner", BENCHMARK_MODEL) == 17
-    assert code(onnx_pair[0], "--device", "adb", "--runner", BENCHMARK_MODEL) == 20
-    nonsense = script(tmp_path / "benchmark_model", f"{RUNNER}echo nonsense")
-    assert code(tflite_pair[0], "--device", "adb", "--runner", nonsense) == 22
-    assert code(onnx_pair[0], "--runner", perf_test) == 8, "without a phone"
-    assert code(onnx_pair[0], "--device", "adb", "--runner", perf_test, "--python", "python3") == 8
-    phone_side.dies_at = "results.csv"
-    assert code(onnx_pair[0], "--device", "adb", "--runner", perf_test) == 21
-    adb_server.plug_in(PhoneSide(make_root(tmp_path / "a"), state="unauthorized"))
-    assert code(tflite_pair[0], "--device", f"adb:{adb_server.phones[-1].serial}", "--runner", BENCHMARK_MODEL) == 18
-
-
-def test_phones_of_a_fleet(phone_side, adb_server, tmp_path, onnx_pair, tflite_pair, perf_test):
-    other = adb_server.plug_in(PhoneSide(make_root(tmp_path / "other"), "Other Phone"))
-    fleet = tmp_path / "devices.toml"
-    fleet.write_text(
-        f"""[devices.one]
-device = "adb:{phone_side.serial}"
-runner = "{perf_test},{BENCHMARK_MODEL}"
-[devices.two]
-device = "adb:{other.serial}"
-runner = "{perf_test},{BENCHMARK_MODEL}"
-"""
-    )
-    saved = tmp_path / "result.json"
-    done = dcd_deploy("bench", onnx_pair[0], tflite_pair[0], "--fleet", fleet, *QUICK, "--save", saved)
-    assert done.returncode == 0, done.stderr
-    result = read_result(saved)
-    assert set(result.environments) == {"one", "two"}
-    assert len(result.trials) == 4
 
 
 def test_what_is_for_phones_alone(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from dynamic_layers import MixedKernels
+from mixture_layers import MixedKernels
 from torch import nn
 from torch.nn.utils import parametrizations
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import run_here
-from dynamic_layers import MixedKernels
+from mixture_layers import MixedKernels
 from torch import nn
 
 from dcd_deploy import commands
@@ -17,7 +17,7 @@ FEW = MeasureConfig(runs=3, dropped=1, warmup_runs=1, warmup_seconds=0.0, min_ru
 TALKING = """
 import os, subprocess, sys
 sys.path.insert(0, {tests!r})
-from dynamic_layers import MixedKernels
+from mixture_layers import MixedKernels
 import torch
 
 print("the file talks")

@@ -5,18 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from dynamic_layers import (
-    Decomposed,
-    DecomposedFromOutside,
-    DecomposedVector,
-    MixedKernels,
-    OmniDimensional,
-    RoutedFromOutside,
-    SelfRouted,
-    lively,
-)
+from dynamic_layers import Decomposed, DecomposedFromOutside, DecomposedVector, lively
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mixture_layers import MixedKernels, OmniDimensional, RoutedFromOutside, SelfRouted
 from proving import assert_equal, proved, random
 from torch import nn
 

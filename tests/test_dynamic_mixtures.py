@@ -3,7 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from dynamic_layers import (
+from dynamic_layers import lively
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mixture_layers import (
     ListedKernels,
     MixedConvolutions,
     MixedKernels,
@@ -12,10 +15,7 @@ from dynamic_layers import (
     RoutedFromOutside,
     SelfRouted,
     SizesInATuple,
-    lively,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from proving import proved, random
 from torch import nn
 

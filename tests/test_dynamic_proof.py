@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from dynamic_layers import Decomposed, MixedKernels, lively
+from dynamic_layers import Decomposed, lively
+from mixture_layers import MixedKernels
 from proving import assert_equal, proved, random
 from torch import nn
 from torch.nn.utils import parametrizations, prune

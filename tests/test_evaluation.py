@@ -1,19 +1,16 @@
-"""Evaluation: exact counts, intervals, parts that add up, reports; and a tiny model on a folder, from end to end."""
+"""Evaluation: exact counts, parts that add up; and a tiny model on a folder, from end to end."""
 
-import csv
-import io
 import json
 import math
 import os
-import random
 from concurrent.futures import CancelledError
-from dataclasses import asdict, replace
+from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from evaluating import FACTS, IMAGES, drawn_answers, part_of
 from PIL import Image
 from tiny_classifier import write_classifier
 
@@ -28,52 +25,23 @@ from dcd_deploy.errors import (
     ResultFileError,
     VerificationError,
 )
-from dcd_deploy.evaluation.counts_file import CHUNK, EvaluationPlan, empty_part, read_part, write_part
+from dcd_deploy.evaluation.counts_file import CHUNK, empty_part, read_part, write_part
 from dcd_deploy.evaluation.evaluate import continued
-from dcd_deploy.evaluation.intervals import Proportion, paired_difference
 from dcd_deploy.evaluation.merge import merge
 from dcd_deploy.evaluation.results import result_of
 from dcd_deploy.evaluation.subjects import Subject, _calibration
-from dcd_deploy.evaluation.tally import Tally, count_answers
-from dcd_deploy.evaluation.worker import Counted, Worker, _read_in, check_logits
+from dcd_deploy.evaluation.tally import count_answers
+from dcd_deploy.evaluation.worker import Worker, _read_in, check_logits
 from dcd_deploy.labelled_images import InputForm, open_images
 from dcd_deploy.labelled_images.calibration_manifest import KEY
-from dcd_deploy.reports import evaluate as reports
-from dcd_deploy.reports.front import front_svg
 from dcd_deploy.runtimes.model import open_model
 from dcd_deploy.runtimes.pictures import read_picture
 from dcd_deploy.runtimes.preprocessing import preprocess
 
-IMAGES, CLASSES = 100, 7
-FACTS = (
-    {"name": "net.pth", "sha256": "a", "bytes": 9, "batch": 1, "runtime": "PyTorch float64", "version": "2"},
-    {"name": "net.onnx", "sha256": "b", "bytes": 9, "batch": 1, "runtime": "onnxruntime", "version": "1"},
-)
-
-
-def test_wilsons_interval_is_the_published_one():
-    """81 of 263, of Newcombe's "Two-sided confidence intervals for the single proportion" (1998), table I."""
-    found = Proportion.of(81, 263)
-    assert (found.low, found.high) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert Proportion.of(0, 20).low == 0.0
-    assert Proportion.of(20, 20).high == 1.0
-    assert Proportion.of(0, 20).high == pytest.approx(1 - Proportion.of(20, 20).low)
-
-
-def test_the_paired_interval_is_the_published_one():
-    """36, 12, 2 and 0 pairs, of Newcombe's paper on paired data (1998), method 10."""
-    found = paired_difference(36, 2, 12, 0)
-    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0569, 0.3404), abs=5e-5)
-    other = paired_difference(36, 12, 2, 0)
-    assert (other.low, other.high) == pytest.approx((-found.high, -found.low))
-
 
 @pytest.fixture(scope="module")
 def answers():
-    """Labels, the network's logits in float64, and a model's in float32, which differ now and then."""
-    numbers = np.random.default_rng(0)
-    logits = numbers.normal(size=(IMAGES, CLASSES))
-    return numbers.integers(0, CLASSES, IMAGES), logits, (logits + 0.3 * numbers.normal(size=logits.shape)).astype("f4")
+    return drawn_answers()
 
 
 def test_counts_are_those_of_numpy(answers):
@@ -96,20 +64,6 @@ def test_equal_logits_are_one_answer():
     assert count_answers(np.zeros((1, 7)), (0,), None).top1 == 1
     tally = count_answers(np.zeros((1, 7)), (6,), None)
     assert (tally.top1, tally.top5) == (0, 0)
-
-
-def counted(answers, indices):
-    labels, network, model = (values[list(indices)] for values in answers)
-    named = tuple(labels.tolist())
-    return Counted((count_answers(network, named, None), count_answers(model, named, network)), sum(indices), ())
-
-
-def part_of(answers, shard, shards):
-    plan = EvaluationPlan("data", "set", IMAGES, CLASSES, CLASSES, True, FACTS, shards)
-    part = empty_part(plan, shard, 0, f"machine {shard}")
-    for number in random.Random(shard).sample(part.remaining, part.chunks):
-        part = part.with_chunk(number, counted(answers, part.chunk(number)))
-    return part
 
 
 def test_shards_and_chunks_hold_each_image_once(answers):
@@ -281,71 +235,6 @@ def test_a_shard_is_one_of_so_many(shard):
         parse_shard(shard)
 
 
-def test_the_front_has_what_no_other_beats(answers):
-    part = part_of(answers, 1, 1)
-    facts = [FACTS[1] | {"name": name, "bytes": size} for name, size in (("small", 5), ("large", 9), ("slow", 9))]
-    tally = part.tallies[1]
-    tallies = (
-        part.tallies[0],
-        replace(tally, nanoseconds=9),
-        replace(tally, nanoseconds=5),
-        replace(tally, nanoseconds=6),
-    )
-    result = result_of(replace(part, plan=replace(part.plan, models=(FACTS[0], *facts)), tallies=tallies))
-    assert [each.front for each in result.models] == [False, True, True, False]
-
-
-def test_no_readable_image_is_no_result(answers):
-    part = part_of(answers, 1, 1)
-    nothing = replace(part, tallies=(Tally(), Tally()), unreadable=IMAGES, named=(("a.png", "no picture"),))
-    with pytest.raises(InputFileError, match="none can: a.png: no picture"):
-        result_of(nothing)
-
-
-def test_what_speaks_against_the_numbers_is_said(answers):
-    part = part_of(answers, 1, 1)
-    tallies = (part.tallies[0], replace(part.tallies[1], calibration=4))
-    assert result_of(part).warnings == []
-    doubtful = replace(part, tallies=tallies, unreadable=2, named=(("a", "no picture"), ("b", "empty")))
-    said = result_of(replace(doubtful, plan=replace(part.plan, present=1))).warnings
-    assert len(said) == 3
-    assert "4 of the 100 images calibrated it" in said[0]
-    assert "a (no picture), b (empty)" in said[1]
-    assert "one class of 7" in said[2]
-    assert "few" in result_of(replace(part, tallies=tuple(replace(t, images=99) for t in part.tallies))).warnings[0]
-
-
-HOSTILE = "<script>alert(1)</script> & [x](y) =1+1 \x1b[2J"
-
-
-@pytest.fixture
-def hostile(answers):
-    part = part_of(answers, 1, 1)
-    plan = replace(part.plan, source=HOSTILE, models=(FACTS[0], FACTS[1] | {"name": HOSTILE}))
-    return result_of(replace(part, plan=plan, unreadable=1, named=((HOSTILE, HOSTILE),)))
-
-
-def test_reports_show_foreign_texts_as_they_are(hostile):
-    for form in (reports.evaluation_page, front_svg, reports.evaluation_markdown):
-        text = form(hostile)
-        assert "<script>alert" not in text
-        assert "\x1b" not in text
-    drawn = ET.fromstring(front_svg(hostile).encode())
-    assert "<script>alert(1)</script>" in "".join(drawn.itertext())
-    assert reports.evaluation_page(hostile).count("<svg") == 1
-
-
-def test_the_table_for_spreadsheets_has_every_number(answers):
-    result = result_of(part_of(answers, 1, 1))
-    network, model = csv.DictReader(io.StringIO(reports.evaluation_csv(result)))
-    assert network["role"] == "network"
-    assert network["latency_ms"] == network["changed"] == ""
-    (_, found) = result.models
-    assert int(model["changed"]) == found.changed.count
-    assert float(model["snr_db"]) == found.snr_db
-    assert float(model["top1_difference_low"]) == found.top1_difference.low
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """A classifier of two classes that takes (1, 3, 8, 8), and a folder with an image that is none."""
@@ -395,11 +284,3 @@ def test_options_that_do_not_go_together(options, words):
         commands.evaluate("model.onnx", **options)
     with pytest.raises(OptionError, match="a model file"):
         commands.evaluate(**options)
-
-
-def test_a_result_is_plain_json(answers):
-    plain = json.loads(reports.FORMS[".json"](result_of(part_of(answers, 1, 1))))
-    assert plain["warnings"] == []
-    assert (
-        plain["models"][1]["top1"]["count"] == asdict(result_of(part_of(answers, 1, 1)))["models"][1]["top1"]["count"]
-    )

@@ -6,8 +6,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from dynamic_layers import MixedKernels
 from foreign_networks import DYNAMIC_LAYERS, NETWORKS, calibrated
+from mixture_layers import MixedKernels
 from rich.console import Console
 from torch import nn
 

@@ -5,6 +5,7 @@ import shutil
 import benching
 import fuzz
 import fuzz_inputs
+import fuzz_seeds
 import fuzz_worker
 import pytest
 import torch
@@ -14,20 +15,20 @@ from dcd_deploy.benchmarks.results import write_result
 from dcd_deploy.errors import BenchError, DcdDeployError
 from dcd_deploy.models.checkpoint import read_checkpoint
 
-KINDS = [kind for kind in fuzz_inputs.KINDS if kind not in ("profile", "safetensors")]  # which take time to make
+KINDS = [kind for kind in fuzz_seeds.KINDS if kind not in ("profile", "safetensors")]  # which take time to make
 INPUTS = 3 * len(KINDS)
 
 
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory, onnx_file, tflite_pair):
     folder = tmp_path_factory.mktemp("seeds")
-    shutil.copy(onnx_file, folder / fuzz_inputs.KINDS["onnx"])
-    shutil.copy(tflite_pair[0], folder / fuzz_inputs.KINDS["tflite"])
-    write_result(folder / fuzz_inputs.KINDS["result"], benching.realistic())
-    shutil.copy(DIGITS / "static.pth.tar", folder / fuzz_inputs.KINDS["checkpoint"])
+    shutil.copy(onnx_file, folder / fuzz_seeds.KINDS["onnx"])
+    shutil.copy(tflite_pair[0], folder / fuzz_seeds.KINDS["tflite"])
+    write_result(folder / fuzz_seeds.KINDS["result"], benching.realistic())
+    shutil.copy(DIGITS / "static.pth.tar", folder / fuzz_seeds.KINDS["checkpoint"])
     state = read_checkpoint(DIGITS / "static.pth.tar").state_dict
-    torch.save(state, folder / fuzz_inputs.KINDS["legacy"], _use_new_zipfile_serialization=False)
-    fuzz_inputs.make_seeds(folder, KINDS)
+    torch.save(state, folder / fuzz_seeds.KINDS["legacy"], _use_new_zipfile_serialization=False)
+    fuzz_seeds.make_seeds(folder, KINDS)
     return folder
 
 
@@ -44,7 +45,7 @@ def test_nothing_is_found(seeds, tmp_path):
 def test_an_input_is_the_same_each_time(seeds, tmp_path, kind):
     (tmp_path / "again").mkdir()
     first, again = (fuzz_inputs.write_input(seeds, kind, 0, 3, place) for place in (tmp_path, tmp_path / "again"))
-    sound = (seeds / fuzz_inputs.KINDS[kind]).read_bytes()
+    sound = (seeds / fuzz_seeds.KINDS[kind]).read_bytes()
     assert first.read_bytes() == again.read_bytes()
     assert any(fuzz_inputs.write_input(seeds, kind, 0, i, tmp_path).read_bytes() != sound for i in range(3))
 

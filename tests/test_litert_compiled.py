@@ -14,8 +14,8 @@ import pytest
 import torch
 from conftest import DIGITS_OPTIONS
 from deployed import OnChannelsLast
-from dynamic_layers import MixedKernels
 from foreign_networks import NETWORKS, calibrated
+from mixture_layers import MixedKernels
 from test_export_module import answers, assert_right, unseen
 from test_tflite_interpreters import LEGACY, ROOT
 from torch import nn

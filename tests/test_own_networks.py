@@ -8,8 +8,8 @@ import pytest
 import torch
 from command_line import refused
 from command_line import run_here as run
-from dynamic_layers import MixedKernels, RoutedFromOutside
 from foreign_networks import DYNAMIC_LAYERS, NETWORKS
+from mixture_layers import MixedKernels, RoutedFromOutside
 from torch import nn
 from tuning_subjects import subject_with
 

@@ -7,9 +7,7 @@ import pytest
 from boards import FAST
 
 from dcd_deploy import commands
-from dcd_deploy.errors import (
-    DeviceLackError,
-)
+from dcd_deploy.errors import DeviceLackError
 
 PYENV = Path.home() / ".pyenv" / "versions"
 

@@ -1,6 +1,5 @@
 """Tuning: what a measurement allows to choose, what is kept of it, and the file that an export takes."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,17 +7,15 @@ import pytest
 import torch
 from dynamic_layers import lively
 from torch import nn
-from tuning_subjects import layers_of, registry_subject, subject_with
+from tuning_subjects import LOWERING, layers_of, registry_subject, subject_with
 
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.measure import MeasureConfig, Samples
 from dcd_deploy.benchmarks.process import Here, ask
 from dcd_deploy.errors import (
     BenchError,
-    LoweringFileError,
     MissingDependencyError,
     OptionError,
-    UnknownNameError,
 )
 from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, TARGETS
@@ -28,7 +25,7 @@ from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import silent
 from dcd_deploy.tuning.layer_model import LAYER, among_neighbours, write_layer_model
 from dcd_deploy.tuning.layer_times import LayerTimes, Measured, kept_or_measured, time_lowerings
-from dcd_deploy.tuning.lowering_file import TunedLowering, read_lowering, write_lowering
+from dcd_deploy.tuning.lowering_file import read_lowering, write_lowering
 from dcd_deploy.tuning.runtimes import check_tunable, processor, runtime_of
 from dcd_deploy.tuning.tune import (
     QUICKER,
@@ -279,122 +276,6 @@ def test_export_takes_what_tune_wrote(tmp_path, small_checkpoint, monkeypatch):
 def test_processors_of_one_name_differ_in_their_features():
     here = replace(Here().environment(), cpu="AMD EPYC")
     assert processor(replace(here, features=("avx2",))) != processor(replace(here, features=("avx2", "avx512f")))
-
-
-NETWORK = NetworkSpec("mobilenetv2_dcd")
-PICTURE = ((3, 224, 224),)
-LAYERS = tuple(f"features.{i}.conv.{j}" for i in range(2, 18) for j in (0, 6))
-LOWERING = TunedLowering(
-    "litert",
-    "tflite",
-    NETWORK.describe(),
-    PICTURE,
-    "litert",
-    "2.3.0",
-    "local",
-    "cpu",
-    1,
-    dict.fromkeys(LAYERS, "branch"),
-)
-
-
-def test_a_lowering_of_another_network_runtime_or_machine_is_refused():
-    LOWERING.check_network(NETWORK.describe(), PICTURE)
-    LOWERING.check_network(NETWORK.describe(), [[3, 224, 224]])
-    LOWERING.check_network(replace(NETWORK, num_classes=10).describe(), PICTURE)  # the classifier is not tuned
-    for other, inputs in (
-        (replace(NETWORK, width_mult=0.5).describe(), PICTURE),
-        (replace(NETWORK, fc_squeeze=8).describe(), PICTURE),
-        (NETWORK.describe(), ((3, 192, 224),)),
-        (NETWORK.describe(), ((1, 224, 224),)),
-        (NETWORK.describe(), (*PICTURE, (4,))),
-        (NETWORK.twin().describe(), PICTURE),
-    ):
-        with pytest.raises(LoweringFileError, match="expected a lowering for mobilenetv2.* found one for"):
-            LOWERING.check_network(other, inputs)
-    LOWERING.check_layers(LAYERS)
-    for layers, wrong in (
-        ({}, "'features.10.conv.0' missing"),
-        (LOWERING.layers | {"features.99": "branch"}, "'features.99' too"),
-    ):
-        with pytest.raises(LoweringFileError, match=f"each of the 32 dynamic layers.*{wrong}.*tune"):
-            replace(LOWERING, layers=layers).check_layers(LAYERS)
-    LOWERING.check_place("2.3.0", "cpu")
-    LOWERING.check_place(None, "cpu")
-    with pytest.raises(LoweringFileError, match=r"tuned for litert 2\.4\.0, found one for 2\.3\.0"):
-        LOWERING.check_place("2.4.0", "cpu")
-    with pytest.raises(LoweringFileError, match="`foreign_lowering`"):
-        LOWERING.check_place("2.3.0", "another cpu")
-    replace(LOWERING, device="ssh://pi@board").check_place("2.4.0", "another cpu")  # it is meant for the board
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"kind": "dcd-deploy bench"},
-        {"schema": 3},
-        {"schema": 1},
-        {"inputs": []},
-        {"inputs": [[]]},
-        {"inputs": [[3, 0, 224]]},
-        {"inputs": [[3, 1 << 30, 224]]},
-        {"inputs": [[3, float("inf"), 224]]},
-        {"inputs": [[3, float("nan"), 224]]},
-        {"inputs": [[3] * 100]},
-        {"inputs": [[3]] * 1000},
-        {"inputs": 3},
-        {"layers": {"features.2": 3}},
-        {"layers": ["features.2"]},
-        {"schema": "x" * 10_000},
-        {"threads": float("inf")},
-        {"threads": "many"},
-        {"threads": "4"},
-        {"threads": True},
-        {"threads": 2.5},
-        {"inputs": [["3", 224, 224]]},
-        {"cpu": "a\x1b[31mred"},
-        {"network": "x" * 10_000},
-        {"layers": {"x" * 10_000: "branch"}},
-        {"runtime": "onnxruntime"},
-        {"runtime": "tvm"},
-        {"target": "portable"},
-    ],
-    ids=lambda change: f"{next(iter(change))} {next(iter(change.values()))!r:.20}",
-)
-def test_damaged_lowering_files(tmp_path, change):
-    file = tmp_path / "tuned.json"
-    write_lowering(file, LOWERING)
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    with pytest.raises(LoweringFileError, match="tune again") as raised:
-        read_lowering(file)
-    assert len(str(raised.value)) < 500
-
-
-def test_files_of_the_first_schema_are_read(tmp_path):
-    file = tmp_path / "tuned.json"
-    write_lowering(file, LOWERING)
-    content = json.loads(file.read_text()) | {"schema": 1, "input": [224, 224]}
-    del content["inputs"]
-    file.write_text(json.dumps(content))
-    assert read_lowering(file) == LOWERING
-    for wrong in ([224], [224, 224, 3, 3, 3, 3, 3, 3], [0, 224], [float("inf"), 224], "224"):
-        file.write_text(json.dumps(content | {"input": wrong}))
-        with pytest.raises(LoweringFileError, match="tune again"):
-            read_lowering(file)
-
-
-def test_unknown_names_in_a_lowering_file(tmp_path):
-    file = tmp_path / "tuned.json"
-    for wrong in (replace(LOWERING, target="litrt"), replace(LOWERING, layers={"features.2": "blocked"})):
-        write_lowering(file, wrong)
-        with pytest.raises(UnknownNameError, match="did you mean"):
-            read_lowering(file)
-    file.write_text("[" * 100_000)
-    with pytest.raises(LoweringFileError):
-        read_lowering(file)
-    file.write_text(" " * 2_000_000)
-    with pytest.raises(LoweringFileError, match="at most"):
-        read_lowering(file)
 
 
 def test_only_single_runtimes_can_be_tuned_for():

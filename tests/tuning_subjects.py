@@ -1,4 +1,4 @@
-"""Networks as tuning takes them."""
+"""Networks as tuning takes them, and a lowering as it gives it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,23 @@ from dcd_deploy.lowering.network import network_of
 from dcd_deploy.models.families import build
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.tuning.forecast import CapturedNetwork, subject_of
+from dcd_deploy.tuning.lowering_file import TunedLowering
+
+NETWORK = NetworkSpec("mobilenetv2_dcd")
+PICTURE = ((3, 224, 224),)
+LAYERS = tuple(f"features.{i}.conv.{j}" for i in range(2, 18) for j in (0, 6))
+LOWERING = TunedLowering(
+    "litert",
+    "tflite",
+    NETWORK.describe(),
+    PICTURE,
+    "litert",
+    "2.3.0",
+    "local",
+    "cpu",
+    1,
+    dict.fromkeys(LAYERS, "branch"),
+)
 
 
 def subject_with(module: nn.Module, *shape: int, title: str = "network") -> CapturedNetwork:

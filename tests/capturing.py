@@ -1,0 +1,21 @@
+"""Graphs that were captured, beside the modules that they are of."""
+
+import torch
+
+from dcd_deploy.lowering.capture import capture
+from dcd_deploy.lowering.network import network_of
+
+
+def captured_of(module, *example):
+    return capture(network_of(module, example))
+
+
+def outputs(graph, examples):
+    with torch.no_grad():
+        return graph.module(*examples)
+
+
+def assert_same(graph, network, examples=None):
+    examples = examples or network.examples
+    for ours, theirs in zip(outputs(graph, examples), network.run(*examples), strict=True):
+        assert float((ours - theirs).abs().max()) <= 1e-11 * float(theirs.max() - theirs.min())
