@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import benching
 import pytest
-from test_reports import CONTROLS, Outline, classes, figures, opened
+from pages import Outline, classes, figures, opened
+from test_reports import CONTROLS
 
 from dcd_deploy.benchmarks.compare import compare_results
 from dcd_deploy.errors import IncomparableError
