@@ -238,7 +238,8 @@ def run(words: Sequence[str]) -> NoReturn:
         context = getattr(error, "ctx", None)
         command = "" if context is None or context.parent is None else context.info_name
         try:
-            wrong = UsageError(f"{' '.join(message.split())}; {_see_help(command)}")
+            advice = _see_help(command)
+            wrong = UsageError(f"{' '.join(message.split())}; {advice}", advice=advice)
             _fail(wrong, {"json": JSON.flag in words, "quiet": True})
         except typer.Exit as end:
             code = end.exit_code

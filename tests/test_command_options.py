@@ -81,6 +81,7 @@ def test_wrong_usage_is_told_as_json_too(words, said):
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     error = json.loads(done.stdout)["error"]
     assert (error["kind"], error["exit_code"]) == ("UsageError", 2)
+    assert error["advice"].startswith("see 'dcd-deploy ")
     assert all(part in error["message"] and part in done.stderr for part in said)
 
 
