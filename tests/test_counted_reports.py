@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import benching
 import pytest
-from pages import Outline, classes, figures, opened
+from page_outline import Outline, classes, figures, opened
 from test_reports import CONTROLS
 
 from dcd_deploy.benchmarks.compare import compare_results

@@ -7,7 +7,7 @@ from dataclasses import replace
 import benching
 import pytest
 from jinja2 import UndefinedError
-from pages import CHROMIUM, Outline, classes, figures, opened
+from page_outline import CHROMIUM, Outline, classes, figures, opened
 
 from dcd_deploy.errors import MissingDependencyError, OutputError
 from dcd_deploy.reports.html import jinja

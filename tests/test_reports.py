@@ -8,7 +8,7 @@ from pathlib import Path
 
 import benching
 import pytest
-from pages import Outline
+from page_outline import Outline
 
 from dcd_deploy.benchmarks.results import Machine
 from dcd_deploy.benchmarks.statistics import Ratio
