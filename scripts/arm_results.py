@@ -29,8 +29,8 @@ from dcd_deploy.emulation.programs import qemu_version
 from dcd_deploy.emulation.root import wheel_versions
 from dcd_deploy.files import sha256, write_whole
 from dcd_deploy.lowering.targets import PORTABLE
-from dcd_deploy.models.families import ARCHS
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
+from dcd_deploy.models.registry import ARCHS
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import Progress
 from dcd_deploy.reports.counts import ratio

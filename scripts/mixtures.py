@@ -37,7 +37,7 @@ from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.static_twin import mean_heads, static_twin
 from dcd_deploy.lowering.targets import LITERT, LITERT_COMPILED, ONNXRUNTIME_X86, PORTABLE_ONNX, Target
-from dcd_deploy.models.families import build
+from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.reports.terminal import live_progress
 from dcd_deploy.runtimes.litert import LiteRtSession

@@ -21,13 +21,13 @@ import torch
 from torch import nn
 
 from dcd_deploy.models.dynamic import DynamicLayer, DynamicLinear, MobileNetDynamicConv, ResNetDynamicConv
-from dcd_deploy.models.families import build
 from dcd_deploy.models.geometry import (
     basic_geometry,
     bottleneck_geometry,
     classifier_geometry,
     mobilenet_geometry,
 )
+from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import NetworkSpec
 
 FOLDER = Path(__file__).parent / "golden"

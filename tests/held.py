@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from dcd_deploy.models.checkpoint import read_checkpoint
-from dcd_deploy.models.families import build
 from dcd_deploy.models.fit import Fit, fit_checkpoint, load_network
 from dcd_deploy.models.infer import SpecOverrides
+from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import NetworkSpec
 
 MOBILE = NetworkSpec("mobilenetv2_dcd", 10, 0.1, 8)

@@ -32,8 +32,8 @@ from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.passes import fold_norms, substitute
 from dcd_deploy.models.dynamic import DynamicLayer
-from dcd_deploy.models.families import build
 from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
+from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.samples import verification_inputs

@@ -7,9 +7,9 @@ import torch
 
 from dcd_deploy.errors import CheckpointMismatchError, OptionError, UnknownNameError
 from dcd_deploy.models.checkpoint import Checkpoint
-from dcd_deploy.models.families import ARCHS, build
 from dcd_deploy.models.fit import compare, fit
 from dcd_deploy.models.infer import SpecOverrides
+from dcd_deploy.models.registry import ARCHS, build
 from dcd_deploy.models.spec import NetworkSpec
 
 WIDTHS_AND_SQUEEZES = [(0.1, 8), (0.25, 8), (0.35, 8), (0.5, 8), (0.75, 16), (1.0, 16), (1.0, 4), (1.4, 16)]

@@ -11,10 +11,10 @@ from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.targets import TARGETS
 from dcd_deploy.models.dynamic import DynamicLayer
-from dcd_deploy.models.families import ARCHS, build
 from dcd_deploy.models.geometry import mobilenet_geometry
 from dcd_deploy.models.mobilenetv2 import channel_plan
 from dcd_deploy.models.random_weights import calibrated_network
+from dcd_deploy.models.registry import ARCHS, build
 from dcd_deploy.models.sizes import check_input_size, summarise
 from dcd_deploy.models.spec import NetworkSpec
 

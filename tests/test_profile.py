@@ -33,7 +33,7 @@ from dcd_deploy.export.onnx.naming import name_onnx
 from dcd_deploy.export.tflite.file import TfliteModel, read_tflite_nodes
 from dcd_deploy.lowering.places import Place, find_place
 from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_X86
-from dcd_deploy.models.families import build
+from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.reports.profile import check_table
 from dcd_deploy.runtimes.model import open_model

@@ -13,10 +13,10 @@ from torch import nn
 from dcd_deploy.errors import CheckpointMismatchError, ModelFileError, OptionError, UnknownNameError
 from dcd_deploy.models import dynamic
 from dcd_deploy.models.dynamic import DynamicConv2d, DynamicLayer
-from dcd_deploy.models.families import ARCHS, build
 from dcd_deploy.models.fit import fit_checkpoint
 from dcd_deploy.models.infer import SpecOverrides
 from dcd_deploy.models.mobilenetv2 import channel_plan
+from dcd_deploy.models.registry import ARCHS, build
 from dcd_deploy.models.sizes import module_sizes, sizes_of, skeleton
 from dcd_deploy.models.spec import GATE_NAMES, LayerSizes, NetworkSpec
 from dcd_deploy.models.untold import Untold

@@ -9,7 +9,7 @@ from torch import nn
 
 from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.network import network_of
-from dcd_deploy.models.families import build
+from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.tuning.forecast import CapturedNetwork, subject_of
 from dcd_deploy.tuning.lowering_file import TunedLowering

@@ -27,7 +27,7 @@ from dcd_deploy.lowering.capture import Captured, capture
 from dcd_deploy.lowering.passes.substitute import AUTO
 from dcd_deploy.lowering.static_twin import mean_heads, static_twin
 from dcd_deploy.lowering.targets import PORTABLE
-from dcd_deploy.models.families import build as build_network
+from dcd_deploy.models.registry import build as build_network
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import Progress, silent
 

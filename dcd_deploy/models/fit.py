@@ -13,10 +13,10 @@ from dcd_deploy.errors import CheckpointMismatchError, WeightValueError, shown
 from dcd_deploy.models import kinds
 from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.models.dynamic import DynamicConv2d, DynamicLayer
-from dcd_deploy.models.families import ARCHS, FAMILIES, Family, family_of
 from dcd_deploy.models.geometry import NORMS
 from dcd_deploy.models.infer import Shapes, SpecOverrides
 from dcd_deploy.models.recognise import recognised
+from dcd_deploy.models.registry import ARCHS, FAMILIES, Family, family_of
 from dcd_deploy.models.sizes import skeleton
 from dcd_deploy.models.spec import MOST_CHANNELS, NO_HEAD, LayerSizes, NetworkSpec
 from dcd_deploy.models.untold import Untold, assumed

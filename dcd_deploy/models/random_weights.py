@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_deploy.models.dynamic import DynamicConv2d
-from dcd_deploy.models.families import build
+from dcd_deploy.models.registry import build
 from dcd_deploy.models.resnet import Block
 from dcd_deploy.models.spec import NetworkSpec
 

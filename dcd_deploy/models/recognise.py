@@ -18,8 +18,8 @@ from dataclasses import replace
 
 from dcd_deploy.errors import OptionError, shown
 from dcd_deploy.models.checkpoint import DATA_PARALLEL, Checkpoint, renamed
-from dcd_deploy.models.families import FAMILIES, Family
 from dcd_deploy.models.infer import PHI, Shapes
+from dcd_deploy.models.registry import FAMILIES, Family
 from dcd_deploy.models.reparametrised import put_together
 
 COPY = re.compile(r"(?:^|_)(?:teacher|ema|momentum|target|swa|k|old)(?:_|$)")  # a second network, for training alone

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from dcd_deploy.errors import OptionError
 from dcd_deploy.models.dynamic import DynamicConv2d, DynamicLayer, DynamicLinear
-from dcd_deploy.models.families import build
 from dcd_deploy.models.mobilenetv2 import MobileNetV2
+from dcd_deploy.models.registry import build
 from dcd_deploy.models.resnet import ResNet
 from dcd_deploy.models.spec import NetworkSpec
 

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_deploy.models.dynamic import DynamicLayer
-from dcd_deploy.models.families import build
+from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import NetworkSpec
 
 WIDTH, FC_SQUEEZE, DROPOUT = 0.25, 8, 0.1

@@ -1,4 +1,4 @@
-"""The families of networks whose checkpoints need no Python file, as values, and their networks by name."""
+"""The registry: families of networks whose checkpoints need no Python file, as values, and their networks by name."""
 
 from __future__ import annotations
 
