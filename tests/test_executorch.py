@@ -14,7 +14,8 @@ from torch import nn
 
 import dcd_deploy
 from dcd_deploy import commands
-from dcd_deploy.errors import ExportError, ModelFileError, OptionError, VerificationError
+from dcd_deploy.benchmarks.profile_executorch import ExecuTorchProfile
+from dcd_deploy.errors import ExportError, MissingDependencyError, ModelFileError, OptionError, VerificationError
 from dcd_deploy.export.executorch import build as build_pte
 from dcd_deploy.export.executorch.graph import pte_stats
 from dcd_deploy.reports.export import show_export
@@ -186,6 +187,28 @@ def test_nothing_is_remarked():
     code = f"from dcd_deploy.runtimes import open_model; m = open_model({str(SMALL)!r}, threads=1); print(m.format)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("pte\n", "")
+
+
+def test_profile_names_xnnpacks_operators():
+    result = commands.profile(SMALL, runs=4)
+    assert (result.runtime, result.runs) == ("executorch", 4)
+    assert {node.part for node in result.nodes} == {"unknown"}
+    kinds = {each.name: each.nodes for each in result.by_type()}
+    operators = pte_stats(SMALL.read_bytes()).operators
+    assert sum(number for kind, number in kinds.items() if kind.startswith("Convolution")) == 3
+    assert kinds["Multiply (ND)"] == operators["Multiply"]
+    assert kinds["Softmax (NC, F32)"] == operators["Softmax"]
+    assert 0 < result.total_ms < 100
+    assert result.latency_ms > 0
+
+
+@pytest.mark.parametrize("trace", [b"", b"hello, this is no trace", bytes(100)])
+def test_a_trace_of_another_kind(trace, monkeypatch):
+    monkeypatch.setattr(executorch.ExecuTorchSession, "trace", lambda _: trace)
+    profile = ExecuTorchProfile(SMALL, [inputs(1)], 1)
+    profile.run(counted=True)
+    with pytest.raises(MissingDependencyError, match=r"a trace of 1 runs as executorch 1\.5 writes it"):
+        profile.finish()
 
 
 @pytest.mark.exhaustive

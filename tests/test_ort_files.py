@@ -21,7 +21,7 @@ CHECKPOINT = DIGITS / "dcd.pth.tar"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("ort")
-    options = {"labels": DIGITS / "labels.txt", "with_baseline": True, **DIGITS_OPTIONS}
+    options = {"labels": DIGITS / "labels.txt", "with_baseline": True, "for_": "onnxruntime", **DIGITS_OPTIONS}
     return commands.export(CHECKPOINT, to="ort", out=out, name="digits", **options)
 
 

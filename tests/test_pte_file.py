@@ -153,11 +153,6 @@ def test_an_emulated_core_has_no_runtime_for_it():
         pass
 
 
-def test_no_profile_of_it():
-    with pytest.raises(UnknownNameError, match=r"unknown kind of model file '\.pte'"):
-        commands.profile(SMALL)
-
-
 def test_names_of_the_format():
     with pytest.raises(UnknownNameError, match="executorch"):
         commands.export("none.pth.tar", to="executorchs")

@@ -19,6 +19,14 @@ REFUSED = {
         {"for_": "litert", "to": "onnx,tflite"},
         "expected `to` tflite with `for_` litert, found onnx,tflite",
     ),
+    "a format of no runtime's": (
+        {"for_": "onnxruntime", "to": "tflite"},
+        "expected `to` onnx or ort with `for_` onnxruntime, found tflite",
+    ),
+    "a browser's, in the other format": (
+        {"for_": "onnxruntime-web", "to": "ort"},
+        "expected `to` onnx with `for_` onnxruntime-web, found ort",
+    ),
     "a free batch": (
         {"for_": "nnapi", "batch": None},
         "a number as `batch` with `for_` nnapi, which needs fixed sizes, found dynamic",

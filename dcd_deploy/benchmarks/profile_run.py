@@ -19,6 +19,7 @@ from dcd_deploy.benchmarks.bench import check_cores
 from dcd_deploy.benchmarks.environment import read_environment
 from dcd_deploy.benchmarks.measure import Run, timed
 from dcd_deploy.benchmarks.profile import ProfiledNode, ProfileResult
+from dcd_deploy.benchmarks.profile_executorch import ExecuTorchProfile
 from dcd_deploy.benchmarks.profile_litert import LiteRtProfile
 from dcd_deploy.benchmarks.profile_onnxruntime import OnnxRuntimeProfile
 from dcd_deploy.benchmarks.worker import network_name, random_inputs
@@ -91,6 +92,8 @@ def _open(path: Path, model: Model, nodes: Sequence[FileNode], inputs: Sequence[
     if model.format == "tflite":
         flags = FLAGS if isinstance(model.session, LiteRtCompiledSession) else None
         return LiteRtProfile(path, nodes, inputs, model.session.inputs, threads, flags)
+    if model.format == "pte":
+        return ExecuTorchProfile(path, inputs, threads)
     return OnnxRuntimeProfile(path, nodes, inputs, threads)
 
 

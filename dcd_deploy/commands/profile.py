@@ -84,7 +84,7 @@ def count_layers(model: StrPath, *, device: str = "arm64-emulated", progress: Pr
 
 
 def _nodes(path: Path) -> tuple[FileNode, ...]:
-    """Return the nodes of a model file."""
+    """Return the nodes of a model file, as far as it names them."""
     if suffix_of(path) == ".onnx":
         require("onnx")
         from dcd_deploy.export.onnx.file import read_onnx_nodes
@@ -95,4 +95,6 @@ def _nodes(path: Path) -> tuple[FileNode, ...]:
         from dcd_deploy.export.tflite.file import read_tflite_nodes
 
         return read_tflite_nodes(path)
-    raise UnknownNameError("kind of model file", path.suffix or str(path), (".onnx", ".tflite"))
+    if suffix_of(path) == ".pte":
+        return ()  # a program names none
+    raise UnknownNameError("kind of model file", path.suffix or str(path), (".onnx", ".tflite", ".pte"))

@@ -17,13 +17,15 @@ from dcd_deploy.lowering.targets import PORTABLE
 class RuntimeNeeds:
     """What a runtime asks of a file.
 
-    ``targets`` are those it runs, the best first. ``constant_kernels``: it takes no convolution with computed weights,
-    or not every one. ``bytes``: pictures as raw bytes were tried on it. ``one_partition``: of onnxruntime's table of
-    operators for mobile processors the file may use no other. ``notes`` are told at export.
+    ``format`` is its own, ``also`` another that it reads; ``targets`` are those it runs, the best first.
+    ``constant_kernels``: it takes no convolution with computed weights, or not every one. ``bytes``: pictures as raw
+    bytes were tried on it. ``one_partition``: of onnxruntime's table of operators for mobile processors the file may
+    use no other. ``notes`` are told at export.
     """
 
     since: str
     format: str = "onnx"
+    also: str | None = None
     targets: tuple[str, ...] = (PORTABLE,)
     newest_opset: int = 26
     bytes: bool = False
@@ -40,8 +42,9 @@ class RuntimeNeeds:
         Raises:
             OptionError: an option is not one for this runtime.
         """
-        if tuple(formats) != (self.format,):
-            raise OptionError(expected=f"`to` {self.format} with `for_` {name}", found=",".join(formats))
+        readable = [self.format] if self.also is None else [self.format, self.also]
+        if not set(formats) <= set(readable):
+            raise OptionError(expected=f"`to` {' or '.join(readable)} with `for_` {name}", found=",".join(formats))
         if target not in (PORTABLE, *self.targets):
             raise OptionError(expected=f"`target` {' or '.join(self.targets)} with `for_` {name}", found=target)
         if self.fixed_batch and batch is None:
@@ -68,7 +71,7 @@ HALF = "it computes in float16 by default where the processor can; switch that o
 WINOGRAD = "its Winograd convolutions are off by up to 2.5e-4 of the range in 3x3 layers; hint 3 at 0 switches them off"
 NOT_RUN = "checked by onnxruntime's table of operators, not on a device"
 NEEDS = {
-    "onnxruntime": RuntimeNeeds("1.16", targets=ANY_ONNXRUNTIME, newest_opset=19, bytes=True),
+    "onnxruntime": RuntimeNeeds("1.16", also="ort", targets=ANY_ONNXRUNTIME, newest_opset=19, bytes=True),
     "onnxruntime-web": RuntimeNeeds("1.18", newest_opset=19),
     "openvino": RuntimeNeeds("2026.4"),
     "mnn": RuntimeNeeds("3.6", notes=(WINOGRAD,)),

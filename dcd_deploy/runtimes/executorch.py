@@ -37,7 +37,8 @@ _lock = threading.Lock()
 class ExecuTorchSession:
     """An ExecuTorch program, from a file or from bytes, for ``threads`` threads (0: as many as there are cores).
 
-    ``trusted`` says that it may be run at once, without a trial in a process of its own.
+    ``trusted`` says that it may be run at once, without a trial in a process of its own; ``traced`` that the runtime's
+    tracer records its runs.
 
     Raises:
         InputFileError: there is no such file.
@@ -46,7 +47,7 @@ class ExecuTorchSession:
         OptionError: models are open with another number of threads, which all share.
     """
 
-    def __init__(self, model: Path | bytes, threads: int = 0, *, trusted: bool = False) -> None:
+    def __init__(self, model: Path | bytes, threads: int = 0, *, trusted: bool = False, traced: bool = False) -> None:
         content = existing_file(model, "an ExecuTorch program").read_bytes() if isinstance(model, Path) else model
         where = str(model) if isinstance(model, Path) else "the exported program"
         program = read_program(content, where)
@@ -65,7 +66,7 @@ class ExecuTorchSession:
                 _try(path, where)
             _share_threads(threads or os.cpu_count() or 1)
             with _refusing(where):
-                self._program = runtime.Runtime.get().load_program(path)
+                self._program = runtime.Runtime.get().load_program(path, enable_etdump=traced)
                 self._method = self._program.load_method(FORWARD)
         _open.add(self)
 
@@ -92,6 +93,13 @@ class ExecuTorchSession:
         given = tuple(self._torch.from_numpy(np.array(values, order="C")) for values in inputs)
         execute = self._method.execute
         return lambda: execute(given)
+
+    def trace(self) -> bytes:
+        """Return what the tracer recorded of all runs so far."""
+        with tempfile.TemporaryDirectory(prefix="dcd-deploy-") as folder, _refusing("the traced model"):
+            path = Path(folder, "trace")
+            self._program.write_etdump_result_to_file(str(path), str(path.with_suffix(".values")))
+            return path.read_bytes()
 
 
 def _share_threads(threads: int) -> None:
