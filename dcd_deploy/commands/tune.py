@@ -6,7 +6,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
-from dcd_deploy.commands.arguments import MOST_THREADS, Target, Threads
+from dcd_deploy.artifacts import FLOAT32
+from dcd_deploy.commands.arguments import MOST_THREADS, LayerPrecision, Target, Threads
 from dcd_deploy.commands.network import TrainedNetwork, check_options, trained_network
 from dcd_deploy.commands.network_options import NetworkOptions
 from dcd_deploy.commands.options import Argument, Option, StrPath
@@ -112,16 +113,18 @@ def costs(
     checkpoint: Annotated[StrPath, Argument("Checkpoint of the network.")],
     *,
     target: Target,
+    precision: LayerPrecision = FLOAT32,
     progress: Progress = silent,
     **network: Unpack[NetworkOptions],
 ) -> Forecast:
     """Say what each lowering of each layer costs on a target, before anything is exported.
 
-    It is told by the target's cost model; nothing is measured. ``network`` says which network the checkpoint holds
-    (``commands.network``).
+    It is told by the cost model by which ``export`` chooses for that target and ``precision``; nothing is measured. In
+    "int8" it counts instructions, no times. ``network`` says which network the checkpoint holds (``commands.network``).
 
     Raises:
-        OptionError: the target is no single runtime, or the network is not dynamic.
+        OptionError: the target is no single runtime, or has no such precision, or the network is not dynamic.
+        UnknownNameError: there is no such precision.
         NetworkError: the user's file makes no network, or the weights are not those of it.
         CaptureError: the network does not run on inputs of that shape, or its forward cannot be followed.
     """
@@ -129,7 +132,7 @@ def costs(
     from dcd_deploy.tuning.forecast import forecast
     from dcd_deploy.tuning.runtimes import check_tunable
 
-    chosen = check_tunable(target)
+    chosen = check_tunable(target, precision)
     found = trained_network(checkpoint, progress=progress, **network)
     return forecast(_subject(found, progress), chosen)
 
