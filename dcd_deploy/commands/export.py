@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
-from dcd_deploy.artifacts import FLOAT16, FLOAT32, FLOAT32_TOLERANCE, INT8, Preprocessing
+from dcd_deploy.artifacts import FLOAT16, FLOAT32, FLOAT32_TOLERANCE, Preprocessing
 from dcd_deploy.commands.arguments import (
     Reference,
     Samples,
@@ -129,8 +129,8 @@ def export(
     ``precision`` "int8" quantises all layers but those of ``keep_float``, with ranges from the images of ``calibrate``,
     a folder or an .npz file (``labelled_images``); ``budget`` are the points of top-1 that it may lose there.
     ``target`` names what the order of computation is chosen for (``lowering.targets``); ``lowering`` is "auto", the
-    lowering of all layers, or a file that ``tune`` wrote for its own target; ``foreign_lowering`` says that it may be
-    from another machine or version of the runtime.
+    lowering of all layers, or a file that ``tune`` wrote for its own target and precision; ``foreign_lowering`` says
+    that it may be from another machine or version of the runtime.
     ``for_`` is the runtime that the file is for (``export.runtime_needs``): it picks the target, and refuses
     options that would not come out right there.
     ``batch`` is a number, or "dynamic" (or None) for any; ``labels`` a file with one per line, or the labels
@@ -209,12 +209,7 @@ def _check_tuned_for(tuned: TunedLowering, target: str, precision: str, lowering
     """Refuse a target or a precision for which the lowerings of a file were not measured."""
     from dcd_deploy.lowering.targets import PORTABLE
 
-    if precision == INT8:
-        raise OptionError(
-            expected="`precision` float32 or float16 with a lowering file, whose layers were measured in float32",
-            found=precision,
-            advice="leave `lowering` out: the order of each layer then follows from what it costs in int8",
-        )
+    tuned.check_precision(precision)
     if target not in (PORTABLE, tuned.target):
         raise OptionError(
             expected=f"`target` {tuned.target}, for which '{lowering}' was tuned",

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from dcd_deploy.artifacts import FLOAT32
+from dcd_deploy.artifacts import FLOAT16, FLOAT32, INT8
 from dcd_deploy.reports import terminal as numbers
 from dcd_deploy.reports.export import network_words
 from dcd_deploy.reports.terminal import line, show_table
@@ -51,6 +51,12 @@ def _numbers(lowering: LoweringForecast, size: int) -> tuple[str, ...]:
     return (f"{lowering.extra:.1f}", f"{cost.macs / 1e6:.2f} M", computed, *moved, str(cost.nodes))
 
 
+HALF_FEATURE = "asimdhp"  # of a processor, as Linux calls it
+PRECISION_WORDS = {
+    FLOAT32: (),
+    FLOAT16: ("--precision", FLOAT16),
+    INT8: ("--precision", INT8, "--calibrate", "FOLDER"),
+}  # of the export that takes the file
 MARKS = {QUICKER: "measured", UNDECIDED: "rule (too noisy to tell)", UNMEASURED: "rule (not measured)"}
 
 
@@ -67,7 +73,8 @@ def show_tuning(
     names = list(dict.fromkeys(name for shape in result.shapes for name in shape.median_us if name != STATIC))
     columns = ("layer", "layers", "static µs", *names, "taken", "because of", "over the rule's")
     runtime = f"{lowering.runtime} {lowering.runtime_version}"
-    title = f"{runtime} on {lowering.device}, threads: {result.threads}; µs of a layer with its neighbours"
+    made = "" if lowering.precision == FLOAT32 else f" in {lowering.precision}"
+    title = f"{runtime} on {lowering.device}{made}, threads: {result.threads}; µs of a layer with its neighbours"
     show_table(screen, title, columns, (_row(shape, names) for shape in result.shapes))
     changed = sum(shape.choice.reason == QUICKER for shape in result.shapes)
     shapes = len(result.shapes)
@@ -84,10 +91,15 @@ def show_tuning(
             f"! time was up before {result.unmeasured} of them were measured, which keep the rule's; tune again to go "
             "on: what was measured is kept",
         )
+    if lowering.precision != FLOAT32:
+        made = f"layers were written as an export in {lowering.precision} writes them, with ranges of random inputs"
+        line(screen, made)
+    if lowering.precision == FLOAT16 and HALF_FEATURE not in result.environment.features:
+        line(screen, "! this machine has no arithmetic in half precision, and casts: tune on an ARM core that has it")
     line(screen, environment_line(result.environment))
     if (out := request.get("out")) is not None:
         words = ["dcd-deploy", "export", str(request["checkpoint"]), "--to", lowering.format]
-        words += [*_network_words(lowering, request), "--lowering", str(out)]
+        words += [*_network_words(lowering, request), *PRECISION_WORDS[lowering.precision], "--lowering", str(out)]
         line(screen, f"wrote {out}; next: {shlex.join(words)}")
 
 

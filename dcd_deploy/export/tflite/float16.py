@@ -36,7 +36,7 @@ def half_model(
     laid_out = images.images
     if config.layout == NHWC:
         laid_out = np.ascontiguousarray(laid_out.transpose(0, 2, 3, 1))
-    ranges = measured(TfliteModel.from_bytes(model), laid_out)
+    ranges = measured(TfliteModel.from_bytes(model), (laid_out,))
     sizes = {name: max(-float(each["min"].item()), float(each["max"].item())) for name, each in ranges.items()}
     sums = {name: values * sizes[source] for name, (source, values) in pooled_sizes(model).items()}
     largest = largest_activation(sizes, sums)
