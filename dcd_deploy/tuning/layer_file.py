@@ -8,14 +8,13 @@ Nothing is judged: what is timed does not depend on values.
 
 from __future__ import annotations
 
-import numpy as np
 from torch import Tensor
 
 from dcd_deploy.artifacts import FLOAT16, FLOAT32, INT8
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.lowering.deploy import DeployNetwork
 from dcd_deploy.lowering.targets import Target
-from dcd_deploy.samples import Images, Inputs, InputSpec
+from dcd_deploy.samples import Inputs, InputSpec
 
 
 def layer_file(deploy: DeployNetwork, target: Target, examples: tuple[Tensor, ...]) -> bytes:
@@ -53,7 +52,7 @@ def _tflite(deploy: DeployNetwork, specs: list[InputSpec], inputs: Inputs, targe
     from dcd_deploy.export.tflite.file import finish
     from dcd_deploy.export.tflite.half import asking_for_half, suiting_half
     from dcd_deploy.export.tflite.quantised.build import prepared, rewritten
-    from dcd_deploy.export.tflite.quantised.ranges import measured
+    from dcd_deploy.export.tflite.quantised.ranges import channels_last, measured
     from dcd_deploy.export.tflite.quantised.roles import in_int8
     from dcd_deploy.export.tflite.store import store_tflite
 
@@ -62,14 +61,10 @@ def _tflite(deploy: DeployNetwork, specs: list[InputSpec], inputs: Inputs, targe
     model = finish(converted, deploy.places, [each.name for each in specs], deploy.outputs)
     if target.precision == INT8:
         float32 = prepared(model)
-        return rewritten(float32, in_int8(float32), measured(float32, tuple(map(_channels_last, inputs))))
+        return rewritten(float32, in_int8(float32), measured(float32, tuple(map(channels_last, inputs))))
     if target.precision == FLOAT16:
         return asking_for_half(store_tflite(suiting_half(model), weights))
     return model
-
-
-def _channels_last(values: Images) -> Images:
-    return np.ascontiguousarray(values.transpose(0, 2, 3, 1)) if values.ndim == 4 else values
 
 
 def _pte(deploy: DeployNetwork, specs: list[InputSpec], inputs: Inputs, target: Target) -> bytes:

@@ -31,6 +31,11 @@ def mean_squares(model: TfliteModel, images: Images) -> dict[str, float]:
     return dict(zip(names, sums / len(images), strict=True))
 
 
+def channels_last(values: Images) -> Images:
+    """Return maps (N, C, H, W) as (N, H, W, C); what is no map stays as it is."""
+    return np.ascontiguousarray(values.transpose(0, 2, 3, 1)) if values.ndim == 4 else values
+
+
 def measured(model: TfliteModel, inputs: Inputs) -> Ranges:
     """Run the graph on all inputs (N, …), as the file has them, one by one.
 
