@@ -42,10 +42,9 @@ def test_what_the_page_says_of_each_form_the_model_says(target):
     assert [row[0] for row in rows] == [case.title for case in cases]
     for case, (_, *cells) in zip(cases, rows, strict=True):
         shown = dict(zip(heads, cells, strict=True))
-        costs, static = case.costs(target), case.static_us(target.rates[0])
-        for form, cost in costs.items():
+        for form, extra in case.extras(target).items():
             told = float(shown[form].partition(" / ")[0])
-            assert target.rates[0].microseconds(cost) - static == pytest.approx(told, abs=1.5, rel=0.01)
+            assert extra == pytest.approx(told, abs=1.5, rel=0.01)
         assert shown["taken"] == case.rule(target)
 
 

@@ -1,6 +1,7 @@
 """Files that compute in int8: what they keep of the outputs, and what is refused."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import onnx
@@ -9,9 +10,14 @@ import torch
 from conftest import DIGITS_OPTIONS
 
 from dcd_deploy import commands
+from dcd_deploy.commands.network import trained_network
 from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError, VerificationError
 from dcd_deploy.export.noise import snr_db
+from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.runtimes import open_model
+from dcd_deploy.tuning.layer_case import groups_of
+from dcd_deploy.tuning.layer_model import LAYER, write_layer_model
+from dcd_deploy.tuning.lowering_file import TunedLowering, write_lowering
 
 
 def test_int8_keeps_signal_and_accuracy(digits_int8, onnx_file, held_out):
@@ -118,3 +124,31 @@ def test_a_twin_made_from_the_file_alone_computes_in_int8_too(digits_int8, tmp_p
     assert made.card.precision.format == "int8"
     operators = {node.op_type for node in onnx.load(tmp_path / "twin.onnx").graph.node}
     assert "QLinearConv" in operators
+
+
+def test_a_lowering_that_was_tuned_in_int8_decides(digits_checkpoint, digits_int8, calibration, tmp_path):
+    """And what ``tune`` timed is in the file: the operators of a layer are those of its case, in both orders."""
+    captured = trained_network(digits_checkpoint, input_size=32).captured()
+    first, *others = groups_of(captured)
+    layers = dict.fromkeys(first.layers, "kernel") | {path: "factored" for g in others for path in g.layers}
+    title = ("mobilenetv2_dcd ×0.25, fc_squeeze 8", ((3, 32, 32),))
+    where = ("onnxruntime", "1", "ssh://pi@board", "cpu", 1)
+    file = tmp_path / "tuned.json"
+    write_lowering(file, TunedLowering("onnxruntime-x86", "onnx", *title, *where, layers, "int8"))
+    options = DIGITS_OPTIONS | {"precision": "int8", "calibrate": calibration, "lowering": file}
+    made = commands.export(digits_checkpoint, out=tmp_path / "out", **options).artifact
+    assert {path: made.card.lowering[path] for path in layers} == layers
+    assert layers != {path: digits_int8.artifact.card.lowering[path] for path in layers}, "the rule says otherwise"
+    assert made.card.precision.snr_db >= 20
+    target, exported = target_for("onnxruntime-x86", "onnx", "int8"), onnx.load(made.path)
+    for group in (first, others[0]):
+        path = group.layers[-1]
+        write_layer_model(group, layers[path], target, file := tmp_path / "layer.onnx")
+        assert operators(onnx.load(file), LAYER) == operators(exported, path)
+
+
+def operators(model, layer):
+    """Count a layer's nodes, but for the sum behind it, and conversions, which on its borders may be a neighbour's."""
+    places = {node.name: node.op_type for node in model.graph.node if node.name.startswith(f"{layer}/")}
+    kinds = Counter(kind for name, kind in places.items() if not name.startswith(f"{layer}/residual/"))
+    return kinds - Counter(DequantizeLinear=99, QuantizeLinear=99)

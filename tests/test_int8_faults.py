@@ -42,7 +42,7 @@ def quantiser(onnx_file, images):
     """The shared export of the bundled network: the layers in the branch order stay in float32 here."""
     model = onnx.load(onnx_file)
     found = sites(model.graph)
-    return Quantiser(model, found, calibrated(model, found, images[0]), BITS, images[0])
+    return Quantiser(model, found, calibrated(model, found, (images[0],)), BITS, images[0])
 
 
 @pytest.fixture(scope="module")
@@ -136,13 +136,14 @@ def test_scales_of_kernels_in_four_bits_are_caught(quantiser, made):
 def quantiser_head_range(quantiser, head):
     from dcd_deploy.export.onnx.quantised.ranges import measured
 
-    return measured(quantiser.model, [head], [], quantiser.images[:16]).maps[head][1]
+    return measured(quantiser.model, [head], [], (quantiser.images[:16],)).maps[head][1]
 
 
 def test_calibration_on_one_class_is_caught(quantiser, images):
     """Unlabelled and unknown to the network, one class would pass; what it cuts off on the others does not."""
     one = np.resize(images[0][images[1] == 1], images[0].shape)
-    narrow = Quantiser(quantiser.model, quantiser.found, calibrated(quantiser.model, quantiser.found, one), BITS, one)
+    ranges = calibrated(quantiser.model, quantiser.found, (one,))
+    narrow = Quantiser(quantiser.model, quantiser.found, ranges, BITS, one)
     right, wide = (decibels(quantiser, graph) for graph in (narrow.graph(()), quantiser.graph(())))
     assert right < wide - 3
     with pytest.raises(VerificationError):

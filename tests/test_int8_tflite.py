@@ -46,7 +46,7 @@ def images():
 def case(digits_tflite, images):
     """The float32 graph, the places of its operators in int8, the ranges, and the graph in int8."""
     model = prepared(digits_tflite.artifact.path.read_bytes())
-    chosen, ranges = in_int8(model), measured(model, images)
+    chosen, ranges = in_int8(model), measured(model, (images,))
     return model, chosen, ranges, rewritten(model, chosen, ranges)
 
 

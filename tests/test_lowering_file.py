@@ -47,7 +47,9 @@ def test_a_lowering_of_another_network_runtime_or_machine_is_refused():
     "change",
     [
         {"kind": "dcd-deploy bench"},
-        {"schema": 3},
+        {"schema": 4},
+        {"precision": "int4"},
+        {"precision": ["int8"]},
         {"schema": 1},
         {"inputs": []},
         {"inputs": [[]]},
@@ -92,6 +94,8 @@ def test_files_of_the_first_schema_are_read(tmp_path):
     del content["inputs"]
     file.write_text(json.dumps(content))
     assert read_lowering(file) == LOWERING
+    file.write_text(json.dumps(content | {"schema": 2, "inputs": [[3, 224, 224]], "precision": "int8"}))
+    assert read_lowering(file) == LOWERING, "a file of schema 2 is of float32"
     for wrong in ([224], [224, 224, 3, 3, 3, 3, 3, 3], [0, 224], [float("inf"), 224], "224"):
         file.write_text(json.dumps(content | {"input": wrong}))
         with pytest.raises(LoweringFileError, match="tune again"):

@@ -8,9 +8,11 @@ from deployed import published_shape
 
 from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.errors import OptionError, UnknownNameError
-from dcd_deploy.lowering import channels_first
+from dcd_deploy.lowering import channels_first, int8_cost
 from dcd_deploy.lowering.lowering import Rates, lowerings_in, static_cost
 from dcd_deploy.lowering.targets import (
+    LITERT,
+    ONNXRUNTIME_ARM,
     ONNXRUNTIME_X86,
     PLAIN,
     PORTABLE_ONNX,
@@ -18,6 +20,7 @@ from dcd_deploy.lowering.targets import (
     UNTOLD,
     X86,
     Target,
+    in_int8,
     target_for,
 )
 from dcd_deploy.models.geometry import LayerGeometry, basic_geometry, bottleneck_geometry, mobilenet_geometry
@@ -78,6 +81,31 @@ def test_portable_is_bad_nowhere():
 
     assert worst(both.choose(shape, size, activated=True)) == min(map(worst, costs))
     assert len({replace(both, rates=(rates,)).choose(shape, size, activated=True) for rates in both.rates}) == 2
+
+
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_what_costs_shows_in_int8_is_what_the_rule_goes_by(format):
+    """On ONNX the kernel order is taken up to WORTH times the other's cost; nothing of it is microseconds."""
+    target = in_int8(ONNXRUNTIME_ARM if format == "onnx" else LITERT)
+    taken = set()
+    for geometry, side in ((mobilenet_geometry(16, 96, 16), 112), (mobilenet_geometry(960, 160, 16), 7)):
+        shape, size = published_shape(geometry), MapSize(side, side, side, side)
+        extras = target.extras(shape, size, activated=True)
+        assert extras.keys() == target.costs(shape, size, activated=True).keys()
+        chosen = target.choose(shape, size, activated=True)
+        taken.add(chosen)
+        if format == "onnx":
+            static = int8_cost.static(shape, size) / 1e3
+            extras["kernel"] = (extras["kernel"] + static) / int8_cost.WORTH - static
+        assert chosen == min(extras, key=extras.get)
+    assert len(taken) == 2
+    assert (target.precision, target.unit, LITERT.unit) == ("int8", "thousand instructions", "µs")
+
+
+def test_half_precision_keeps_the_order_of_float32():
+    half = target_for("litert", "tflite", "float16")
+    assert half == replace(LITERT, precision="float16")
+    assert target_for("litert", "tflite") == LITERT
 
 
 def test_a_target_is_of_one_format():

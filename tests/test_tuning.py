@@ -18,7 +18,7 @@ from dcd_deploy.errors import (
     OptionError,
 )
 from dcd_deploy.lowering.deploy import lower
-from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, TARGETS
+from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, TARGETS, in_int8, target_for
 from dcd_deploy.models.dynamic import MobileNetDynamicConv
 from dcd_deploy.models.geometry import mobilenet_geometry
 from dcd_deploy.models.spec import NetworkSpec
@@ -175,7 +175,17 @@ def test_a_layer_among_neighbours_computes_what_it_did(target):
                 assert (found - wanted).abs().max() <= 1e-9 * wanted.abs().max()
 
 
-@pytest.mark.parametrize(("target", "runtime"), [(ONNXRUNTIME_X86, "onnxruntime"), (LITERT, "litert")])
+@pytest.mark.parametrize(
+    ("target", "runtime"),
+    [
+        (ONNXRUNTIME_X86, "onnxruntime"),
+        (LITERT, "litert"),
+        (in_int8(ONNXRUNTIME_ARM), "onnxruntime-plain"),
+        (in_int8(LITERT), "litert"),
+        (target_for("litert", "tflite", "float16"), "litert"),
+    ],
+    ids=lambda value: getattr(value, "precision", value),
+)
 def test_lowerings_are_measured_beside_the_static_layer(target, runtime):
     found = time_lowerings(GROUP, target, runtime, ask, FEW)
     assert set(found.samples) == {*CASE.costs(target), "static"}
@@ -325,6 +335,15 @@ def test_what_it_prints(capsys, monkeypatch):
     assert "time was up before 1 of them were measured" in said
     assert "rule (not measured)" in said
     assert "export model.pth --to tflite --input-size 224x224 --lowering tuned.json" in said
+    for precision, more in (("int8", "--calibrate FOLDER --lowering"), ("float16", "! this machine has no arithmetic")):
+        environment = replace(Here().environment(), features=("avx2",))
+        tuned = TuneResult(replace(LOWERING, precision=precision), shapes, 1, environment)
+        show_tuning(console(), tuned, request)
+        said = capsys.readouterr().out
+        assert f"on local in {precision}, threads: 1" in said
+        assert f"written as an export in {precision} writes them, with ranges of random inputs" in said
+        assert f"--precision {precision}" in said
+        assert more in said
 
 
 def test_inspect_costs_and_export_count_the_same_multiply_adds(tmp_path, digits_checkpoint):
@@ -341,9 +360,9 @@ def test_what_lowerings_cost_is_told_before_an_export(small_checkpoint):
     assert sum(len(shape.layers) for shape in told.shapes) == 8
     for shape in told.shapes:
         assert {one.lowering for one in shape.lowerings} == {"blocked", "branch", "kernel"}  # these layers are 3×3
-        assert min(shape.lowerings, key=lambda one: one.extra_us).lowering == shape.taken
-    taken = [one.extra_us * len(s.layers) for s in told.shapes for one in s.lowerings if one.lowering == s.taken]
-    assert told.extra_us == pytest.approx(sum(taken))
+        assert min(shape.lowerings, key=lambda one: one.extra).lowering == shape.taken
+    taken = [one.extra * len(s.layers) for s in told.shapes for one in s.lowerings if one.lowering == s.taken]
+    assert told.extra == pytest.approx(sum(taken))
     with pytest.raises(OptionError, match="one runtime"):
         commands.costs(small_checkpoint, target="portable")
     with pytest.raises(OptionError, match="dynamic layers"):

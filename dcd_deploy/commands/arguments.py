@@ -41,6 +41,7 @@ Reference = Annotated[
 Target = Annotated[
     str, Option("Runtime: onnxruntime-x86, onnxruntime-arm, litert, litert-compiled or executorch.", beside=True)
 ]
+LayerPrecision = Annotated[str, Option("What layers compute in: float32, float16 or int8.", beside=True)]
 Threads = Annotated[int, Option("Threads of the runtime.")]
 ThreadCounts = Annotated[Counts, Option("Threads of the runtime, such as 1 or 1,2.")]
 MinRuns = Annotated[int, Option("Count at least so many runs of each model.", MEASURING)]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
-from dcd_deploy.artifacts import FLOAT16, FLOAT32, FLOAT32_TOLERANCE, INT8, Preprocessing
+from dcd_deploy.artifacts import FLOAT32_TOLERANCE, Preprocessing
 from dcd_deploy.commands.arguments import (
     Reference,
     Samples,
@@ -19,6 +19,7 @@ from dcd_deploy.commands.arguments import (
     parse_labels,
     parse_preprocessing,
 )
+from dcd_deploy.commands.calibration import calibrated, check_calibrate, precision_settings
 from dcd_deploy.commands.module import entries_of, picture_preprocessing
 from dcd_deploy.commands.network import USUAL_SIZE, TrainedNetwork, check_options, trained_network
 from dcd_deploy.commands.network_options import NetworkOptions
@@ -31,7 +32,7 @@ from dcd_deploy.commands.values import (
     parse_shape,
     parse_tolerance,
 )
-from dcd_deploy.errors import InputFileError, OptionError
+from dcd_deploy.errors import OptionError
 from dcd_deploy.files import existing_file
 from dcd_deploy.optional import FORMATS
 from dcd_deploy.progress import Progress, silent
@@ -129,8 +130,8 @@ def export(
     ``precision`` "int8" quantises all layers but those of ``keep_float``, with ranges from the images of ``calibrate``,
     a folder or an .npz file (``labelled_images``); ``budget`` are the points of top-1 that it may lose there.
     ``target`` names what the order of computation is chosen for (``lowering.targets``); ``lowering`` is "auto", the
-    lowering of all layers, or a file that ``tune`` wrote for its own target; ``foreign_lowering`` says that it may be
-    from another machine or version of the runtime.
+    lowering of all layers, or a file that ``tune`` wrote for its own target and precision; ``foreign_lowering`` says
+    that it may be from another machine or version of the runtime.
     ``for_`` is the runtime that the file is for (``export.runtime_needs``): it picks the target, and refuses
     options that would not come out right there.
     ``batch`` is a number, or "dynamic" (or None) for any; ``labels`` a file with one per line, or the labels
@@ -157,10 +158,7 @@ def export(
         opset=opset,
         layout=layout,
         input_type=input_,
-        weights=FLOAT16 if precision == FLOAT16 and weights == FLOAT32 else weights,
-        precision=precision,
-        keep_float=(keep_float,) if isinstance(keep_float, str) else tuple(keep_float),
-        budget=budget,
+        **precision_settings(precision, weights, keep_float, budget),
         tolerance=FLOAT32_TOLERANCE if tolerance is None else parse_tolerance(tolerance),
         samples=None if samples is None else Path(samples),
         recorded=None if reference is None else Path(reference),
@@ -198,7 +196,7 @@ def _exported(
         check_label_count(config.labels, found.classes)
     build = _for_network(build, found)
     check_samples(build)
-    build = _calibrated(build, calibrate, progress)
+    build = calibrated(build, calibrate, progress)
     config = replace(config, name=config.name or found.file_name, build=build)
     read = found.checkpoint
     source = Source(found.arch, found.spec, read.sha256, read.path.name, read.notes)
@@ -209,12 +207,7 @@ def _check_tuned_for(tuned: TunedLowering, target: str, precision: str, lowering
     """Refuse a target or a precision for which the lowerings of a file were not measured."""
     from dcd_deploy.lowering.targets import PORTABLE
 
-    if precision == INT8:
-        raise OptionError(
-            expected="`precision` float32 or float16 with a lowering file, whose layers were measured in float32",
-            found=precision,
-            advice="leave `lowering` out: the order of each layer then follows from what it costs in int8",
-        )
+    tuned.check_precision(precision)
     if target not in (PORTABLE, tuned.target):
         raise OptionError(
             expected=f"`target` {tuned.target}, for which '{lowering}' was tuned",
@@ -239,7 +232,7 @@ def _check_early(build: BuildConfig, formats: Sequence[str], calibrate: StrPath 
     from dcd_deploy.export.formats import check_config
 
     check_config(build, formats)
-    _check_calibrate(build.precision, calibrate)
+    check_calibrate(build.precision, calibrate)
     for given in (build.samples, build.recorded):
         if given is not None:
             existing_file(given, "a file to verify with")
@@ -254,28 +247,6 @@ def _for_network(build: BuildConfig, found: TrainedNetwork) -> BuildConfig:
         alone=found.network.alone,
         assumed=found.assumed,
     )
-
-
-def _calibrated(build: BuildConfig, calibrate: StrPath | None, progress: Progress) -> BuildConfig:
-    """Return the settings with the calibration images, if there are any."""
-    if calibrate is None:
-        return build
-    from dcd_deploy.export.calibration import read_calibration
-
-    with progress("read calibration images"):
-        images = read_calibration(Path(calibrate), build.entries, build.preprocessing)
-    return replace(build, calibration=images)
-
-
-def _check_calibrate(precision: str, calibrate: StrPath | None) -> None:
-    if precision != FLOAT16 and (precision == FLOAT32) != (calibrate is None):
-        raise OptionError(
-            expected="`precision` int8 and `calibrate`, together",
-            found="the one without the other",
-            advice="`calibrate` names a folder of images like those that the network will see, or an .npz file of them",
-        )
-    if calibrate is not None and not Path(calibrate).exists():
-        raise InputFileError(expected=f"calibration images at '{calibrate}'", but="there is nothing there")
 
 
 def _early_preprocessing(

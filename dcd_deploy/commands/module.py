@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dcd_deploy.artifacts import FLOAT32_TOLERANCE, Preprocessing
 from dcd_deploy.commands.arguments import checked_name, parse_formats, parse_labels, parse_preprocessing
+from dcd_deploy.commands.calibration import calibrated, check_calibrate, precision_settings
 from dcd_deploy.commands.options import StrPath
 from dcd_deploy.commands.values import Batch, Channels, parse_batch, parse_tolerance
 from dcd_deploy.errors import OptionError
@@ -36,6 +37,10 @@ def export_module(
     layout: str = "nhwc",
     input_: str = "float32",
     weights: str = "float32",
+    precision: str = "float32",
+    calibrate: StrPath | None = None,
+    keep_float: Sequence[str] | str = (),
+    budget: float | None = None,
     labels: StrPath | Sequence[str] | None = None,
     mean: Channels = None,
     std: Channels = None,
@@ -80,13 +85,15 @@ def export_module(
         opset=opset,
         layout=layout,
         input_type=input_,
-        weights=weights,
+        **precision_settings(precision, weights, keep_float, budget),
         tolerance=FLOAT32_TOLERANCE if tolerance is None else parse_tolerance(tolerance),
         samples=None if samples is None else Path(samples),
         recorded=None if reference is None else Path(reference),
         alone=network.alone,
     )
     check_config(build, formats)
+    check_calibrate(precision, calibrate)
+    build = calibrated(build, calibrate, progress)
     config = ExportConfig(Path(out), checked_name(name), build, formats, parse_labels(labels), with_baseline)
     captured = capture_network(network, leaf, progress)
     return export_network(captured, Source(type(module).__name__), config, progress)

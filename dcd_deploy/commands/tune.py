@@ -6,7 +6,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
-from dcd_deploy.commands.arguments import MOST_THREADS, Target, Threads
+from dcd_deploy.artifacts import FLOAT32
+from dcd_deploy.commands.arguments import MOST_THREADS, LayerPrecision, Target, Threads
 from dcd_deploy.commands.network import TrainedNetwork, check_options, trained_network
 from dcd_deploy.commands.network_options import NetworkOptions
 from dcd_deploy.commands.options import Argument, Option, StrPath
@@ -55,6 +56,7 @@ def tune(
     target: Target,
     out: Annotated[StrPath | None, Option("Lowering file to write, for 'export `lowering`'.")] = None,
     device: Annotated[str, Option("Where to measure: local, ssh://[user@]host, …")] = "local",
+    precision: LayerPrecision = FLOAT32,
     threads: Threads = 1,
     max_minutes: Annotated[
         float | None,
@@ -69,11 +71,15 @@ def tune(
     "onnxruntime-arm", "litert", "litert-compiled"). Layers of one shape are measured once, all lowerings interleaved;
     another one than the target's rule would take is chosen only where the interval says that it is quicker. What is
     measured is kept in the user's cache, and not measured again. After ``max_minutes`` no other shape is begun, and
-    what was not measured keeps the rule's lowering. ``export`` takes the file as its ``lowering``. ``network`` says
+    what was not measured keeps the rule's lowering. ``precision`` is that of the files to be: layers are measured as an
+    export of it writes them, their ranges from random inputs, since what is timed does not depend on values. ``export``
+    takes the file as its ``lowering``, in the same precision. ``network`` says
     which network the checkpoint holds (``commands.network``).
 
     Raises:
-        OptionError: the target is no single runtime, the network is not dynamic, or ``out`` does not end in .json.
+        OptionError: the target is no single runtime or has no such precision, the network is not dynamic, or ``out``
+            does not end in .json.
+        UnknownNameError: there is no such precision.
         MissingDependencyError: its runtime is not on the device.
         NetworkError: the user's file makes no network, or the weights are not those of it.
         CaptureError: the network does not run on inputs of that shape, or its forward cannot be followed.
@@ -90,7 +96,7 @@ def tune(
     check_options(network)
     minutes = math.inf if max_minutes is None else parse_amount("max_minutes", max_minutes, "minutes")
     number = parse_count("threads", threads, MOST_THREADS)
-    config = TuneConfig(check_tunable(target), number, max_seconds=60 * minutes)
+    config = TuneConfig(check_tunable(target, precision), number, max_seconds=60 * minutes)
     require_packages(config.target.format)
     if out is not None:
         if suffix_of(out) != SUFFIX:
@@ -112,16 +118,18 @@ def costs(
     checkpoint: Annotated[StrPath, Argument("Checkpoint of the network.")],
     *,
     target: Target,
+    precision: LayerPrecision = FLOAT32,
     progress: Progress = silent,
     **network: Unpack[NetworkOptions],
 ) -> Forecast:
     """Say what each lowering of each layer costs on a target, before anything is exported.
 
-    It is told by the target's cost model; nothing is measured. ``network`` says which network the checkpoint holds
-    (``commands.network``).
+    It is told by the cost model by which ``export`` chooses for that target and ``precision``; nothing is measured. In
+    "int8" it counts instructions, no times. ``network`` says which network the checkpoint holds (``commands.network``).
 
     Raises:
-        OptionError: the target is no single runtime, or the network is not dynamic.
+        OptionError: the target is no single runtime, or has no such precision, or the network is not dynamic.
+        UnknownNameError: there is no such precision.
         NetworkError: the user's file makes no network, or the weights are not those of it.
         CaptureError: the network does not run on inputs of that shape, or its forward cannot be followed.
     """
@@ -129,7 +137,7 @@ def costs(
     from dcd_deploy.tuning.forecast import forecast
     from dcd_deploy.tuning.runtimes import check_tunable
 
-    chosen = check_tunable(target)
+    chosen = check_tunable(target, precision)
     found = trained_network(checkpoint, progress=progress, **network)
     return forecast(_subject(found, progress), chosen)
 

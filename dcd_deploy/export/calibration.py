@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from dcd_deploy.artifacts import Preprocessing
 from dcd_deploy.errors import InputFileError, OptionError
 from dcd_deploy.labelled_images import InputForm, batches, open_images
 from dcd_deploy.labelled_images.calibration_manifest import CalibrationManifest
-from dcd_deploy.samples import Images, InputSpec, generated_inputs
+from dcd_deploy.samples import Images, Inputs, InputSpec, generated_inputs
 
 LEAST_IMAGES, MOST_IMAGES = 128, 512
 ADVICE = "give images like those that the network will see, of all classes"
@@ -25,12 +24,21 @@ ADVICE = "give images like those that the network will see, of all classes"
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Inputs (N, C, H, W), their labels (N) if there are any, and the manifest of what they are."""
+    """Inputs (N, C, H, W), their labels (N) if there are any, and the manifest of what they are.
+
+    ``others`` are what the network takes beside them, which nobody but a generator gives.
+    """
 
     images: Images
     labels: tuple[int, ...] | None
     manifest: CalibrationManifest
     source: str
+    others: Inputs = ()
+
+    @property
+    def inputs(self) -> Inputs:
+        """All inputs of the network (N, …)."""
+        return (self.images, *self.others)
 
 
 def read_calibration(path: Path, inputs: Sequence[InputSpec], preprocessing: Preprocessing | None) -> Calibration:
@@ -44,6 +52,7 @@ def read_calibration(path: Path, inputs: Sequence[InputSpec], preprocessing: Pre
         raise OptionError(
             expected="`calibrate` for a network that takes one input (N, C, H, W)",
             found=", ".join(f"'{each.name}' {each.shape}" for each in inputs),
+            advice="choose `weights` int8, or `precision` float16 without `calibrate`",
         )
     found = open_images(path)
     if len(found) < LEAST_IMAGES:
@@ -66,9 +75,9 @@ def read_calibration(path: Path, inputs: Sequence[InputSpec], preprocessing: Pre
 
 
 def generated_calibration(inputs: Sequence[InputSpec], preprocessing: Preprocessing | None) -> Calibration:
-    """Return generated pictures, for a twin that is made for timing."""
-    images: Any = generated_inputs(inputs, preprocessing, LEAST_IMAGES)[0]
-    return Calibration(images, None, CalibrationManifest.of([]), "generated pictures")
+    """Return generated inputs, for a twin that is made for timing, and for half precision."""
+    images, *others = generated_inputs(inputs, preprocessing, LEAST_IMAGES)
+    return Calibration(images, None, CalibrationManifest.of([]), "generated pictures", tuple(others))
 
 
 def _spread(count: int) -> list[int]:

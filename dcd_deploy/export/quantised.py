@@ -35,7 +35,7 @@ def float_answers(run: Runner, calibration: Calibration, names: tuple[str, ...])
     Raises:
         InputFileError: it takes all of them for one class.
     """
-    right = TrainReference((calibration.images,), answers(run, (calibration.images,), names))
+    right = TrainReference(calibration.inputs, answers(run, calibration.inputs, names))
     if len(names) == 1 and right.outputs[names[0]].ndim == 2 and right.outputs[names[0]].shape[1] > 1:
         decided = np.unique(right.outputs[names[0]].argmax(axis=1))
         if len(decided) == 1 and len(calibration.manifest.sha256):

@@ -25,17 +25,27 @@ WORTH = 1.2  # what the kernel order may cost more
 def kernel(shape: OperatorShape, size: MapSize) -> float:
     """Return the instructions of the kernel order."""
     g, weights, pixels = shape.geometry, shape.kernel_size, size.outputs
-    made = weights * (GEMM * shape.latent + SCALE_AND_QUANTISE + LAY_OUT)
+    summands = shape.latent + shape.kernels  # of P Φ Q, or of a mixture
+    made = weights * (GEMM * summands + SCALE_AND_QUANTISE + LAY_OUT)
     return made + pixels * (weights * LATE + g.K * LATE_CUT)
+
+
+def static(shape: OperatorShape, size: MapSize) -> float:
+    """Return the instructions of the static layer."""
+    return size.outputs * (shape.kernel_size * DOT + shape.geometry.K * CUT)
 
 
 def factored(shape: OperatorShape, size: MapSize) -> float:
     """Return the instructions of the sum of two."""
     g, latent, pixels = shape.geometry, shape.latent, size.outputs
     made = g.K * latent * (GEMM * latent + SCALE_AND_QUANTISE + LAY_OUT)
-    static = pixels * (shape.kernel_size * DOT + g.K * CUT)
     query = pixels * latent * (g.C * DOT + CUT)
-    return made + static + query + pixels * g.K * (latent * LATE + LATE_CUT + ADD) + NODES
+    return made + static(shape, size) + query + pixels * g.K * (latent * LATE + LATE_CUT + ADD) + NODES
+
+
+def beyond_static(lowering: str, shape: OperatorShape, size: MapSize) -> float:
+    """Return the instructions of a lowering, "kernel" or "factored", beyond those of the static layer."""
+    return {"kernel": kernel, "factored": factored}[lowering](shape, size) - static(shape, size)
 
 
 def chosen(shape: OperatorShape, size: MapSize) -> str:

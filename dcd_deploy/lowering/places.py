@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 STATIC, DYNAMIC, RESIDUAL, ACTIVATION = "static", "dynamic", "residual", "activation"
+PLAIN = "plain"  # the module of a lowering that computes in another's place; its parts are the layer's
 INPUT = "input"  # what the deploy graph does before the first layer
 
 
@@ -34,5 +35,6 @@ def find_place(path: str, places: Mapping[str, Place]) -> Place | None:
         if not around:
             return None
         around = around.rpartition(".")[0]
-    place, rest = places[around], path[len(around) :].removeprefix(".")
+    place = places[around]
+    rest = path[len(around) :].removeprefix(".").removeprefix(PLAIN).removeprefix(".")
     return Place(place.layer, rest) if rest and place.inside == DYNAMIC else place

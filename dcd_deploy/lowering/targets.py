@@ -41,6 +41,7 @@ class Target:
     backend: Backend
     lowerings: tuple[str, ...]
     rates: tuple[Rates, ...]
+    precision: str = "float32"  # what layers compute in
     weight_bits: int = 7  # in int8: 8 where the machine does not add two products in 16 bits (x86 without VNNI does)
     for_vectors: tuple[str, ...] = ()  # lowerings that serve for (N, C) to (N, K) alone
     narrowing_kernels_from: int = 0  # pixels; a kernel for a narrowing layer is an operator more, for less and less
@@ -78,7 +79,7 @@ class Target:
     def choose(self, shape: OperatorShape, size: MapSize, *, activated: bool) -> str:
         """Return the name of the lowering that a dynamic layer gets."""
         costs = self.costs(shape, size, activated=activated)
-        if {"kernel", "factored"} <= costs.keys():
+        if self.counted_apart and {"kernel", "factored"} <= costs.keys():
             return int8_cost.chosen(shape, size)
         regrets = dict.fromkeys(costs, 0.0)
         for rates in self.rates:
@@ -89,6 +90,25 @@ class Target:
         static = static_cost(shape, size)
         as_quick = [name for name in costs if self._as_quick(costs[name], costs[best], static)]
         return min(as_quick, key=lambda name: (costs[name].nodes, regrets[name]))
+
+    def extras(self, shape: OperatorShape, size: MapSize, *, activated: bool) -> dict[str, float]:
+        """Return what each lowering costs more than the static layer, by the only rates: in µs, or as ``unit`` says."""
+        costs = self.costs(shape, size, activated=activated)
+        if self.counted_apart and not shape.geometry.vector:
+            return {name: int8_cost.beyond_static(name, shape, size) / 1e3 for name in costs}
+        (rates,) = self.rates
+        static = rates.microseconds(static_cost(shape, size))
+        return {name: rates.microseconds(cost) - static for name, cost in costs.items()}
+
+    @property
+    def unit(self) -> str:
+        """What ``extras`` counts."""
+        return "thousand instructions" if self.precision == "int8" else "µs"
+
+    @property
+    def counted_apart(self) -> bool:
+        """Whether ``int8_cost`` prices its layers, and no rates."""
+        return self.precision == "int8" and self.format == "onnx"
 
     def _as_quick(self, cost: Cost, best: Cost, static: Cost) -> bool:
         """Whether the rates cannot tell a lowering's price over the static layer from the best one's."""
@@ -135,7 +155,7 @@ def target_for(name: str, format: str, precision: str = "float32") -> Target:
         raise UnknownNameError("target", name, TARGET_NAMES)
     for target in TARGETS:
         if (target.name, target.format) == (name, format):
-            return in_int8(target) if precision == "int8" else target
+            return in_int8(target) if precision == "int8" else replace(target, precision=precision)
     formats = " and ".join(target.format for target in TARGETS if target.name == name)
     raise OptionError(
         expected=f"`target` {name} with `to` {formats}", found=f"`to` {format}", advice="choose the one or the other"
@@ -144,6 +164,7 @@ def target_for(name: str, format: str, precision: str = "float32") -> Target:
 
 def in_int8(target: Target) -> Target:
     """Return the target whose files compute in int8: from the lowerings that serve there, at the rates of int8."""
+    target = replace(target, precision="int8")
     if target.format == "tflite":
         return replace(target, rates=(TFLITE_INT8,))
     if target.format != "onnx":

@@ -6,13 +6,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from dcd_deploy.artifacts import FLOAT16, INT8
 from dcd_deploy.errors import OptionError
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.counts import layer_macs
+from dcd_deploy.lowering.int8_cost import WORTH
 from dcd_deploy.lowering.lowering import Cost
 from dcd_deploy.lowering.targets import Target
 from dcd_deploy.tuning.layer_case import LayerCase, LayerGroup, groups_of
 
+FITTED = "rates fitted to times on an x86-64 core"
+COUNTED = "instructions counted on an emulated cortex-a76: "
+SHARED = (
+    "no times, and without the attention and its pool, which both orders have; 'kernel' is taken at up to "
+    f"{WORTH:g} times the cost of 'factored', for less noise"
+)
+COMPUTED = "no times; W(x) and its product in float32, all else in int8"
 Shapes = tuple[tuple[int, ...], ...]
 
 
@@ -53,11 +62,11 @@ def sizes_text(inputs: Iterable[tuple[int, ...]]) -> str:
 
 @dataclass(frozen=True)
 class LoweringForecast:
-    """What one lowering counts, and how many microseconds more than the static layer that is by the target's rates."""
+    """What one lowering counts, and how much ``extra`` that is over the static layer, in the forecast's ``unit``."""
 
     lowering: str
     cost: Cost
-    extra_us: float
+    extra: float
 
 
 @dataclass(frozen=True)
@@ -72,32 +81,43 @@ class ShapeForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """A network on a target, for inputs of these shapes (without the batch).
+    """A network on a target in a precision, for inputs of these shapes (without the batch).
 
-    ``extra_us`` sums over the calls of its layers, each in the lowering taken; ``macs_as_trained`` are the whole
-    network's multiply-adds for one input, in the order of computation of the training code.
+    ``extra`` sums over the calls of its layers, each in the lowering taken, in ``unit``s; ``basis`` says what that
+    rests on; ``macs_as_trained`` are the whole network's multiply-adds for one input, in the order of computation of
+    the training code.
     """
 
     target: str
+    precision: str
     network: str
     inputs: Shapes
     shapes: tuple[ShapeForecast, ...]
-    extra_us: float
+    extra: float
+    unit: str
+    basis: str
     macs_as_trained: int
 
 
 def forecast(subject: CapturedNetwork, target: Target) -> Forecast:
     """Return what the dynamic convolutions of a network cost on a target of one kind of machine."""
     shapes = tuple(_shape(group, target) for group in subject.groups)
-    extra = sum(len(s.layers) * next(f.extra_us for f in s.lowerings if f.lowering == s.taken) for s in shapes)
+    extra = sum(len(s.layers) * next(f.extra for f in s.lowerings if f.lowering == s.taken) for s in shapes)
     macs = sum(layer_macs(subject.captured.graph).values())
-    return Forecast(target.name, subject.title, subject.inputs, shapes, extra, macs)
+    names = target.name, target.precision, subject.title
+    return Forecast(*names, subject.inputs, shapes, extra, target.unit, _basis(target), macs)
+
+
+def _basis(target: Target) -> str:
+    if target.precision == FLOAT16:
+        return FITTED + "; float16 keeps the order of float32, and these are float32's times: none were fitted for it"
+    if target.precision != INT8:
+        return FITTED
+    return COUNTED + (SHARED if target.counted_apart else COMPUTED)
 
 
 def _shape(group: LayerGroup, target: Target) -> ShapeForecast:
-    (rates,) = target.rates
     case = group.case
-    static = case.static_us(rates)
-    costs = case.costs(target)
-    lowerings = tuple(LoweringForecast(name, cost, rates.microseconds(cost) - static) for name, cost in costs.items())
+    extras = case.extras(target)
+    lowerings = tuple(LoweringForecast(name, cost, extras[name]) for name, cost in case.costs(target).items())
     return ShapeForecast(case, group.layers, lowerings, case.rule(target))

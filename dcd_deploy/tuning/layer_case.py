@@ -12,7 +12,7 @@ from dcd_deploy.dynamic.shape import MapSize, OperatorShape
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.deploy import prepared
 from dcd_deploy.lowering.graph import NetworkGraph, op_name, shape
-from dcd_deploy.lowering.lowering import Cost, Rates, static_cost
+from dcd_deploy.lowering.lowering import Cost
 from dcd_deploy.lowering.passes.substitute import sites
 from dcd_deploy.lowering.targets import Target
 
@@ -58,9 +58,9 @@ class LayerCase:
         """Return the lowering that the target's rule takes."""
         return target.choose(self.shape, self.size, activated=self.activated)
 
-    def static_us(self, rates: Rates) -> float:
-        """Return what rates tell of the static layer, in microseconds."""
-        return rates.microseconds(static_cost(self.shape, self.size))
+    def extras(self, target: Target) -> dict[str, float]:
+        """Return what each of them costs more than the static layer, in the target's ``unit``s."""
+        return target.extras(self.shape, self.size, activated=self.activated)
 
 
 @dataclass(frozen=True)

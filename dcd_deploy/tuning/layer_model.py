@@ -3,10 +3,13 @@
     reads a sum (here: the input)     layer → its activation → depthwise
     any other, with an activation     depthwise → layer → its activation → depthwise
     without                           (depthwise →) layer
+    in float16 and int8, all          depthwise → layer → its activation → depthwise
 
 Depthwise layers are cheap, and are what real neighbours have in common: constant weights. Theirs are random, on which
-latency does not depend; the layer's own are those of the network. What its attention reads, where that is not its
-input, is a second input.
+latency does not depend; the layer's own are those of the network. In float16 and int8 they also see to it that maps
+come and go in that precision, as they do in a network: a layer by itself, between an input and an output in float32,
+would be quicker in lowerings that compute in float32 within an int8 file. What its attention reads, where that is not
+its input, is a second input.
 """
 
 from __future__ import annotations
@@ -16,8 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, fx, nn
 
+from dcd_deploy.artifacts import FLOAT32
 from dcd_deploy.dynamic.canonical import CanonicalLayer
-from dcd_deploy.export.deployable import deployable
 from dcd_deploy.lowering.annotate import ACTIVATIONS, annotate_places, annotate_shapes
 from dcd_deploy.lowering.capture import Captured, NamedGraph
 from dcd_deploy.lowering.deploy import lower
@@ -26,8 +29,8 @@ from dcd_deploy.lowering.layers import conv_of
 from dcd_deploy.lowering.network import Network
 from dcd_deploy.lowering.static_twin import mean_heads, static_twin
 from dcd_deploy.lowering.targets import Target
-from dcd_deploy.samples import InputSpec
 from dcd_deploy.tuning.layer_case import LayerGroup
+from dcd_deploy.tuning.layer_file import layer_file
 
 STATIC = "static"  # in place of a lowering: the layer of the static twin
 LAYER = "layer"
@@ -41,50 +44,27 @@ def write_layer_model(group: LayerGroup, lowering: str, target: Target, path: Pa
     Raises:
         ExportError: the converter refused it.
     """
-    captured, examples = among_neighbours(group)
+    captured, examples = among_neighbours(group, everywhere=target.precision != FLOAT32)
     if lowering == STATIC:
         captured, examples = _static(captured, examples), examples[:1]
-        network = lower(captured, target).module
+        deploy = lower(captured, target)
     else:
-        network = lower(captured, target, {LAYER: lowering}).module
-    names = (INPUT, OPERAND)[: len(examples)]
-    inputs = [InputSpec(name, tuple(one.shape[1:])) for name, one in zip(names, examples, strict=True)]
-    path.write_bytes(MAKERS[target.format](network, inputs))
+        deploy = lower(captured, target, {LAYER: lowering})
+    path.write_bytes(layer_file(deploy, target, examples))
 
 
-def _tflite(network: nn.Module, inputs: list[InputSpec]) -> bytes:
-    from dcd_deploy.export.tflite.convert import convert_tflite
+def among_neighbours(group: LayerGroup, *, everywhere: bool = False) -> tuple[Captured, tuple[Tensor, ...]]:
+    """Return the layer with its neighbours as a captured network, and examples of its inputs.
 
-    return convert_tflite(deployable(network), inputs, (OUTPUT,))
-
-
-def _onnx(network: nn.Module, inputs: list[InputSpec]) -> bytes:
-    from dcd_deploy.export.onnx.in_blocks import in_blocks
-    from dcd_deploy.export.onnx.simplify import simplify
-    from dcd_deploy.export.onnx.trace import trace_onnx
-
-    traced = trace_onnx(network, inputs, (OUTPUT,)).tidied
-    model = simplify(traced)
-    return bytes((in_blocks(model) or model).SerializeToString())
-
-
-def _pte(network: nn.Module, inputs: list[InputSpec]) -> bytes:
-    from dcd_deploy.export.executorch.convert import emit_executorch, lower_executorch
-
-    return emit_executorch(lower_executorch(deployable(network), inputs))
-
-
-MAKERS = {"onnx": _onnx, "tflite": _tflite, "pte": _pte}
-
-
-def among_neighbours(group: LayerGroup) -> tuple[Captured, tuple[Tensor, ...]]:
-    """Return the layer with its neighbours as a captured network, and examples of its inputs."""
+    They stand on both sides of every layer where that is ``everywhere``.
+    """
     case, g = group.case, group.case.shape.geometry
     random = torch.Generator().manual_seed(SEED)
     shapes = ((g.C, case.size.in_height, case.size.in_width), *([case.operand] if case.operand else []))
     examples = tuple(torch.randn(1, *one, generator=random, dtype=torch.float64) for one in shapes)
-    before = [_depthwise(g.C, random), nn.ReLU6()] if not case.follows_sum else []
-    after = [_activation(case.activation), _depthwise(g.K, random), nn.ReLU6()] if case.activated else []
+    before = [_depthwise(g.C, random), nn.ReLU6()] if everywhere or not case.follows_sum else []
+    activation = [_activation(case.activation)] if case.activated else []
+    after = [*activation, _depthwise(g.K, random), nn.ReLU6()] if everywhere or case.activated else []
     graph = _graph(before, CanonicalLayer(group.operator), after, len(examples))
     annotate_shapes(graph.module, *examples)
     annotate_places(graph)

@@ -1,6 +1,6 @@
 """The lowerings of one shape of layer, measured in turns in a process of their own, or kept from before.
 
-Times are kept in the user's cache, by shape, runtime, device and what measured them.
+Times are kept in the user's cache, by shape, precision, runtime, device and what measured them.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def kept_or_measured(
 
 def _key(case: LayerCase, target: Target, where: Measured) -> str:
     lowerings = sorted(case.costs(target))
-    content = [__version__, asdict(case), target.format, lowerings, asdict(where)]
+    content = [__version__, asdict(case), target.format, target.precision, lowerings, asdict(where)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 

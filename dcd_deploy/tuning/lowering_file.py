@@ -1,13 +1,13 @@
 """A tuned lowering as a small file: the lowering of each dynamic layer of one network, and where that was measured.
 
-    {"kind": "dcd-deploy lowering", "schema": 2, "target": "litert", "format": "tflite",
+    {"kind": "dcd-deploy lowering", "schema": 3, "target": "litert", "format": "tflite", "precision": "int8",
      "network": "mobilenetv2_dcd ×1, fc_squeeze 16", "inputs": [[3, 224, 224]],
      "runtime": "litert", "runtime_version": "2.3.0", "device": "local", "cpu": "… avx2", "threads": 1,
      "layers": {"features.2.conv.0": "kernel", …}}
 
 The network is a known one's description, or the name of a user's own class; a layer is its path in the network. Files
-of schema 1 have the "input" of a picture, [height, width]. It is untrusted input: names are checked against what there
-is, and nothing in it is a path or is run.
+of schema 1 and 2 are of float32; those of schema 1 have the "input" of a picture, [height, width]. It is untrusted
+input: names are checked against what there is, and nothing in it is a path or is run.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dcd_deploy.artifacts import FLOAT32, PRECISIONS
 from dcd_deploy.benchmarks.process import LOCAL
 from dcd_deploy.errors import LoweringFileError
 from dcd_deploy.fields import reason, whole
@@ -27,7 +28,7 @@ from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.tuning.forecast import Shapes, sizes_text
 from dcd_deploy.tuning.runtimes import RUNTIMES
 
-KIND, SCHEMA, FIRST_SCHEMA = "dcd-deploy lowering", 2, 1
+KIND, SCHEMA, PICTURE_SCHEMA, FLOAT_SCHEMA = "dcd-deploy lowering", 3, 1, 2
 MOST_INPUTS, MOST_SIDES, LARGEST_SIDE, MOST_THREADS = 64, 8, 1 << 20, 1024
 LARGEST_BYTES = 1 << 20
 TEXTS = ("target", "format", "network", "runtime", "runtime_version", "device", "cpu")
@@ -48,6 +49,7 @@ class TunedLowering:
     cpu: str
     threads: int
     layers: dict[str, str]
+    precision: str = FLOAT32  # in which it was measured
 
     def check_network(self, title: str, inputs: Sequence[Sequence[int]]) -> None:
         """Raise LoweringFileError unless this was tuned for the network of that title and inputs of these shapes."""
@@ -57,6 +59,15 @@ class TunedLowering:
                 expected=f"a lowering for {_title(*wanted)}",
                 found=f"one for {_title(*found)}",
                 advice="run 'dcd-deploy tune' on this checkpoint",
+            )
+
+    def check_precision(self, wanted: str) -> None:
+        """Raise LoweringFileError unless this was measured in the precision that is ``wanted``."""
+        if wanted != self.precision:
+            raise LoweringFileError(
+                expected=f"a lowering that was tuned in `precision` {wanted}",
+                found=f"one in {self.precision}",
+                advice=f"run 'dcd-deploy tune' in {wanted}, or leave `lowering` out",
             )
 
     def check_layers(self, layers: Iterable[str]) -> None:
@@ -112,7 +123,7 @@ def read_lowering(path: Path) -> TunedLowering:
             found=f"another file ({reason(error)})",
             advice="tune again",
         ) from error
-    target = target_for(lowering.target, lowering.format)
+    target = target_for(lowering.target, lowering.format, lowering.precision)
     check_choice(lowering.layers, target)
     if lowering.runtime not in RUNTIMES.get(target.name, ()):
         raise LoweringFileError(
@@ -126,12 +137,20 @@ def read_lowering(path: Path) -> TunedLowering:
 def _parsed(content: Any) -> TunedLowering:
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise ValueError(f"it is not of kind '{KIND}'")
-    if (schema := content.get("schema")) not in (FIRST_SCHEMA, SCHEMA):
-        raise ValueError(f"schema {schema!r:.40}, this version reads {FIRST_SCHEMA} to {SCHEMA}")
+    if (schema := content.get("schema")) not in (PICTURE_SCHEMA, FLOAT_SCHEMA, SCHEMA):
+        raise ValueError(f"schema {schema!r:.40}, this version reads {PICTURE_SCHEMA} to {SCHEMA}")
     texts = {key: _text(content[key]) for key in TEXTS}
-    inputs = _inputs(content["inputs"]) if schema == SCHEMA else _picture(content["input"])
+    precision = _precision(content["precision"]) if schema == SCHEMA else FLOAT32
+    inputs = _picture(content["input"]) if schema == PICTURE_SCHEMA else _inputs(content["inputs"])
     layers = {_text(name): _text(lowering) for name, lowering in dict(content["layers"]).items()}
-    return TunedLowering(**texts, threads=whole(content["threads"], 1, MOST_THREADS), inputs=inputs, layers=layers)
+    threads = whole(content["threads"], 1, MOST_THREADS)
+    return TunedLowering(**texts, threads=threads, inputs=inputs, layers=layers, precision=precision)
+
+
+def _precision(value: Any) -> str:
+    if value not in PRECISIONS:
+        raise ValueError(f"expected a precision of {', '.join(PRECISIONS)}, found {value!r:.40}")
+    return str(value)
 
 
 def _picture(value: Any) -> Shapes:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from dcd_deploy import artifacts
 from dcd_deploy.benchmarks.environment import Environment
-from dcd_deploy.errors import MissingDependencyError, OptionError
-from dcd_deploy.lowering.targets import EXECUTORCH, LITERT, LITERT_COMPILED, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, Target
+from dcd_deploy.errors import MissingDependencyError, OptionError, UnknownNameError
+from dcd_deploy.export.formats import QUANTISED
+from dcd_deploy.lowering.targets import (
+    EXECUTORCH,
+    LITERT,
+    LITERT_COMPILED,
+    ONNXRUNTIME_ARM,
+    ONNXRUNTIME_X86,
+    Target,
+    target_for,
+)
 
 ONNXRUNTIME, ONNXRUNTIME_PLAIN, LITERT_RUNTIME = "onnxruntime", "onnxruntime-plain", "litert"
 COMPILED_RUNTIME = artifacts.LITERT_COMPILED
@@ -26,15 +35,23 @@ RUNTIMES = {
 }  # target → what it is measured on, on its own kind of machine, and elsewhere
 
 
-def check_tunable(name: str) -> Target:
-    """Return the target of that name.
+def check_tunable(name: str, precision: str = artifacts.FLOAT32) -> Target:
+    """Return the target of that name in a precision.
 
     Raises:
-        OptionError: it is no single runtime.
+        OptionError: it is no single runtime, or its files compute in float32 alone.
+        UnknownNameError: there is no such precision.
     """
+    if precision not in artifacts.PRECISIONS:
+        raise UnknownNameError("precision", precision, artifacts.PRECISIONS)
     for target in TUNABLE:
         if target.name == name:
-            return target
+            if precision != artifacts.FLOAT32 and target.format not in QUANTISED:
+                raise OptionError(
+                    expected=f"a `target` whose files compute in {precision}, with `precision` {precision}",
+                    found=f"{name}, whose files compute in float32 alone",
+                )
+            return target_for(name, target.format, precision)
     names = ", ".join(target.name for target in TUNABLE)
     raise OptionError(expected=f"a `target` that is one runtime to measure on ({names})", found=f"'{name}'")
 

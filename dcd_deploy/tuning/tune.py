@@ -200,6 +200,7 @@ def _lowering(subject: CapturedNetwork, config: TuneConfig, where: Measured, sha
     return TunedLowering(
         target=config.target.name,
         format=config.target.format,
+        precision=config.target.precision,
         network=subject.title,
         inputs=subject.inputs,
         runtime=where.runtime,

@@ -30,7 +30,7 @@ def half_graph(
     right = float_answers(_runner(model), images, checked.reference.names)
     maps = [node.output[0] for node in model.graph.node if node.name in names]
     entries = [entry.name for entry in model.graph.input]
-    ranges = measured(model, [*entries, *maps], [], images.images).maps
+    ranges = measured(model, [*entries, *maps], [], images.inputs).maps
     largest = largest_activation({name: max(-low, high) for name, (low, high) in ranges.items()}, {}, KEEP)
     made = halved(model, names)
     check_half(model, made, names)

@@ -80,7 +80,7 @@ def int8_graph(model: onnx.ModelProto, checked: CheckedReference, config: BuildC
         check_layers(found, config.keep_float)
     right = float_answers(_runner(model), calibration, checked.reference.names)
     bits = target_for(config.target, "onnx").weight_bits
-    ranges = calibrated(model, found, calibration.images)
+    ranges = calibrated(model, found, calibration.inputs)
     quantiser = Quantiser(model, found, ranges, bits, calibration.images)
     if config.budget is not None and config.judged:
         kept = config.keep_float

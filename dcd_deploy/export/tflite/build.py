@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
-import numpy as np
-
 from dcd_deploy.artifacts import FLOAT16, FLOAT32, INT8, LAYOUTS, LITERT_COMPILED, NHWC, ModelCard
 from dcd_deploy.errors import ExportError, ModelFileError, OptionError, UnknownNameError
 from dcd_deploy.export.alongside import threads_by_load
@@ -36,6 +34,7 @@ from dcd_deploy.export.tflite.file import finish, tflite_nodes, tflite_stats, wi
 from dcd_deploy.export.tflite.float16 import half_model
 from dcd_deploy.export.tflite.half import suiting_half
 from dcd_deploy.export.tflite.quantised import BITS, Quantiser
+from dcd_deploy.export.tflite.quantised.ranges import channels_last
 from dcd_deploy.export.tflite.store import SCALE_BYTES, store_tflite, tflite_weights
 from dcd_deploy.export.truth import TrainReference
 from dcd_deploy.export.verify import Runner
@@ -180,9 +179,7 @@ def _quantised(
     """
     calibration = config.calibration or generated_calibration(config.entries, config.preprocessing)
     right = float_answers(_runner(LiteRtSession(model), config.layout), calibration, checked.reference.names)
-    images = calibration.images
-    if config.layout == NHWC:
-        images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    images = channels_last(calibration.images) if config.layout == NHWC else calibration.images
     quantiser = Quantiser.of(model, images)
     if config.budget is not None and config.judged:
         config = replace(config, keep_float=_in_budget(quantiser, right, config))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
-
 from dcd_deploy.artifacts import NHWC
 from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.checked_reference import CheckedReference
@@ -14,7 +12,7 @@ from dcd_deploy.export.half import images_for, largest_activation
 from dcd_deploy.export.quantised import float_answers, judged
 from dcd_deploy.export.tflite.file import TfliteModel
 from dcd_deploy.export.tflite.half import asking_for_half, flushed, pooled_sizes
-from dcd_deploy.export.tflite.quantised.ranges import measured
+from dcd_deploy.export.tflite.quantised.ranges import channels_last, measured
 from dcd_deploy.export.verify import Runner
 from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.litert_compiled import IN_HALF, LiteRtCompiledSession
@@ -33,10 +31,8 @@ def half_model(
     """
     images = images_for(config)
     right = float_answers(runner(LiteRtSession(model), config.layout), images, checked.reference.names)
-    laid_out = images.images
-    if config.layout == NHWC:
-        laid_out = np.ascontiguousarray(laid_out.transpose(0, 2, 3, 1))
-    ranges = measured(TfliteModel.from_bytes(model), laid_out)
+    inputs = images.inputs if config.layout != NHWC else tuple(map(channels_last, images.inputs))
+    ranges = measured(TfliteModel.from_bytes(model), inputs)
     sizes = {name: max(-float(each["min"].item()), float(each["max"].item())) for name, each in ranges.items()}
     sums = {name: values * sizes[source] for name, (source, values) in pooled_sizes(model).items()}
     largest = largest_activation(sizes, sums)

@@ -15,7 +15,7 @@ from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, Int8Site, l
 from dcd_deploy.export.onnx.store import store_onnx
 from dcd_deploy.export.rounding import rounded
 from dcd_deploy.lowering.passes.substitute import some
-from dcd_deploy.samples import Images
+from dcd_deploy.samples import Inputs
 
 
 def check_layers(found: Sequence[Int8Site], keep_float: Collection[str]) -> None:
@@ -27,11 +27,11 @@ def check_layers(found: Sequence[Int8Site], keep_float: Collection[str]) -> None
             )
 
 
-def calibrated(model: onnx.ModelProto, found: Sequence[Int8Site], images: Images) -> Ranges:
-    """Return the ranges of all maps and kernels of these sites."""
+def calibrated(model: onnx.ModelProto, found: Sequence[Int8Site], inputs: Inputs) -> Ranges:
+    """Return the ranges of all maps and kernels of these sites, over inputs (N, …)."""
     maps = [name for site in found for name in (*site.maps, site.output)]
     kernels = [site.node.input[1] for site in found if site.role == GENERATED_KERNEL]
-    return measured(model, maps, kernels, images)
+    return measured(model, maps, kernels, inputs)
 
 
 def rewritten(

@@ -16,7 +16,7 @@ from onnx import helper
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.rounding import Values
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
-from dcd_deploy.samples import Images
+from dcd_deploy.samples import Inputs
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Ranges:
     kernels: dict[str, Values]
 
 
-def measured(model: onnx.ModelProto, maps: Sequence[str], kernels: Sequence[str], images: Images) -> Ranges:
-    """Run the graph on all images (N, C, H, W), one by one.
+def measured(model: onnx.ModelProto, maps: Sequence[str], kernels: Sequence[str], inputs: Inputs) -> Ranges:
+    """Run the graph on all inputs (N, …), one by one.
 
     Raises:
         VerificationError: a map is not finite.
@@ -38,8 +38,8 @@ def measured(model: onnx.ModelProto, maps: Sequence[str], kernels: Sequence[str]
     lows, highs = np.full(len(maps), np.inf), np.full(len(maps), -np.inf)
     largest: list[NDArray[np.floating]] = [np.zeros(1, np.float32)] * len(kernels)
     first = len(model.graph.output)
-    for i in range(len(images)):
-        found = session.run_all((images[i : i + 1],))[first:]
+    for i in range(len(inputs[0])):
+        found = session.run_all(tuple(values[i : i + 1] for values in inputs))[first:]
         lows = np.minimum(lows, [values.item() for values in found[: len(maps)]])
         highs = np.maximum(highs, [values.item() for values in found[len(maps) : 2 * len(maps)]])
         largest = [np.maximum(a, b.ravel()) for a, b in zip(largest, found[2 * len(maps) :], strict=True)]
@@ -55,11 +55,11 @@ def _telling(model: onnx.ModelProto, maps: Sequence[str], kernels: Sequence[str]
     telling = onnx.ModelProto()
     telling.CopyFrom(model)
     graph = telling.graph
-    inputs = {each.name for each in graph.input}
+    types = {each.name: each.type.tensor_type.elem_type for each in graph.input}
     for kind in ("ReduceMin", "ReduceMax"):
         for i, name in enumerate(maps):
             whole = name
-            if name in inputs and graph.input[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+            if types.get(name, onnx.TensorProto.FLOAT) != onnx.TensorProto.FLOAT:
                 whole = f"whole.{kind}.{i}"
                 graph.node.append(helper.make_node("Cast", [name], [whole], to=onnx.TensorProto.FLOAT))
             graph.node.append(helper.make_node(kind, [whole], [f"{kind}.{i}"], keepdims=0))

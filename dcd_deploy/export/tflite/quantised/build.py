@@ -55,7 +55,7 @@ class Quantiser:
             VerificationError: a map is not finite on the images.
         """
         model = prepared(content)
-        return cls(model, measured(model, images), images)
+        return cls(model, measured(model, (images,)), images)
 
     def graph(self, keep_float: Collection[str] = ()) -> bytes:
         """Return the graph in int8, all but the layers ``keep_float``, unchecked."""

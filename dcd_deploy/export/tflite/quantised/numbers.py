@@ -1,7 +1,8 @@
 """Whether the numbers of an int8 graph are those that the float32 graph and the ranges ask for, one by one.
 
     weight   |s q − w| ≤ s / 2,  s = max|w| / 127 of each output channel
-    bias     |s q − b| ≤ s / 2,  s = the map's scale times the weight's
+    operand  of a sum or product of maps, a constant: |s (q − z) − w| ≤ s / 2,  s = (max w − min w) / 255
+    bias     |s q − b| ≤ s / 2,  s = the map's scale times the weight's; both but for float32's own rounding
     map      s = (high − low) / 255,  |zero point + 128 + low / s| ≤ 1/2; a map that is only moved keeps its own
     others   in float32, their large constants stored in int8 within half a step
 
@@ -28,6 +29,7 @@ ADDED = ("QUANTIZE", "DEQUANTIZE")
 MOVING = ("PAD", "RESHAPE", "MAX_POOL_2D", "CONCATENATION")
 LEVELS, LARGEST, LOWEST = 255, 127, -128
 SLACK = 1e-3  # of a step: scales and biases are float32
+ROUNDED = 2.0**-21  # of a number: the rounding of float32 in its quotient by two scales; a bias is a million steps
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,10 @@ class _Scales:
         found = tensor.quantization
         return cls(np.asarray(found.scale, np.float32), np.asarray(found.zeroPoint), int(found.quantizedDimension))
 
-    def along(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        return self.scale.reshape([-1 if i == self.axis and len(self.scale) > 1 else 1 for i in range(values.ndim)])
+    def along(self, values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return scales and zero points in the shape that goes with ``values``."""
+        shape = [-1 if i == self.axis and len(self.scale) > 1 else 1 for i in range(values.ndim)]
+        return self.scale.reshape(shape), self.zero_point.reshape(shape)
 
 
 def check_numbers(model: TfliteModel, chosen: Collection[int], ranges: Ranges, made: TfliteModel) -> None:
@@ -92,14 +96,17 @@ def _check_constants(
             _within(found - weight, np.abs(weight) * SLACK, name)
             continue
         scales = _Scales.of(whole)
-        step = scales.along(weight)
-        _within(step * found - weight, step * (0.5 + SLACK), name)
+        step, zero = scales.along(weight)
+        limit = step * (0.5 + SLACK) + np.abs(weight) * ROUNDED
+        _within(step * (found - zero) - weight, limit, name)
         if whole.type == schema().TensorType.INT8:
             _within(step, _least_step(weight, scales, kernel=kernel), name)
 
 
-def _least_step(weight: NDArray[np.float32], scales: _Scales, *, kernel: bool) -> NDArray[np.float32]:
+def _least_step(weight: NDArray[np.float32], scales: _Scales, *, kernel: bool) -> NDArray[np.float32] | float:
     """Return what a scale may be at most: that of the largest weight that it serves."""
+    if scales.zero_point.any():  # of a constant that is added to a map, or multiplied with one
+        return float(max(weight.max(), 0) - min(weight.min(), 0)) / LEVELS * (1 + SLACK)
     axes = tuple(i for i in range(weight.ndim) if i != scales.axis or len(scales.scale) == 1)
     largest = np.abs(weight).max(axis=axes, keepdims=True)
     slack = SLACK if kernel else 2 * LARGEST * largest_step("int8") - 1 + SLACK

@@ -13,7 +13,7 @@ from dcd_deploy.export.tflite.file import TfliteModel, schema, text_of
 from dcd_deploy.export.tflite.quantised.roles import is_constant
 from dcd_deploy.native_output import captured_native_output
 from dcd_deploy.optional import require
-from dcd_deploy.samples import Images
+from dcd_deploy.samples import Images, Inputs
 
 Ranges = dict[str, dict[str, NDArray[np.float32]]]  # by tensor, as ai-edge-quantizer takes them
 
@@ -31,8 +31,13 @@ def mean_squares(model: TfliteModel, images: Images) -> dict[str, float]:
     return dict(zip(names, sums / len(images), strict=True))
 
 
-def measured(model: TfliteModel, images: Images) -> Ranges:
-    """Run the graph on all images (N, …), as its input has them, one by one.
+def channels_last(values: Images) -> Images:
+    """Return maps (N, C, H, W) as (N, H, W, C); what is no map stays as it is."""
+    return np.ascontiguousarray(values.transpose(0, 2, 3, 1)) if values.ndim == 4 else values
+
+
+def measured(model: TfliteModel, inputs: Inputs) -> Ranges:
+    """Run the graph on all inputs (N, …), as the file has them, one by one.
 
     Raises:
         VerificationError: a map is not finite.
@@ -40,9 +45,9 @@ def measured(model: TfliteModel, images: Images) -> Ranges:
     tensors = _computed(model)
     lows, highs = np.full(len(tensors), np.inf, np.float32), np.full(len(tensors), -np.inf, np.float32)
     interpreter = _interpreter(model.to_bytes())
-    entry = interpreter.get_input_details()[0]["index"]
-    for i in range(len(images)):
-        interpreter.set_tensor(entry, images[i : i + 1])
+    for i in range(len(inputs[0])):
+        for entry, values in zip(model.graph.inputs, inputs, strict=True):
+            interpreter.set_tensor(int(entry), values[i : i + 1])
         interpreter.invoke()
         for place, tensor in enumerate(tensors):
             values = interpreter.get_tensor(tensor)
