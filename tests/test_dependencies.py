@@ -14,7 +14,7 @@ from dcd_deploy.optional import EXTRA_OF, FORMATS
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-OWN = {"dcd_deploy", *(path.stem for folder in ("scripts", "examples") for path in (ROOT / folder).rglob("*.py"))}
+OWN = {"dcd_deploy", *(path.stem for folder in ("scripts", "examples", "tests") for path in (ROOT / folder).rglob("*.py"))}
 BY_REQUIRE = {"require", "check_installed", "import_module"}  # of dcd_deploy.optional, and importlib's
 DISTRIBUTION = {
     "PIL": "pillow",

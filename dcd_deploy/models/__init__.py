@@ -2,7 +2,7 @@
 
 geometry, dynamic           the dynamic layers: sizes and train form
 mobilenetv2, resnet         the networks, dynamic and static, under upstream key names
-spec, families              what a network is; networks by name
+spec, registry              what a network is; networks by name
 checkpoint, infer, fit      a file → its tensors → which network they are → the network
 sizes, inspection           maps, multiply-adds and parameters
 """
