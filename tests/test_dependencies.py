@@ -14,7 +14,8 @@ from dcd_deploy.optional import EXTRA_OF, FORMATS
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-OWN = {"dcd_deploy", *(path.stem for folder in ("scripts", "examples", "tests") for path in (ROOT / folder).rglob("*.py"))}
+FOLDERS = ("scripts", "examples", "tests")
+OWN = {"dcd_deploy", *(path.stem for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))}
 BY_REQUIRE = {"require", "check_installed", "import_module"}  # of dcd_deploy.optional, and importlib's
 DISTRIBUTION = {
     "PIL": "pillow",
