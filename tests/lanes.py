@@ -11,7 +11,7 @@ A file is named here, or a test bears the mark, or it uses a fixture that starts
 LONG = {
     "devices: sshd, adb, emulated cores": (
         "across_devices adb adb_commands adb_holding adb_native adb_python adb_runners device_cache emulated "
-        "emulated_guests fleets ssh ssh_fleet ssh_lacking ssh_lost ssh_refused ssh_setup ssh_tuning"
+        "emulated_executorch emulated_guests fleets ssh ssh_fleet ssh_lacking ssh_lost ssh_refused ssh_setup ssh_tuning"
     ),
     "processors by emulation, the old interpreter": "x86_processors tflite_interpreters",
     "browsers, compilers": "apps_web apps_cpp apps_android",

@@ -6,6 +6,7 @@ from dcd_deploy import commands
 from dcd_deploy.benchmarks.counts import Counts
 from dcd_deploy.emulation import plugin, programs, root
 from dcd_deploy.emulation.cores import CORES, core_named
+from dcd_deploy.emulation.executorch import COMPILER
 from dcd_deploy.emulation.plugin import COLUMNS, read_counts
 from dcd_deploy.emulation.programs import MAKING, check_counts, check_programs, qemu_version
 from dcd_deploy.emulation.root import apt_sources, codename
@@ -66,7 +67,7 @@ def test_programs_that_are_missing_are_named_with_their_packages(tmp_path, monke
         commands.setup_emulated()
     with pytest.raises(DeviceLackError, match="qemu-user"):  # not root's Debian: --install cannot help
         commands.setup_emulated(install=True)
-    assert set(MAKING) == set(programs.PACKAGES)
+    assert {*MAKING, COMPILER} == set(programs.PACKAGES)
 
 
 def pretend(tmp_path, monkeypatch, name, script):

@@ -16,7 +16,9 @@ from torch import fx, nn
 
 from dcd_deploy import commands
 from dcd_deploy.artifacts import METADATA_KEY
+from dcd_deploy.emulation.executorch import environment
 from dcd_deploy.emulation.guest import opened_guest
+from dcd_deploy.emulation.root import Root
 from dcd_deploy.errors import (
     DeviceLackError,
     ExportError,
@@ -145,12 +147,12 @@ def test_another_version_is_refused(monkeypatch):
         check_version()
 
 
-def test_an_emulated_core_has_no_runtime_for_it():
-    with (
-        pytest.raises(DeviceLackError, match="expected a runtime that the emulated cores have"),
-        opened_guest(None, None, "executorch", SMALL),
-    ):
-        pass
+def test_an_emulated_core_may_have_no_runtime_for_it(tmp_path):
+    with pytest.raises(DeviceLackError, match="expected a runtime that the emulated cores have"):
+        opened_guest(None, None, "tract", SMALL).__enter__()
+    for versions in ({}, {"executorch": "1.5.1"}):
+        with pytest.raises(DeviceLackError, match=r"expected ExecuTorch in the aarch64 root.*setup-emulated"):
+            environment(Root(tmp_path, tmp_path, "3.11", versions))
 
 
 def test_names_of_the_format():

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from dcd_deploy.emulation import executorch
 from dcd_deploy.emulation.cores import Core
 from dcd_deploy.emulation.inside import OPENERS
 from dcd_deploy.emulation.programs import QEMU, RUNNING, check_programs
@@ -161,6 +162,7 @@ def opened_guest(
             "one of these"
         )
     check_programs(RUNNING)
+    environment = _environment(root, runtime)
     with (
         tempfile.TemporaryDirectory(prefix="dcd-deploy-") as name,
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as words,
@@ -176,7 +178,7 @@ def opened_guest(
             text=True,
             encoding="utf-8",
             errors="replace",
-            env=_environment(root),
+            env=environment,
             start_new_session=True,  # a Ctrl-C is ours to handle
         ) as process:
             try:
@@ -200,9 +202,10 @@ def fixed_addresses() -> list[str]:
     return [setarch, "-R"] if setarch else []
 
 
-def _environment(root: Root) -> dict[str, str]:
+def _environment(root: Root, runtime: str) -> dict[str, str]:
     paths = {"PATH": os.environ.get("PATH", os.defpath), "PYTHONHOME": str(root.system / "usr")}
-    return ENVIRONMENT | paths | {"PYTHONPATH": str(root.wheels)}
+    more = executorch.environment(root) if runtime == executorch.RUNTIME else {}
+    return ENVIRONMENT | paths | {"PYTHONPATH": str(root.wheels)} | more
 
 
 def _content(line: str, expected: str) -> Any:

@@ -13,6 +13,7 @@ one on standard output. Arrays lie in FOLDER.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sys
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 
 COMPILED_FLAGS = 11  # ``runtimes.litert_compiled.FLAGS``, which a test compares with it
+DIMENSIONS = 16  # of an output, at most
 
 Array = Any
 Run = Callable[[], object]
@@ -128,7 +130,48 @@ class LiteRtCompiled:
         return [(names[tensor["index"]], tensor["shape"]) for tensor in tensors]
 
 
-OPENERS: dict[str, Callable[[str], OnnxRuntime | LiteRt | LiteRtCompiled]] = {
+class ExecuTorch:
+    """An ExecuTorch program, by the library that the variable DCD_EXECUTORCH names (``executorch.cpp``)."""
+
+    def __init__(self, path: str) -> None:
+        self.version = version("executorch")
+        self._library = ctypes.CDLL(os.environ["DCD_EXECUTORCH"])
+        self._entries = self._checked(self._library.dcd_open(os.fsencode(path)), "open")
+        self._answers = 0
+
+    def prepare(self, inputs: list[Array]) -> Run:
+        """Set the inputs, and return what runs the program."""
+        if len(inputs) != self._entries:
+            raise ValueError(f"the program takes {self._entries} inputs, not {len(inputs)}")
+        for i, values in enumerate(inputs):
+            given = np.ascontiguousarray(values, np.float32)
+            self._checked(
+                self._library.dcd_input(i, given.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(given.size)), "input"
+            )
+        return self._run
+
+    def outputs(self) -> list[Array]:
+        """Return the outputs of the last run."""
+        return [self._output(i) for i in range(self._answers)]
+
+    def _run(self) -> None:
+        self._answers = self._checked(self._library.dcd_run(), "run")
+
+    def _output(self, which: int) -> Array:
+        sizes = (ctypes.c_int * DIMENSIONS)()
+        count = self._checked(self._library.dcd_sizes(which, sizes, DIMENSIONS), "output")
+        found = np.empty(tuple(sizes[:count]), np.float32)
+        self._library.dcd_output(which, found.ctypes.data_as(ctypes.c_void_p))
+        return found
+
+    @staticmethod
+    def _checked(answer: int, what: str) -> int:
+        if answer < 0:
+            raise RuntimeError(f"ExecuTorch, {what}: error {-answer}")
+        return answer
+
+
+OPENERS: dict[str, Callable[[str], OnnxRuntime | LiteRt | LiteRtCompiled | ExecuTorch]] = {
     "onnxruntime": OnnxRuntime,
     "onnxruntime-plain": partial(OnnxRuntime, blocked=False),
     "onnxruntime-ort": OnnxRuntime,
@@ -136,6 +179,7 @@ OPENERS: dict[str, Callable[[str], OnnxRuntime | LiteRt | LiteRtCompiled]] = {
     "litert": LiteRt,
     "litert-compiled": LiteRtCompiled,
     "litert-plain": partial(LiteRt, xnnpack=False),
+    "executorch": ExecuTorch,
 }
 
 
@@ -144,7 +188,7 @@ def mark() -> None:
     os.sched_get_priority_max(os.SCHED_IDLE)
 
 
-def do(request: dict[str, Any], model: OnnxRuntime | LiteRt | LiteRtCompiled, folder: Path) -> None:
+def do(request: dict[str, Any], model: OnnxRuntime | LiteRt | LiteRtCompiled | ExecuTorch, folder: Path) -> None:
     """Do what a request asks, other than to quit."""
     if request["task"] == "end_profile":
         assert isinstance(model, OnnxRuntime)

@@ -15,7 +15,13 @@ from dcd_deploy.errors import DeviceLackError
 from dcd_deploy.progress import Progress
 
 QEMU = "qemu-aarch64"  # the dynamically linked one: the static one takes no plugins
-PACKAGES = {QEMU: "qemu-user", "mmdebstrap": "mmdebstrap", "gcc": "gcc libc6-dev", "apt-get": "apt"}  # by program
+PACKAGES = {
+    QEMU: "qemu-user",
+    "mmdebstrap": "mmdebstrap",
+    "gcc": "gcc libc6-dev",
+    "aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu",
+    "apt-get": "apt",
+}  # by program
 RUNNING, MAKING = (QEMU,), (QEMU, "mmdebstrap", "apt-get", "gcc")
 FIRST_REFUSED = 9  # of QEMU's versions: they changed what plugins are built on
 FIRST_ACCEPTED = (4, 2)

@@ -102,7 +102,7 @@ def _stanza(stanza: str) -> Iterator[Entry]:
 
 
 DEBIAN = ("python3-minimal", "python3", "libstdc++6", "libgomp1", "zlib1g", "libatomic1", "libgcc-s1")
-WHEELS = ("numpy", "onnxruntime", "ai-edge-litert", "ml_dtypes")  # what of it is installed here
+WHEELS = ("numpy", "onnxruntime", "ai-edge-litert", "ml_dtypes", "executorch")  # what of it is installed here
 # CompiledModel loads it whoever asks for the CPU alone, and it ends the process on a core without ARMv8.1's atomics.
 LEFT_OUT = ("ai_edge_litert/libLiteRtWebGpuAccelerator.so",)
 GLIBC = range(17, 37)  # the versions 2.x of the C library that a wheel may have been built for, of Debian 12 the last

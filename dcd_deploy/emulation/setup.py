@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcd_deploy.emulation.cores import CORES, Core
+from dcd_deploy.emulation.executorch import COMPILER, RUNTIME
 from dcd_deploy.emulation.plugin import compiled_plugin
 from dcd_deploy.emulation.programs import MAKING, RUNNING, check_counts, check_programs, install_programs, qemu_version
-from dcd_deploy.emulation.root import installed_root, make_root
+from dcd_deploy.emulation.root import installed_root, make_root, wheel_versions
 from dcd_deploy.errors import DeviceLackError
 from dcd_deploy.made_once import cache_folder
 from dcd_deploy.progress import Progress, silent
@@ -85,7 +86,7 @@ def set_up_emulation(*, install: bool = False, progress: Progress = silent) -> E
     """
     start = time.perf_counter()
     if install:
-        install_programs(MAKING, progress)
+        install_programs((*MAKING, *([COMPILER] if RUNTIME in wheel_versions() else [])), progress)
     version = qemu_version()
     root = make_root(progress)
     for core in CORES.values():
