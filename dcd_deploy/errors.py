@@ -81,7 +81,8 @@ class UnknownNameError(DcdDeployError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known = tuple(known)
         name = shown(name)
-        near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)
+        begun = [one for one in known if name and one.startswith(name.lower())]
+        near = begun or difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)
         hint = f"did you mean '{near[0]}'? " if near else ""
         super().__init__(f"unknown {kind} '{name}': {hint}Known: {', '.join(known)}")
         self.expected, self.found, self.advice = f"a {kind} of {', '.join(known)}", name, hint.strip()

@@ -166,6 +166,7 @@ def test_the_page_is_safe(onnx_file, fakes, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
+        ({"runtime": "onnx"}, UnknownNameError, "did you mean 'onnxruntime'"),
         ({"runtime": "openvin"}, UnknownNameError, "did you mean 'openvino'"),
         ({"setup": "onnxruntime"}, UnknownNameError, "unknown runtime to set up 'onnxruntime'"),
         ({"blocks": 0}, OptionError, "`blocks` as a whole number"),

@@ -18,7 +18,7 @@ from dcd_deploy.errors import (
     OptionError,
 )
 from dcd_deploy.lowering.deploy import lower
-from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, TARGETS, in_int8, target_for
+from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, ONNXRUNTIME_X86, TARGETS, UNTOLD, in_int8, target_for
 from dcd_deploy.models.dynamic import MobileNetDynamicConv
 from dcd_deploy.models.geometry import mobilenet_geometry
 from dcd_deploy.models.spec import NetworkSpec
@@ -360,7 +360,9 @@ def test_what_lowerings_cost_is_told_before_an_export(small_checkpoint):
     assert sum(len(shape.layers) for shape in told.shapes) == 8
     for shape in told.shapes:
         assert {one.lowering for one in shape.lowerings} == {"blocked", "branch", "kernel"}  # these layers are 3×3
-        assert min(shape.lowerings, key=lambda one: one.extra).lowering == shape.taken
+        extras = {one.lowering: one.extra for one in shape.lowerings}
+        best = min(extras.values())
+        assert extras[shape.taken] <= best + UNTOLD * abs(best)  # of what the rates cannot tell apart, fewer operators
     taken = [one.extra * len(s.layers) for s in told.shapes for one in s.lowerings if one.lowering == s.taken]
     assert told.extra == pytest.approx(sum(taken))
     with pytest.raises(OptionError, match="one runtime"):
