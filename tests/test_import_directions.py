@@ -181,6 +181,21 @@ def test_a_room_lists_only_files_that_it_has(path):
         assert (path.parent / f"{name}.py").exists() or (path.parent / name).is_dir(), name
 
 
+def twice(texts):
+    """Return the names that more than one class has, of all the texts."""
+    classes = [node.name for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
+    return {name for name in classes if classes.count(name) > 1}
+
+
+def test_no_two_classes_have_one_name():
+    assert not twice(path.read_text(encoding="utf-8") for path in MODULES)
+    assert twice(["class One: ...", "class One: ..."]) == {"One"}
+
+
+def test_no_module_is_over_300_lines():
+    assert not {path.name for path in MODULES if path.read_text(encoding="utf-8").count("\n") > 300}
+
+
 def test_no_cycle():
     for room, others in ALLOWED.items():
         assert all(room not in ALLOWED[other] or other == room for other in others - {room}), room

@@ -14,7 +14,7 @@ from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.calibration import Calibration
 from dcd_deploy.export.noise import snr_db
 from dcd_deploy.export.onnx import int8
-from dcd_deploy.export.onnx.int8 import Quantiser
+from dcd_deploy.export.onnx.int8 import OnnxQuantiser
 from dcd_deploy.export.onnx.quantised.build import calibrated, check_layers
 from dcd_deploy.export.onnx.quantised.formats import check_formats
 from dcd_deploy.export.onnx.quantised.layer_noise import check_layer_noise
@@ -42,7 +42,7 @@ def quantiser(onnx_file, images):
     """The shared export of the bundled network: the layers in the branch order stay in float32 here."""
     model = onnx.load(onnx_file)
     found = sites(model.graph)
-    return Quantiser(model, found, calibrated(model, found, (images[0],)), BITS, images[0])
+    return OnnxQuantiser(model, found, calibrated(model, found, (images[0],)), BITS, images[0])
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_calibration_on_one_class_is_caught(quantiser, images):
     """Unlabelled and unknown to the network, one class would pass; what it cuts off on the others does not."""
     one = np.resize(images[0][images[1] == 1], images[0].shape)
     ranges = calibrated(quantiser.model, quantiser.found, (one,))
-    narrow = Quantiser(quantiser.model, quantiser.found, ranges, BITS, one)
+    narrow = OnnxQuantiser(quantiser.model, quantiser.found, ranges, BITS, one)
     right, wide = (decibels(quantiser, graph) for graph in (narrow.graph(()), quantiser.graph(())))
     assert right < wide - 3
     with pytest.raises(VerificationError):
@@ -170,7 +170,7 @@ def noisy(quantiser, factor):
     ranges = quantiser.ranges
     wide = {name: (factor * low, factor * high) for name, (low, high) in ranges.maps.items()}
     wider = SimpleNamespace(maps=wide, kernels=ranges.kernels)
-    return Quantiser(quantiser.model, quantiser.found, wider, BITS, quantiser.images)
+    return OnnxQuantiser(quantiser.model, quantiser.found, wider, BITS, quantiser.images)
 
 
 def test_noise_and_lost_accuracy_are_refused(quantiser, images, made):
@@ -213,7 +213,7 @@ def spoilt_kernels(quantiser, layers):
     spoilt = {site.node.input[1] for site in quantiser.found if site.layer in layers}
     kernels = {name: v * (1e4 if name in spoilt else 1) for name, v in quantiser.ranges.kernels.items()}
     ranges = SimpleNamespace(maps=quantiser.ranges.maps, kernels=kernels)
-    return Quantiser(quantiser.model, quantiser.found, ranges, BITS, quantiser.images)
+    return OnnxQuantiser(quantiser.model, quantiser.found, ranges, BITS, quantiser.images)
 
 
 def test_layers_that_stay_in_float32(quantiser):

@@ -14,7 +14,7 @@ from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.calibration import Calibration
 from dcd_deploy.export.noise import snr_db
 from dcd_deploy.export.tflite.file import TfliteModel, text_of
-from dcd_deploy.export.tflite.quantised.build import Quantiser, prepared, rewritten
+from dcd_deploy.export.tflite.quantised.build import TfliteQuantiser, prepared, rewritten
 from dcd_deploy.export.tflite.quantised.numbers import check_numbers
 from dcd_deploy.export.tflite.quantised.ranges import measured
 from dcd_deploy.export.tflite.quantised.roles import in_int8
@@ -95,7 +95,7 @@ def test_layers_stay_in_float32_on_request(case, digits_tflite, images):
     model = prepared(content)
     kept = in_int8(model, [WIDENING])
     assert set(kept) < set(case[1])
-    assert TfliteModel.from_bytes(Quantiser.of(content, images[:2]).quantised([WIDENING])).graph
+    assert TfliteModel.from_bytes(TfliteQuantiser.of(content, images[:2]).quantised([WIDENING])).graph
     with pytest.raises(OptionError, match="no.layer"):
         in_int8(model, ["no.layer"])
 
@@ -205,7 +205,7 @@ def test_budget_keeps_the_noisiest_layers_in_float32(digits_tflite, images):
     """The layers whose product with λ is cut into steps far too wide are found, and the accuracy is there again."""
     import digits
 
-    quantiser = Quantiser.of(digits_tflite.artifact.path.read_bytes(), images)
+    quantiser = TfliteQuantiser.of(digits_tflite.artifact.path.read_bytes(), images)
     labels = tuple(map(int, digits.load()[2][:IMAGES]))
     right = TrainReference((images,), {"logits": _each(quantiser.model.to_bytes(), images)})
     manifest = Calibration(images, labels, CalibrationManifest.of([]), "digits")

@@ -26,9 +26,9 @@ from dcd_deploy.lowering.targets import (
 from dcd_deploy.models.geometry import LayerGeometry, basic_geometry, bottleneck_geometry, mobilenet_geometry
 
 DUMMY = """
-from dcd_deploy.lowering.channels_first.branch import BranchLowering
+from dcd_deploy.lowering.channels_first.branch import ChannelsFirstBranch
 
-class Dummy(BranchLowering):
+class Dummy(ChannelsFirstBranch):
     name = "dummy"
     only_for = {only_for}
 """

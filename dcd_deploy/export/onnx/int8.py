@@ -36,7 +36,7 @@ class Int8Graph:
 
 
 @dataclass(frozen=True, eq=False)
-class Quantiser:
+class OnnxQuantiser:
     """A float32 graph, and what quantising it needs."""
 
     model: onnx.ModelProto
@@ -81,7 +81,7 @@ def int8_graph(model: onnx.ModelProto, checked: CheckedReference, config: BuildC
     right = float_answers(_runner(model), calibration, checked.reference.names)
     bits = target_for(config.target, "onnx").weight_bits
     ranges = calibrated(model, found, calibration.inputs)
-    quantiser = Quantiser(model, found, ranges, bits, calibration.images)
+    quantiser = OnnxQuantiser(model, found, ranges, bits, calibration.images)
     if config.budget is not None and config.judged:
         kept = config.keep_float
         run = quantiser.run

@@ -33,7 +33,7 @@ from dcd_deploy.export.tflite.convert import ONNX_INSTEAD, convert_tflite
 from dcd_deploy.export.tflite.file import finish, tflite_nodes, tflite_stats, with_card
 from dcd_deploy.export.tflite.float16 import half_model
 from dcd_deploy.export.tflite.half import suiting_half
-from dcd_deploy.export.tflite.quantised import BITS, Quantiser
+from dcd_deploy.export.tflite.quantised import BITS, TfliteQuantiser
 from dcd_deploy.export.tflite.quantised.ranges import channels_last
 from dcd_deploy.export.tflite.store import SCALE_BYTES, store_tflite, tflite_weights
 from dcd_deploy.export.truth import TrainReference
@@ -180,7 +180,7 @@ def _quantised(
     calibration = config.calibration or generated_calibration(config.entries, config.preprocessing)
     right = float_answers(_runner(LiteRtSession(model), config.layout), calibration, checked.reference.names)
     images = channels_last(calibration.images) if config.layout == NHWC else calibration.images
-    quantiser = Quantiser.of(model, images)
+    quantiser = TfliteQuantiser.of(model, images)
     if config.budget is not None and config.judged:
         config = replace(config, keep_float=_in_budget(quantiser, right, config))
     made = quantiser.quantised(config.keep_float, judged=config.judged)
@@ -191,7 +191,7 @@ def _quantised(
     return made, checked, config
 
 
-def _in_budget(quantiser: Quantiser, right: TrainReference, config: BuildConfig) -> tuple[str, ...]:
+def _in_budget(quantiser: TfliteQuantiser, right: TrainReference, config: BuildConfig) -> tuple[str, ...]:
     """Return the layers that stay in float32; those that the user named are among them."""
 
     def run(keep_float: tuple[str, ...]) -> Runner:

@@ -18,7 +18,7 @@ from dcd_deploy.lowering.layers import conv_of, linear_of
 LARGE = 28  # from this side on, two means over rows and columns are quicker than one pooling by windows
 
 
-class AttentionModule(nn.Module):
+class ChannelsFirstAttention(nn.Module):
     """Map a source (N, C, H, W), or (N, values), to the values of the heads.
 
     Its layers are linear ones on the pooled values in a row, where a hard sigmoid fuses with the layer before it.
@@ -66,7 +66,7 @@ class AttentionModule(nn.Module):
         return HeadValues(heads, a, phi)
 
 
-class ConvolutionalAttention(AttentionModule):
+class ConvolutionalAttention(ChannelsFirstAttention):
     """The same by 1×1 convolutions on the pooled map; the values of the heads are (N, values, 1, 1)."""
 
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:

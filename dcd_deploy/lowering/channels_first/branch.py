@@ -30,13 +30,13 @@ from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import plain
 from dcd_deploy.lowering.assemble.attention import HeadValues, constant_bias
 from dcd_deploy.lowering.assemble.terms import bias_within, branch_refusal, with_bias
-from dcd_deploy.lowering.channels_first.attention import AttentionModule
+from dcd_deploy.lowering.channels_first.attention import ChannelsFirstAttention
 from dcd_deploy.lowering.channels_first.parts import StaticAndQuery, depthwise_in_plain, per_sample_conv1x1, total
 from dcd_deploy.lowering.layers import conv_of, frozen, linear_of
 from dcd_deploy.lowering.lowering import Cost, Lowering
 
 
-class MixtureBranch(nn.Module):
+class ChannelsFirstMixture(nn.Module):
     """From a map (N, C, H, W) to (N, K, H', W'), or from (N, C) to (N, K).
 
     The kernels of a dense 1×1 layer are one convolution, which one product with π weighs.
@@ -78,7 +78,7 @@ class MixtureBranch(nn.Module):
         return values if self.geometry.vector else values[:, :, None, None]
 
 
-class BranchLowering(Lowering):
+class ChannelsFirstBranch(Lowering):
     """A dynamic convolution in the branch order; (N, C, H, W) to (N, K, H', W'), or (N, C) to (N, K)."""
 
     name: ClassVar[str] = "branch"
@@ -89,7 +89,7 @@ class BranchLowering(Lowering):
         g = self.geometry = operator.geometry
         static, low_rank = operator.term(RowScaled), operator.term(LowRank)
         bias = constant_bias(operator)
-        self.attention = AttentionModule(operator, size)
+        self.attention = ChannelsFirstAttention(operator, size)
         self.project: nn.Module | None = None
         self.mixture = self.bias = None
         if g.vector:
@@ -101,7 +101,7 @@ class BranchLowering(Lowering):
         mixture = operator.term(Mixture)
         within = mixture is not None and low_rank is None and bias_within(operator)
         if mixture is not None:
-            self.mixture = MixtureBranch(with_bias(mixture, bias) if within and bias is not None else mixture, g)
+            self.mixture = ChannelsFirstMixture(with_bias(mixture, bias) if within and bias is not None else mixture, g)
         if bias is not None and low_rank is None and not within:
             self.bias = frozen(bias if g.vector else bias[:, None, None])
 

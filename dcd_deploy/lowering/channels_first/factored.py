@@ -17,7 +17,7 @@ from dcd_deploy.dynamic.shape import MapSize, OperatorShape
 from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import plain
 from dcd_deploy.lowering.assemble.attention import constant_bias
-from dcd_deploy.lowering.channels_first.attention import AttentionModule
+from dcd_deploy.lowering.channels_first.attention import ChannelsFirstAttention
 from dcd_deploy.lowering.channels_first.parts import cropped, per_sample_conv1x1, static_conv, total
 from dcd_deploy.lowering.layers import conv_of, frozen
 from dcd_deploy.lowering.lowering import Cost, Lowering
@@ -36,7 +36,7 @@ class FactoredLowering(Lowering):
         row_scaled, low_rank = operator.term(RowScaled), operator.term(LowRank)
         assert row_scaled is not None
         assert low_rank is not None
-        self.attention = AttentionModule(operator, size)
+        self.attention = ChannelsFirstAttention(operator, size)
         self.scaled = static_conv(row_scaled, self.geometry)
         self.query = conv_of(low_rank.query[:, :, None, None], low_rank.query_shift, self.geometry.stride)
         self.project = frozen(low_rank.project)

@@ -21,9 +21,9 @@ from dcd_deploy.lowering.assemble.attention import Bias, HeadValues
 from dcd_deploy.lowering.assemble.kernel import Kernel
 from dcd_deploy.lowering.assemble.terms import separable
 from dcd_deploy.lowering.assemble.windows import without_copies
-from dcd_deploy.lowering.channels_first.attention import AttentionModule
+from dcd_deploy.lowering.channels_first.attention import ChannelsFirstAttention
 from dcd_deploy.lowering.channels_first.parts import (
-    Applied,
+    ChannelsFirstApplied,
     Patches,
     depthwise_in_plain,
     every_pixel,
@@ -34,7 +34,7 @@ from dcd_deploy.lowering.layers import frozen, linear_of
 from dcd_deploy.lowering.lowering import Cost, Lowering
 
 
-class KernelLowering(Lowering):
+class ChannelsFirstKernel(Lowering):
     """A dynamic convolution in the kernel order; (N, C, H, W) to (N, K, H', W'), or (N, C) to (N, K)."""
 
     name: ClassVar[str] = "kernel"
@@ -44,10 +44,10 @@ class KernelLowering(Lowering):
         operator = without_copies(plain(operator), size)
         g = self.geometry = operator.geometry
         self.size = size
-        self.attention = AttentionModule(operator, size)
+        self.attention = ChannelsFirstAttention(operator, size)
         self.kernel = Kernel(operator)
         self.shift = Bias(operator, linear_of)
-        self.applied = Applied(g)
+        self.applied = ChannelsFirstApplied(g)
         unpadded = g.taps == 1 and g.padding == (0, 0)
         self.term_by_term = not unpadded and not g.vector and separable(shape_of(operator))
         low_rank = operator.term(LowRank)

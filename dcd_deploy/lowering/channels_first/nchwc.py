@@ -32,8 +32,8 @@ from dcd_deploy.lowering.assemble.attention import Bias
 from dcd_deploy.lowering.assemble.enlarged import padded
 from dcd_deploy.lowering.assemble.kernel import Kernel
 from dcd_deploy.lowering.assemble.windows import without_copies
-from dcd_deploy.lowering.channels_first.attention import AttentionModule
-from dcd_deploy.lowering.channels_first.kernel import KernelLowering
+from dcd_deploy.lowering.channels_first.attention import ChannelsFirstAttention
+from dcd_deploy.lowering.channels_first.kernel import ChannelsFirstKernel
 from dcd_deploy.lowering.layers import linear_of
 from dcd_deploy.lowering.lowering import KNOWN, Cost, Lowering
 
@@ -64,13 +64,13 @@ class NchwcLowering(Lowering):
         g = self.geometry = operator.geometry
         self.plain = None
         if not self.suits(shape_of(operator)):
-            self.plain = KernelLowering(operator, size)
+            self.plain = ChannelsFirstKernel(operator, size)
             return
         wide = padded(without_copies(plain(operator), size), aligned(g.C), aligned(g.K))
         if wide.bias is None:  # which the convolution in blocks always has
             wide = replace(wide, bias=torch.zeros(aligned(g.K), dtype=torch.float64))
         turned = phi_by_columns(wide)
-        self.attention = AttentionModule(turned, size, by_windows=True)
+        self.attention = ChannelsFirstAttention(turned, size, by_windows=True)
         self.kernel = Kernel(replace(turned, geometry=as_ordered(wide.geometry, shape_of(wide))), columns=True)
         self.shift = Bias(wide, linear_of, columns=True)
         self.applied = Grouped(wide.geometry)

@@ -41,7 +41,7 @@ def every_pixel(x: Tensor, g: ConvGeometry, size: MapSize) -> Tensor:
     return x[:, :, : rows * (size.out_height - 1) + 1 : rows, : columns * (size.out_width - 1) + 1 : columns]
 
 
-class Applied(nn.Module):
+class ChannelsFirstApplied(nn.Module):
     """Convolve x by W0, or by computed weights: the convolution that the static twin has too.
 
     It is a module, without weights of its own, so that its place in the network tells it from the operators that

@@ -71,7 +71,7 @@ class ColumnsKernel(_WithBank):
         return values if self.geometry.groups == 1 else super().along_outputs(values, one=one)
 
 
-class RowsKernel(_WithBank):
+class ChannelsLastRows(_WithBank):
     """The kernel as torch has it, (K, C·taps), for heads (1, 1, 1, values) and Φ (1, 1, L, L)."""
 
     def hold_low_rank(self, query: Tensor, project: Tensor) -> None:

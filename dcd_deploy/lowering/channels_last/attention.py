@@ -16,7 +16,7 @@ from dcd_deploy.lowering.channels_last.operators import average_pool_2d, batch_m
 from dcd_deploy.lowering.channels_last.parts import conv, dense
 
 
-class AttentionModule(nn.Module):
+class ChannelsLastAttention(nn.Module):
     """Map a source (N, H, W, C), (N, 1, 1, values) or (N, values), to the values of the heads.
 
     The operator has Φ by columns.

@@ -29,7 +29,7 @@ from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
 from dcd_deploy.lowering.assemble.attention import constant_bias
 from dcd_deploy.lowering.assemble.terms import bias_within, branch_refusal, sums_to_one, with_bias
-from dcd_deploy.lowering.channels_last.attention import AttentionModule
+from dcd_deploy.lowering.channels_last.attention import ChannelsLastAttention
 from dcd_deploy.lowering.channels_last.layers import Cropped, on_maps, static_conv
 from dcd_deploy.lowering.channels_last.operators import batch_matmul
 from dcd_deploy.lowering.channels_last.parts import dense
@@ -37,7 +37,7 @@ from dcd_deploy.lowering.layers import conv_of, frozen
 from dcd_deploy.lowering.lowering import Cost, Lowering
 
 
-class MixtureBranch(nn.Module):
+class ChannelsLastMixture(nn.Module):
     """From a map (N, H, W, C) to (N, H', W', K)."""
 
     def __init__(self, term: Mixture, g: ConvGeometry, *, sum_to_one: bool = False) -> None:
@@ -67,7 +67,7 @@ def from_first(values: Tensor) -> Tensor:
     return torch.cat([values[:1], values[1:] - values[:1]])
 
 
-class BranchLowering(Lowering):
+class ChannelsLastBranch(Lowering):
     """A dynamic convolution in the branch order; (N, H, W, C) to (N, H', W', K)."""
 
     name: ClassVar[str] = "branch"
@@ -76,7 +76,7 @@ class BranchLowering(Lowering):
         super().__init__(operator, size)
         operator = phi_by_columns(with_relu6(operator))
         g, bias, mixture = operator.geometry, constant_bias(operator), operator.term(Mixture)
-        self.attention = AttentionModule(operator, size)
+        self.attention = ChannelsLastAttention(operator, size)
         self.static = self.query = self.mixture = self.bias = None
         if (row_scaled := operator.term(RowScaled)) is not None:
             self.static = static_conv(row_scaled, g)
@@ -89,7 +89,7 @@ class BranchLowering(Lowering):
         elif bias is not None:
             self.bias = frozen(bias)
         if mixture is not None:
-            self.mixture = MixtureBranch(mixture, g, sum_to_one=sums_to_one(operator))
+            self.mixture = ChannelsLastMixture(mixture, g, sum_to_one=sums_to_one(operator))
 
     def forward(self, x: Tensor, operand: Tensor | None = None) -> Tensor:
         heads, _, phi = self.attention(x if operand is None else operand)

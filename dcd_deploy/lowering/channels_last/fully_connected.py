@@ -22,8 +22,8 @@ from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.lowering.assemble.activations import with_relu6
 from dcd_deploy.lowering.assemble.attention import Bias
 from dcd_deploy.lowering.assemble.windows import without_copies
-from dcd_deploy.lowering.channels_last.assembled import RowsKernel
-from dcd_deploy.lowering.channels_last.attention import AttentionModule
+from dcd_deploy.lowering.channels_last.assembled import ChannelsLastRows
+from dcd_deploy.lowering.channels_last.attention import ChannelsLastAttention
 from dcd_deploy.lowering.channels_last.layers import every_pixel, patches
 from dcd_deploy.lowering.channels_last.parts import AppliedByRows, dense
 from dcd_deploy.lowering.layers import frozen
@@ -41,10 +41,10 @@ class FullyConnectedLowering(OneMatrixLowering):
         super().__init__(operator, size)
         operator = without_copies(with_relu6(operator), size)
         g = operator.geometry
-        self.attention = AttentionModule(operator, size)
+        self.attention = ChannelsLastAttention(operator, size)
         self.shift = Bias(operator, dense)
         self.zeros = frozen(torch.zeros(g.K, dtype=torch.float64)) if self.shift.is_nothing else None
-        self.kernel = RowsKernel(operator)
+        self.kernel = ChannelsLastRows(operator)
         at_once = g.vector or (g.pointwise and g.stride == (1, 1))
         self.pixels: nn.Module = nn.Identity() if at_once else every_pixel(g, size) if g.pointwise else patches(g)
         self.applied = AppliedByRows()

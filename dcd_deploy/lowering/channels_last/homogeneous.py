@@ -18,9 +18,9 @@ from dcd_deploy.lowering.assemble import terms as costs
 from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
 from dcd_deploy.lowering.assemble.enlarged import homogeneous
 from dcd_deploy.lowering.channels_last.assembled import ColumnsKernel
-from dcd_deploy.lowering.channels_last.attention import AttentionModule
-from dcd_deploy.lowering.channels_last.kernel import KernelLowering
-from dcd_deploy.lowering.channels_last.parts import Applied
+from dcd_deploy.lowering.channels_last.attention import ChannelsLastAttention
+from dcd_deploy.lowering.channels_last.kernel import ChannelsLastKernel
+from dcd_deploy.lowering.channels_last.parts import ChannelsLastApplied
 from dcd_deploy.lowering.layers import frozen
 from dcd_deploy.lowering.lowering import Cost, Lowering
 
@@ -34,15 +34,15 @@ class HomogeneousLowering(Lowering):
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
         super().__init__(operator, size)
         layer = homogeneous(with_relu6(operator)) if self.suits(shape_of(operator)) else None
-        self.plain = KernelLowering(operator, size) if layer is None else None
+        self.plain = ChannelsLastKernel(operator, size) if layer is None else None
         if layer is None:
             return
         layer = phi_by_columns(layer)
         of_x = replace(layer, geometry=operator.geometry)
-        self.attention = AttentionModule(of_x, size)
+        self.attention = ChannelsLastAttention(of_x, size)
         self.ones = frozen(torch.ones(1, size.in_height, size.in_width, 1, dtype=torch.float64))
         self.kernel = ColumnsKernel(layer)
-        self.applied = Applied()
+        self.applied = ChannelsLastApplied()
 
     def forward(self, x: Tensor, operand: Tensor | None = None) -> Tensor:
         y: Tensor

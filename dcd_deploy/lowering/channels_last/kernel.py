@@ -22,10 +22,10 @@ from dcd_deploy.lowering.assemble.attention import Bias
 from dcd_deploy.lowering.assemble.terms import separable
 from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.channels_last.assembled import ColumnsKernel
-from dcd_deploy.lowering.channels_last.attention import AttentionModule
+from dcd_deploy.lowering.channels_last.attention import ChannelsLastAttention
 from dcd_deploy.lowering.channels_last.layers import every_pixel, patches, static_conv
 from dcd_deploy.lowering.channels_last.operators import batch_matmul
-from dcd_deploy.lowering.channels_last.parts import Applied, dense
+from dcd_deploy.lowering.channels_last.parts import ChannelsLastApplied, dense
 from dcd_deploy.lowering.lowering import Cost, Lowering
 
 
@@ -59,7 +59,7 @@ class AppliedToPatches(nn.Module):
         return weighed.sum(4)
 
 
-class KernelLowering(Lowering):
+class ChannelsLastKernel(Lowering):
     """A dynamic convolution in the kernel order; (N, H, W, C) to (N, H', W', K)."""
 
     name: ClassVar[str] = "kernel"
@@ -69,13 +69,13 @@ class KernelLowering(Lowering):
         by_rows = without_copies(with_relu6(operator), size)
         operator = phi_by_columns(by_rows)
         g = operator.geometry
-        self.attention = AttentionModule(operator, size)
+        self.attention = ChannelsLastAttention(operator, size)
         self.shift = Bias(by_rows, dense, columns=True)
         self.static = self.kernel = self.pixels = None
         if g.vector or g.pointwise or not separable(shape_of(operator)):
             self.kernel = ColumnsKernel(operator)
             at_once = g.vector or (g.pointwise and g.stride == (1, 1))
-            self.applied: nn.Module = Applied() if at_once else AppliedToPatches(g)
+            self.applied: nn.Module = ChannelsLastApplied() if at_once else AppliedToPatches(g)
             return
         if (row_scaled := operator.term(RowScaled)) is not None:
             self.static = static_conv(replace(row_scaled, bias=None), g)

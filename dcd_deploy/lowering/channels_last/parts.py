@@ -57,7 +57,7 @@ class GlobalPool(nn.Module):
         return operators.average_pool_2d(x, size, size) if size != (1, 1) else x
 
 
-class Applied(nn.Module):
+class ChannelsLastApplied(nn.Module):
     """Convolve a map (N, H, W, C) by computed 1×1 kernels (N, 1, C, K): what the static twin does by constant ones.
 
     It is a module so that its place in the network tells it from the operators that compute the kernel.
@@ -68,7 +68,7 @@ class Applied(nn.Module):
 
 
 class AppliedByRows(nn.Module):
-    """Convolve a map (1, H, W, C) by a computed 1×1 kernel (K, C), and add a bias (K); see ``Applied``."""
+    """Convolve a map (1, H, W, C) by a computed 1×1 kernel (K, C), and add a bias (K); see ``ChannelsLastApplied``."""
 
     def forward(self, x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         return operators.fully_connected(x, kernel, bias)

@@ -24,7 +24,7 @@ from dcd_deploy.lowering.lowering import Cost, Lowering
 from dcd_deploy.lowering.xnnpack.parts import PooledAttention, as_map, over_map, rows
 
 
-class BranchLowering(Lowering):
+class XnnpackBranch(Lowering):
     """A dynamic convolution in the branch order; (N, C, H, W) to (N, K, H', W'), or (N, C) to (N, K)."""
 
     name: ClassVar[str] = "branch"

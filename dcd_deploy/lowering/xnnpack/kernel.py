@@ -25,10 +25,10 @@ from dcd_deploy.lowering.assemble.kernel import Kernel
 from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.layers import frozen, linear_of
 from dcd_deploy.lowering.one_matrix import OneMatrixLowering
-from dcd_deploy.lowering.xnnpack.parts import Applied, PooledAttention, pixels
+from dcd_deploy.lowering.xnnpack.parts import PooledAttention, XnnpackApplied, pixels
 
 
-class KernelLowering(OneMatrixLowering):
+class XnnpackKernel(OneMatrixLowering):
     """A dynamic convolution of one group, of one sample; (1, C, H, W) to (1, K, H', W'), or (1, C) to (1, K)."""
 
     name: ClassVar[str] = "kernel"
@@ -41,9 +41,9 @@ class KernelLowering(OneMatrixLowering):
         g = self.geometry = operator.geometry
         self.attention = PooledAttention(operator, size)
         self.shift = _ComputedBias(by_rows)
-        self.kernel = RowsKernel(operator)
+        self.kernel = XnnpackRows(operator)
         self.pixels = nn.Identity() if g.vector else pixels(g, size)
-        self.applied, self.activation = Applied(), nn.Identity()
+        self.applied, self.activation = XnnpackApplied(), nn.Identity()
 
     def forward(self, x: Tensor, operand: Tensor | None = None) -> Tensor:
         heads, stages, phi = self.attention(x if operand is None else operand)
@@ -86,7 +86,7 @@ class _ComputedBias(nn.Module):
         return shift if bias is None else shift + bias
 
 
-class RowsKernel(Kernel):
+class XnnpackRows(Kernel):
     """The kernel as torch has it, (K, C·taps), for heads (1, values) and P Φ (K, L)."""
 
     def hold_low_rank(self, query: Tensor, project: Tensor) -> None:

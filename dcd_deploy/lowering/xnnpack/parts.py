@@ -13,7 +13,7 @@ from dcd_deploy.dynamic.attention import Dense
 from dcd_deploy.dynamic.operator import ConvGeometry, DynamicOperator
 from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.lowering.assemble.windows import without_copies
-from dcd_deploy.lowering.channels_first.attention import AttentionModule
+from dcd_deploy.lowering.channels_first.attention import ChannelsFirstAttention
 from dcd_deploy.lowering.channels_first.parts import Patches, cropped
 from dcd_deploy.lowering.layers import conv_of
 
@@ -33,7 +33,7 @@ def over_map(values: Tensor) -> Tensor:
     return as_map(values.view(len(values), 1, 1, -1))
 
 
-class PooledAttention(AttentionModule):
+class PooledAttention(ChannelsFirstAttention):
     """The attention by linear layers on the pooled values in a row, which has the channels of each cell together.
 
     A whole map is pooled by a window as large: the delegate's mean is five to ten times less exact.
@@ -68,7 +68,7 @@ def _by_cells(operator: DynamicOperator) -> DynamicOperator:
     return replace(operator, attention=replace(attention, stages=stages))
 
 
-class Applied(nn.Module):
+class XnnpackApplied(nn.Module):
     """Convolve a map (1, C, H, W) by a computed 1×1 kernel (K, C), add a bias (K), and activate.
 
     It is a module so that its place in the network tells it from the operators that compute the kernel.

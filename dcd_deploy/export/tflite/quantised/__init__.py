@@ -9,6 +9,6 @@ Maps are int8 with a zero point, weights symmetric with a scale for each output 
 that takes a computed weight: a kernel W(x) is computed, and applied, in float32.
 """
 
-from dcd_deploy.export.tflite.quantised.build import BITS, Quantiser
+from dcd_deploy.export.tflite.quantised.build import BITS, TfliteQuantiser
 
-__all__ = ["BITS", "Quantiser"]
+__all__ = ["BITS", "TfliteQuantiser"]

@@ -40,7 +40,7 @@ ADDED = {"QUANTIZE": "_quantized", "DEQUANTIZE": "_dequant"}  # what ai-edge-qua
 
 
 @dataclass(frozen=True, eq=False)
-class Quantiser:
+class TfliteQuantiser:
     """A float32 graph, the ranges of its maps, and the ``images`` that they are from, as its input has them."""
 
     model: TfliteModel
@@ -48,7 +48,7 @@ class Quantiser:
     images: Images
 
     @classmethod
-    def of(cls, content: bytes, images: Images) -> Quantiser:
+    def of(cls, content: bytes, images: Images) -> TfliteQuantiser:
         """Measure the ranges.
 
         Raises:
