@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from dcd_deploy import deploy_form, export_module
+from dcd_deploy import deploy_form, export_module, record_reference
 from dcd_deploy.artifacts import NHWC, TensorSpec
 from dcd_deploy.card_json import read_card
+from dcd_deploy.commands.verify import verify
 from dcd_deploy.errors import CaptureError, ExportError, ModelFileError, OptionError, VerificationError
 from dcd_deploy.export.reference import generated_reference, make_reference, run_torch, runner
 from dcd_deploy.export.verify import compare
@@ -282,6 +283,18 @@ def test_an_output_that_hangs_on_no_input(tmp_path, format, capfd):
     for x in generated_inputs((InputSpec("input", (3, 9, 11)),), None)[0]:
         np.testing.assert_array_equal(model.run_named({"input": x[None]})["anchors"], [anchors])
     assert capfd.readouterr().err == ""
+
+
+def test_a_recorded_output_that_hangs_on_no_input(tmp_path):
+    network, x = Anchored().eval(), torch.randn(3, 3, 9, 11)
+    pairs = record_reference(network, x, tmp_path / "pairs.npz")
+    made = export_module(network, x[:1], out=tmp_path, reference=pairs)
+    assert verify(made.artifact.path, reference=pairs).passed
+    with np.load(pairs) as arrays:
+        assert len(arrays["anchors"]) == 3
+        np.savez(pairs, **{**arrays, "anchors": arrays["anchors"] + 1})
+    with pytest.raises(VerificationError, match="'anchors'"):
+        verify(made.artifact.path, reference=pairs)
 
 
 @pytest.mark.parametrize("batch", [None, 2])

@@ -36,7 +36,7 @@ def record_reference(module: nn.Module, inputs: Tensor | tuple[Tensor, ...], pat
     tensor, or a tuple, list or dict of tensors. The file is written whole or not at all.
 
     Raises:
-        OptionError: the inputs or outputs are something else than tensors with as many entries.
+        OptionError: the inputs or outputs are something else than tensors with as many entries, and no constants.
         OutputError: the file cannot be written.
     """
     if not isinstance(module, nn.Module):
@@ -45,16 +45,26 @@ def record_reference(module: nn.Module, inputs: Tensor | tuple[Tensor, ...], pat
     arrays = {f"input_{i}" if i else "input": _array(f"input {i}", value) for i, value in enumerate(given)}
     with torch.no_grad(), _as_deployed(module):
         answers = _named(module(*_placed(module, given)))
+        constant = {name for name, value in answers.items() if _is_constant(name, value, module, given)}
     if clash := arrays.keys() & answers.keys():
         raise OptionError(
             expected="outputs with names of their own", found=f"one called '{min(clash)}'", advice="rename it"
         )
     arrays |= {name: _array(f"output '{name}'", value) for name, value in answers.items()}
+    arrays |= {name: np.repeat(arrays[name], len(given[0]), axis=0) for name in constant}
     counts = {name: len(values) for name, values in arrays.items()}
     if len(set(counts.values())) != 1 or 0 in counts.values():
         raise OptionError(expected="as many entries in every input and output", found=counts)
     write_whole(Path(path), _archive(arrays))
     return Path(path)
+
+
+def _is_constant(name: str, value: object, module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
+    """Whether an output is one array for all inputs, as a detector's anchors are: the last input alone gives it too."""
+    if not isinstance(value, Tensor) or not value.ndim or len(value) != 1 or len(inputs[0]) == 1:
+        return False
+    last = _named(module(*_placed(module, tuple(each[-1:] for each in inputs))))[name]
+    return isinstance(last, Tensor) and torch.equal(value, last)
 
 
 def _archive(arrays: Mapping[str, Array]) -> bytes:
