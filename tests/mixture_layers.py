@@ -146,6 +146,26 @@ class SizesInATuple(nn.Module):
         return per_sample(x, weight, None, stride=1, padding=self.padding, dilation=1, groups=1)
 
 
+class KernelsAsMatrices(nn.Module):
+    """CondConv whose kernels are matrices, (M, K, C·kernel²), routed inside or from outside."""
+
+    def __init__(self, C=6, K=8, kernel=1, M=4, routed=False):
+        super().__init__()
+        self.experts = nn.Parameter(torch.randn(M, K, C * kernel * kernel))
+        self.stride, self.padding, self.M = 1, kernel // 2, M
+        if kernel > 1:
+            self.kernel_size = kernel
+        if routed:
+            self.route = nn.Linear(C, M)
+
+    def forward(self, x, routing=None):
+        if routing is None:
+            routing = torch.sigmoid(self.route(x.mean((2, 3))))
+        side = 2 * self.padding + 1
+        weight = torch.einsum("nm,mkc->nkc", routing, self.experts).unflatten(2, (-1, side, side))
+        return per_sample(x, weight, None, stride=self.stride, padding=self.padding, dilation=1, groups=1)
+
+
 class FourAttentions(nn.Module):
     """The squeeze of ODConv and its heads, of which some are left out."""
 

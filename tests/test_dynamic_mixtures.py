@@ -7,6 +7,7 @@ from dynamic_layers import lively
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mixture_layers import (
+    KernelsAsMatrices,
     ListedKernels,
     MixedConvolutions,
     MixedKernels,
@@ -135,6 +136,16 @@ def test_sizes_in_a_tuple(kept, routed):
     module = lively(SizesInATuple(IN_TUPLES[kept], routed=routed))
     args = (random(2, 6, 9, 8),) if routed else (random(2, 6, 9, 8), random(2, 4))
     assert proved(module, *args).family == "condconv"
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("routed", [False, True])
+def test_kernels_that_are_matrices(kernel, routed):
+    module = lively(KernelsAsMatrices(kernel=kernel, routed=routed))
+    args = (random(2, 6, 9, 8),) if routed else (random(2, 6, 9, 8), random(2, 4))
+    assert proved(module, *args).family == "condconv"
+    module.kernel_size = 5
+    assert isinstance(recognise(module, args), Refusal | None)
 
 
 @pytest.mark.parametrize("routed", [False, True])

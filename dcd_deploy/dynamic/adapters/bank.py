@@ -1,7 +1,8 @@
 """The kernels of a mixture, Σ_m π_m W_m, and the convolution that they are of; what the parts leave open, as choices.
 
-Kernels: a tensor (M, K, C/groups, kh, kw); one flat for each kernel, (M, K·C/groups·kh·kw), with the sizes in integers
-or in a tuple that ends with (K, C/groups, kh, kw); a list of M kernels, or of M convolutions of one geometry. Padding
+Kernels: a tensor (M, K, C/groups, kh, kw), or (M, K, C/groups·kh·kw) with the kernel's size in integers, 1×1 without;
+one flat for each kernel, (M, K·C/groups·kh·kw), with the sizes in integers or in a tuple that ends with (K, C/groups,
+kh, kw); a list of M kernels, or of M convolutions of one geometry. Padding
 "same" depends on the size of the map: a choice for each remainder of its sides by the stride; where it adds more behind
 than in front, the kernels get taps of zeros in front.
 """
@@ -84,6 +85,10 @@ def _full(module: nn.Module, shape: Sequence[int]) -> tuple[int, ...] | None:
     """Return (M, K, C/groups, kh, kw) for a tensor that may be the kernels."""
     if len(shape) == 5 or (len(shape) == 6 and shape[0] == 1):
         return tuple(shape[-5:])
+    if len(shape) == 3 and 1 < shape[0] <= MOST_KERNELS and _is_like_a_convolution(module):
+        kernel = _pair_named(module, KERNEL) or (1, 1)
+        each, rest = divmod(shape[2], math.prod(kernel) or 1)
+        return None if rest or not each else (shape[0], shape[1], each, *kernel)
     row = _of_row(module, shape[1]) if len(shape) == 2 else None
     return None if row is None else (shape[0], *row)
 
