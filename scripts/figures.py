@@ -7,6 +7,7 @@ import re
 from drawing import Box, arrow, card, row, sides, text
 from pages import DOCS, PERFORMANCE
 from phone_figures import android, ios
+from roofline_figure import roofline
 
 FIGURES = DOCS / "figures"
 
@@ -171,6 +172,7 @@ ALL = {
     "dynamic-convolution.svg": dynamic_convolution,
     "orders.svg": orders,
     "time.svg": time_by_kind,
+    "roofline.svg": roofline,
     "app-android.svg": android,
     "app-ios.svg": ios,
 }

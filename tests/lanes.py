@@ -17,7 +17,7 @@ LONG = {
     "browsers, compilers": "apps_web apps_cpp apps_android",
     "formats": (
         "evaluate_command executorch export_module float16 int8 int8_faults int8_tflite litert_compiled onnx opsets "
-        "own_network_page own_networks_int8 photographs_export tflite"
+        "own_network_page own_networks_int8 photographs_export tflite without_xnnpack"
     ),
 }
 EXHAUSTIVE = {

@@ -11,6 +11,7 @@ import torch
 from pte_network import EXAMPLE, SMALL, inputs, small
 from test_export_module import answers, assert_right
 from torch import nn
+from xnnpack_graph import operators
 
 import dcd_deploy
 from dcd_deploy import commands
@@ -54,6 +55,13 @@ def test_both_files_are_one_partition(exported):
         program = read_program(path.read_bytes(), path)
         assert (program.delegate_calls, program.outside, program.intact) == (1, (), True)
     assert "kernel" in exported.artifact.card.lowering.values()
+
+
+def test_no_reshape_follows_another_or_changes_nothing(exported):
+    for path in (exported.artifact.path, exported.baseline):
+        reshapes = [each for each in operators(path) if each.kind == "RESHAPE"]
+        assert not {each.output for each in reshapes} & {each.inputs[0] for each in reshapes}
+        assert not [each for each in reshapes if each.shapes[0] == each.written]
 
 
 def test_it_answers_as_the_network(exported):

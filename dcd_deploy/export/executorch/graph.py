@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from dcd_deploy.runtimes.flatbuffer import Table
 from dcd_deploy.runtimes.pte_file import HASH_KEY, Delegate, PteProgram, read_program
 
 XNNPACK, HEADER = "XnnpackBackend", b"XH00"
-GRAPH_NODES, GRAPH_VALUES = 1, 2
+GRAPH_NODES, GRAPH_VALUES, NODE_LIMITS = 1, 2, 3
+TENSOR_SIZES, TENSOR_DATA, TENSOR_ID = 2, 3, 6
 QUANTISED = 2  # the kind of a value that holds a plain one
 KINDS = dict(
     enumerate(
@@ -103,33 +104,60 @@ def pte_stats(content: bytes, where: str | Path = "the exported program") -> Gra
             operators[delegate.backend] += 1
             continue
         try:
-            nodes = list(_nodes(content, delegate))
+            nodes = read_part(content, delegate).nodes
         except (struct.error, IndexError, KeyError, ValueError) as error:
             raise ModelFileError(
                 f"expected an ExecuTorch program at '{where}', but its part for XNNPACK is damaged ({error}); export "
                 "it again"
             ) from error
-        operators.update(name for name, _ in nodes)
-        macs += sum(count for _, count in nodes)
+        operators.update(node.kind for node in nodes)
+        macs += sum(node.macs for node in nodes)
     ordered = dict(sorted(operators.items(), key=lambda item: (-item[1], item[0])))
     return GraphStats(operators.total(), ordered, len(content), macs // (program.inputs[0].shape[0] or 1))
 
 
-def _nodes(content: bytes, delegate: Delegate) -> Iterator[tuple[str, int]]:
-    """Yield the kind and the multiply-adds of each node of a part."""
+@dataclass(frozen=True)
+class PartNode:
+    """A node of a part: its kind in the schema, its settings there, its multiply-adds, whether a clamp is fused."""
+
+    kind: str
+    settings: Table
+    macs: int
+    clamped: bool
+
+
+@dataclass(frozen=True)
+class PartGraph:
+    """A part: its nodes in order, and of its values by their ids the sizes, and which are weights."""
+
+    nodes: tuple[PartNode, ...]
+    sizes: Mapping[int, tuple[int, ...]]
+    constants: frozenset[int]
+
+
+def read_part(content: bytes, delegate: Delegate) -> PartGraph:
+    """Return the graph of XNNPACK's part of a program.
+
+    Raises:
+        struct.error, IndexError, KeyError, ValueError: it is damaged.
+    """
     part = content[delegate.start : delegate.start + delegate.size]
     if part[4:8] != HEADER:
         raise ValueError("no header")
     start, size = struct.unpack_from("<II", part, 10)
-    graph = part[start : start + size]
-    root = Table.root(graph)
-    sizes = dict(map(_value, root.tables(GRAPH_VALUES)))
-    for node in root.tables(GRAPH_NODES):
-        number, table = node.number(0, "B"), node.table(1)
-        if table is None:
-            raise ValueError("a node without its settings")
-        name = KINDS.get(number, f"operator {number}")
-        yield name, _macs(table, name, sizes)
+    root = Table.root(part[start : start + size])
+    values = [_tensor(value) for value in root.tables(GRAPH_VALUES)]
+    sizes = {value.number(TENSOR_ID): value.numbers(TENSOR_SIZES) for value in values}
+    constants = frozenset(value.number(TENSOR_ID) for value in values if value.number(TENSOR_DATA))
+    return PartGraph(tuple(_node(node, sizes) for node in root.tables(GRAPH_NODES)), sizes, constants)
+
+
+def _node(node: Table, sizes: Mapping[int, tuple[int, ...]]) -> PartNode:
+    number, table = node.number(0, "B"), node.table(1)
+    if table is None:
+        raise ValueError("a node without its settings")
+    name = KINDS.get(number, f"operator {number}")
+    return PartNode(name, table, _macs(table, name, sizes), node.table(NODE_LIMITS) is not None)
 
 
 def _macs(table: Table, name: str, sizes: Mapping[int, tuple[int, ...]]) -> int:
@@ -144,10 +172,10 @@ def _macs(table: Table, name: str, sizes: Mapping[int, tuple[int, ...]]) -> int:
     return math.prod(out) * each
 
 
-def _value(value: Table) -> tuple[int, tuple[int, ...]]:
+def _tensor(value: Table) -> Table:
     tensor = value.table(1)
     if tensor is not None and value.number(0, "B") == QUANTISED:
         tensor = tensor.table(0)
     if tensor is None:
         raise ValueError("a value without its sizes")
-    return tensor.number(6), tensor.numbers(2)
+    return tensor
