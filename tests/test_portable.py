@@ -66,6 +66,14 @@ CASES = {
         ),
         {"Neg": 1, "Transpose": 1, "MatMul": 1, "Add": 1},
     ),
+    "three products of one vector": (
+        (
+            "(double[N, 2] x) => (double[N, 1] y, double[N, 2] z, double[N, 2] v) <double[1, 2] a = {1, 2},"
+            " double[2, 2] b = {3, 4, 5, 6}, double[2, 2] c = {7, 8, 9, 10}, double[2] s = {1, -1}> {"
+            " y = Gemm <transB = 1> (x, a) z = Gemm (x, b, s) v = Gemm <transB = 1> (x, c, s) }"
+        ),
+        {"Gemm": 1, "Split": 1},
+    ),
     "a mean over one axis": (
         "(double[2, 3, 4] x) => (double[2, 4] y) <int64[1] a = {1}> { y = ReduceMean <keepdims = 0> (x, a) }",
         {"Reshape": 1, "ReduceMean": 1},
@@ -115,6 +123,14 @@ LEFT = {
         "(double[1, 2] x) => (double[1, 2] y) <double[2, 2] w = {1, 2, 3, 4}, double[2] b"
         " = {1, 2}> { y = Gemm (x, w, b) }"
     ),
+    "two products of one vector": (
+        "(double[1, 2] x) => (double[1, 2] y, double[1, 2] z) <double[2, 2] w = {1, 2, 3, 4}, double[2, 2] v"
+        " = {5, 6, 7, 8}> { y = Gemm (x, w) z = Gemm (x, v) }"
+    ),
+    "three products of which one is scaled": (
+        "(double[1, 2] x) => (double[1, 2] y, double[1, 2] z, double[1, 2] v) <double[2, 2] w = {1, 2, 3, 4}>"
+        " { y = Gemm (x, w) z = Gemm (x, w) v = Gemm <alpha = 2.0> (x, w) }"
+    ),
     "a mean of a small map": (
         "(double[1, 2, 7, 7] x) => (double[1, 2] y) <int64[2] a = {2, 3}> { y = ReduceMean <keepdims = 0> (x, a) }"
     ),
@@ -145,10 +161,11 @@ def test_the_same_in_float64(name):
     written = portable(model)
     assert operators(written) == wanted
     given = inputs_of(model)
-    before, after = (ReferenceEvaluator(one).run(None, given)[0] for one in (model, written))
-    assert after.shape == before.shape
-    assert np.abs(after - before).max() <= EXACT
-    assert np.ptp(before) > 0
+    expected, computed = (ReferenceEvaluator(one).run(None, given) for one in (model, written))
+    for before, after in zip(expected, computed, strict=True):
+        assert after.shape == before.shape
+        assert np.abs(after - before).max() <= EXACT
+        assert np.ptp(before) > 0
 
 
 FOR_NNAPI = {
@@ -177,6 +194,10 @@ def test_the_same_for_nnapi(name):
     for before, after in zip(expected, ReferenceEvaluator(written).run(None, given), strict=True):
         assert after.shape == before.shape
         assert np.abs(after - before).max() <= EXACT
+
+
+def test_nnapi_gets_no_uneven_split():
+    assert operators(portable(parsed(CASES["three products of one vector"][0]), "nnapi")) == {"Gemm": 3}
 
 
 def test_bounds_are_scalars():
