@@ -196,6 +196,79 @@ def test_the_same_for_nnapi(name):
         assert np.abs(after - before).max() <= EXACT
 
 
+# (runtime, name) → (graph in float64, operators after)
+FOR_ONE = {
+    ("openvino", "the means of parts"): (
+        (
+            "(double[N, 2, 4, 6] x) => (double[N, 8] y) <int64[4] s = {-1, 4, 2, 6}, int64[3] t = {-1, 8, 3},"
+            " int64[1] a = {2}> { r = Reshape (x, s) m = ReduceMean <keepdims = 0> (r, a) c = Reshape (m, t)"
+            " y = ReduceMean <keepdims = 0> (c, a) }"
+        ),
+        {"AveragePool": 1, "Reshape": 1},
+    ),
+    ("openvino", "means of what are no parts"): (
+        (
+            "(double[1, 2, 4, 6] x) => (double[1, 6] y) <int64[4] s = {1, 6, 4, 2}, int64[3] t = {1, 6, 2},"
+            " int64[1] a = {2}> { r = Reshape (x, s) m = ReduceMean <keepdims = 0> (r, a) c = Reshape (m, t)"
+            " y = ReduceMean <keepdims = 0> (c, a) }"
+        ),
+        {"ReduceMean": 2, "Reshape": 2},
+    ),
+    ("openvino", "a computed bias over a large map"): (
+        (
+            "(double[1, 1, 112, 112] x, double[2, 1, 1, 1] w, double[2] b) => (double[1, 2, 56, 56] y)"
+            " { y = Conv <strides = [2, 2]> (x, w, b) }"
+        ),
+        {"Concat": 2, "Reshape": 1, "Conv": 1},
+    ),
+    ("openvino", "over a smaller one"): (
+        (
+            "(double[1, 1, 112, 111] x, double[2, 1, 1, 1] w, double[2] b) => (double[1, 2, 112, 111] y)"
+            " { y = Conv (x, w, b) }"
+        ),
+        {"Conv": 1},
+    ),
+    ("openvino", "a padded one"): (
+        (
+            "(double[1, 1, 112, 112] x, double[2, 1, 1, 1] w, double[2] b) => (double[1, 2, 114, 114] y)"
+            " { y = Conv <pads = [1, 1, 1, 1]> (x, w, b) }"
+        ),
+        {"Conv": 1},
+    ),
+}
+for name, operator in (("mean of a small map", {}), ("mean of a large map", {"AveragePool": 1})):
+    height = 64 if operator else 8
+    FOR_ONE["mnn", name] = (
+        (
+            f"(double[N, 2, {height}, 35] x) => (double[N, 2] y) <int64[2] a = {{-1, 2}}>"
+            " { y = ReduceMean <keepdims = 0> (x, a) }"
+        ),
+        {"GlobalAveragePool": 1, "Reshape": 1, **operator},
+    )
+FOR_ONE["mnn", "a mean that stays"] = (
+    "(double[N, 2, 8, 5] x) => (double[N, 2, 1, 1] y) <int64[2] a = {2, 3}> { y = ReduceMean (x, a) }",
+    {"GlobalAveragePool": 1},
+)
+FOR_ONE["mnn", "a mean over other axes"] = (
+    "(double[N, 2, 8, 5] x) => (double[N, 5] y) <int64[2] a = {1, 2}> { y = ReduceMean <keepdims = 0> (x, a) }",
+    {"ReduceMean": 1},
+)
+FOR_ONE["ncnn", "the means of parts"] = FOR_ONE["openvino", "the means of parts"]
+
+
+@pytest.mark.parametrize(("runtime", "name"), FOR_ONE)
+def test_the_same_for_one(runtime, name):
+    body, wanted = FOR_ONE[runtime, name]
+    model = parsed(body)
+    written = portable(model, runtime)
+    assert operators(written) == wanted
+    given = inputs_of(model)
+    before, after = (ReferenceEvaluator(one).run(None, given)[0] for one in (model, written))
+    assert after.shape == before.shape
+    assert np.abs(after - before).max() <= EXACT
+    assert np.ptp(before) > 0
+
+
 def test_nnapi_gets_no_uneven_split():
     assert operators(portable(parsed(CASES["three products of one vector"][0]), "nnapi")) == {"Gemm": 3}
 

@@ -20,12 +20,15 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from dcd_deploy.export.onnx.portable.computed_sum import ComputedSum
 from dcd_deploy.export.onnx.portable.equal_ranks import EqualRanks
+from dcd_deploy.export.onnx.portable.global_pooling import GlobalPooling
 from dcd_deploy.export.onnx.portable.hard_sigmoid import HardSigmoid
 from dcd_deploy.export.onnx.portable.hard_swish import HardSwish
 from dcd_deploy.export.onnx.portable.joined_products import JoinedProducts
 from dcd_deploy.export.onnx.portable.large_mean import LargeMean
 from dcd_deploy.export.onnx.portable.many_axes import ManyAxes
 from dcd_deploy.export.onnx.portable.one_pixel import OnePixel
+from dcd_deploy.export.onnx.portable.one_pooling import OnePooling
+from dcd_deploy.export.onnx.portable.ones_channel import OnesChannel
 from dcd_deploy.export.onnx.portable.single_axis import SingleAxis
 from dcd_deploy.export.onnx.portable.uneven_split import UnevenSplit
 
@@ -41,10 +44,13 @@ PASSES: tuple[type[ir.passes.InPlacePass], ...] = (
 )
 
 
-# what a runtime alone needs, before all others
+# what a runtime alone needs, or is quicker with, before all others
 ALONE: dict[str | None, tuple[type[ir.passes.InPlacePass], ...]] = {
     "nnapi": (HardSwish, UnevenSplit),
     "coreml": (HardSwish,),
+    "openvino": (OnePooling, OnesChannel),
+    "mnn": (OnePooling, GlobalPooling),
+    "ncnn": (OnePooling, GlobalPooling),
 }
 # what a runtime can do without: it is right on what they avoid, and quicker
 NEEDLESS: dict[str | None, tuple[type[ir.passes.InPlacePass], ...]] = {
