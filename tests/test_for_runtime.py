@@ -15,7 +15,7 @@ from dcd_deploy.benchmarks.runtime_results import RIGHT
 from dcd_deploy.benchmarks.runtimes import try_runtimes
 from dcd_deploy.errors import ExportError
 from dcd_deploy.export.onnx.mobile import check_one_partition
-from dcd_deploy.export.onnx.portable import NEEDLESS
+from dcd_deploy.export.onnx.portable import ALONE, NEEDLESS
 from dcd_deploy.export.runtime_needs import NEEDS
 
 ONNX = [name for name, needs in NEEDS.items() if needs.format == "onnx"]
@@ -27,7 +27,8 @@ def first_alike(name):
     def rules(other):
         needs = NEEDS[other]
         table = needs.one_partition and other
-        return needs.format, needs.targets[0], needs.constant_kernels, table, NEEDLESS.get(other)
+        words = ALONE.get(other), NEEDLESS.get(other)
+        return needs.format, needs.targets[0], needs.constant_kernels, table, words
 
     return next(other for other in NEEDS if rules(other) == rules(name))
 

@@ -66,6 +66,14 @@ CASES = {
         ),
         {"Neg": 1, "Transpose": 1, "MatMul": 1, "Add": 1},
     ),
+    "three products of one vector": (
+        (
+            "(double[N, 2] x) => (double[N, 1] y, double[N, 2] z, double[N, 2] v) <double[1, 2] a = {1, 2},"
+            " double[2, 2] b = {3, 4, 5, 6}, double[2, 2] c = {7, 8, 9, 10}, double[2] s = {1, -1}> {"
+            " y = Gemm <transB = 1> (x, a) z = Gemm (x, b, s) v = Gemm <transB = 1> (x, c, s) }"
+        ),
+        {"Gemm": 1, "Split": 1},
+    ),
     "a mean over one axis": (
         "(double[2, 3, 4] x) => (double[2, 4] y) <int64[1] a = {1}> { y = ReduceMean <keepdims = 0> (x, a) }",
         {"Reshape": 1, "ReduceMean": 1},
@@ -115,6 +123,14 @@ LEFT = {
         "(double[1, 2] x) => (double[1, 2] y) <double[2, 2] w = {1, 2, 3, 4}, double[2] b"
         " = {1, 2}> { y = Gemm (x, w, b) }"
     ),
+    "two products of one vector": (
+        "(double[1, 2] x) => (double[1, 2] y, double[1, 2] z) <double[2, 2] w = {1, 2, 3, 4}, double[2, 2] v"
+        " = {5, 6, 7, 8}> { y = Gemm (x, w) z = Gemm (x, v) }"
+    ),
+    "three products of which one is scaled": (
+        "(double[1, 2] x) => (double[1, 2] y, double[1, 2] z, double[1, 2] v) <double[2, 2] w = {1, 2, 3, 4}>"
+        " { y = Gemm (x, w) z = Gemm (x, w) v = Gemm <alpha = 2.0> (x, w) }"
+    ),
     "a mean of a small map": (
         "(double[1, 2, 7, 7] x) => (double[1, 2] y) <int64[2] a = {2, 3}> { y = ReduceMean <keepdims = 0> (x, a) }"
     ),
@@ -145,10 +161,11 @@ def test_the_same_in_float64(name):
     written = portable(model)
     assert operators(written) == wanted
     given = inputs_of(model)
-    before, after = (ReferenceEvaluator(one).run(None, given)[0] for one in (model, written))
-    assert after.shape == before.shape
-    assert np.abs(after - before).max() <= EXACT
-    assert np.ptp(before) > 0
+    expected, computed = (ReferenceEvaluator(one).run(None, given) for one in (model, written))
+    for before, after in zip(expected, computed, strict=True):
+        assert after.shape == before.shape
+        assert np.abs(after - before).max() <= EXACT
+        assert np.ptp(before) > 0
 
 
 FOR_NNAPI = {
@@ -177,6 +194,83 @@ def test_the_same_for_nnapi(name):
     for before, after in zip(expected, ReferenceEvaluator(written).run(None, given), strict=True):
         assert after.shape == before.shape
         assert np.abs(after - before).max() <= EXACT
+
+
+# (runtime, name) → (graph in float64, operators after)
+FOR_ONE = {
+    ("openvino", "the means of parts"): (
+        (
+            "(double[N, 2, 4, 6] x) => (double[N, 8] y) <int64[4] s = {-1, 4, 2, 6}, int64[3] t = {-1, 8, 3},"
+            " int64[1] a = {2}> { r = Reshape (x, s) m = ReduceMean <keepdims = 0> (r, a) c = Reshape (m, t)"
+            " y = ReduceMean <keepdims = 0> (c, a) }"
+        ),
+        {"AveragePool": 1, "Reshape": 1},
+    ),
+    ("openvino", "means of what are no parts"): (
+        (
+            "(double[1, 2, 4, 6] x) => (double[1, 6] y) <int64[4] s = {1, 6, 4, 2}, int64[3] t = {1, 6, 2},"
+            " int64[1] a = {2}> { r = Reshape (x, s) m = ReduceMean <keepdims = 0> (r, a) c = Reshape (m, t)"
+            " y = ReduceMean <keepdims = 0> (c, a) }"
+        ),
+        {"ReduceMean": 2, "Reshape": 2},
+    ),
+    ("openvino", "a computed bias over a large map"): (
+        (
+            "(double[1, 1, 112, 112] x, double[2, 1, 1, 1] w, double[2] b) => (double[1, 2, 56, 56] y)"
+            " { y = Conv <strides = [2, 2]> (x, w, b) }"
+        ),
+        {"Concat": 2, "Reshape": 1, "Conv": 1},
+    ),
+    ("openvino", "over a smaller one"): (
+        (
+            "(double[1, 1, 112, 111] x, double[2, 1, 1, 1] w, double[2] b) => (double[1, 2, 112, 111] y)"
+            " { y = Conv (x, w, b) }"
+        ),
+        {"Conv": 1},
+    ),
+    ("openvino", "a padded one"): (
+        (
+            "(double[1, 1, 112, 112] x, double[2, 1, 1, 1] w, double[2] b) => (double[1, 2, 114, 114] y)"
+            " { y = Conv <pads = [1, 1, 1, 1]> (x, w, b) }"
+        ),
+        {"Conv": 1},
+    ),
+}
+for name, operator in (("mean of a small map", {}), ("mean of a large map", {"AveragePool": 1})):
+    height = 64 if operator else 8
+    FOR_ONE["mnn", name] = (
+        (
+            f"(double[N, 2, {height}, 35] x) => (double[N, 2] y) <int64[2] a = {{-1, 2}}>"
+            " { y = ReduceMean <keepdims = 0> (x, a) }"
+        ),
+        {"GlobalAveragePool": 1, "Reshape": 1, **operator},
+    )
+FOR_ONE["mnn", "a mean that stays"] = (
+    "(double[N, 2, 8, 5] x) => (double[N, 2, 1, 1] y) <int64[2] a = {2, 3}> { y = ReduceMean (x, a) }",
+    {"GlobalAveragePool": 1},
+)
+FOR_ONE["mnn", "a mean over other axes"] = (
+    "(double[N, 2, 8, 5] x) => (double[N, 5] y) <int64[2] a = {1, 2}> { y = ReduceMean <keepdims = 0> (x, a) }",
+    {"ReduceMean": 1},
+)
+FOR_ONE["ncnn", "the means of parts"] = FOR_ONE["openvino", "the means of parts"]
+
+
+@pytest.mark.parametrize(("runtime", "name"), FOR_ONE)
+def test_the_same_for_one(runtime, name):
+    body, wanted = FOR_ONE[runtime, name]
+    model = parsed(body)
+    written = portable(model, runtime)
+    assert operators(written) == wanted
+    given = inputs_of(model)
+    before, after = (ReferenceEvaluator(one).run(None, given)[0] for one in (model, written))
+    assert after.shape == before.shape
+    assert np.abs(after - before).max() <= EXACT
+    assert np.ptp(before) > 0
+
+
+def test_nnapi_gets_no_uneven_split():
+    assert operators(portable(parsed(CASES["three products of one vector"][0]), "nnapi")) == {"Gemm": 3}
 
 
 def test_bounds_are_scalars():

@@ -2,13 +2,14 @@
 
 Each costs onnxruntime nothing measurable. They run in this order, after simplification:
 
-    hard_sigmoid    HardSigmoid → Clip, its slope and offset folded into the product before it
-    computed_sum    Gemm with a computed summand → MatMul, Add
-    large_mean      the mean of a large map → along its last axis, then of the rest
-    single_axis     the mean over one axis → over two, the second of size 1
-    one_pixel       a padded convolution of one pixel → the tap that meets it
-    equal_ranks     a softmax times a bank of kernels → of one rank
-    many_axes       Unsqueeze by several axes → Reshape
+    hard_sigmoid     HardSigmoid → Clip, its slope and offset folded into the product before it
+    joined_products  three or more products of one vector → one, and a Split
+    computed_sum     Gemm with a computed summand → MatMul, Add
+    large_mean       the mean of a large map → along its last axis, then of the rest
+    single_axis      the mean over one axis → over two, the second of size 1
+    one_pixel        a padded convolution of one pixel → the tap that meets it
+    equal_ranks      a softmax times a bank of kernels → of one rank
+    many_axes        Unsqueeze by several axes → Reshape
 """
 
 from __future__ import annotations
@@ -19,16 +20,21 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from dcd_deploy.export.onnx.portable.computed_sum import ComputedSum
 from dcd_deploy.export.onnx.portable.equal_ranks import EqualRanks
+from dcd_deploy.export.onnx.portable.global_pooling import GlobalPooling
 from dcd_deploy.export.onnx.portable.hard_sigmoid import HardSigmoid
 from dcd_deploy.export.onnx.portable.hard_swish import HardSwish
+from dcd_deploy.export.onnx.portable.joined_products import JoinedProducts
 from dcd_deploy.export.onnx.portable.large_mean import LargeMean
 from dcd_deploy.export.onnx.portable.many_axes import ManyAxes
 from dcd_deploy.export.onnx.portable.one_pixel import OnePixel
+from dcd_deploy.export.onnx.portable.one_pooling import OnePooling
+from dcd_deploy.export.onnx.portable.ones_channel import OnesChannel
 from dcd_deploy.export.onnx.portable.single_axis import SingleAxis
 from dcd_deploy.export.onnx.portable.uneven_split import UnevenSplit
 
 PASSES: tuple[type[ir.passes.InPlacePass], ...] = (
     HardSigmoid,
+    JoinedProducts,
     ComputedSum,
     LargeMean,
     SingleAxis,
@@ -38,13 +44,17 @@ PASSES: tuple[type[ir.passes.InPlacePass], ...] = (
 )
 
 
-# what a runtime alone needs, before all others
+# what a runtime alone needs, or is quicker with, before all others
 ALONE: dict[str | None, tuple[type[ir.passes.InPlacePass], ...]] = {
     "nnapi": (HardSwish, UnevenSplit),
     "coreml": (HardSwish,),
+    "openvino": (OnePooling, OnesChannel),
+    "mnn": (OnePooling, GlobalPooling),
+    "ncnn": (OnePooling, GlobalPooling),
 }
 # what a runtime can do without: it is right on what they avoid, and quicker
 NEEDLESS: dict[str | None, tuple[type[ir.passes.InPlacePass], ...]] = {
+    "nnapi": (JoinedProducts,),  # it would split them unevenly
     "openvino": (HardSigmoid, ComputedSum, LargeMean, SingleAxis),
 }
 
