@@ -4,9 +4,8 @@
 
     x → AveragePool<H/a × W/b> → Reshape (N, C·a·b)
 
-For OpenVINO, MNN and ncnn alone, whose poolings are quick, and which keep maps in layouts
-that a Reshape has them leave.
-Onnxruntime's plain layout pools one value at a time.
+For OpenVINO, MNN and ncnn alone, whose poolings are quick, and which keep maps in layouts that a Reshape has them
+leave. onnxruntime's plain layout pools one value at a time.
 """
 
 from __future__ import annotations
