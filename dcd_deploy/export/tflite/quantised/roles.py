@@ -26,7 +26,7 @@ KERNELS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
 FOLLOWING = frozenset({"ADD", "MAX_POOL_2D", "MEAN", "CONCATENATION"})
 IN_FLOAT = frozenset({"attention", "kernel", "shift", "applied"})
 DYNAMIC_HALF = frozenset({"project", DYNAMIC})
-CACHED = 1 << 17  # values of a map or matrix: 512 KiB in float32, which an L2 cache holds
+CACHED = 1 << 14  # values of a map or matrix: 64 KiB in float32, the first cache of a Cortex-A76
 
 
 def in_int8(model: TfliteModel, keep_float: Collection[str] = ()) -> list[int]:
