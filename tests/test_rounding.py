@@ -112,6 +112,17 @@ def test_channels_of_nothing_become_zeros(factor):
     assert np.array_equal(stored.decoded(), found)
 
 
+@pytest.mark.parametrize("factor", [1, 2.0**-90, 2.0**110])
+def test_each_slice_has_the_steps_that_round_it_best(factor):
+    values = weights(64, 48) * np.float32(factor)
+    largest = np.abs(values).max(axis=1, keepdims=True).astype(np.float64)
+    scales = [largest / steps for steps in range(112, 128)]
+    errors = [np.square((np.rint(values / scale) * scale - values) / largest).sum(axis=1) for scale in scales]
+    found = np.square((rounded(values, "int8") - values) / largest).sum(axis=1)
+    assert np.allclose(found, np.min(errors, axis=0), rtol=1e-2)
+    assert found.sum() < 0.9 * errors[-1].sum()
+
+
 def test_sizes_are_bounds():
     for shape in SHAPES:
         stored = encoded(rounded(weights(*shape), "int8"), "int8")

@@ -4,7 +4,7 @@
     operand  of a sum or product of maps, a constant: |s (q − z) − w| ≤ s / 2,  s = (max w − min w) / 255
     bias     |s q − b| ≤ s / 2,  s = the map's scale times the weight's; both but for float32's own rounding
     map      s = (high − low) / 255,  |zero point + 128 + low / s| ≤ 1/2; a map that is only moved keeps its own
-    others   in float32, their large constants stored in int8 within half a step
+    others   in float32, their large constants stored in int8 (``rounding``) within half a step
 
 The gate of the outputs sees what int8 costs as a whole, and would pass one wrong scale among hundreds. This finds it,
 whoever wrote it: ai-edge-quantizer's work is checked, not trusted.
@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcd_deploy.errors import VerificationError
-from dcd_deploy.export.rounding import largest_step
+from dcd_deploy.export.rounding import FEWEST
 from dcd_deploy.export.tflite.file import TfliteModel, schema, text_of
 from dcd_deploy.export.tflite.quantised.ranges import Ranges
-from dcd_deploy.export.tflite.quantised.roles import KERNELS, is_constant
+from dcd_deploy.export.tflite.quantised.roles import is_constant
 
 ADDED = ("QUANTIZE", "DEQUANTIZE")
 MOVING = ("PAD", "RESHAPE", "MAX_POOL_2D", "CONCATENATION")
@@ -82,7 +82,7 @@ def _added(made: TfliteModel, kind: str) -> Iterator[Any]:
 def _check_constants(
     model: TfliteModel, made: TfliteModel, old: Any, new: Any, sources: dict[int, int], name: str
 ) -> None:
-    for position, (before, after) in enumerate(zip(old.inputs, new.inputs, strict=True)):
+    for before, after in zip(old.inputs, new.inputs, strict=True):
         if before < 0 or not is_constant(model, before):
             continue
         tensor = model.graph.tensors[before]
@@ -91,7 +91,6 @@ def _check_constants(
         whole = made.graph.tensors[sources.get(int(after), int(after))]
         weight = _numbers(model, tensor)
         found = _numbers(made, whole).reshape(weight.shape)
-        kernel = model.operator_name(old) in KERNELS and position == 1
         if whole.type == schema().TensorType.FLOAT32:
             _within(found - weight, np.abs(weight) * SLACK, name)
             continue
@@ -100,17 +99,16 @@ def _check_constants(
         limit = step * (0.5 + SLACK) + np.abs(weight) * ROUNDED
         _within(step * (found - zero) - weight, limit, name)
         if whole.type == schema().TensorType.INT8:
-            _within(step, _least_step(weight, scales, kernel=kernel), name)
+            _within(step, _least_step(weight, scales, FEWEST if int(after) in sources else LARGEST), name)
 
 
-def _least_step(weight: NDArray[np.float32], scales: _Scales, *, kernel: bool) -> NDArray[np.float32] | float:
-    """Return what a scale may be at most: that of the largest weight that it serves."""
+def _least_step(weight: NDArray[np.float32], scales: _Scales, steps: int) -> NDArray[np.float32] | float:
+    """Return what a scale may be at most: that of the largest weight that it serves, in so many ``steps``."""
     if scales.zero_point.any():  # of a constant that is added to a map, or multiplied with one
         return float(max(weight.max(), 0) - min(weight.min(), 0)) / LEVELS * (1 + SLACK)
     axes = tuple(i for i in range(weight.ndim) if i != scales.axis or len(scales.scale) == 1)
     largest = np.abs(weight).max(axis=axes, keepdims=True)
-    slack = SLACK if kernel else 2 * LARGEST * largest_step("int8") - 1 + SLACK
-    return np.where(largest > 0, largest / LARGEST * (1 + slack), np.inf).astype(np.float32)
+    return np.where(largest > 0, largest / steps * (1 + SLACK), np.inf).astype(np.float32)
 
 
 def _check_map(made: TfliteModel, operator: Any, name: str, ranges: Ranges) -> None:

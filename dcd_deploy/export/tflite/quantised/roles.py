@@ -1,18 +1,21 @@
 """Which operators of a float32 graph are computed in int8, by the roles that their names tell.
 
 static kernel      static, query, mixture    int8: constant weights on maps
-P, ⊙ λ, the sum    project, dynamic          int8, and float32 in layers that narrow: their maps are small, and
-                                             each map more that is rounded costs signal
+P, ⊙ λ, the sum    project, dynamic          int8 on large maps alone: each map more that is rounded costs signal.
+                                             float32 in layers that narrow, and where a cache holds the map
 between layers     sums, padding, pools      int8, where the maps that they read are
 generated kernel   kernel, shift, applied    float32: W(x), and its product with the map
 Φ                  dynamic, a product        float32
 attention          attention                 float32, from the pooled values on
+classifier         of the last layer         float32 where a cache holds W0: what is rounded last falls on the logits
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any
+
+import numpy as np
 
 from dcd_deploy.errors import OptionError
 from dcd_deploy.export.tflite.file import TfliteModel, text_of
@@ -23,6 +26,7 @@ KERNELS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
 FOLLOWING = frozenset({"ADD", "MAX_POOL_2D", "MEAN", "CONCATENATION"})
 IN_FLOAT = frozenset({"attention", "kernel", "shift", "applied"})
 DYNAMIC_HALF = frozenset({"project", DYNAMIC})
+CACHED = 1 << 14  # values of a map or matrix: 64 KiB in float32, the first cache of a Cortex-A76
 
 
 def in_int8(model: TfliteModel, keep_float: Collection[str] = ()) -> list[int]:
@@ -47,7 +51,8 @@ class _Choice:
 
     def __init__(self, model: TfliteModel, keep_float: Collection[str] = ()) -> None:
         self.model, self.keep_float = model, keep_float
-        self.narrowing = _narrowing(model)
+        self.small = _small(model)
+        self.last = _last(model)
         self.maps = {int(tensor) for tensor in model.graph.inputs}
         self.readers = {int(tensor): each for each in model.graph.operators for tensor in each.inputs}
 
@@ -82,18 +87,35 @@ class _Choice:
     def _stays(self, operator: Any) -> bool:
         layer, part = layer_of(self.model, operator), part_of(self.model, operator)
         weighted = self.model.operator_name(operator) in KERNELS
-        narrow = layer in self.narrowing and part in DYNAMIC_HALF
-        return layer in self.keep_float or narrow or (weighted and part in IN_FLOAT)
+        small = layer in self.small and part in DYNAMIC_HALF
+        last = weighted and layer in self.last and self._is_small_matrix(operator)
+        return layer in self.keep_float or small or last or (weighted and part in IN_FLOAT)
+
+    def _is_small_matrix(self, operator: Any) -> bool:
+        """Whether a kernel is applied to one pixel, and a cache holds it in float32."""
+        result, kernel = (self.model.graph.tensors[i].shape for i in (operator.outputs[0], operator.inputs[1]))
+        return bool(np.prod(result[:-1]) == 1 and np.prod(kernel) <= CACHED)
 
 
-def _narrowing(model: TfliteModel) -> set[str]:
-    """Return the layers whose W0 gives fewer channels than it takes."""
+def _small(model: TfliteModel) -> set[str]:
+    """Return the layers whose W0 gives fewer channels than it takes, or a map that a cache holds."""
     found = set()
     for operator in model.graph.operators:
         if model.operator_name(operator) == "CONV_2D" and part_of(model, operator) == STATIC:
             outputs, *_, inputs = model.graph.tensors[operator.inputs[1]].shape
-            if outputs < inputs:
+            if outputs < inputs or np.prod(model.graph.tensors[operator.outputs[0]].shape) <= CACHED:
                 found.add(layer_of(model, operator))
+    return found
+
+
+def _last(model: TfliteModel) -> set[str]:
+    """Return the layers that make the outputs, if need be in another shape."""
+    ends = {int(tensor) for tensor in model.graph.outputs}
+    found = set()
+    for operator in reversed(model.graph.operators):
+        if ends.intersection(operator.outputs):
+            found.add(layer_of(model, operator))
+            ends |= {int(operator.inputs[0])} if model.operator_name(operator) == "RESHAPE" else set()
     return found
 
 
