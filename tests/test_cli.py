@@ -33,7 +33,7 @@ def test_export_verify_predict_inspect(tmp_path, digits_checkpoint):
     assert len(done.stdout.splitlines()) <= 10, done.stdout
     for words in (
         "mobilenetv2_dcd ×0.25",
-        "ONNX: 621 nodes, 2.6",
+        "ONNX: 614 nodes, 2.59 MB",
         "1.22 M multiply-adds for one input (as trained 1.32 M)",
         "of the outputs' range from the trained network's, limit 5.0e-05, on 4 generated pictures",
         "order of computation: branch in 27 layers, kernel in 6 layers",

@@ -173,7 +173,8 @@ def optimised(model: bytes, folder) -> Counter[str]:
 
 def test_onnxruntime_runs_the_same_graph(built, tmp_path):
     graphs = {kind: optimised(each.model.SerializeToString(), tmp_path) for kind, each in built.items()}
-    assert graphs["int8"] == graphs["float16"] == graphs["float32"]
+    joined = graphs["float32"]["Split"] - graphs["int8"]["Split"]  # three heads in one product, in float32 alone
+    assert graphs["int8"] == graphs["float16"] == graphs["float32"] + Counter(Gemm=2 * joined) - Counter(Split=joined)
     assert not graphs["int8"]["Cast"]
     assert built["int8"].finished.macs == built["float32"].finished.macs
 

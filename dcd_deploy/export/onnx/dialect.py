@@ -24,6 +24,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from dcd_deploy.artifacts import FLOAT32
 from dcd_deploy.errors import ExportError
 from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.onnx.portable import portable
@@ -148,7 +149,7 @@ def in_dialect(model: onnx.ModelProto, config: BuildConfig) -> onnx.ModelProto:
         ExportError: the opset lacks what the network needs.
     """
     if config.target == PORTABLE:
-        model = portable(model, config.runtime)
+        model = portable(model, config.runtime, small=(config.weights, config.precision) != (FLOAT32, FLOAT32))
     return in_older_opset(model, config.opset) if config.opset < TRACED_FROM else model
 
 

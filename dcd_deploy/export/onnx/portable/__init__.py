@@ -59,9 +59,13 @@ NEEDLESS: dict[str | None, tuple[type[ir.passes.InPlacePass], ...]] = {
 }
 
 
-def portable(model: onnx.ModelProto, runtime: str | None = None) -> onnx.ModelProto:
-    """Return a copy of a simplified model without what some runtime, or this very one, is known to get wrong."""
-    wanted = (*ALONE.get(runtime, ()), *(kind for kind in PASSES if kind not in NEEDLESS.get(runtime, ())))
+def portable(model: onnx.ModelProto, runtime: str | None = None, *, small: bool = False) -> onnx.ModelProto:
+    """Return a copy of a simplified model without what some runtime, or this very one, is known to get wrong.
+
+    Of a model that is to be stored ``small`` no constants are joined: each was rounded along an axis of its own.
+    """
+    needless = (*NEEDLESS.get(runtime, ()), *((JoinedProducts,) if small else ()))
+    wanted = (*ALONE.get(runtime, ()), *(kind for kind in PASSES if kind not in needless))
     rewritten = ir.from_proto(onnx.shape_inference.infer_shapes(model, data_prop=True))
     ir.passes.Sequential(*(kind() for kind in wanted), RemoveUnusedNodesPass())(rewritten)
     written = ir.to_proto(rewritten)
