@@ -148,7 +148,7 @@ def table(files: Sequence[Profiled], found: Sequence[Part]) -> Iterator[str]:
             if group := [one for one in own if one.part == part]:
                 count, us = sum(one.operators for one in group), sum(one.us for one in group)
                 least = sum(one.roofline_us for one in group)
-                yield f"{head} {words} | {count} | {us:.0f} | {least:.0f} | {us - least:.0f} |"
+                yield f"{head} {words} | {count} | {us:.0f} | {least:.0f} | {round(us - least)} |"
         between, least = each.whole - sum(part.us for part in own), sum(part.roofline_us for part in own)
         yield f"{head} between the operators, and rounding | | {between:.0f} | 0 | {between:.0f} |"
         yield f"{head} **whole run** | {len(each.nodes)} | {each.whole:.0f} | {least:.0f} | {each.whole - least:.0f} |"

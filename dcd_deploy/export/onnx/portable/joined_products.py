@@ -47,13 +47,14 @@ def _of_a_vector(node: ir.Node) -> bool:
 
 def _join(graph: ir.Graph, group: Sequence[ir.Node]) -> None:
     parts = [_rows(node) for node in group]
-    name, first = str(group[0].outputs[0].name), group[0]
+    first = group[0]
+    name = str(first.inputs[1].name).removesuffix(".weight")  # type: ignore[union-attr]  # it is constant
     constants = {
         "weight": np.concatenate([rows for rows, _ in parts]),
         "bias": np.concatenate([bias for _, bias in parts]),
         "parts": np.array([len(rows) for rows, _ in parts], np.int64),
     }
-    weight, bias, sizes = (added_constant(graph, f"{name}.{key}", values) for key, values in constants.items())
+    weight, bias, sizes = (added_constant(graph, f"{name}.joined.{key}", values) for key, values in constants.items())
     together = before(first, "Gemm", [first.inputs[0], weight, bias], "joined", transB=1)
     split = ir.node("Split", [together, sizes], {"axis": 1}, num_outputs=len(group))
     graph.insert_before(first, split)
