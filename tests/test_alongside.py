@@ -6,11 +6,17 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from dynamic_layers import Decomposed, lively
+from mixture_layers import MixedKernels
+from torch import nn
 
 from dcd_deploy import commands
 from dcd_deploy.errors import ExportError, VerificationError
 from dcd_deploy.export import alongside as alongside_module
 from dcd_deploy.export.alongside import alongside
+from dcd_deploy.export.pipeline import capture_network
+from dcd_deploy.lowering.network import network_of
 from dcd_deploy.progress import silent
 
 pytestmark = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="nothing to fork with")
@@ -85,3 +91,17 @@ def test_an_export_is_the_same_either_way(monkeypatch, small_checkpoint, tmp_pat
         assert all(file.built.report.passed for file in result.files)
         made.append([Path(file.artifact.path).read_bytes() for file in result.files])
     assert made[0] == made[1], "one thread or several must not change what is written"
+
+
+def test_layers_are_proved_and_refused_beside_the_imports(forked):
+    layers = [Decomposed(C=8), MixedKernels(C=10, K=8), MixedKernels(C=8, axis=0)]
+    network = network_of(lively(nn.Sequential(*layers)), torch.rand(1, 8, 9, 8))
+    beside, alone = capture_network(network, formats=("onnx",)), capture_network(network)
+    assert set(beside.operators) == set(alone.operators) == {"0", "1"}
+    assert "computes something else" in beside.refused["2"].reason
+    assert beside.refused == alone.refused
+    for path, layer in beside.operators.items():
+        for name, values in vars(layer.terms[0]).items():
+            if isinstance(values, torch.Tensor):
+                assert torch.equal(values, vars(alone.operators[path].terms[0])[name])
+    assert not multiprocessing.active_children()

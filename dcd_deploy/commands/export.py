@@ -188,7 +188,7 @@ def _exported(
     from dcd_deploy.export.formats import check_samples
     from dcd_deploy.export.pipeline import export_network
 
-    captured, build = found.captured(progress), config.build
+    captured, build = found.captured(progress, config.formats), config.build
     if tuned is not None:
         check_tuned(tuned, found.title, captured)
         build = replace(build, lowering=tuned.layers)

@@ -95,7 +95,7 @@ def export_module(
     check_calibrate(precision, calibrate)
     build = calibrated(build, calibrate, progress)
     config = ExportConfig(Path(out), checked_name(name), build, formats, parse_labels(labels), with_baseline)
-    captured = capture_network(network, leaf, progress)
+    captured = capture_network(network, leaf, progress, formats)
     return export_network(captured, Source(type(module).__name__), config, progress)
 
 

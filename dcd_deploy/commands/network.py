@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
@@ -41,15 +42,15 @@ class TrainedNetwork:
     assumed: tuple[str, ...] = ()
     leaf: tuple[str, ...] = ()
 
-    def captured(self, progress: Progress = silent) -> Captured:
-        """Return its graph, with the dynamic layers that were found.
+    def captured(self, progress: Progress = silent, formats: Sequence[str] = ()) -> Captured:
+        """Return its graph, with the dynamic layers that were found; ``formats`` are those it is to be built in.
 
         Raises:
             CaptureError: its forward cannot be followed, or has no submodule at one of ``leaf``.
         """
         from dcd_deploy.export.pipeline import capture_network
 
-        return capture_network(self.network, self.leaf, progress)
+        return capture_network(self.network, self.leaf, progress, formats)
 
     @property
     def arch(self) -> str:
@@ -67,7 +68,7 @@ class TrainedNetwork:
     @property
     def classes(self) -> int:
         """How many values its first output has for each sample."""
-        return int(self.network.run(*self.network.examples)[0].shape[1])
+        return int(self.network.answers[0].shape[1])
 
     @property
     def size(self) -> tuple[int, int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from dcd_deploy.artifacts import FLOAT16, FLOAT32, INT8, LAYOUTS, PRECISIONS, WEIGHTS
@@ -120,6 +122,14 @@ def build_formats(
             format: _builder(format)(deploys.pop(format), config, lambda format=format: wait()[format], progress)
             for format in formats
         }
+
+
+def load_builders(formats: Sequence[str]) -> None:
+    """Import what builds these formats, unless it starts threads, after which this process cannot be forked."""
+    if "onnx" in map(graph_of, formats):
+        _builder("onnx")
+        with suppress(ImportError):  # inside of the exporter, which imports it at its first call
+            importlib.import_module("onnxscript.function_libs.torch_lib.ops")
 
 
 def _builder(format: str) -> Callable[..., BuiltModel]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 from dcd_deploy.artifacts import Artifact
-from dcd_deploy.export.alongside import threads_by_load
+from dcd_deploy.export.alongside import alongside, threads_by_load
 from dcd_deploy.export.build_config import BuildConfig, for_registry, picture_network
 from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.export.describe import Source, describe_export, describe_model
-from dcd_deploy.export.formats import build_formats
+from dcd_deploy.export.formats import build_formats, load_builders
 from dcd_deploy.export.input_type import taking_input
 from dcd_deploy.export.twin import build_twins, mean_twin, twin_content
 from dcd_deploy.files import check_no_folder, check_writable, staging, utf8
-from dcd_deploy.lowering.capture import Captured, capture
+from dcd_deploy.lowering.capture import Captured, Outcomes, Proofs, capture, here
 from dcd_deploy.lowering.network import Network
 from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.models.fit import load_network
@@ -101,18 +102,28 @@ def export_checkpoint(
     check_targets(config)
     with progress("load weights"):
         network = picture_network(load_network(checkpoint, spec), config.build)
-    captured = capture_network(network, (), progress)
+    captured = capture_network(network, (), progress, config.formats)
     return export_network(captured, Source.of(spec, checkpoint), config, progress, start=start)
 
 
-def capture_network(network: Network, leaf: Sequence[str] = (), progress: Progress = silent) -> Captured:
+def capture_network(
+    network: Network, leaf: Sequence[str] = (), progress: Progress = silent, formats: Sequence[str] = ()
+) -> Captured:
     """Capture a network; submodules at the paths of ``leaf`` are kept whole.
+
+    While its layers are proved, what builds the ``formats`` is imported, which takes as long.
 
     Raises:
         CaptureError: its forward cannot be followed.
     """
     with progress("find and prove the dynamic layers"), threads_by_load():
-        return capture(network, leaf)
+        return capture(network, leaf, partial(_proved_beside, formats) if formats else here)
+
+
+def _proved_beside(formats: Sequence[str], proofs: Proofs) -> Outcomes:
+    with alongside("prove the dynamic layers", proofs, silent) as wait:
+        load_builders(formats)
+        return wait()
 
 
 def export_network(

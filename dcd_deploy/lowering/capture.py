@@ -12,8 +12,9 @@ the nodes. It cannot follow control flow that depends on shapes or values; ``tor
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -37,6 +38,8 @@ EXACT = 1e-10  # of an output's range: the graph is the module's own arithmetic,
 
 
 Candidates = tuple[DynamicOperator, ...] | Refusal
+Outcomes = dict[str, int | Refusal]  # which candidate of each layer was proved, or why none: small enough to be sent
+Proofs = Callable[[], Outcomes]
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,21 @@ class NamedGraph(nn.Module):
         return dict(zip(self.names, self.body(*inputs), strict=True))
 
 
-def capture(network: Network, leaf: Sequence[str] = ()) -> Captured:
+def here(proofs: Proofs) -> Outcomes:
+    """Prove the layers in this process."""
+    return proofs()
+
+
+def capture(network: Network, leaf: Sequence[str] = (), where: Callable[[Proofs], Outcomes] = here) -> Captured:
     """Capture a network; the submodules at the paths of ``leaf`` are kept whole, as ordinary operators.
+
+    ``where`` says where the layers are proved.
 
     Raises:
         CaptureError: neither way can follow the module's forward; the message names the submodule and the reason.
     """
     _check_leaves(network.module, leaf)
-    operators, refused = dynamic_layers(network, leaf)
+    operators, refused = dynamic_layers(network, leaf, where)
     graph = _graph(network, operators, tuple(leaf))
     if not operators:
         graph.notes.append("no dynamic layer was recognised in it: it is exported as it is")
@@ -115,7 +125,9 @@ def _checked(network: Network, made: fx.GraphModule) -> NetworkGraph:
     return graph
 
 
-def dynamic_layers(network: Network, leaf: Sequence[str] = ()) -> tuple[dict[str, DynamicOperator], dict[str, Refusal]]:
+def dynamic_layers(
+    network: Network, leaf: Sequence[str] = (), where: Callable[[Proofs], Outcomes] = here
+) -> tuple[dict[str, DynamicOperator], dict[str, Refusal]]:
     """Return the operators of the layers that were recognised and proved, by path, and those that were refused.
 
     A layer is proved on what it gets in the network; one that its network never calls is none. What lies within a
@@ -126,17 +138,28 @@ def dynamic_layers(network: Network, leaf: Sequence[str] = ()) -> tuple[dict[str
     found = _candidates(network.module, leaf)
     while found:
         calls = _arguments(network, {path: network.module.get_submodule(path) for path in found})
-        for path, said in found.items():
-            if path not in calls:
-                continue
-            outcome = prove(network.module.get_submodule(path), said, calls[path]) if isinstance(said, tuple) else said
+        called = {path: said for path, said in found.items() if path in calls}
+        for path, outcome in where(partial(_prove, network.module, called, calls)).items():
+            said = found[path]
             if isinstance(outcome, Refusal):
                 refused[path] = outcome
-            else:
-                operators[path] = outcome
+            elif isinstance(said, tuple):
+                operators[path] = said[outcome]
         within = [path for path in found if path in refused]
         found = {path: said for top in within for path, said in _candidates(network.module, leaf, top).items()}
     return operators, refused
+
+
+def _prove(module: nn.Module, called: Mapping[str, Candidates], calls: Mapping[str, tuple[Tensor, ...]]) -> Outcomes:
+    """Prove the layers at these paths on what they were called with."""
+    outcomes: Outcomes = {}
+    for path, said in called.items():
+        if isinstance(said, Refusal):
+            outcomes[path] = said
+            continue
+        proved = prove(module.get_submodule(path), said, calls[path])
+        outcomes[path] = proved if isinstance(proved, Refusal) else [one is proved for one in said].index(True)
+    return outcomes
 
 
 def _candidates(module: nn.Module, leaf: Sequence[str], top: str = "") -> dict[str, Candidates]:
@@ -261,8 +284,7 @@ def _check_same(network: Network, found: Sequence[Tensor]) -> None:
     Raises:
         CaptureError: they differ; the module does what a graph does not show.
     """
-    wanted = network.run(*network.examples)
-    for name, ours, theirs in zip(network.outputs, found, wanted, strict=True):
+    for name, ours, theirs in zip(network.outputs, found, network.answers, strict=True):
         worst = float((ours - theirs).abs().max()) / _spread(theirs) if theirs.numel() else 0.0
         if not worst <= EXACT:
             raise CaptureError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -152,6 +153,11 @@ class Network:
     notes: tuple[str, ...] = ()
     alone: str = OUTPUT  # what an output is called that is the only one and has no name
 
+    @cached_property
+    def answers(self) -> tuple[Tensor, ...]:
+        """Its outputs for its examples."""
+        return self.run(*self.examples)
+
     def run(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs in the order of their names."""
         with torch.no_grad(), InFloat64():
@@ -187,7 +193,9 @@ def network_of(module: nn.Module, example: Tensor | Sequence[Tensor], alone: str
     if isinstance(recognise(ready, doubles), DynamicOperator):
         ready = OneLayer(ready)
     names = (INPUT, *(f"{INPUT}_{i}" for i in range(1, len(doubles))))
-    return Network(ready, doubles, names, tuple(outputs), tuple(notes), alone)
+    network = Network(ready, doubles, names, tuple(outputs), tuple(notes), alone)
+    vars(network)["answers"] = tuple(outputs.values())  # where ``cached_property`` looks: it has just been run
+    return network
 
 
 def _examples(example: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
