@@ -51,7 +51,7 @@ def planted(files, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("core", ["cortex-a53", "i8mm"])
+@pytest.mark.parametrize("core", ["cortex-a53", pytest.param("i8mm", marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
 def test_a_core_computes_what_this_machine_does(files, format, core):
     here = open_model(files[format])

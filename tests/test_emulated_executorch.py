@@ -32,7 +32,7 @@ def altered_source(monkeypatch, tmp_path):
     return alter
 
 
-@pytest.mark.parametrize("core", ["cortex-a53", "cortex-a76"])
+@pytest.mark.parametrize("core", [pytest.param("cortex-a53", marks=pytest.mark.exhaustive), "cortex-a76"])
 def test_a_core_computes_what_this_machine_does(core):
     here = open_model(SMALL)
     images = np.random.default_rng(0).standard_normal(here.session.inputs[0].torch_shape, np.float32)
@@ -52,6 +52,7 @@ def test_verify_and_a_planted_fault(altered_source):
         commands.verify(SMALL, device=device)
 
 
+@pytest.mark.exhaustive  # as the counts of the other formats
 def test_counts_are_exactly_repeatable():
     trial = count_models(SMALL, [("again", SMALL)])
     first, second = (model.counts for model in trial.models)

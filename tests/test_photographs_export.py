@@ -37,7 +37,7 @@ def trained(captured, crops):
     return effects.logits_of(captured, crops[0])
 
 
-@pytest.fixture(scope="module", params=["int8", "float16"])
+@pytest.fixture(scope="module", params=["int8", pytest.param("float16", marks=pytest.mark.exhaustive)])
 def small(request, tmp_path_factory, crops):
     """Files with small weights, which the gate judged on held-out crops."""
     folder = tmp_path_factory.mktemp(request.param)

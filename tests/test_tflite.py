@@ -24,7 +24,11 @@ from dcd_deploy.samples import verification_inputs
 
 ROOT = Path(__file__).parent.parent
 FLOAT32 = 5e-5
-NETWORKS = ["mobilenetv2_dcd_w0.1_10c_64px", "mobilenetv2_dcd_w1.0", "resnet18_dcd"]
+NETWORKS = [
+    "mobilenetv2_dcd_w0.1_10c_64px",
+    pytest.param("mobilenetv2_dcd_w1.0", marks=pytest.mark.exhaustive),
+    "resnet18_dcd",
+]
 
 
 def test_names_shapes_and_operators(digits_tflite):
