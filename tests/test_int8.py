@@ -12,9 +12,11 @@ from conftest import DIGITS_OPTIONS
 from dcd_deploy import commands
 from dcd_deploy.commands.network import trained_network
 from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError, VerificationError
+from dcd_deploy.export.calibration import read_calibration
 from dcd_deploy.export.noise import snr_db
 from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.runtimes import open_model
+from dcd_deploy.samples import InputSpec
 from dcd_deploy.tuning.layer_case import groups_of
 from dcd_deploy.tuning.layer_model import LAYER, write_layer_model
 from dcd_deploy.tuning.lowering_file import TunedLowering, write_lowering
@@ -62,12 +64,15 @@ def test_a_file_of_another_checkpoint_does_not_verify(digits_int8, digits_checkp
         commands.verify(digits_int8.artifact.path, checkpoint=tmp_path / "other.pth.tar")
 
 
+DIGIT = InputSpec("input", (3, 32, 32))
+
+
 def some_digits(path, images, labels=None):
     np.savez(path, images=images, **({} if labels is None else {"labels": labels}))
     return path
 
 
-def test_calibration_that_is_none_is_refused(training, digits_checkpoint, tmp_path):
+def test_calibration_that_is_none_is_refused(training, tmp_path):
     images, labels = training
     broken = images.copy()
     broken[3, 0, 0, 0] = np.nan
@@ -78,16 +83,24 @@ def test_calibration_that_is_none_is_refused(training, digits_checkpoint, tmp_pa
     }
     for name, (kind, words, values) in wrong.items():
         with pytest.raises(kind, match="(?s).*") as caught:
-            _export(digits_checkpoint, tmp_path, some_digits(tmp_path / f"{name}.npz", values))
+            read_calibration(some_digits(tmp_path / f"{name}.npz", values), (DIGIT,), None)
         assert words in str(caught.value)
     one_class = np.resize(images[labels == 3], images[:128].shape)
-    for given in (None, np.full(128, 3)):
-        with pytest.raises(InputFileError, match="several classes"):
-            _export(digits_checkpoint, tmp_path, some_digits(tmp_path / "one.npz", one_class, given))
+    with pytest.raises(InputFileError, match="several classes"):
+        read_calibration(some_digits(tmp_path / "one.npz", one_class, np.full(128, 3)), (DIGIT,), None)
     (tmp_path / "bad.npz").write_bytes(b"no archive")
     for name in ("bad.npz", "missing.npz", "."):
         with pytest.raises(InputFileError):
-            _export(digits_checkpoint, tmp_path, tmp_path / name)
+            read_calibration(tmp_path / name, (DIGIT,), None)
+
+
+def test_export_leaves_nothing_where_calibration_is_none(training, digits_checkpoint, tmp_path):
+    """Without labels, one class is told by what the network takes the images for."""
+    images, labels = training
+    one_class = np.resize(images[labels == 3], images[:128].shape)
+    for values, words in ((images[:100], "at least 128"), (one_class, "several classes")):
+        with pytest.raises(InputFileError, match=words):
+            _export(digits_checkpoint, tmp_path, some_digits(tmp_path / "images.npz", values))
     assert not (tmp_path / "out").exists()
 
 
