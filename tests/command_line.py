@@ -13,6 +13,7 @@ from dcd_deploy.cli import run
 
 COMMAND = [sys.executable, "-m", "dcd_deploy"]
 QUICK = ["--input-size", "32"]
+BENCH = ("--min-runs", "5", "--min-seconds", "0.05", "--rounds", "1", "--no-memory")
 
 
 def dcd_deploy(*arguments, **options):

@@ -18,6 +18,7 @@ if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # nohup does the same wit
 # Before torch is loaded: its threads otherwise spin while they wait, and beside another busy process all tests crawl.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import benching
 import boards
 import lanes
 import numpy as np
@@ -169,8 +170,30 @@ def held_out():
 
 
 @pytest.fixture(scope="session")
+def images() -> np.ndarray:
+    """Noise (3, 3, 32, 32), about as a model's input has pictures."""
+    return np.random.default_rng(3).normal(0, 1.2, (3, 3, 32, 32)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
 def pictures() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (4, 40, 56, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def realistic():
+    return benching.realistic()
+
+
+@pytest.fixture(scope="session")
+def hostile():
+    return benching.hostile()
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """Nothing is set up, whatever the user's cache has."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from dcd_deploy.models.spec import NetworkSpec
 
 MOBILE = NetworkSpec("mobilenetv2_dcd", 10, 0.1, 8)
 RESNET = NetworkSpec("resnet10_dcd", 10)
+STATE = {f"layer{i}.weight": torch.arange(4.0).reshape(2, 2) + i for i in range(5)}  # of no network that is known
 
 
 def enlivened(network: nn.Module, seed: int = 0) -> nn.Module:
@@ -57,6 +58,15 @@ def answers(fit: Fit, images: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         found: torch.Tensor = load_network(fit.checkpoint, fit.spec)(images)
     return found
+
+
+IMAGES = pictures()
+
+
+def wanted_of(network: nn.Module, images: torch.Tensor = IMAGES) -> torch.Tensor:
+    with torch.no_grad():
+        wanted: torch.Tensor = network(images)
+    return wanted
 
 
 def same(found: torch.Tensor, wanted: torch.Tensor) -> bool:

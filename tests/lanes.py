@@ -16,22 +16,26 @@ LONG = {
     "processors by emulation, the old interpreter": "x86_processors tflite_interpreters",
     "browsers, compilers": "apps_web apps_cpp apps_android",
     "formats": (
-        "evaluate_command executorch export_module float16 int8 int8_faults int8_tflite litert_compiled onnx opsets "
-        "own_network_page own_networks_int8 photographs_export tflite without_xnnpack"
+        "evaluate_command executorch export_module float16 int8 int8_faults int8_tflite litert_compiled "
+        "litert_compiled_lacking onnx opsets own_network_page own_networks_int8 photographs_export tflite "
+        "without_xnnpack"
     ),
 }
 EXHAUSTIVE = {
     "options beside options": (
         "cli_endings cli_tuning for_runtime litert_compiled_commands ort_files own_files own_networks raw_bytes "
-        "recorded rewritten_files small_files trials tuning"
+        "recorded recording rewritten_files small_files trials tuning tuning_choice"
     ),
     "networks, layers and layouts": (
-        "deploy_form dynamic_timm in_blocks lay_out_tflite mixtures_in_blocks networks profile recognise sweep "
-        "tflite_gate untold"
+        "deploy_form dynamic_timm in_blocks lay_out_tflite mixtures_in_blocks networks node_names own_sizes profile "
+        "recognise sweep tflite_gate untold"
     ),
 }
 # Files of few tests that take long: two processes share the files, and these would otherwise be left for the end
-FIRST = "emulated documentation ssh own_network_page ssh_tuning gate runtimes_command cli small_weights lowerings"
+FIRST = (
+    "emulated documentation ssh own_network_page ssh_tuning gate runtimes_command runtime_environments cli "
+    "small_weights lowerings"
+)
 FIXTURES = {"board", "adb_server", "phone_side"}
 
 

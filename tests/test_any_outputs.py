@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from capturing import Calling
 from torch import nn
 
 from dcd_deploy import deploy_form, export_module
@@ -147,15 +148,6 @@ def test_outputs_in_another_order_or_number_fail(segmenter):
         compare("planted", lambda inputs: good(inputs)[:2], reference, 5e-5)
 
 
-class Returning(nn.Module):
-    def __init__(self, answer) -> None:
-        super().__init__()
-        self.answer = answer
-
-    def forward(self, x):
-        return self.answer(x)
-
-
 X = np.zeros((4, 3, 8, 8), np.float32) + np.arange(4, dtype=np.float32)[:, None, None, None]
 
 
@@ -183,7 +175,7 @@ X = np.zeros((4, 3, 8, 8), np.float32) + np.arange(4, dtype=np.float32)[:, None,
 )
 def test_outputs_that_cannot_be_checked_are_refused(answer, error, words):
     with pytest.raises(error, match=words) as caught:
-        make_reference(Returning(answer), X)
+        make_reference(Calling(answer), X)
     assert "\n" not in str(caught.value)
 
 
@@ -198,7 +190,7 @@ def test_names_of_outputs():
 
 
 def test_an_output_called_like_an_input_is_refused(tmp_path):
-    network = Returning(lambda x: {"input": x + 1})
+    network = Calling(lambda x: {"input": x + 1})
     with pytest.raises(OptionError, match="found one called 'input'"):
         exported(network, tmp_path, "onnx", inputs=(InputSpec("input", (3, 8, 8)),))
     assert not list(tmp_path.iterdir())
@@ -244,7 +236,7 @@ def untracked():
     [
         (untracked(), r"by its submodule '1\.0', a norm without running statistics \(track_running_stats=False\)"),
         (
-            nn.Sequential(nn.Conv2d(3, 2, 1), Returning(lambda x: x - x.mean(0))),
+            nn.Sequential(nn.Conv2d(3, 2, 1), Calling(lambda x: x - x.mean(0))),
             "by its submodule '1'; a file computes",
         ),
     ],

@@ -8,12 +8,11 @@ import torch
 from command_line import run_here
 from mixture_layers import MixedKernels
 from torch import nn
+from tuning_subjects import FEW
 
 from dcd_deploy import commands
-from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.errors import CaptureError
 
-FEW = MeasureConfig(runs=3, dropped=1, warmup_runs=1, warmup_seconds=0.0, min_runs=8, min_seconds=0.0, rounds=2)
 TALKING = """
 import os, subprocess, sys
 sys.path.insert(0, {tests!r})

@@ -10,12 +10,12 @@ from dataclasses import replace
 import benching
 import pytest
 from page_outline import Outline, classes, figures, opened
-from test_reports import CONTROLS
+from test_reports import CONTROLS, printed
 
 from dcd_deploy.benchmarks.compare import compare_results
 from dcd_deploy.errors import IncomparableError
 from dcd_deploy.reports import wording
-from dcd_deploy.reports.bench import across_devices, show_bench
+from dcd_deploy.reports.bench import across_devices
 from dcd_deploy.reports.compare import show_comparison
 from dcd_deploy.reports.counts import across_cores, counts_headline
 from dcd_deploy.reports.html.page import bench_page, write_page
@@ -41,11 +41,6 @@ def alone():
 def wide_terminal(monkeypatch):
     """However narrow the one is in which the tests run."""
     monkeypatch.setenv("COLUMNS", "200")
-
-
-def printed(result, capsys) -> str:
-    show_bench(console(), result)
-    return capsys.readouterr().out
 
 
 def test_the_terminal_shows_counts_below_the_times(both, capsys):

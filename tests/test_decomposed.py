@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from capturing import Calling
 from torch import nn
 
 from dcd_deploy.export.deployable import deployable
@@ -13,17 +14,8 @@ from dcd_deploy.samples import InputSpec
 X = torch.randn(2, 3, 6, 5)
 
 
-class Function(nn.Module):
-    def __init__(self, function) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
-
-
 def program(function):
-    return torch.export.export(Function(function), (X,), strict=False)
+    return torch.export.export(Calling(function), (X,), strict=False)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from pte_network import EXAMPLE, SMALL, inputs, small
-from test_export_module import answers, assert_right
+from right_answers import answers, assert_near, assert_right
 from torch import nn
 from xnnpack_graph import operators
 
@@ -33,10 +33,6 @@ def exported(tmp_path_factory):
     return dcd_deploy.export_module(
         small(), EXAMPLE + 0.1, to="executorch", out=folder, name="small", with_baseline=True
     )
-
-
-def assert_near(found, wanted):
-    assert np.abs(found - wanted).max() <= 5e-5 * np.ptp(wanted)
 
 
 def test_every_stage_is_verified(exported):

@@ -2,13 +2,13 @@
 
 import io
 
-import numpy as np
 import onnxruntime
 import pytest
 import torch
 from foreign_networks import DYNAMIC_LAYERS, NETWORKS, calibrated
 from mixture_layers import MixedKernels
 from rich.console import Console
+from right_answers import answers, assert_right, unseen
 from torch import nn
 
 import dcd_deploy
@@ -18,36 +18,11 @@ from dcd_deploy.models.random_weights import pictures
 from dcd_deploy.reports.export import show_export
 from dcd_deploy.runtimes import open_model
 
-LIMIT = 5e-5  # of an output's range
-
 
 @pytest.fixture(scope="session")
 def foreign():
     """Each network, made once."""
     return {name: make() for name, make in NETWORKS.items()}
-
-
-def answers(module, inputs):
-    """Return the float64 outputs of a module by name."""
-    with torch.no_grad():
-        found = module.double()(*(torch.from_numpy(values).double() for values in inputs))
-    module.float()
-    if isinstance(found, dict):
-        return {name: values.numpy() for name, values in found.items()}
-    if isinstance(found, tuple):
-        return {f"output_{i}": values.numpy() for i, values in enumerate(found)}
-    return {"output": found.numpy()}
-
-
-def unseen(example, count):
-    draw = np.random.default_rng(7)
-    return tuple(draw.normal(0.2, 1.3, (count, *one.shape[1:])).astype(np.float32) for one in example)
-
-
-def assert_right(outputs, wanted, rows=slice(None)):
-    for (name, right), found in zip(wanted.items(), outputs, strict=True):
-        assert found.shape == right[rows].shape, name
-        assert np.abs(found - right[rows]).max() <= LIMIT * np.ptp(right), name
 
 
 @pytest.mark.parametrize("name", NETWORKS)

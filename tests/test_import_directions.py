@@ -192,8 +192,19 @@ def test_no_two_classes_have_one_name():
     assert twice(["class One: ...", "class One: ..."]) == {"One"}
 
 
-def test_no_module_is_over_300_lines():
-    assert not {path.name for path in MODULES if path.read_text(encoding="utf-8").count("\n") > 300}
+def too_long(paths):
+    return {path.name for path in paths if path.read_bytes().count(b"\n") > 300}
+
+
+def test_no_module_and_no_file_of_the_tests_is_over_300_lines(tmp_path):
+    tests = Path(__file__).parent
+    data = {tests / "golden", *tests.rglob("__pycache__")}
+    ours = [path for path in tests.rglob("*") if path.is_file() and not data & set(path.parents)]
+    assert Path(__file__) in ours
+    assert not too_long([*MODULES, *ours])
+    (tmp_path / "long.py").write_text("pass\n" * 301)
+    (tmp_path / "whole.py").write_text("pass\n" * 300)
+    assert too_long(tmp_path.iterdir()) == {"long.py"}
 
 
 def test_no_cycle():

@@ -8,6 +8,7 @@ from deployed import captured, deployed
 from golden_cases import load_module
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
+from rewriting import parsed
 
 from dcd_deploy import commands
 from dcd_deploy.errors import ExportError
@@ -94,10 +95,6 @@ def test_any_batch_of_the_golden_network(traced_once):
         assert model.opset_import[0].version == opset
         assert {"Split", "MatMul"} <= {node.op_type for node in model.graph.node}
         assert case.error(OnnxRuntimeSession(model.SerializeToString()).run(case.input)) <= LIMIT
-
-
-def parsed(body: str) -> onnx.ModelProto:
-    return onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> net {body}')
 
 
 X = np.random.default_rng(0).standard_normal((2, 6), np.float32)

@@ -4,7 +4,7 @@ import json
 
 import onnxruntime
 import pytest
-from command_line import run_here
+from command_line import BENCH, run_here
 from conftest import DIGITS, DIGITS_OPTIONS
 
 from dcd_deploy import commands
@@ -14,7 +14,6 @@ from dcd_deploy.export.onnx.required_operators import required_operators
 from dcd_deploy.runtimes import open_model
 from dcd_deploy.runtimes.pictures import read_picture
 
-BENCH = ("--min-runs", "5", "--min-seconds", "0.05", "--rounds", "1", "--no-memory")
 CHECKPOINT = DIGITS / "dcd.pth.tar"
 
 

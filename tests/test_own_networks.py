@@ -11,11 +11,10 @@ from command_line import run_here as run
 from foreign_networks import DYNAMIC_LAYERS, NETWORKS
 from mixture_layers import MixedKernels, RoutedFromOutside
 from torch import nn
-from tuning_subjects import subject_with
+from tuning_subjects import FEW, subject_with
 
 import dcd_deploy
 from dcd_deploy import commands
-from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.process import Here, ask
 from dcd_deploy.errors import OptionError
 from dcd_deploy.lowering.capture import capture
@@ -28,7 +27,6 @@ from dcd_deploy.tuning.layer_times import time_lowerings
 from dcd_deploy.tuning.lowering_file import read_lowering, write_lowering
 from dcd_deploy.tuning.tune import TuneConfig, tune
 
-FEW = MeasureConfig(runs=3, dropped=1, warmup_runs=1, warmup_seconds=0.0, min_runs=8, min_seconds=0.0, rounds=2)
 FILE = """
 import sys
 sys.path.insert(0, {tests!r})

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from held import MOBILE, RESNET, answers, held, network_of, pictures, same
+from held import IMAGES, MOBILE, RESNET, answers, held, network_of, same, wanted_of
 from rich.console import Console
 from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
@@ -14,8 +14,6 @@ from dcd_deploy.errors import CheckpointMismatchError, OptionError
 from dcd_deploy.models.infer import SpecOverrides
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.reports.inspect import show_mismatch
-
-IMAGES = pictures()
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +24,6 @@ def networks():
 @pytest.fixture(scope="module")
 def mobile(networks):
     return networks[MOBILE.arch]
-
-
-def wanted_of(network, images=IMAGES):
-    with torch.no_grad():
-        return network(images)
 
 
 def within(prefix, state):

@@ -23,16 +23,6 @@ PROFILE = Profile("MobileNetV2-DCD ×0.5", tuple(LayerTime(f"features.{i}", 0.1,
 EVIL = Profile(benching.HOSTILE, (LayerTime(benching.HOSTILE, 1.0, 0.5, 0.0),))
 
 
-@pytest.fixture(scope="module")
-def realistic():
-    return benching.realistic()
-
-
-@pytest.fixture(scope="module")
-def hostile():
-    return benching.hostile()
-
-
 def test_templates_escape_what_they_hold(tmp_path, monkeypatch):
     (tmp_path / "made.html").write_text('<p title="{{ title }}">{{ text }}{{ own | safe }}</p>', encoding="utf-8")
     monkeypatch.setattr(jinja, "FOLDER", tmp_path)

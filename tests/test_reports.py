@@ -24,16 +24,6 @@ from dcd_deploy.reports.terminal import console
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 
 
-@pytest.fixture(scope="module")
-def realistic():
-    return benching.realistic()
-
-
-@pytest.fixture(scope="module")
-def hostile():
-    return benching.hostile()
-
-
 def printed(result, capsys) -> str:
     show_bench(console(), result)
     return capsys.readouterr().out

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from ai_edge_quantizer import quantizer, recipe
-from command_line import run_here
+from command_line import BENCH, run_here
 from conftest import DIGITS
 
 from dcd_deploy.errors import ModelFileError
@@ -14,8 +14,6 @@ from dcd_deploy.export.tflite.file import TfliteModel
 from dcd_deploy.runtimes import open_model
 from dcd_deploy.runtimes.flatbuffer import BUFFER_OFFSET, BUFFER_SIZE, MODEL_BUFFERS, Table
 from dcd_deploy.runtimes.pictures import read_picture
-
-BENCH = ("--min-runs", "5", "--min-seconds", "0.05", "--rounds", "1", "--no-memory")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from capturing import Calling
 from torch import nn
 
 from dcd_deploy.export.onnx.trace import trace_onnx
@@ -10,15 +11,6 @@ from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.passes.spell_out import SpanMaximum, SpellOut, attention
 from dcd_deploy.samples import InputSpec
-
-
-class Calling(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
 
 
 def attending(x):

@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from boards import wait_for
 
 from dcd_deploy import commands
 from dcd_deploy.errors import DeviceLackError, DeviceLostError
@@ -35,20 +35,13 @@ def on_board(board, word: str) -> list[int]:
     return found
 
 
-def wait_for(condition, seconds=30.0) -> bool:
-    until = time.monotonic() + seconds
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.05)
-    return bool(condition())
-
-
 @contextlib.contextmanager
 def setting_up(board):
     """The command, when pip is at work on the board."""
     command = [sys.executable, "-m", "dcd_deploy", "devices", board.name, "--setup"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            assert wait_for(lambda: on_board(board, "install")), "pip was never seen"
+            assert wait_for(lambda: on_board(board, "install"), 30), "pip was never seen"
             yield process
         finally:
             process.kill()

@@ -6,17 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from rich.console import Console
+from right_answers import assert_near
 
 from dcd_deploy.export.tflite.summary import summarise_tflite
 from dcd_deploy.reports.inspect import show_tflite_file
 from dcd_deploy.runtimes import litert, open_model
 from dcd_deploy.runtimes.litert_compiled import DYNAMIC_FULLY_CONNECTED, FLAGS, LiteRtCompiledSession
 from dcd_deploy.runtimes.nodes import delegation
-
-
-@pytest.fixture
-def images():
-    return np.random.default_rng(3).normal(0, 1.2, (3, 3, 32, 32)).astype(np.float32)
 
 
 @pytest.fixture
@@ -27,10 +23,6 @@ def without_xnnpack(monkeypatch):
     resolvers = SimpleNamespace(AUTO=plain, BUILTIN_WITHOUT_DEFAULT_DELEGATES=plain)
     build = SimpleNamespace(__name__=real.__name__, Interpreter=real.Interpreter, OpResolverType=resolvers)
     return lambda: monkeypatch.setattr(litert, "interpreter_module", lambda: build)
-
-
-def assert_near(found, wanted):
-    assert np.abs(found - wanted).max() <= 5e-5 * np.ptp(wanted)
 
 
 def test_a_build_without_xnnpack_is_right(digits_compiled, images, without_xnnpack):

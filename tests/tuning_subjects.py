@@ -5,16 +5,21 @@ from __future__ import annotations
 import functools
 
 import torch
+from dynamic_layers import lively
 from torch import nn
 
+from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.network import network_of
+from dcd_deploy.models.dynamic import MobileNetDynamicConv
+from dcd_deploy.models.geometry import mobilenet_geometry
 from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.tuning.forecast import CapturedNetwork, subject_of
 from dcd_deploy.tuning.lowering_file import TunedLowering
 
 NETWORK = NetworkSpec("mobilenetv2_dcd")
+FEW = MeasureConfig(runs=3, dropped=1, warmup_runs=1, warmup_seconds=0.0, min_runs=8, min_seconds=0.0, rounds=2)
 PICTURE = ((3, 224, 224),)
 LAYERS = tuple(f"features.{i}.conv.{j}" for i in range(2, 18) for j in (0, 6))
 LOWERING = TunedLowering(
@@ -35,6 +40,15 @@ def subject_with(module: nn.Module, *shape: int, title: str = "network") -> Capt
     """Capture a module for an input of that shape."""
     torch.manual_seed(0)
     return subject_of(capture(network_of(module.eval(), torch.randn(1, *shape))), title)
+
+
+@functools.cache
+def widening(activation: type[nn.Module] | None = nn.ReLU6) -> CapturedNetwork:
+    """A layer 8→24 on 8×8, behind a convolution, with an activation behind it."""
+    behind = [activation()] if activation else []
+    torch.manual_seed(0)
+    first = lively(MobileNetDynamicConv(mobilenet_geometry(8, 24, 8)))
+    return subject_with(nn.Sequential(nn.Conv2d(3, 8, 1), first, nn.BatchNorm2d(24), *behind), 3, 8, 8)
 
 
 @functools.cache
