@@ -12,9 +12,8 @@ from types import FrameType
 from typing import NoReturn
 
 from dcd_deploy.errors import INTERRUPTED
-from dcd_deploy.stages import remove_own
+from dcd_deploy.stages import SIGNALS, remove_own
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 _received: list[int] = []
 
 

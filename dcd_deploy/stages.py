@@ -30,7 +30,7 @@ except ImportError:  # Windows, where an open file keeps its folder from being r
 PREFIX = ".dcd-deploy-"
 MOVING, HELD = "moving", "held"
 TRIES = 5
-HELD_BACK = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))  # that end a process
 
 _own: dict[Path, int] = {}  # the stages of this process, and the descriptors that hold them
 
@@ -186,7 +186,7 @@ def interruptions_held_back() -> Iterator[None]:
         yield
         return
     held: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in HELD_BACK}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     handlers = {number: handler for number, handler in handlers.items() if handler is not None}  # None: not Python's
     try:
         for number in handlers:

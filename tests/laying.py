@@ -28,10 +28,10 @@ def graph_of(module, *examples):
     return NetworkGraph(traced, inputs, tuple(f"output_{i}" for i in range(len(output.args[0]))))
 
 
-def laid_out(module, *examples, outputs_last=False):
+def laid_out(module, *examples):
     """Return the graph laid out, and what it costs."""
     graph = graph_of(module, *examples)
-    result = LayOut(outputs_last=outputs_last)(graph)
+    result = LayOut()(graph)
     return graph, [refusal.reason for refusal in result.refusals]
 
 

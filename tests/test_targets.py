@@ -126,6 +126,10 @@ def test_multiply_adds_of_the_lowerings():
     assert costs["kernel"].macs == attention + 4 * 96 + 96 * 64 + 96 * 8 * 16 + static
 
 
+def moved(cost):
+    return cost.map_floats + cost.layout_floats + cost.weight_floats
+
+
 def test_no_lowering_counts_less_than_its_static_layer():
     """But for multiply-adds that the kernel order moves from constant to computed weights."""
     for geometry in (
@@ -138,7 +142,7 @@ def test_no_lowering_counts_less_than_its_static_layer():
         for target in TARGETS:
             for cost in target.costs(shape, size, activated=True).values():
                 assert cost.macs > static.macs
-                assert cost.bytes_moved > static.bytes_moved
+                assert moved(cost) > moved(static)
                 assert cost.nodes > static.nodes
 
 

@@ -56,8 +56,6 @@ def count_models(
     others: Sequence[tuple[str, Path]] = (),
     core: str = DEFAULT_CORE,
     *,
-    runtime: str | None = None,
-    batch: int | None = None,
     runs: int = RUNS,
     progress: Progress = silent,
 ) -> CountTrial:
@@ -67,7 +65,7 @@ def count_models(
         UnknownNameError: there is no such core.
         DeviceLackError: emulation is not set up here, or this version of QEMU cannot count.
     """
-    each = case(model, runtime or usual_runtime(model), None, others, batch=batch)
+    each = case(model, usual_runtime(model), None, others)
     return count_trial(each, core_named(core), runs, progress)
 
 

@@ -58,7 +58,6 @@ class EmulatedSession:
 def emulated_model(
     path: Path,
     core: Core,
-    runtime: str | None = None,
     time_limit: float = TIME_LIMIT,
     progress: Progress = silent,
 ) -> Iterator[Model]:
@@ -68,7 +67,7 @@ def emulated_model(
         DeviceLackError: QEMU is not installed, or the root not set up.
         ModelFileError: the file is damaged.
     """
-    chosen = runtime or usual_runtime(path)
+    chosen = usual_runtime(path)
     with ExitStack() as guests:
         here = guests.enter_context(isolated_model(path, threads=1, runtime=chosen))
         with progress(f"start {chosen} on emulated {core.name}"):

@@ -58,7 +58,7 @@ class Plan:
     passes: tuple[Pass, ...]
 
 
-def plan(target: Target, choice: Choice = AUTO, *, outputs_last: bool = False) -> Plan:
+def plan(target: Target, choice: Choice = AUTO) -> Plan:
     """Return the passes for a target.
 
     Dropout goes first, since it may stand between a layer and its norm; norms before the choice, since a lowering is
@@ -67,7 +67,7 @@ def plan(target: Target, choice: Choice = AUTO, *, outputs_last: bool = False) -
     substitute, wrap = Substitute(target, choice), Wrap()
     layout: tuple[Pass, ...] = ()
     if target.backend.name == LAST:
-        layout = (LayOut(outputs_last=outputs_last),)
+        layout = (LayOut(),)
     elif target.backend.name == XNNPACK:
         layout = (ActivateWithin(),)
     return Plan(substitute, wrap, (DropDropout(), FoldNorms(), PoolByWindows(), SpellOut(), substitute, *layout, wrap))

@@ -45,11 +45,6 @@ class Cost:
         """All multiply-adds."""
         return self.constant_macs + self.computed_macs
 
-    @property
-    def bytes_moved(self) -> int:
-        """Bytes of all maps and weights that are moved."""
-        return 4 * (self.map_floats + self.layout_floats + self.weight_floats)
-
 
 @dataclass(frozen=True)
 class Rates:

@@ -20,7 +20,7 @@ from dcd_deploy.devices.adb.program import Programs, Said
 from dcd_deploy.errors import DeviceAnswerError, DeviceError, DeviceRefusedError, MissingDependencyError
 
 LONGEST = 200
-LINES_SHOWN = 5
+LINES_SHOWN, LAST_SHOWN = 5, 3
 BAD = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control and format characters, surrogates, unassigned, separators
 
 
@@ -31,16 +31,16 @@ def cleaned(text: str, longest: int = LONGEST) -> str:
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
-def first_lines(text: str, count: int = LINES_SHOWN) -> str:
+def first_lines(text: str) -> str:
     """Return the first lines that say something, in one line, for a message."""
     lines = [line for line in map(cleaned, text[:100_000].splitlines()) if line]
-    return " / ".join(lines[:count]) if lines else "nothing"
+    return " / ".join(lines[:LINES_SHOWN]) if lines else "nothing"
 
 
-def last_lines(text: str, count: int = 3) -> str:
+def last_lines(text: str) -> str:
     """Return the last lines that say something, in one line, for a message."""
     lines = [line for line in map(cleaned, text[-100_000:].splitlines()) if line]
-    return " / ".join(lines[-count:]) if lines else "nothing"
+    return " / ".join(lines[-LAST_SHOWN:]) if lines else "nothing"
 
 
 READY = "device"

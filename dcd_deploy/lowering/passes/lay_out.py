@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from torch import fx
 
 from dcd_deploy.lowering.channels_last.elementwise import positive_values
-from dcd_deploy.lowering.channels_last.layout import RANKS, Layout
+from dcd_deploy.lowering.channels_last.layout import Layout
 from dcd_deploy.lowering.channels_last.site import Conversion, Laid, LaidGraph, Site
 from dcd_deploy.lowering.channels_last.table import entry_for
 from dcd_deploy.lowering.graph import SHAPE, NetworkGraph, shape
@@ -24,13 +24,10 @@ NO_ENTRY = "it has no form channels last"
 
 
 class LayOut(Pass):
-    """``outputs_last``: outputs that are maps are given (N, H, W, C) too. A cost is a refusal, with its bytes."""
+    """A cost is a refusal, with its bytes."""
 
     name: ClassVar[str] = "lay out"
     reason: ClassVar[str] = "TFLite's operators work on maps (N, H, W, C), and every transposition is a pass over a map"
-
-    def __init__(self, *, outputs_last: bool = False) -> None:
-        self.outputs_last = outputs_last
 
     def requires(self, graph: NetworkGraph) -> str | None:
         if left := next(iter(graph.layers()), None):
@@ -45,7 +42,7 @@ class LayOut(Pass):
         for node in nodes:
             laid.settle(node, _lay(laid, node) if node.op in CALLS else Laid(node, Layout.PLAIN))
         values: Any = output.args[0]
-        output.args = (tuple(self._output(laid, value, output) for value in values),)
+        output.args = (tuple(_output(laid, value, output) for value in values),)
         costs = {one.node: _cost(laid, one) for one in laid.conversions}
         graph.module.graph.eliminate_dead_code()
         changed = sum(laid.native[node] is not Layout.PLAIN for node in nodes)
@@ -55,12 +52,9 @@ class LayOut(Pass):
         lacking = next((node for node in graph.nodes if node.op != "output" and SHAPE not in node.meta), None)
         return None if lacking is None else f"shapes, but '{lacking.name}' has none"
 
-    def _output(self, laid: LaidGraph, value: Any, output: fx.Node) -> Any:
-        if not isinstance(value, fx.Node):
-            return value
-        logical = laid.shapes[value]
-        is_map = logical is not None and len(logical) == RANKS[Layout.LAST]
-        return laid.take(value, Layout.LAST if self.outputs_last and is_map else Layout.PLAIN, output)
+
+def _output(laid: LaidGraph, value: Any, output: fx.Node) -> Any:
+    return laid.take(value, Layout.PLAIN, output) if isinstance(value, fx.Node) else value
 
 
 def _lay(laid: LaidGraph, node: fx.Node) -> Laid:

@@ -14,48 +14,51 @@ Each costs onnxruntime nothing measurable. They run in this order, after simplif
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from dcd_deploy.export.onnx.portable.computed_sum import ComputedSum
-from dcd_deploy.export.onnx.portable.equal_ranks import EqualRanks
-from dcd_deploy.export.onnx.portable.global_pooling import GlobalPooling
-from dcd_deploy.export.onnx.portable.hard_sigmoid import HardSigmoid
-from dcd_deploy.export.onnx.portable.hard_swish import HardSwish
-from dcd_deploy.export.onnx.portable.joined_products import JoinedProducts
-from dcd_deploy.export.onnx.portable.large_mean import LargeMean
-from dcd_deploy.export.onnx.portable.many_axes import ManyAxes
-from dcd_deploy.export.onnx.portable.one_pixel import OnePixel
-from dcd_deploy.export.onnx.portable.one_pooling import OnePooling
-from dcd_deploy.export.onnx.portable.ones_channel import OnesChannel
-from dcd_deploy.export.onnx.portable.single_axis import SingleAxis
-from dcd_deploy.export.onnx.portable.uneven_split import UnevenSplit
+from dcd_deploy.export.onnx.portable.computed_sum import computed_sum
+from dcd_deploy.export.onnx.portable.equal_ranks import equal_ranks
+from dcd_deploy.export.onnx.portable.global_pooling import global_pooling
+from dcd_deploy.export.onnx.portable.hard_sigmoid import hard_sigmoid
+from dcd_deploy.export.onnx.portable.hard_swish import hard_swish
+from dcd_deploy.export.onnx.portable.joined_products import joined_products
+from dcd_deploy.export.onnx.portable.large_mean import large_mean
+from dcd_deploy.export.onnx.portable.many_axes import many_axes
+from dcd_deploy.export.onnx.portable.one_pixel import one_pixel
+from dcd_deploy.export.onnx.portable.one_pooling import one_pooling
+from dcd_deploy.export.onnx.portable.ones_channel import ones_channel
+from dcd_deploy.export.onnx.portable.single_axis import single_axis
+from dcd_deploy.export.onnx.portable.uneven_split import uneven_split
 
-PASSES: tuple[type[ir.passes.InPlacePass], ...] = (
-    HardSigmoid,
-    JoinedProducts,
-    ComputedSum,
-    LargeMean,
-    SingleAxis,
-    OnePixel,
-    EqualRanks,
-    ManyAxes,
+Rewrite = Callable[[ir.Graph], None]
+PASSES: tuple[Rewrite, ...] = (
+    hard_sigmoid,
+    joined_products,
+    computed_sum,
+    large_mean,
+    single_axis,
+    one_pixel,
+    equal_ranks,
+    many_axes,
 )
 
 
 # what a runtime alone needs, or is quicker with, before all others
-ALONE: dict[str | None, tuple[type[ir.passes.InPlacePass], ...]] = {
-    "nnapi": (HardSwish, UnevenSplit),
-    "coreml": (HardSwish,),
-    "openvino": (OnePooling, OnesChannel),
-    "mnn": (OnePooling, GlobalPooling),
-    "ncnn": (OnePooling, GlobalPooling),
+ALONE: dict[str | None, tuple[Rewrite, ...]] = {
+    "nnapi": (hard_swish, uneven_split),
+    "coreml": (hard_swish,),
+    "openvino": (one_pooling, ones_channel),
+    "mnn": (one_pooling, global_pooling),
+    "ncnn": (one_pooling, global_pooling),
 }
 # what a runtime can do without: it is right on what they avoid, and quicker
-NEEDLESS: dict[str | None, tuple[type[ir.passes.InPlacePass], ...]] = {
-    "nnapi": (JoinedProducts,),  # it would split them unevenly
-    "openvino": (HardSigmoid, ComputedSum, LargeMean, SingleAxis),
+NEEDLESS: dict[str | None, tuple[Rewrite, ...]] = {
+    "nnapi": (joined_products,),  # it would split them unevenly
+    "openvino": (hard_sigmoid, computed_sum, large_mean, single_axis),
 }
 
 
@@ -64,10 +67,12 @@ def portable(model: onnx.ModelProto, runtime: str | None = None, *, small: bool 
 
     Of a model that is to be stored ``small`` no constants are joined: each was rounded along an axis of its own.
     """
-    needless = (*NEEDLESS.get(runtime, ()), *((JoinedProducts,) if small else ()))
-    wanted = (*ALONE.get(runtime, ()), *(kind for kind in PASSES if kind not in needless))
+    needless = (*NEEDLESS.get(runtime, ()), *((joined_products,) if small else ()))
+    wanted = (*ALONE.get(runtime, ()), *(each for each in PASSES if each not in needless))
     rewritten = ir.from_proto(onnx.shape_inference.infer_shapes(model, data_prop=True))
-    ir.passes.Sequential(*(kind() for kind in wanted), RemoveUnusedNodesPass())(rewritten)
+    for rewrite in wanted:
+        rewrite(rewritten.graph)
+    RemoveUnusedNodesPass()(rewritten)
     written = ir.to_proto(rewritten)
     del written.graph.value_info[:]
     onnx.checker.check_model(written, full_check=True)

@@ -10,24 +10,28 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from dcd_deploy.export.onnx.portable.rewriting import Value, added_constant, attribute, before, constant, replace
+from dcd_deploy.export.onnx.portable.rewriting import (
+    Value,
+    added_constant,
+    attribute,
+    before,
+    constant,
+    nodes_of,
+    replace,
+)
 
 
-class ComputedSum(ir.passes.InPlacePass):
+def computed_sum(graph: ir.Graph) -> None:
     """Write every Gemm with a computed summand as a product and a sum."""
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite, in place."""
-        found = [node for node in model.graph if _adds_what_is_computed(node)]
-        for node in found:
-            left = _turned(model.graph, node, node.inputs[0], "transA")
-            right = _turned(model.graph, node, node.inputs[1], "transB")
+    for node in nodes_of(graph, "Gemm"):
+        if _adds_what_is_computed(node):
+            left = _turned(graph, node, node.inputs[0], "transA")
+            right = _turned(graph, node, node.inputs[1], "transB")
             replace(node, "Add", [before(node, "MatMul", [left, right], "product"), node.inputs[2]])
-        return ir.passes.PassResult(model, bool(found))
 
 
 def _adds_what_is_computed(node: ir.Node) -> bool:
-    if node.domain != "" or node.op_type != "Gemm" or len(node.inputs) < 3 or node.inputs[2] is None:
+    if len(node.inputs) < 3 or node.inputs[2] is None:
         return False
     plain = attribute(node, "alpha", 1.0) == attribute(node, "beta", 1.0) == 1.0
     return plain and constant(node.inputs[2]) is None

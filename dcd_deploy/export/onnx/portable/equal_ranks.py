@@ -11,21 +11,15 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from dcd_deploy.export.onnx.portable.rewriting import added_constant, before, constant, sizes_for_reshape
+from dcd_deploy.export.onnx.portable.rewriting import added_constant, before, constant, nodes_of, sizes_for_reshape
 
 
-class EqualRanks(ir.passes.InPlacePass):
+def equal_ranks(graph: ir.Graph) -> None:
     """Give a softmax the rank of the constant that it is multiplied by."""
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite, in place."""
-        changed = False
-        for node in tuple(model.graph):
-            if node.domain == "" and node.op_type == "MatMul" and (sizes := _lacking(node)):
-                shape = added_constant(model.graph, f"{node.outputs[0].name}.rank", np.array(sizes, np.int64))
-                node.replace_input_with(0, before(node, "Reshape", [node.inputs[0], shape], "rank"))
-                changed = True
-        return ir.passes.PassResult(model, changed)
+    for node in nodes_of(graph, "MatMul"):
+        if sizes := _lacking(node):
+            shape = added_constant(graph, f"{node.outputs[0].name}.rank", np.array(sizes, np.int64))
+            node.replace_input_with(0, before(node, "Reshape", [node.inputs[0], shape], "rank"))
 
 
 def _lacking(node: ir.Node) -> list[int]:

@@ -20,28 +20,21 @@ from dcd_deploy.export.onnx.portable.rewriting import (
     attribute,
     before,
     constant,
+    nodes_of,
     replace,
     sizes_for_reshape,
 )
 
 
-class GlobalPooling(ir.passes.InPlacePass):
+def global_pooling(graph: ir.Graph) -> None:
     """Write every mean over the last two of four dimensions as a pooling."""
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite, in place."""
-        changed = False
-        for node in tuple(model.graph):
-            if (sizes := _of_a_map(node)) is not None:
-                _as_pooling(model.graph, node, sizes)
-                changed = True
-        return ir.passes.PassResult(model, changed)
+    for node in nodes_of(graph, "ReduceMean"):
+        if (sizes := _of_a_map(node)) is not None:
+            _as_pooling(graph, node, sizes)
 
 
 def _of_a_map(node: ir.Node) -> list[int] | None:
     """Return the sizes of the map whose mean a node takes."""
-    if node.domain != "" or node.op_type != "ReduceMean":
-        return None
     sizes, axes = sizes_for_reshape(node.inputs[0]), constant(node.inputs[1] if len(node.inputs) > 1 else None)
     if sizes is None or len(sizes) != 4 or min(sizes[1:]) < 1 or axes is None:
         return None

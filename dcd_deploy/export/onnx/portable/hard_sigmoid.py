@@ -15,32 +15,23 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from dcd_deploy.export.onnx.portable.rewriting import added_constant, attribute, before, constant, replace
+from dcd_deploy.export.onnx.portable.rewriting import added_constant, attribute, before, constant, nodes_of, replace
 
 PRODUCTS = ("Gemm", "Conv")
 
 
-class HardSigmoid(ir.passes.InPlacePass):
+def hard_sigmoid(graph: ir.Graph) -> None:
     """Write every HardSigmoid of a graph as a Clip."""
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite, in place."""
-        found = [node for node in model.graph if node.domain == "" and node.op_type == "HardSigmoid"]
-        for node in found:
-            _as_clip(model.graph, node)
-        return ir.passes.PassResult(model, bool(found))
-
-
-def _as_clip(graph: ir.Graph, node: ir.Node) -> None:
-    slope, offset = attribute(node, "alpha", 0.2), attribute(node, "beta", 0.5)
-    value = node.inputs[0]
-    assert value is not None
-    product = value.producer()
-    if product is not None and _foldable(product):
-        _fold(graph, product, slope, offset)
-    else:
-        value = on_a_line(graph, node, slope, offset)
-    replace(node, "Clip", [value, *bounds(graph, node)])
+    for node in nodes_of(graph, "HardSigmoid"):
+        slope, offset = attribute(node, "alpha", 0.2), attribute(node, "beta", 0.5)
+        value = node.inputs[0]
+        assert value is not None
+        product = value.producer()
+        if product is not None and _foldable(product):
+            _fold(graph, product, slope, offset)
+        else:
+            value = on_a_line(graph, node, slope, offset)
+        replace(node, "Clip", [value, *bounds(graph, node)])
 
 
 def on_a_line(graph: ir.Graph, node: ir.Node, slope: float, offset: float) -> ir.Value:

@@ -10,17 +10,12 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from dcd_deploy.export.onnx.portable.hard_sigmoid import bounds, on_a_line
-from dcd_deploy.export.onnx.portable.rewriting import before, replace
+from dcd_deploy.export.onnx.portable.rewriting import before, nodes_of, replace
 
 
-class HardSwish(ir.passes.InPlacePass):
+def hard_swish(graph: ir.Graph) -> None:
     """Write every HardSwish of a graph as a product with a Clip."""
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite, in place."""
-        found = [node for node in model.graph if node.domain == "" and node.op_type == "HardSwish"]
-        for node in found:
-            line = on_a_line(model.graph, node, 1 / 6, 0.5)
-            gate = before(node, "Clip", [line, *bounds(model.graph, node)], "gate")
-            replace(node, "Mul", [node.inputs[0], gate])
-        return ir.passes.PassResult(model, bool(found))
+    for node in nodes_of(graph, "HardSwish"):
+        line = on_a_line(graph, node, 1 / 6, 0.5)
+        gate = before(node, "Clip", [line, *bounds(graph, node)], "gate")
+        replace(node, "Mul", [node.inputs[0], gate])

@@ -15,29 +15,25 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from dcd_deploy.export.onnx.portable.rewriting import added_constant, attribute, before, constant
+from dcd_deploy.export.onnx.portable.rewriting import added_constant, attribute, before, constant, nodes_of
 
 FEWEST = 3  # products that are more nodes than one product and a Split
 
 
-class JoinedProducts(ir.passes.InPlacePass):
+def joined_products(graph: ir.Graph) -> None:
     """Join the products of a value with constant matrices."""
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite, in place."""
-        found = [node for node in model.graph if _of_a_vector(node)]
-        first = {node.inputs[0]: place for place, node in reversed(list(enumerate(found)))}
-        found.sort(key=lambda node: first[node.inputs[0]])
-        groups = [list(group) for _, group in groupby(found, key=lambda node: node.inputs[0])]
-        joined = [group for group in groups if len(group) >= FEWEST]
-        for group in joined:
-            _join(model.graph, group)
-        return ir.passes.PassResult(model, bool(joined))
+    found = [node for node in nodes_of(graph, "Gemm") if _of_a_vector(node)]
+    first = {node.inputs[0]: place for place, node in reversed(list(enumerate(found)))}
+    found.sort(key=lambda node: first[node.inputs[0]])
+    groups = [list(group) for _, group in groupby(found, key=lambda node: node.inputs[0])]
+    for group in groups:
+        if len(group) >= FEWEST:
+            _join(graph, group)
 
 
 def _of_a_vector(node: ir.Node) -> bool:
     """Whether a node multiplies what is computed by a constant matrix, and adds a constant row or nothing."""
-    if node.domain != "" or node.op_type != "Gemm" or attribute(node, "transA", 0):
+    if attribute(node, "transA", 0):
         return False
     matrix, bias = constant(node.inputs[1]), node.inputs[2] if len(node.inputs) > 2 else None
     row = constant(bias)

@@ -20,6 +20,7 @@ from dcd_deploy.export.onnx.portable.rewriting import (
     attribute,
     before,
     constant,
+    nodes_of,
     replace,
     sizes_for_reshape,
 )
@@ -28,17 +29,11 @@ LARGE = 2048  # values; 2048 positive ones, added one by one, are off by about 1
 PLANE = [2, 3]
 
 
-class LargeMean(ir.passes.InPlacePass):
+def large_mean(graph: ir.Graph) -> None:
     """Take means of large maps in two steps, where the sizes are known."""
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite, in place."""
-        changed = False
-        for node in tuple(model.graph):
-            if node.domain == "" and node.op_type == "ReduceMean" and (sizes := _large(node)):
-                _in_two_steps(model.graph, node, sizes)
-                changed = True
-        return ir.passes.PassResult(model, changed)
+    for node in nodes_of(graph, "ReduceMean"):
+        if sizes := _large(node):
+            _in_two_steps(graph, node, sizes)
 
 
 def _large(node: ir.Node) -> list[int]:

@@ -10,21 +10,13 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from dcd_deploy.export.onnx.portable.rewriting import added_constant, constant, replace, sizes_for_reshape
+from dcd_deploy.export.onnx.portable.rewriting import added_constant, constant, nodes_of, replace, sizes_for_reshape
 
 
-class ManyAxes(ir.passes.InPlacePass):
+def many_axes(graph: ir.Graph) -> None:
     """Write every Unsqueeze by several axes as a Reshape; those of more than one free size stay."""
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite, in place."""
-        changed = False
-        for node in tuple(model.graph):
-            if node.domain != "" or node.op_type != "Unsqueeze":
-                continue
-            axes, sizes = constant(node.inputs[1]), sizes_for_reshape(node.outputs[0])
-            if axes is not None and axes.size > 1 and sizes is not None:
-                shape = added_constant(model.graph, f"{node.outputs[0].name}.shape", np.array(sizes, np.int64))
-                replace(node, "Reshape", [node.inputs[0], shape])
-                changed = True
-        return ir.passes.PassResult(model, changed)
+    for node in nodes_of(graph, "Unsqueeze"):
+        axes, sizes = constant(node.inputs[1]), sizes_for_reshape(node.outputs[0])
+        if axes is not None and axes.size > 1 and sizes is not None:
+            shape = added_constant(graph, f"{node.outputs[0].name}.shape", np.array(sizes, np.int64))
+            replace(node, "Reshape", [node.inputs[0], shape])

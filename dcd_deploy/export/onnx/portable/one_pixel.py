@@ -10,31 +10,23 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from dcd_deploy.export.onnx.portable.rewriting import added_constant, attribute, constant
+from dcd_deploy.export.onnx.portable.rewriting import added_constant, attribute, constant, nodes_of
 
 GEOMETRY = ("kernel_shape", "pads", "dilations", "strides", "auto_pad")
 
 
-class OnePixel(ir.passes.InPlacePass):
+def one_pixel(graph: ir.Graph) -> None:
     """Cut constant kernels over maps of one pixel to the tap that meets it."""
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite, in place."""
-        changed = False
-        for node in model.graph:
-            tap = _tap(node) if node.domain == "" and node.op_type == "Conv" else None
-            weight = constant(node.inputs[1]) if tap is not None else None
-            if tap is None or weight is None:
-                continue
-            row, column = tap
-            name = f"{node.inputs[1].name}.tap"  # type: ignore[union-attr]  # it is constant
-            cut = added_constant(model.graph, name, weight[:, :, row : row + 1, column : column + 1])
-            node.replace_input_with(1, cut)
-            for one in GEOMETRY:
-                node.attributes.pop(one, None)
-            node.attributes.add(ir.AttrInt64s("kernel_shape", [1, 1]))
-            changed = True
-        return ir.passes.PassResult(model, changed)
+    for node in nodes_of(graph, "Conv"):
+        tap, weight = _tap(node), constant(node.inputs[1])
+        if tap is None or weight is None:
+            continue
+        row, column = tap
+        name = f"{node.inputs[1].name}.tap"  # type: ignore[union-attr]  # it is constant
+        node.replace_input_with(1, added_constant(graph, name, weight[:, :, row : row + 1, column : column + 1]))
+        for one in GEOMETRY:
+            node.attributes.pop(one, None)
+        node.attributes.add(ir.AttrInt64s("kernel_shape", [1, 1]))
 
 
 def _tap(node: ir.Node) -> tuple[int, int] | None:

@@ -19,25 +19,20 @@ from dcd_deploy.export.onnx.portable.rewriting import (
     attribute,
     before,
     constant,
+    nodes_of,
     replace,
     sizes_for_reshape,
 )
 
 
-class OnePooling(ir.passes.InPlacePass):
+def one_pooling(graph: ir.Graph) -> None:
     """Write every two means of equal parts as one pooling."""
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite, in place."""
-        changed = False
-        for node in tuple(model.graph):
-            if (found := _parts(node)) is not None:
-                source, sizes = found
-                cells = before(node, "AveragePool", [source], "cells", kernel_shape=sizes, strides=sizes)
-                row = added_constant(model.graph, f"{node.outputs[0].name}.row", np.array(_row(node), np.int64))
-                replace(node, "Reshape", [cells, row])
-                changed = True
-        return ir.passes.PassResult(model, changed)
+    for node in nodes_of(graph, "ReduceMean"):
+        if (found := _parts(node)) is not None:
+            source, sizes = found
+            cells = before(node, "AveragePool", [source], "cells", kernel_shape=sizes, strides=sizes)
+            row = added_constant(graph, f"{node.outputs[0].name}.row", np.array(_row(node), np.int64))
+            replace(node, "Reshape", [cells, row])
 
 
 def _parts(node: ir.Node) -> tuple[Value, list[int]] | None:

@@ -11,24 +11,27 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from dcd_deploy.export.onnx.portable.rewriting import added_constant, attribute, before, constant, sizes_for_reshape
+from dcd_deploy.export.onnx.portable.rewriting import (
+    added_constant,
+    attribute,
+    before,
+    constant,
+    nodes_of,
+    sizes_for_reshape,
+)
 
 LARGE = 112 * 112  # pixels; below it no difference was seen
 
 
-class OnesChannel(ir.passes.InPlacePass):
+def ones_channel(graph: ir.Graph) -> None:
     """Put computed biases over large maps into the computed weights."""
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite, in place."""
-        found = [node for node in model.graph if _widens_a_large_map(node)]
-        for node in found:
-            _with_channel(model.graph, node)
-        return ir.passes.PassResult(model, bool(found))
+    for node in nodes_of(graph, "Conv"):
+        if _widens_a_large_map(node):
+            _with_channel(graph, node)
 
 
 def _widens_a_large_map(node: ir.Node) -> bool:
-    if node.domain != "" or node.op_type != "Conv" or len(node.inputs) < 3 or node.inputs[2] is None:
+    if len(node.inputs) < 3 or node.inputs[2] is None:
         return False
     sizes, weights = sizes_for_reshape(node.inputs[0]), sizes_for_reshape(node.inputs[1])
     if sizes is None or weights is None or len(sizes) != 4 or sizes[0] != 1 or sizes[2] * sizes[3] < LARGE:

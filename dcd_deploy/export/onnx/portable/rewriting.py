@@ -13,6 +13,11 @@ FREE = -1  # in Reshape's shape: whatever is left
 Value = ir.Value | None  # an input of a node may be left out
 
 
+def nodes_of(graph: ir.Graph, *operators: str) -> tuple[ir.Node, ...]:
+    """Return the nodes of these standard operators; the graph may change while one goes through them."""
+    return tuple(node for node in graph if node.domain == "" and node.op_type in operators)
+
+
 def constant(value: Value) -> NDArray[Any] | None:
     """Return what a value is, where it is constant."""
     return None if value is None or value.const_value is None else value.const_value.numpy()

@@ -19,6 +19,7 @@ from dcd_deploy.export.onnx.portable.rewriting import (
     attribute,
     before,
     constant,
+    nodes_of,
     replace,
     sizes_for_reshape,
 )
@@ -26,33 +27,25 @@ from dcd_deploy.export.onnx.portable.rewriting import (
 REDUCTIONS = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceProd")
 
 
-class SingleAxis(ir.passes.InPlacePass):
+def single_axis(graph: ir.Graph) -> None:
     """Write reductions over one axis as ones over two; those of more than one free size stay."""
+    for node in nodes_of(graph, *REDUCTIONS):
+        value, axes = node.inputs[0], constant(node.inputs[1] if len(node.inputs) > 1 else None)
+        sizes = sizes_for_reshape(value)
+        if value is not None and sizes is not None and axes is not None and axes.size == 1:
+            _over_two(graph, node, value, sizes, int(axes.item()) % len(sizes))
 
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite, in place."""
-        found = [node for node in tuple(model.graph) if node.domain == "" and node.op_type in REDUCTIONS]
-        changed = [_rewrite(model.graph, node) for node in found]
-        return ir.passes.PassResult(model, any(changed))
 
-
-def _rewrite(graph: ir.Graph, node: ir.Node) -> bool:
-    value, axes = node.inputs[0], constant(node.inputs[1] if len(node.inputs) > 1 else None)
-    if value is None or axes is None or axes.size != 1:
-        return False
-    sizes, keeps = sizes_for_reshape(value), bool(attribute(node, "keepdims", 1))
-    if sizes is None:
-        return False
-    axis, name = int(axes.item()) % len(sizes), str(node.outputs[0].name)
+def _over_two(graph: ir.Graph, node: ir.Node, value: ir.Value, sizes: list[int], axis: int) -> None:
+    name = str(node.outputs[0].name)
     kept = [1 if i == axis else size for i, size in enumerate(sizes)]
     spread = _reshaped(graph, node, value, [*sizes[: axis + 1], 1, *sizes[axis + 1 :]])
     both = added_constant(graph, f"{name}.axes", np.array([axis, axis + 1], np.int64))
-    if not keeps:
+    if not attribute(node, "keepdims", 1):
         replace(node, node.op_type, [spread, both], keepdims=0)
-        return True
+        return
     reduced = before(node, node.op_type, [spread, both], "reduced", keepdims=0)
     replace(node, "Reshape", [reduced, added_constant(graph, f"{name}.shape", np.array(kept, np.int64))])
-    return True
 
 
 def _reshaped(graph: ir.Graph, node: ir.Node, value: ir.Value, sizes: Sequence[int]) -> ir.Value:

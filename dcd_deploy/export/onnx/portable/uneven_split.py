@@ -10,21 +10,15 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from dcd_deploy.export.onnx.portable.rewriting import added_constant, attribute, before, constant
+from dcd_deploy.export.onnx.portable.rewriting import added_constant, attribute, before, constant, nodes_of
 
 
-class UnevenSplit(ir.passes.InPlacePass):
+def uneven_split(graph: ir.Graph) -> None:
     """Write every Split in parts of constant, unequal sizes as Slices."""
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite, in place."""
-        changed = False
-        for node in tuple(model.graph):
-            sizes = constant(node.inputs[1]) if node.op_type == "Split" and len(node.inputs) > 1 else None
-            if sizes is not None and len(set(sizes.tolist())) > 1:
-                _as_slices(model.graph, node, np.cumsum([0, *sizes.tolist()]))
-                changed = True
-        return ir.passes.PassResult(model, changed)
+    for node in nodes_of(graph, "Split"):
+        sizes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+        if sizes is not None and len(set(sizes.tolist())) > 1:
+            _as_slices(graph, node, np.cumsum([0, *sizes.tolist()]))
 
 
 def _as_slices(graph: ir.Graph, node: ir.Node, bounds: np.ndarray) -> None:
