@@ -1,4 +1,4 @@
-"""``dcd-deploy runtimes`` of files that are no ONNX: .ort in onnxruntime, .pte in ExecuTorch (tests/test_executorch.py)."""
+"""``dcd-deploy runtimes`` of files that are no ONNX: .ort, and damaged .pte (right ones: tests/test_executorch.py)."""
 
 import pytest
 from onnx import TensorProto, helper
