@@ -45,7 +45,7 @@ MORE = {
     ),
     "onnx2tf": KnownRuntime("onnx2tf", "onnx2tf", "1.29", requirements=("onnx2tf==1.29.24",), here=False),
 }  # what nobody installs to try a file
-RUNTIMES = [name for name, known in KNOWN.items() if known.suffix == ".onnx"]
+RUNTIMES = [name for name, known in KNOWN.items() if ".onnx" in known.suffixes]
 EXPORTED_FOR = ("opencv4", "onnx2tf")  # those that the portable file is not for
 
 

@@ -248,3 +248,31 @@ def test_an_output_of_one_value_has_no_range(seed):
     torch.manual_seed(seed)
     module = nn.Sequential(MixedKernels(C=6, K=1), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     assert set(capture(network_of(module, torch.randn(1, 6, 9, 7))).operators) == {"0"}
+
+
+class Filtered(nn.Module):
+    """A functional depthwise convolution; fx cannot follow a forward that asks for the size first."""
+
+    def __init__(self, asks: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.asks = asks
+        self.first, self.weight = nn.Conv2d(3, 16, 3, 2, 1), nn.Parameter(torch.randn(16, 1, 3, 3))
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = self.first(x)
+        if self.asks and x.shape[2] % 2 == 0:
+            x = F.pad(x, (0, 1, 0, 1))
+        return self.head(F.conv2d(x, self.weight, None, 2, 0, 1, 16).mean((2, 3)))
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["fx", "torch.export"])
+def test_a_depthwise_convolution_stays_one(asks, monkeypatch):
+    """Not the sum over taps by which the reference computes it, whose sizes are the example's."""
+    if not asks:
+        monkeypatch.setattr(capturing, "graph_by_export", lambda *_: 1 / 0)
+    network = network_of(Filtered(asks), (torch.randn(1, 3, 16, 16),))
+    graph = capture(network).graph
+    assert len(graph.module.graph.nodes) < 12
+    assert_same(graph, network, (torch.randn(3, 3, 16, 16, dtype=torch.float64),))

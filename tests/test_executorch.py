@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import numpy as np
@@ -72,6 +73,14 @@ def test_named_arrays():
     assert {name: found.shape for name, found in model.run_named({model.card.input.name: inputs(2)}).items()} == {
         model.card.output.name: ANSWERS.shape
     }
+
+
+def test_the_runtimes_command_runs_it(exported):
+    (row,) = commands.runtimes(exported.artifact.path, blocks=2).rows
+    assert (row.runtime, row.status, row.partitions, row.left_out) == ("executorch", "right", 1, ())
+    assert row.relative_error < 5e-6
+    assert row.cpu.ratio is not None
+    assert row.version == version("executorch")
 
 
 def test_the_kept_file_still_runs():
@@ -148,6 +157,13 @@ def foreign(content):
     return content.replace(HASH_KEY.encode(), b"another_producer_"[: len(HASH_KEY)].ljust(len(HASH_KEY), b"_")).replace(
         b"\x0a\x00\x00\x00dcd_deploy\x00", b"\x0a\x00\x00\x00not_deploy\x00"
     )
+
+
+def test_the_runtimes_command_takes_no_file_of_others(tmp_path):
+    path = tmp_path / "foreign.pte"
+    path.write_bytes(foreign(SMALL.read_bytes()))
+    with pytest.raises(ModelFileError, match="a model exported by dcd-deploy"):
+        commands.runtimes(path, baseline="none")
 
 
 @pytest.mark.exhaustive

@@ -168,6 +168,24 @@ def test_a_sum_waits_for_the_later_summand():
     assert error(in_blocks(plain), plain, x) <= LIMIT
 
 
+class HardSwishBetween(TwoAddedUp):
+    """Two dynamic layers, with a hard-swish between."""
+
+    def forward(self, x):
+        return self.layers[1](nn.functional.hardswish(self.layers[0](x))[:, :16])
+
+
+def test_a_hard_swish_stays_in_blocks():
+    """No convolution in blocks takes it in, in any version that reads the file, but it is the same in both layouts."""
+    x = images(1, 16, 8)
+    plain = simplify(to_onnx(HardSwishBetween(), 8, 8, channels=16).tidied)
+    moved = in_blocks(plain)
+    makers = {name: node for node in moved.graph.node for name in node.output}
+    (hard_swish,) = (node for node in moved.graph.node if node.op_type == "HardSwish")
+    assert (makers[hard_swish.input[0]].domain, makers[hard_swish.input[0]].op_type) == (DOMAIN, "Conv")
+    assert error(moved, plain, x) <= LIMIT
+
+
 def node_in_a_graph(operator: str, shapes: tuple[list[int], list[int]], **constants) -> ir.Node:
     node = helper.make_node(operator, ["x", *constants], ["y"])
     values = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in zip("xy", shapes, strict=True)]

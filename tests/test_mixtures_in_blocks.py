@@ -55,7 +55,7 @@ class Mixtures(nn.Module):
         x = torch.relu(self.first(x))
         y = torch.nn.functional.relu6(widening(x))
         for layer in deep:
-            y = torch.nn.functional.relu6(layer(y))
+            y = torch.nn.functional.hardswish(layer(y))
         return halving(narrowing(y) + x)
 
 

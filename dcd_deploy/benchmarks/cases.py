@@ -123,7 +123,7 @@ class _Maker:
         made: dict[tuple[str, int | None], Path] = {}
         for runtime in self.request.runtimes or ("onnxruntime",):
             for batch in self.request.batches:
-                key = (RUNTIMES[runtime].suffix if runtime in RUNTIMES else KNOWN[runtime].suffix, batch)
+                key = (RUNTIMES[runtime].suffix if runtime in RUNTIMES else KNOWN[runtime].suffixes[0], batch)
                 if key not in made:
                     made[key] = self.export(model, *key, self._new_folder())
                 yield runtime, made[key], None

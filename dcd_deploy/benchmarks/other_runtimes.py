@@ -29,7 +29,7 @@ LOOP_FILE = Path(measure.__file__)
 
 def other_runtimes(suffix: str) -> tuple[str, ...]:
     """Return the runtimes that are not ours and can be timed on files of a kind."""
-    return tuple(name for name, known in KNOWN.items() if known.timed and known.suffix == suffix)
+    return tuple(name for name, known in KNOWN.items() if known.timed and suffix in known.suffixes)
 
 
 def python_with(name: str) -> Path:

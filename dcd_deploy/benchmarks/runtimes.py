@@ -41,6 +41,7 @@ from dcd_deploy.runtimes.isolated import Isolated, isolated_card
 from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.nodes import delegation
 from dcd_deploy.runtimes.others.process import Answer, ask
+from dcd_deploy.runtimes.pte_file import read_program
 from dcd_deploy.runtimes.session import Input
 
 
@@ -82,7 +83,7 @@ def try_runtimes(
     inputs = inputs_of(card)
     subject = _Subject((model,) if static is None else (model, static), card, inputs)
     rows = []
-    for name in names or [name for name, known in KNOWN.items() if known.suffix == suffix_of(model)]:
+    for name in names or [name for name, known in KNOWN.items() if suffix_of(model) in known.suffixes]:
         with progress(name):
             rows.append(_tried(name, subject, threads, blocks, time_limit))
     assert card.reference is not None  # as carried_inputs has seen
@@ -112,8 +113,9 @@ def _listed(name: str) -> RuntimeRow:
 def _tried(name: str, subject: _Subject, threads: int, blocks: int, time_limit: float) -> RuntimeRow:
     known, python = KNOWN[name], python_of(name)
     model = subject.files[0]
-    if suffix_of(model) != known.suffix:
-        return RuntimeRow(name, FAILED, NOWHERE, failure=f"it reads '{known.suffix}' files, not '{model.name}'")
+    if suffix_of(model) not in known.suffixes:
+        kinds = " and ".join(f"'{suffix}'" for suffix in known.suffixes)
+        return RuntimeRow(name, FAILED, NOWHERE, failure=f"it reads {kinds} files, not '{model.name}'")
     if python is None:
         return _missing(name)
     answer = ask(
@@ -137,9 +139,9 @@ def _answered(name: str, place: str, answer: Answer, subject: _Subject) -> Runti
     partitions, left_out = None, own.left_out
     try:
         error = error_of(own, subject.card)
-        if KNOWN[name].module == "litert":
+        if KNOWN[name].module in DELEGATED:
             with Isolated(subject.files[0]) as other:
-                partitions, left_out = other.call(_delegated, subject.files[0])
+                partitions, left_out = other.call(DELEGATED[KNOWN[name].module], subject.files[0])
     except DcdDeployError as failure:
         return RuntimeRow(name, FAILED, place, answer.version, str(failure))
     assert subject.card.reference is not None
@@ -159,10 +161,18 @@ def _answered(name: str, place: str, answer: Answer, subject: _Subject) -> Runti
     )
 
 
-def _delegated(path: Path) -> tuple[int, tuple[str, ...]]:
-    """Return the partitions that XNNPACK took, and the operators that it left out; called in another process."""
+def _in_litert(path: Path) -> tuple[int, tuple[str, ...]]:
     found = delegation(LiteRtSession(path, 1))
     return found.partitions, tuple(f"{each.operator} {each.index}" for each in found.left_out)
+
+
+def _in_executorch(path: Path) -> tuple[int, tuple[str, ...]]:
+    found = read_program(path.read_bytes(), path)
+    return found.delegate_calls, found.outside
+
+
+# Each returns the partitions that XNNPACK took, and the operators that it left out; called in another process
+DELEGATED = {"litert": _in_litert, "executorch": _in_executorch}
 
 
 def _times(blocks_ms: Sequence[tuple[float, ...]]) -> PairTimes | None:

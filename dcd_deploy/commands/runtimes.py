@@ -28,7 +28,7 @@ def runtimes(
         str | Sequence[str],
         Option(
             "Runtimes, separated by commas: onnxruntime, openvino, mnn, ncnn, tract, opencv, opencv4, onnx_reference, "
-            "litert.",
+            "litert, executorch.",
             default="all that are installed",
         ),
     ] = (),

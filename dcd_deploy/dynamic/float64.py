@@ -25,7 +25,14 @@ CASTS = (torch.Tensor.float, torch.Tensor.half, torch.Tensor.bfloat16)
 
 
 class InFloat64(QuickDepthwise):
-    """Lets modules compute in float64 alone, and their depthwise convolutions quickly, while the block runs."""
+    """Lets modules compute in float64 alone, and their depthwise convolutions quickly, while the block runs.
+
+    While a graph is ``recorded``, convolutions stay what they are: their taps hold the sizes of the example.
+    """
+
+    def __init__(self, *, recorded: bool = False) -> None:
+        super().__init__()
+        self._recorded = recorded
 
     def __torch_function__(
         self,
@@ -38,7 +45,7 @@ class InFloat64(QuickDepthwise):
         func = torch.Tensor.double if func in CASTS else func
         args = tuple(_double(one) for one in args)
         kwargs = {name: _double(one) for name, one in (kwargs or {}).items()}
-        result = super().__torch_function__(func, types, args, kwargs)
+        result = func(*args, **kwargs) if self._recorded else super().__torch_function__(func, types, args, kwargs)
         return result.double() if isinstance(result, Tensor) and result.dtype in LOWER else result
 
 

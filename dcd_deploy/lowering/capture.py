@@ -219,7 +219,7 @@ def _by_fx(network: Network, layers: dict[str, CanonicalLayer], leaf: tuple[str,
     whole = {module.get_submodule(path) for path in (*layers, *leaf)}
     tracer = _Tracer(whole)
     names = _free_arguments(module, len(network.examples))
-    with InFloat64():
+    with InFloat64(recorded=True):
         graph = tracer.trace(module, concrete_args=names or None)
     made = fx.GraphModule(module, graph, type(module).__name__)
     for path, layer in layers.items():

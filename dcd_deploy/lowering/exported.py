@@ -76,7 +76,7 @@ def _exported(network: Network) -> torch.export.ExportedProgram:
     """Export with a free batch, else with the example's own."""
     twice = tuple(torch.cat([one, one]) for one in network.examples)
     free = tuple({0: torch.export.Dim("N", min=1)} for _ in twice)
-    with torch.no_grad(), InFloat64(), _quiet():
+    with torch.no_grad(), InFloat64(recorded=True), _quiet():
         try:
             return torch.export.export(network.module, twice, dynamic_shapes=free, strict=False)
         except Exception:  # noqa: BLE001 - a module may be made for one batch size

@@ -29,7 +29,7 @@ WORDS = 300
 
 @dataclass(frozen=True)
 class KnownRuntime:
-    """One of them: its module in ``others``, and the ``package`` that it imports.
+    """One of them: its module in ``others``, the ``package`` that it imports, and the files that it reads.
 
     ``requirements`` make an environment of its own; ``alone`` are installed without what they ask for. ``here``: the
     package is also taken from this environment. ``since`` is the oldest version that files of ours were checked on.
@@ -39,7 +39,7 @@ class KnownRuntime:
     module: str
     package: str
     since: str
-    suffix: str = ".onnx"
+    suffixes: tuple[str, ...] = (".onnx",)
     requirements: tuple[str, ...] = ()
     alone: tuple[str, ...] = ()
     here: bool = True
@@ -48,7 +48,7 @@ class KnownRuntime:
 
 
 KNOWN = {
-    "onnxruntime": KnownRuntime("onnxruntime", "onnxruntime", "1.16"),
+    "onnxruntime": KnownRuntime("onnxruntime", "onnxruntime", "1.16", suffixes=(".onnx", ".ort")),
     "openvino": KnownRuntime("openvino", "openvino", "2026.4", requirements=("openvino==2026.4.1", NUMPY)),
     "mnn": KnownRuntime("mnn", "MNN", "3.6", requirements=("MNN==3.6.1", NUMPY)),
     "ncnn": KnownRuntime(
@@ -65,7 +65,8 @@ KNOWN = {
         advice="export it with `for_` opencv4",
     ),
     "onnx_reference": KnownRuntime("onnx_reference", "onnx", "1.16", timed=False),
-    "litert": KnownRuntime("litert", "ai_edge_litert", "2.3", suffix=".tflite"),
+    "litert": KnownRuntime("litert", "ai_edge_litert", "2.3", suffixes=(".tflite",)),
+    "executorch": KnownRuntime("executorch", "executorch", "1.5", suffixes=(".pte",)),
 }
 
 
@@ -76,7 +77,7 @@ def installable() -> tuple[str, ...]:
 
 def check_kind(model: Path) -> None:
     """Raise UnknownNameError where no runtime reads files of a model's kind."""
-    kinds = tuple(dict.fromkeys(known.suffix for known in KNOWN.values()))
+    kinds = tuple(dict.fromkeys(suffix for known in KNOWN.values() for suffix in known.suffixes))
     if suffix_of(model) not in kinds:
         raise UnknownNameError("kind of model file", suffix_of(model), kinds)
 

@@ -37,7 +37,7 @@ from dcd_deploy.export.onnx.portable.rewriting import Value
 from dcd_deploy.lowering.channels_first.nchwc import aligned, same_in_both_blocks
 
 DOMAIN = "com.microsoft.nchwc"
-STANDARD = ("Reshape", "Add", "Pad", "Slice")  # the first two also work on values in blocks
+STANDARD = ("Reshape", "Add", "HardSwish", "Pad", "Slice")  # the first three also work on values in blocks
 REORDERED_BY = 4  # ReorderInput takes channels in multiples of it
 Attributes = dict[str, Any]
 
@@ -89,8 +89,7 @@ class _Writer:
 
     They stand before the node ``here``, or at the end. ``blocks`` has the values that are known in blocks; ``missing``
     those that are known in blocks alone, with the nodes that make them in the plain layout; ``fusing`` the convolution
-    that makes a value in blocks, as long as more can be fused into it; ``constants`` the constants written here, by the
-    name that they were to get.
+    that makes a value in blocks, as long as more can be fused into it; ``constants`` those that were added, by name.
     """
 
     graph: ir.Graph
@@ -116,7 +115,7 @@ class _Writer:
             self.constant_convolution(node, self.plain(first), 1)
         elif node.op_type == "AveragePool" and (inside or first in self.wanted):
             self.average(node)
-        elif inside and plain_graph.is_activation(node) and self.fuses(first):
+        elif inside and (node.op_type == "HardSwish" or (plain_graph.is_activation(node) and self.fuses(first))):
             self.activation(node)
         elif node.op_type == "Add" and len(inside) == 2:
             self.sum(node)
@@ -164,8 +163,11 @@ class _Writer:
         self.fusing[made.outputs[0]] = made
 
     def activation(self, node: ir.Node) -> None:
-        """Make an activation part of the convolution before it."""
+        """Make an activation part of the convolution before it; a hard-swish is none, but the same in both layouts."""
         blocks = self.blocks[node.inputs[0]]
+        if node.op_type == "HardSwish":
+            self.moved(node, self.add(node, "HardSwish", [blocks], shape(blocks)))
+            return
         attributes = self.fusing.pop(blocks).attributes
         attributes.add(ir.AttrString("activation", node.op_type))
         if node.op_type == "Clip":

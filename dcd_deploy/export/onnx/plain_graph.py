@@ -52,7 +52,7 @@ def wanted(graph: ir.Graph) -> set[ir.Value | None]:
 def passes_on(node: ir.Node) -> bool:
     """Whether a node works in blocks where its input is in blocks."""
     return (
-        node.op_type == "Add"
+        node.op_type in ("Add", "HardSwish")
         or is_activation(node)
         or is_depthwise(node)
         or changes_padding_alone(node)

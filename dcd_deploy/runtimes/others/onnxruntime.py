@@ -14,7 +14,7 @@ def version() -> str:
 
 
 def opened(path: str, entries: Mapping[str, Sequence[int]], outputs: Sequence[str], threads: int) -> Any:
-    """Open an ONNX file; the result maps arrays by name to the outputs in their order."""
+    """Open an ONNX file, or an .ort file; the result maps arrays by name to the outputs in their order."""
     del entries
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
