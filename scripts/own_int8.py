@@ -1,10 +1,11 @@
 """Train small networks of nobody's on the bundled digits, and print what int8 leaves of them (docs/quantisation.md).
 
-    python scripts/own_int8.py        about four minutes of one core
+    python scripts/own_int8.py        about five minutes of one core
 
 dy_mobile      inverted bottlenecks of DY-Conv
 condconv       ``mixing_networks.condconv_mobile``
 dy_residual    ``mixing_networks.dy_conv_residual``
+timm           nine CondConv layers of timm's tf_efficientnet_cc_b0_4e, its stem and first block
 segmenter      ``tests/foreign_networks.py``: DCD, two outputs; it finds the ink, and a blurred picture
 """
 
@@ -25,6 +26,7 @@ sys.path[:0] = [str(ROOT / "examples" / "digits"), str(ROOT / "tests")]
 
 import digits  # noqa: E402
 import mixing_networks as mixing  # noqa: E402
+import timm_networks  # type: ignore[import-not-found]  # noqa: E402  # of the tests
 from foreign_networks import Segmenter  # type: ignore[import-not-found]  # noqa: E402  # of the tests
 
 import dcd_deploy  # noqa: E402
@@ -64,6 +66,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "dy_mobile": dy_mobile,
     "condconv": lambda: mixing.condconv_mobile(10),
     "dy_residual": lambda: mixing.dy_conv_residual(10),
+    "timm": timm_networks.condconv_blocks,
     "segmenter": Segmenter,
 }
 

@@ -13,10 +13,10 @@ from torch import nn
 from dcd_deploy.dynamic.operator import PHI, SCALE, LowRank, RowScaled
 from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.errors import OptionError, UnknownNameError
-from dcd_deploy.lowering.deploy import plan
+from dcd_deploy.lowering.deploy import lower, plan
 from dcd_deploy.lowering.graph import copied
 from dcd_deploy.lowering.passes.fold_norms import FoldNorms
-from dcd_deploy.lowering.targets import ONNXRUNTIME_X86
+from dcd_deploy.lowering.targets import ONNXRUNTIME_X86, target_for
 from dcd_deploy.models.dynamic import ResNetDynamicConv
 from dcd_deploy.models.geometry import LayerGeometry
 
@@ -174,3 +174,13 @@ def test_a_lowering_for_each_layer(small_network):
         deployed(small_network, 32, 32, mixed | {"features.99": "branch"})
     with pytest.raises(UnknownNameError, match="did you mean 'branch'"):
         deployed(small_network, 32, 32, mixed | {names[0]: "brunch"})
+
+
+def test_layers_that_stay_in_float32_are_lowered_by_its_rule(small_network):
+    network, int8 = captured(small_network, 64, 64), target_for("onnxruntime-arm", "onnx", "int8")
+    float32, rows = (lower(network, target).lowering for target in (target_for("onnxruntime-arm", "onnx"), int8))
+    differ = [name for name in rows if rows[name] != float32[name]]
+    block = differ[0].rpartition(".conv")[0]
+    found = lower(network, int8, keep_float=[block]).lowering
+    assert found == {name: (float32 if name.startswith(f"{block}.") else rows)[name] for name in rows}
+    assert found not in (rows, float32)

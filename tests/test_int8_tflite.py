@@ -105,6 +105,16 @@ def test_layers_stay_in_float32_on_request(case, digits_tflite, images):
         in_int8(model, ["no.layer"])
 
 
+def test_a_submodule_stays_in_float32_with_all_of_its_layers(case):
+    model, chosen, _, _ = case
+    parts = {roles.layer_of(model, model.graph.operators[i]) for i in in_int8(model, ["features.1"])}
+    assert not any(layer.startswith("features.1.") for layer in parts)
+    assert {"features.0.0", "features.2.conv.3", "features.10.conv.0"} <= parts
+    assert len(in_int8(model, ["features"])) < len(chosen) / 10
+    with pytest.raises(OptionError, match="features.1.con"):
+        in_int8(model, ["features.1.con"])  # a part of a name
+
+
 def by_name(model, name):
     return next(tensor for tensor in model.graph.tensors if text_of(tensor.name) == name)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import timm_networks
 import torch
 from foreign_networks import NETWORKS, calibrated
 from mixing_networks import Bottleneck
@@ -70,6 +71,25 @@ def test_condconv_and_two_outputs_in_int8(format, files, module, images):
         right = module(torch.from_numpy(images[128:]))
     for name, values in zip(right, found, strict=True):
         assert 20 <= snr_db(values, right[name].numpy().astype(np.float64)) <= 60
+
+
+def test_timms_condconv_in_int8(tmp_path):
+    """One block, of random weights, on digits; three, trained on them, keep 32 dB and more (docs/quantisation.md)."""
+    import digits
+
+    images = digits.normalised(digits.load()[0][:160])
+    np.savez(calibration := tmp_path / "digits.npz", images=images[:128])
+    torch.manual_seed(0)
+    module = calibrated(timm_networks.condconv_blocks(blocks=1), torch.from_numpy(images[:64]))
+    settings = {"to": "onnx,tflite", "precision": "int8", "calibrate": calibration, "out": tmp_path}
+    made = dcd_deploy.export_module(module, torch.randn(1, 3, 32, 32), **settings)
+    with torch.no_grad():
+        right = module(torch.from_numpy(images[128:])).numpy().astype(np.float64)
+    for file in made.files:
+        assert len(file.built.lowering) == 3
+        model = open_model(file.artifact.path)
+        found = np.concatenate([model.run(images[i : i + 1]) for i in range(128, 160)])
+        assert 20 <= snr_db(found, right) <= 60
 
 
 def test_attention_stays_in_float32_where_a_lowering_computes_in_anothers_place(module, tmp_path):

@@ -59,6 +59,17 @@ def network(name: str, side: int = 64, classes: int = 10) -> nn.Module:
     return calibrated(module, images(side))
 
 
+def condconv_blocks(classes: int = 10, blocks: int = 3) -> nn.Module:
+    """Return the stem of ``tf_efficientnet_cc_b0_4e``, its first block, and those of the first stage with CondConv.
+
+    All of it is as timm has it, but for the convolution that leads over the stages between; its weights are random.
+    """
+    whole = timm().create_model(CONDCONV[0], pretrained=False)
+    over = nn.Sequential(nn.Conv2d(16, 80, 3, 2, 1, bias=False), nn.BatchNorm2d(80))
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(112, classes))
+    return nn.Sequential(whole.conv_stem, whole.bn1, whole.blocks[0], over, whole.blocks[4][:blocks], head)
+
+
 def images(side: int) -> Tensor:
     """Return images from noise to nearly plain ones: far from what its norms have seen, such a network explodes."""
     drawn = [generated_inputs((InputSpec("input", (3, side, side)),), None, 8, contrast)[0] for contrast in (1, 0.5)]

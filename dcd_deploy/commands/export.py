@@ -87,7 +87,8 @@ def export(
         Option("Folder of images, or .npz of images (N, C, H, W) and labels, 128 at least, for int8, float16.", FORM),
     ] = None,
     keep_float: Annotated[
-        Sequence[str] | str, Option("Layer to keep in float32, by its path (several times).", FORM, several=True)
+        Sequence[str] | str,
+        Option("Layer, or submodule, to keep in float32 (several times).", FORM, several=True),
     ] = (),
     budget: Annotated[
         float | None,

@@ -117,7 +117,7 @@ def lowered(captured: Captured, config: BuildConfig, formats: Sequence[str]) -> 
         found = target_for(config.target, graph, config.precision)
         return found.for_batch(config.traced_batch if graph == "onnx" else config.batch)
 
-    return {format: lower(captured, target(format), config.lowering) for format in formats}
+    return {format: lower(captured, target(format), config.lowering, config.keep_float) for format in formats}
 
 
 def checked_deploy(

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from torch import fx
@@ -58,13 +59,13 @@ class Plan:
     passes: tuple[Pass, ...]
 
 
-def plan(target: Target, choice: Choice = AUTO) -> Plan:
+def plan(target: Target, choice: Choice = AUTO, keep_float: Collection[str] = ()) -> Plan:
     """Return the passes for a target.
 
     Dropout goes first, since it may stand between a layer and its norm; norms before the choice, since a lowering is
     made of folded weights; the layout, or what a lowering takes into itself, after it; names last.
     """
-    substitute, wrap = Substitute(target, choice), Wrap()
+    substitute, wrap = Substitute(target, choice, keep_float), Wrap()
     layout: tuple[Pass, ...] = ()
     if target.backend.name == LAST:
         layout = (LayOut(),)
@@ -73,15 +74,17 @@ def plan(target: Target, choice: Choice = AUTO) -> Plan:
     return Plan(substitute, wrap, (DropDropout(), FoldNorms(), PoolByWindows(), SpellOut(), substitute, *layout, wrap))
 
 
-def lower(captured: Captured, target: Target, choice: Choice = AUTO) -> DeployNetwork:
+def lower(captured: Captured, target: Target, choice: Choice = AUTO, keep_float: Collection[str] = ()) -> DeployNetwork:
     """Return the deploy form of a captured network, in float64.
+
+    Layers within ``keep_float`` will compute in float32, and are lowered by the target's rule for it.
 
     Raises:
         UnknownNameError, OptionError: the choice is not one that the target has.
     """
     check_choice(choice, target)
     graph = copied(captured.graph)
-    planned = plan(target, choice)
+    planned = plan(target, choice, keep_float)
     notes = list(graph.notes)
     for one in planned.passes:
         notes += [f"{one.name}: '{refusal.path}': {refusal.reason}" for refusal in one(graph).refusals]

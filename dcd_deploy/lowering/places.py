@@ -12,11 +12,12 @@ The names of nodes in exported files are made of it, and a profile is read by it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 STATIC, DYNAMIC, RESIDUAL, ACTIVATION = "static", "dynamic", "residual", "activation"
 PLAIN = "plain"  # the module of a lowering that computes in another's place; its parts are the layer's
+ATTENTION = "attention"  # what the parts of a layer's attention begin with
 INPUT = "input"  # what the deploy graph does before the first layer
 
 
@@ -26,6 +27,11 @@ class Place:
 
     layer: str
     inside: str
+
+
+def is_within(layer: str, names: Collection[str]) -> bool:
+    """Whether a layer is one of these, or in one of them: "features.2.conv.0" is in "features.2"."""
+    return any(layer == name or layer.startswith(f"{name}.") for name in names)
 
 
 def find_place(path: str, places: Mapping[str, Place]) -> Place | None:

@@ -21,16 +21,17 @@ from dcd_deploy.export.naming import free_name
 from dcd_deploy.export.onnx.quantised.roles import layer_of
 from dcd_deploy.export.onnx.store import store_onnx
 from dcd_deploy.lowering.passes.substitute import some
+from dcd_deploy.lowering.places import is_within
 
 ON_MAPS = ("Conv", "Clip", "Relu", "MaxPool")
 IN_HALF = ".half"
 
 
 def half_nodes(model: onnx.ModelProto, keep_float: Collection[str] = ()) -> list[str]:
-    """Return the names of the nodes that are computed in half precision, but for those of the layers ``keep_float``.
+    """Return the names of the nodes that are computed in half precision, but for the layers within ``keep_float``.
 
     Raises:
-        OptionError: one of these is no layer that would be.
+        OptionError: in one of these is no layer that would be.
     """
     maps = _maps(model)
     found = [
@@ -40,12 +41,12 @@ def half_nodes(model: onnx.ModelProto, keep_float: Collection[str] = ()) -> list
     ]
     layers = list(dict.fromkeys(map(layer_of, found)))
     for name in keep_float:
-        if name not in layers:
+        if not any(is_within(layer, (name,)) for layer in layers):
             raise OptionError(
                 expected=f"`keep_float` with layers that are computed in float16, such as {some(layers)}",
                 found=f"'{name}'",
             )
-    return [name for name in found if layer_of(name) not in keep_float]
+    return [name for name in found if not is_within(layer_of(name), keep_float)]
 
 
 def halved(model: onnx.ModelProto, names: Collection[str]) -> onnx.ModelProto:

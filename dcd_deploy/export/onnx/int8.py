@@ -18,6 +18,7 @@ from dcd_deploy.export.onnx.quantised.ranges import Ranges
 from dcd_deploy.export.onnx.quantised.roles import Int8Site, sites
 from dcd_deploy.export.quantised import float_answers, judged
 from dcd_deploy.export.verify import Runner
+from dcd_deploy.lowering.places import is_within
 from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.samples import Images
@@ -64,7 +65,7 @@ class OnnxQuantiser:
 
     def without(self, keep_float: Sequence[str]) -> list[Int8Site]:
         """Return the sites of all other layers."""
-        return [site for site in self.found if site.layer not in keep_float]
+        return [site for site in self.found if not is_within(site.layer, keep_float)]
 
 
 def int8_graph(model: onnx.ModelProto, checked: CheckedReference, config: BuildConfig) -> Int8Graph:
@@ -77,7 +78,7 @@ def int8_graph(model: onnx.ModelProto, checked: CheckedReference, config: BuildC
     calibration = config.calibration or generated_calibration(config.entries, config.preprocessing)
     found = sites(model.graph)
     if config.judged:
-        check_layers(found, config.keep_float)
+        check_layers(model.graph, found, config.keep_float)
     right = float_answers(_runner(model), calibration, checked.reference.names)
     bits = target_for(config.target, "onnx").weight_bits
     ranges = calibrated(model, found, calibration.inputs)

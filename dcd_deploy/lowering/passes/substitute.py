@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,7 +17,8 @@ from dcd_deploy.lowering.annotate import is_activation
 from dcd_deploy.lowering.graph import ORIGIN, NetworkGraph, op_name, shape
 from dcd_deploy.lowering.lowering import Lowering
 from dcd_deploy.lowering.passes.contract import Pass, PassRefusal, PassResult
-from dcd_deploy.lowering.targets import Target
+from dcd_deploy.lowering.places import is_within
+from dcd_deploy.lowering.targets import Target, target_for
 
 AUTO = "auto"
 Choice = str | Mapping[str, str]  # "auto", the lowering of all layers, or of each layer by its path
@@ -66,13 +67,16 @@ def _activation(graph: NetworkGraph, node: fx.Node) -> str:
 
 
 class Substitute(Pass):
-    """Choose and put in place; ``rows`` says which lowering each dynamic layer got."""
+    """Choose and put in place; ``rows`` says which lowering each dynamic layer got.
+
+    Layers within ``keep_float`` compute in float32, and the target's rule for float32 chooses for them.
+    """
 
     name: ClassVar[str] = "substitute"
     reason: ClassVar[str] = "exporters understand ordinary operators alone, and runtimes run some orders far quicker"
 
-    def __init__(self, target: Target, choice: Choice = AUTO) -> None:
-        self.target, self.choice = target, choice
+    def __init__(self, target: Target, choice: Choice = AUTO, keep_float: Collection[str] = ()) -> None:
+        self.target, self.choice, self.keep_float = target, choice, keep_float
         self.rows: dict[str, str] = {}
 
     def apply(self, graph: NetworkGraph) -> PassResult:
@@ -99,19 +103,26 @@ class Substitute(Pass):
         if isinstance(self.choice, Mapping):
             if site.path not in self.choice:
                 if site.shape.geometry.vector:
-                    return self.target.choose(site.shape, site.size, activated=site.activated)
+                    return self._chosen(site)
                 raise OptionError(expected=f"a lowering for layer '{site.path}'", found=some(self.choice))
             return self.choice[site.path]
         if self.choice != AUTO:
             return self.choice
-        return self.target.choose(site.shape, site.size, activated=site.activated)
+        return self._chosen(site)
+
+    def _chosen(self, site: LayerSite) -> str:
+        """Return what the target's rule chooses."""
+        target = self.target
+        if is_within(site.path, self.keep_float):
+            target = target_for(target.name, target.format).for_batch(1)  # as all files in int8
+        return target.choose(site.shape, site.size, activated=site.activated)
 
     def _possible(self, site: LayerSite, wanted: str) -> tuple[type[Lowering], str | None]:
         """Return the lowering asked for, or, where it cannot compute the layer, the target's own choice and why."""
         kind = self.target.backend.lowerings[wanted]
         if (reason := kind.refusal(site.shape)) is None:
             return kind, None
-        chosen = self.target.choose(site.shape, site.size, activated=site.activated)
+        chosen = self._chosen(site)
         return self.target.backend.lowerings[chosen], f"'{wanted}' cannot compute it ({reason}); it is '{chosen}'"
 
     def _check_used(self) -> None:

@@ -11,17 +11,19 @@ from dcd_deploy.artifacts import INT8
 from dcd_deploy.errors import OptionError
 from dcd_deploy.export.onnx.quantised.ranges import Ranges, measured
 from dcd_deploy.export.onnx.quantised.rewriting import Rewriting
-from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, Int8Site, layers
+from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, Int8Site, layer_of, layers
 from dcd_deploy.export.onnx.store import store_onnx
 from dcd_deploy.export.rounding import rounded
 from dcd_deploy.lowering.passes.substitute import some
+from dcd_deploy.lowering.places import ATTENTION, is_within
 from dcd_deploy.samples import Inputs
 
 
-def check_layers(found: Sequence[Int8Site], keep_float: Collection[str]) -> None:
-    """Raise OptionError for a name that is no layer's in int8."""
+def check_layers(graph: onnx.GraphProto, found: Sequence[Int8Site], keep_float: Collection[str]) -> None:
+    """Raise OptionError for a name in which there is no layer that is in int8, or is dynamic."""
+    known = [*layers(found), *(layer_of(node.name) for node in graph.node if f"/{ATTENTION}" in node.name)]
     for name in keep_float:
-        if name not in (known := layers(found)):
+        if not any(is_within(layer, (name,)) for layer in known):
             raise OptionError(
                 expected=f"`keep_float` with layers that are computed in int8, such as {some(known)}", found=f"'{name}'"
             )
@@ -38,7 +40,7 @@ def rewritten(
     model: onnx.ModelProto, found: Sequence[Int8Site], ranges: Ranges, bits: int, keep_float: Collection[str] = ()
 ) -> onnx.ModelProto:
     """Return the graph with these sites in int8, all but those of the layers ``keep_float``."""
-    chosen = [site for site in found if site.layer not in keep_float]
+    chosen = [site for site in found if not is_within(site.layer, keep_float)]
     by_name = {(site.follower or site.node).name: site for site in chosen}  # where all that it reads is there
     taken = {site.node.name for site in chosen} - by_name.keys()
     rewriting = Rewriting(model.graph, ranges, bits)

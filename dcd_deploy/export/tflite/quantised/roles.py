@@ -20,25 +20,26 @@ import numpy as np
 from dcd_deploy.errors import OptionError
 from dcd_deploy.export.tflite.file import TfliteModel, text_of
 from dcd_deploy.lowering.passes.substitute import some
-from dcd_deploy.lowering.places import DYNAMIC, STATIC
+from dcd_deploy.lowering.places import ATTENTION, DYNAMIC, STATIC, is_within
 
 KERNELS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
 FOLLOWING = frozenset({"ADD", "MAX_POOL_2D", "MEAN", "CONCATENATION"})
-IN_FLOAT = frozenset({"attention", "kernel", "shift", "applied"})
+IN_FLOAT = frozenset({ATTENTION, "kernel", "shift", "applied"})
 DYNAMIC_HALF = frozenset({"project", DYNAMIC})
 CACHED = 1 << 14  # values of a map or matrix: 64 KiB in float32, the first cache of a Cortex-A76
 
 
 def in_int8(model: TfliteModel, keep_float: Collection[str] = ()) -> list[int]:
-    """Return the places of the operators that are computed in int8, but for the layers ``keep_float``.
+    """Return the places of the operators that are computed in int8, but for the layers within ``keep_float``.
 
     Raises:
-        OptionError: a layer of ``keep_float`` is none that would be in int8.
+        OptionError: a name of ``keep_float`` has no layer that would be in int8.
     """
     operators = model.graph.operators
     layers = list(dict.fromkeys(layer_of(model, operators[i]) for i in _Choice(model).places()))
+    known = [*layers, *(layer_of(model, each) for each in operators if part_of(model, each) == ATTENTION)]
     for name in keep_float:
-        if name not in layers:
+        if not any(is_within(layer, (name,)) for layer in known):
             raise OptionError(
                 expected=f"`keep_float` with layers that are computed in int8, such as {some(layers)}",
                 found=f"'{name}'",
@@ -89,7 +90,7 @@ class _Choice:
         weighted = self.model.operator_name(operator) in KERNELS
         small = layer in self.small and part in DYNAMIC_HALF
         last = weighted and layer in self.last and self._is_small_matrix(operator)
-        return layer in self.keep_float or small or last or (weighted and part in IN_FLOAT)
+        return is_within(layer, self.keep_float) or small or last or (weighted and part in IN_FLOAT)
 
     def _is_small_matrix(self, operator: Any) -> bool:
         """Whether a kernel is applied to one pixel, and a cache holds it in float32."""
