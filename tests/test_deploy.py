@@ -19,6 +19,8 @@ from dcd_deploy.lowering.passes.fold_norms import FoldNorms
 from dcd_deploy.lowering.targets import ONNXRUNTIME_X86, target_for
 from dcd_deploy.models.dynamic import ResNetDynamicConv
 from dcd_deploy.models.geometry import LayerGeometry
+from dcd_deploy.models.random_weights import calibrated_network
+from dcd_deploy.models.spec import NetworkSpec
 
 
 def randomised(module: nn.Module) -> nn.Module:
@@ -176,11 +178,14 @@ def test_a_lowering_for_each_layer(small_network):
         deployed(small_network, 32, 32, mixed | {names[0]: "brunch"})
 
 
-def test_layers_that_stay_in_float32_are_lowered_by_its_rule(small_network):
-    network, int8 = captured(small_network, 64, 64), target_for("onnxruntime-arm", "onnx", "int8")
-    float32, rows = (lower(network, target).lowering for target in (target_for("onnxruntime-arm", "onnx"), int8))
+def test_layers_that_stay_in_float32_are_lowered_by_its_rule():
+    spec = NetworkSpec("mobilenetv2_dcd", num_classes=10, width_mult=0.25)
+    network, int8 = captured(calibrated_network(spec, 64), 64, 64), target_for("litert-compiled", "tflite", "int8")
+    float32, rows = (lower(network, target).lowering for target in (target_for("litert-compiled", "tflite"), int8))
     differ = [name for name in rows if rows[name] != float32[name]]
     block = differ[0].rpartition(".conv")[0]
     found = lower(network, int8, keep_float=[block]).lowering
     assert found == {name: (float32 if name.startswith(f"{block}.") else rows)[name] for name in rows}
-    assert found not in (rows, float32)
+    assert found != rows == lower(network, int8, keep_float=[block[:-1]]).lowering  # a part of a name is no submodule
+    onnx = target_for("onnxruntime-x86", "onnx", "int8")  # beside maps in blocks no layer in int8 can stand
+    assert lower(network, onnx, keep_float=["features"]).lowering == lower(network, onnx).lowering

@@ -77,7 +77,7 @@ def plan(target: Target, choice: Choice = AUTO, keep_float: Collection[str] = ()
 def lower(captured: Captured, target: Target, choice: Choice = AUTO, keep_float: Collection[str] = ()) -> DeployNetwork:
     """Return the deploy form of a captured network, in float64.
 
-    Layers within ``keep_float`` will compute in float32, and are lowered by the target's rule for it.
+    Layers within ``keep_float`` will compute in float32 (``Substitute``).
 
     Raises:
         UnknownNameError, OptionError: the choice is not one that the target has.

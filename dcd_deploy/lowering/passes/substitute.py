@@ -20,7 +20,7 @@ from dcd_deploy.lowering.passes.contract import Pass, PassRefusal, PassResult
 from dcd_deploy.lowering.places import is_within
 from dcd_deploy.lowering.targets import Target, target_for
 
-AUTO = "auto"
+AUTO, TFLITE = "auto", "tflite"
 Choice = str | Mapping[str, str]  # "auto", the lowering of all layers, or of each layer by its path
 
 
@@ -69,7 +69,8 @@ def _activation(graph: NetworkGraph, node: fx.Node) -> str:
 class Substitute(Pass):
     """Choose and put in place; ``rows`` says which lowering each dynamic layer got.
 
-    Layers within ``keep_float`` compute in float32, and the target's rule for float32 chooses for them.
+    Layers within ``keep_float`` compute in float32; in TFLite the target's rule for float32 chooses for them. In ONNX
+    that rule may choose blocked maps, which layers in int8 beside them cannot read.
     """
 
     name: ClassVar[str] = "substitute"
@@ -113,7 +114,7 @@ class Substitute(Pass):
     def _chosen(self, site: LayerSite) -> str:
         """Return what the target's rule chooses."""
         target = self.target
-        if is_within(site.path, self.keep_float):
+        if target.format == TFLITE and is_within(site.path, self.keep_float):
             target = target_for(target.name, target.format).for_batch(1)  # as all files in int8
         return target.choose(site.shape, site.size, activated=site.activated)
 
