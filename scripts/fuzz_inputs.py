@@ -20,6 +20,7 @@ from fuzz_seeds import KINDS
 CHUNK, DISTINCT = 256, 120  # a chunk with more distinct bytes is taken for weights
 EXTREMES = (-1, 0, 1, 2, 127, 255, 65_535, 1 << 20, 0x7FFFFFFF, -0x80000000, 0x40000000)
 TEXTS = ("", "\ud800", "\x1b[2J", "a" * 20_000, "../../x", "\u202e", "\x00", "é" * 300, "NaN", "__proto__", "%s%n{0}")
+NUMBERS = (0, 1e300, 5e-324, 2**40, float("nan"), float("inf"))
 VALUES: tuple[Any, ...] = (None, True, False, -1, 0, 1, 2**31, 2**63, 10**400, 1e308, -1e-320, [], {}, [[]], *TEXTS)
 
 
@@ -122,7 +123,8 @@ def _place(document: Any, rng: random.Random) -> tuple[Any, Any]:
 
 def _value(old: Any, rng: random.Random) -> Any:
     if isinstance(old, int | float) and not isinstance(old, bool) and rng.random() < 0.6:
-        return rng.choice((old * 1000, -old, old + 1, old / 7, 0, 1e300, 5e-324, 2**40, float("nan"), float("inf")))
+        near = (old * 1000, -old, old + 1, old / 7 if abs(old) < 1e300 else 7)
+        return rng.choice((*near, *NUMBERS))
     return rng.choice(VALUES)
 
 

@@ -219,4 +219,4 @@ def test_layers_that_stay_in_float32(quantiser):
     kinds = {node.op_type for node in kept.graph.node if node.name.startswith(f"{layer}/applied")}
     assert kinds == {"Conv"} | (kinds & {"DequantizeLinear"})
     with pytest.raises(OptionError, match="'features.99'"):
-        check_layers(quantiser.found, ["features.99"])
+        check_layers(quantiser.model.graph, quantiser.found, ["features.99"])

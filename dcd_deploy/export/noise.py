@@ -100,4 +100,6 @@ def snr_db(found: NDArray[np.floating], wanted: Outputs) -> float:
         raise VerificationError(expected=f"outputs of shape {wanted.shape}", found=found.shape)
     with np.errstate(all="ignore"):  # what is not finite makes NaN, which does not pass
         noise, signal = np.square(found.astype(np.float64) - wanted).sum(), np.square(wanted).sum()
+        if noise == 0:  # of a map of zeros too, which has no signal
+            return MOST_DB
         return float(np.minimum(MOST_DB, 10 * np.log10(signal / noise)))  # min() would lose NaN

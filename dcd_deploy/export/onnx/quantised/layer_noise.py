@@ -80,5 +80,5 @@ def _decibels(model: onnx.ModelProto, images: Images) -> NDArray[np.float64]:
     sums = np.sum([[v.item() for v in session.run_all((images[i : i + 1],))] for i in range(len(images))], axis=0)
     noise, signal = np.split(sums.astype(np.float64), 2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        decibels: NDArray[np.float64] = np.minimum(10 * np.log10(signal / noise), MOST_DB)
-    return decibels
+        decibels = np.minimum(10 * np.log10(signal / noise), MOST_DB)
+    return np.where(noise == 0, MOST_DB, decibels)  # of a map of zeros too, which has no signal

@@ -17,7 +17,7 @@ from onnxruntime.quantization.quant_utils import compute_scale_zp
 
 from dcd_deploy.export.rounding import Values
 
-SMALLEST = np.float32(2.0**-60)  # of a scale: of a channel that is all zero
+LEAST = np.float32(2.0**-12)  # of the largest channel's scale: in less, 32 bits may not hold a silenced one's bias
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,12 @@ def map_format(low: float, high: float) -> MapFormat:
 
 
 def weight_scales(largest: Values, bits: int) -> Values:
-    """Return the scale of each channel whose largest absolute weight is given."""
-    scales: Values = np.maximum(largest / np.float32(2 ** (bits - 1) - 1), SMALLEST)
-    return scales
+    """Return the scale of each channel whose largest absolute weight is given.
+
+    Training and pruning silence channels: no weight is left, or hardly one, but a bias may be.
+    """
+    scales: Values = largest / np.float32(2 ** (bits - 1) - 1)
+    return np.maximum(scales, (scales.max() or np.float32(1)) * LEAST)
 
 
 def quantised_weights(weights: Values, bits: int) -> tuple[NDArray[np.int8], Values]:

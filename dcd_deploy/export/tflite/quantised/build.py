@@ -20,6 +20,7 @@ from dcd_deploy.export.tflite.quantised.numbers import check_numbers
 from dcd_deploy.export.tflite.quantised.pools import with_means
 from dcd_deploy.export.tflite.quantised.ranges import Ranges, measured
 from dcd_deploy.export.tflite.quantised.roles import in_int8
+from dcd_deploy.export.tflite.quantised.silent import hold_biases
 from dcd_deploy.export.tflite.store import constants, store_tflite
 from dcd_deploy.native_output import without_remarks
 from dcd_deploy.optional import require
@@ -96,6 +97,7 @@ def rewritten(model: TfliteModel, chosen: Sequence[int], ranges: Ranges) -> byte
             quantizer.quantize(ranges, enable_progress_report=False, enable_progress_bar=False).quantized_model
         )
     result = _with_buffers(made)
+    hold_biases(model, result)
     _name(result)
     for index, values in list(constants(result)):
         buffer = result.root.buffers[result.graph.tensors[index].buffer]

@@ -26,6 +26,7 @@ def noisiest_layers(model: TfliteModel, chosen: Collection[int], ranges: Ranges,
         operator = model.graph.operators[place]
         layer, name = layer_of(model, operator), text_of(model.graph.tensors[operator.outputs[0]].name)
         low, high = (float(ranges[name][end].item()) for end in ("min", "max"))
-        step = (max(high, 0.0) - min(low, 0.0) or 1.0) / LEVELS  # of a map of zeros any
-        left[layer] = min(squares[name] / step**2, left.get(layer, np.inf))
+        step = (max(high, 0.0) - min(low, 0.0)) / LEVELS
+        signal = squares[name] / step**2 or np.inf  # a map of zeros loses nothing
+        left[layer] = min(signal, left.get(layer, np.inf))
     return sorted(left, key=lambda layer: left[layer])

@@ -15,6 +15,8 @@ from dcd_deploy.native_output import captured_native_output
 from dcd_deploy.optional import require
 from dcd_deploy.samples import Images, Inputs
 
+# Of a map that training or pruning has silenced: steps in which 32 bits hold an activation's bound and the next biases
+SILENT, SILENT_HIGH = 2.0**-20, 0.25
 Ranges = dict[str, dict[str, NDArray[np.float32]]]  # by tensor, as ai-edge-quantizer takes them
 
 
@@ -57,6 +59,7 @@ def measured(model: TfliteModel, inputs: Inputs) -> Ranges:
     for name, low, high in zip(names, lows, highs, strict=True):
         if not np.isfinite([low, high]).all():
             raise VerificationError(f"expected finite values on the calibration images, found others in '{name}'")
+    highs[np.maximum(np.abs(lows), np.abs(highs)) < SILENT] = SILENT_HIGH
     return {
         name: {"min": _as_scale(low), "max": _as_scale(high)}
         for name, low, high in zip(names, lows, highs, strict=True)
