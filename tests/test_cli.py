@@ -67,10 +67,10 @@ def test_export_verify_predict_inspect(tmp_path, digits_checkpoint):
         assert words in done.stdout
 
 
-def test_an_export_says_all_if_asked(tmp_path, digits_checkpoint):
+def test_an_export_says_all_if_asked(tmp_path, small_checkpoint):
     """The weights' motion once, whatever the number of formats; each graph and all comparisons."""
     done = run_here(
-        "export", digits_checkpoint, "--out", tmp_path, *QUICK, "--to", "onnx,tflite", "--with-baseline", "-v"
+        "export", small_checkpoint, "--out", tmp_path, *QUICK, "--to", "onnx,tflite", "--with-baseline", "-v"
     )
     assert done.returncode == 0, done.stderr
     for words in ("as traced", "simplified", "HardSigmoid", "passes at", "TFLite, XNNPACK", "static twin"):
@@ -78,7 +78,7 @@ def test_an_export_says_all_if_asked(tmp_path, digits_checkpoint):
     assert done.stdout.count("moved (median)") == 1
     model = next(tmp_path.glob("*_32.onnx"))
     for options, times in (([], 0), (["--verbose"], 1)):
-        done = run_here("verify", model, "--checkpoint", digits_checkpoint, *options)
+        done = run_here("verify", model, "--checkpoint", small_checkpoint, *options)
         assert done.stdout.count("moved (median)") == times
 
 
