@@ -65,7 +65,8 @@ def test_a_core_computes_what_this_machine_does(files, format, core):
     assert not np.array_equal(found, wanted)  # another order of sums: it is not this machine's runtime
 
 
-@pytest.mark.parametrize("core", [pytest.param("cortex-a53", marks=pytest.mark.exhaustive), "cortex-a76"])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("core", ["cortex-a53", "cortex-a76"])
 def test_a_core_runs_what_is_made_for_compiled_model(core, digits_compiled, digits_checkpoint):
     """By CompiledModel, with the flag: right, and fewer passes over the map than without it."""
     path, device = digits_compiled.artifact.path, f"arm64-emulated:{core}"

@@ -107,6 +107,7 @@ def test_what_a_login_prints_is_passed_over(board):
     assert commands.devices(board.name).devices[0].facts.environment.python
 
 
+@pytest.mark.exhaustive
 def test_an_arm_board(board, onnx_file, digits_tflite, tmp_path):
     """The whole way, with aarch64 Python and runtimes at its other end, emulated; its times are none of a board."""
     commands.setup_emulated()
