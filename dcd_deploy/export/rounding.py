@@ -34,6 +34,7 @@ SINGLE_BITS, SCALE_BITS = 24, 17  # of float32; of a scale, less the 7 of q
 LAST_BIT = 2.0**-22  # two roundings of a number to float32
 SLOPES = (1 / 6,)  # of the HardSigmoid that ``portable.hard_sigmoid`` folds into the weights before it
 HALF_LARGEST, HALF_NORMAL = 65504.0, 2.0**-14
+SILENT = 2.0**-12  # of the largest step of a layer: in less, 32 bits may not hold the bias of a silenced channel
 TINIEST, LARGEST = 2.0**-100, 2.0**120  # weights beyond them, which no network has, leave no room for a scale
 
 Values = NDArray[np.float32]

@@ -15,9 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnxruntime.quantization.quant_utils import compute_scale_zp
 
-from dcd_deploy.export.rounding import Values
-
-LEAST = np.float32(2.0**-12)  # of the largest channel's scale: in less, 32 bits may not hold a silenced one's bias
+from dcd_deploy.export.rounding import SILENT, Values
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ def weight_scales(largest: Values, bits: int) -> Values:
     Training and pruning silence channels: no weight is left, or hardly one, but a bias may be.
     """
     scales: Values = largest / np.float32(2 ** (bits - 1) - 1)
-    return np.maximum(scales, (scales.max() or np.float32(1)) * LEAST)
+    return np.maximum(scales, (scales.max() or np.float32(1)) * np.float32(SILENT))
 
 
 def quantised_weights(weights: Values, bits: int) -> tuple[NDArray[np.int8], Values]:

@@ -57,7 +57,7 @@ def check_numbers(model: TfliteModel, chosen: Collection[int], ranges: Ranges, m
     Raises:
         VerificationError: a number is another; the message names the tensor.
     """
-    written = [each for each in made.graph.operators if made.operator_name(each) not in ADDED]
+    written = without_added(made)
     kinds = [[m.operator_name(each) for each in ops] for m, ops in ((model, model.graph.operators), (made, written))]
     if kinds[0] != kinds[1]:
         raise VerificationError("in int8: expected the operators of the float32 graph in their order, found others")
@@ -75,6 +75,11 @@ def check_numbers(model: TfliteModel, chosen: Collection[int], ranges: Ranges, m
             _check_map(made, each, text_of(source.name), ranges)
 
 
+def without_added(made: TfliteModel) -> list[Any]:
+    """Return the operators of a graph in int8 that the float32 graph has too, in its order."""
+    return [each for each in made.graph.operators if made.operator_name(each) not in ADDED]
+
+
 def _added(made: TfliteModel, kind: str) -> Iterator[Any]:
     return (each for each in made.graph.operators if made.operator_name(each) == kind)
 
@@ -89,8 +94,8 @@ def _check_constants(
         if tensor.type != schema().TensorType.FLOAT32:
             continue
         whole = made.graph.tensors[sources.get(int(after), int(after))]
-        weight = _numbers(model, tensor)
-        found = _numbers(made, whole).reshape(weight.shape)
+        weight = numbers_of(model, tensor)
+        found = numbers_of(made, whole).reshape(weight.shape)
         if whole.type == schema().TensorType.FLOAT32:
             _within(found - weight, np.abs(weight) * SLACK, name)
             continue
@@ -124,7 +129,8 @@ def _check_map(made: TfliteModel, operator: Any, name: str, ranges: Ranges) -> N
     _within(found.zero_point - (LOWEST - low / scale), 0.5 + SLACK, name)
 
 
-def _numbers(model: TfliteModel, tensor: Any) -> NDArray[Any]:
+def numbers_of(model: TfliteModel, tensor: Any) -> NDArray[Any]:
+    """Return the values of a constant, in its shape."""
     types = {schema().TensorType.FLOAT32: np.float32, schema().TensorType.INT8: np.int8}
     data = memoryview(model.root.buffers[tensor.buffer].data)
     return np.frombuffer(data, types.get(tensor.type, np.int32)).reshape([int(side) for side in tensor.shape])
