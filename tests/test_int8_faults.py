@@ -16,6 +16,7 @@ from dcd_deploy.export.noise import snr_db
 from dcd_deploy.export.onnx import int8
 from dcd_deploy.export.onnx.int8 import OnnxQuantiser
 from dcd_deploy.export.onnx.quantised.build import calibrated, check_layers
+from dcd_deploy.export.onnx.quantised.exact import exact_session
 from dcd_deploy.export.onnx.quantised.formats import check_formats
 from dcd_deploy.export.onnx.quantised.layer_noise import check_layer_noise
 from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, STATIC_KERNEL, SUM, sites
@@ -23,7 +24,6 @@ from dcd_deploy.export.quantised import answers, float_answers, judged
 from dcd_deploy.export.truth import TrainReference
 from dcd_deploy.export.verify import new_report
 from dcd_deploy.labelled_images.calibration_manifest import CalibrationManifest
-from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 
 BITS = 8
 
@@ -149,10 +149,7 @@ def test_calibration_on_one_class_is_caught(quantiser, images):
 
 def decibels(quantiser, graph):
     inputs = (quantiser.images,)
-    right, found = (
-        answers(OnnxRuntimeSession(model.SerializeToString(), 1).run_all, inputs, ("logits",))
-        for model in (quantiser.model, graph)
-    )
+    right, found = (answers(exact_session(model, 1).run_all, inputs, ("logits",)) for model in (quantiser.model, graph))
     return snr_db(found["logits"], right["logits"])
 
 
@@ -172,22 +169,20 @@ def noisy(quantiser, factor):
 
 def test_noise_and_lost_accuracy_are_refused(quantiser, images, made):
     config = config_for(*images)
-    run = OnnxRuntimeSession(quantiser.model.SerializeToString(), 1).run_all
+    run = exact_session(quantiser.model, 1).run_all
     right = float_answers(run, config.calibration, ("logits",))
     reference = TrainReference((images[0][:4],), {"logits": right.outputs["logits"][:4]})
     checked = int8.CheckedReference(reference, new_report(reference, "digits"))
-    found = judged(checked, "int8", OnnxRuntimeSession(made.SerializeToString(), 1).run_all, right, config)
+    found = judged(checked, "int8", exact_session(made, 1).run_all, right, config)
     assert found.report.accuracy.lost == 0
     assert found.report.noise[0].snr_db > 27
-    bad = OnnxRuntimeSession(noisy(quantiser, 16).graph(()).SerializeToString(), 1).run_all
+    bad = exact_session(noisy(quantiser, 16).graph(()), 1).run_all
     with pytest.raises(VerificationError, match="at least 20 dB"):
         judged(checked, "int8", bad, right, config)
 
 
 def test_budget_keeps_the_noisiest_layers_in_float32(quantiser, images):
-    right = float_answers(
-        OnnxRuntimeSession(quantiser.model.SerializeToString(), 1).run_all, config_for(*images).calibration, ("logits",)
-    )
+    right = float_answers(exact_session(quantiser.model, 1).run_all, config_for(*images).calibration, ("logits",))
 
     def kept(chosen, config):
         return within_budget(chosen.run, lambda: chosen.noisiest(()), right, config)

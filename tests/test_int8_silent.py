@@ -12,12 +12,12 @@ from dcd_deploy.export.noise import MOST_DB, snr_db
 from dcd_deploy.export.onnx.int8 import OnnxQuantiser
 from dcd_deploy.export.onnx.quantised import numbers
 from dcd_deploy.export.onnx.quantised.build import calibrated
+from dcd_deploy.export.onnx.quantised.exact import exact_session
 from dcd_deploy.export.onnx.quantised.layer_noise import check_layer_noise
 from dcd_deploy.export.onnx.quantised.roles import sites
 from dcd_deploy.export.tflite.quantised import build, ranges
 from dcd_deploy.export.tflite.quantised.build import TfliteQuantiser
 from dcd_deploy.runtimes.litert import LiteRtSession
-from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 
 ALL = slice(None)
 SILENCED = {  # the norms behind them: which channels, and what is left of these
@@ -57,7 +57,7 @@ def of_onnx(path, images):
     quantiser = OnnxQuantiser(model, found, calibrated(model, found, (images,)), 8, images)
     made = quantiser.graph(())
     check_layer_noise(quantiser.noise(made, ()))
-    return left(*(OnnxRuntimeSession(each.SerializeToString(), 1).run for each in (made, model)), images)
+    return left(*(exact_session(each, 1).run for each in (made, model)), images)
 
 
 def of_tflite(path, images):

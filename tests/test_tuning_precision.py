@@ -12,13 +12,13 @@ from tuning_subjects import subject_with
 from dcd_deploy import commands
 from dcd_deploy.errors import LoweringFileError, OptionError, UnknownNameError
 from dcd_deploy.export.noise import snr_db
+from dcd_deploy.export.onnx.quantised.exact import exact_session
 from dcd_deploy.export.tflite.half import ACCUMULATED_IN_HALF
 from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM, in_int8, target_for
 from dcd_deploy.models.dynamic import MobileNetDynamicConv
 from dcd_deploy.models.geometry import mobilenet_geometry
 from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.nodes import delegation
-from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.tuning.layer_model import STATIC, among_neighbours, write_layer_model
 from dcd_deploy.tuning.layer_times import LayerTimes, Measured, kept, kept_or_measured
 from dcd_deploy.tuning.lowering_file import TunedLowering, read_lowering, write_lowering
@@ -39,7 +39,7 @@ def answer(group, target, path):
     """Run a layer's file on the input that its ranges are from."""
     inputs = tuple(one.float().numpy() for one in among_neighbours(group, everywhere=True)[1])
     if target.format == "onnx":
-        return OnnxRuntimeSession(path.read_bytes()).run_all(inputs)[0]
+        return exact_session(onnx.load(path)).run_all(inputs)[0]
     session = LiteRtSession(path.read_bytes())
     session.interpreter.set_tensor(session.interpreter.get_input_details()[0]["index"], inputs[0].transpose(0, 2, 3, 1))
     session.interpreter.invoke()

@@ -118,4 +118,5 @@ def _carried(values: np.ndarray[Any, np.dtype[np.float64]]) -> CarriedOutput:
     shape = values.shape[1:]
     step = max(1, math.ceil(math.prod(shape) / MOST_CARRIED))
     rows = values[:REFERENCE_SAMPLES].reshape(min(len(values), REFERENCE_SAMPLES), -1)[:, ::step].astype(np.float32)
-    return CarriedOutput(shape, step, float(np.ptp(values)), tuple(tuple(map(float, row)) for row in rows))
+    span = float(np.float32(np.ptp(values)))  # whose last bits in float64 hang on how many threads added up
+    return CarriedOutput(shape, step, span, tuple(tuple(map(float, row)) for row in rows))

@@ -27,6 +27,7 @@ from dcd_deploy.runtimes.choice import RUNTIMES, runtimes_for, usual_runtime
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.runtimes.pictures import Image, as_picture
 from dcd_deploy.runtimes.preprocessing import preprocess, softmax
+from dcd_deploy.runtimes.saturation import warn_of_saturation
 from dcd_deploy.runtimes.session import Array, Input, Session, check_count
 
 
@@ -205,6 +206,8 @@ def as_model(session: Session, format: str = "onnx") -> Model:
     card = None if text is None else read_card(text)
     if card is not None:
         _check_card(session, card)
+        if format in ("onnx", "ort"):
+            warn_of_saturation(card)
     return Model(session, card, format)
 
 

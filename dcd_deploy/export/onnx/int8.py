@@ -12,6 +12,7 @@ from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.calibration import generated_calibration
 from dcd_deploy.export.checked_reference import CheckedReference
 from dcd_deploy.export.onnx.quantised.build import calibrated, check_layers, rewritten
+from dcd_deploy.export.onnx.quantised.exact import exact_runner
 from dcd_deploy.export.onnx.quantised.formats import check_formats
 from dcd_deploy.export.onnx.quantised.layer_noise import LayerNoise, check_layer_noise, layer_noise
 from dcd_deploy.export.onnx.quantised.ranges import Ranges
@@ -20,7 +21,6 @@ from dcd_deploy.export.quantised import float_answers, judged
 from dcd_deploy.export.verify import Runner
 from dcd_deploy.lowering.places import is_within
 from dcd_deploy.lowering.targets import target_for
-from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.samples import Images
 
 STAGE = "ONNX in int8"
@@ -56,7 +56,7 @@ class OnnxQuantiser:
 
     def run(self, keep_float: Sequence[str]) -> Runner:
         """Return what runs the graph in int8, all but the layers ``keep_float``."""
-        return _runner(self.graph(keep_float))
+        return exact_runner(self.graph(keep_float))
 
     def noisiest(self, keep_float: Sequence[str]) -> list[str]:
         """Return all other layers, of which least is left first."""
@@ -79,7 +79,7 @@ def int8_graph(model: onnx.ModelProto, checked: CheckedReference, config: BuildC
     found = sites(model.graph)
     if config.judged:
         check_layers(model.graph, found, config.keep_float)
-    right = float_answers(_runner(model), calibration, checked.reference.names)
+    right = float_answers(exact_runner(model), calibration, checked.reference.names)
     bits = target_for(config.target, "onnx").weight_bits
     ranges = calibrated(model, found, calibration.inputs)
     quantiser = OnnxQuantiser(model, found, ranges, bits, calibration.images)
@@ -93,8 +93,4 @@ def int8_graph(model: onnx.ModelProto, checked: CheckedReference, config: BuildC
         check_formats(model, made, quantiser.without(config.keep_float), ranges, bits)
         noise = quantiser.noise(made, config.keep_float)
         check_layer_noise(noise)
-    return Int8Graph(made, config, judged(checked, STAGE, _runner(made), right, config), tuple(noise))
-
-
-def _runner(model: onnx.ModelProto) -> Runner:
-    return OnnxRuntimeSession(model.SerializeToString()).run_all
+    return Int8Graph(made, config, judged(checked, STAGE, exact_runner(made), right, config), tuple(noise))

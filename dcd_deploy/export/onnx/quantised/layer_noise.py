@@ -19,8 +19,8 @@ from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.noise import MOST_DB
 from dcd_deploy.export.onnx.quantised.beside import Pair, both_graphs
 from dcd_deploy.export.onnx.quantised.build import with_small_constants
+from dcd_deploy.export.onnx.quantised.exact import exact_session
 from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, SCALED_KERNEL, SUM, Int8Site
-from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.samples import Images
 
 IMAGES = 32  # that layers are judged on
@@ -76,7 +76,7 @@ def check_layer_noise(layers: Sequence[LayerNoise]) -> None:
 
 
 def _decibels(model: onnx.ModelProto, images: Images) -> NDArray[np.float64]:
-    session = OnnxRuntimeSession(model.SerializeToString())
+    session = exact_session(model)
     sums = np.sum([[v.item() for v in session.run_all((images[i : i + 1],))] for i in range(len(images))], axis=0)
     noise, signal = np.split(sums.astype(np.float64), 2)
     with np.errstate(divide="ignore", invalid="ignore"):
