@@ -24,7 +24,7 @@ def graph_stats(model: onnx.ModelProto) -> GraphStats:
 
 def onnx_nodes(model: onnx.ModelProto) -> tuple[FileNode, ...]:
     """Return the nodes in their order; a free batch size counts as one."""
-    shapes = _shapes(onnx.shape_inference.infer_shapes(model, data_prop=True).graph)
+    shapes = known_shapes(model)
     return tuple(
         FileNode(n.name, n.op_type, tuple(n.input), tuple(n.output), _node_macs(n, shapes)) for n in model.graph.node
     )
@@ -32,7 +32,7 @@ def onnx_nodes(model: onnx.ModelProto) -> tuple[FileNode, ...]:
 
 def graph_macs(model: onnx.ModelProto) -> int:
     """Return the multiply-adds of all Conv, QLinearConv, Gemm and MatMul nodes, a free batch size counted as one."""
-    shapes = _shapes(onnx.shape_inference.infer_shapes(model, data_prop=True).graph)
+    shapes = known_shapes(model)
     return sum(_node_macs(node, shapes) for node in model.graph.node)
 
 
@@ -55,7 +55,9 @@ def _node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
     return math.prod(output) * (left[0] if transposed else left[-1])
 
 
-def _shapes(graph: onnx.GraphProto) -> Shapes:
+def known_shapes(model: onnx.ModelProto) -> Shapes:
+    """Return the shapes of all values that inference finds; a free size counts as one."""
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.output, *graph.value_info):
         dims = value.type.tensor_type.shape.dim

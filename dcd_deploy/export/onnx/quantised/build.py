@@ -9,6 +9,7 @@ from onnx import helper, numpy_helper
 
 from dcd_deploy.artifacts import INT8
 from dcd_deploy.errors import OptionError
+from dcd_deploy.export.onnx.quantised.poolings import poolings
 from dcd_deploy.export.onnx.quantised.ranges import Ranges, measured
 from dcd_deploy.export.onnx.quantised.rewriting import Rewriting
 from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, Int8Site, layer_of, layers
@@ -44,7 +45,13 @@ def rewritten(
     by_name = {(site.follower or site.node).name: site for site in chosen}  # where all that it reads is there
     taken = {site.node.name for site in chosen} - by_name.keys()
     rewriting = Rewriting(model.graph, ranges, bits)
+    means = {node.name: pooling for pooling in poolings(model) for node in pooling.nodes}
     for node in model.graph.node:
+        pooling = means.get(node.name)
+        if pooling is not None and pooling.map in rewriting.in_int8:
+            if node.name == pooling.last.name:
+                rewriting.pooled(pooling)
+            continue
         if node.name in taken:
             continue
         if node.name in by_name:

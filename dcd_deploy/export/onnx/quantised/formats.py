@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.onnx.quantised.numbers import map_format, quantised_weights, weight_scales
+from dcd_deploy.export.onnx.quantised.poolings import poolings
 from dcd_deploy.export.onnx.quantised.ranges import Ranges
 from dcd_deploy.export.onnx.quantised.rewriting import IN_INT8
 from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, SUM, Int8Site
@@ -49,11 +50,28 @@ def check_formats(
         numbers, scales = quantised_weights(weights[kernel], bits)
         _check(f"scales of '{name}'", tensors[f"{name}.scales"], scales)
         _check(f"weights of '{name}'", tensors[f"{name}.weight"], numbers)
+    _check_poolings(float32, ranges, makers, tensors)
     for node in int8.graph.node:
         for place, scale, zero in PARAMETERS.get(node.op_type, ()):
             value = (node.output[0] if place < 0 else node.input[place]).removesuffix(IN_INT8)
             if f"{value}.scale" in tensors:
                 _check(f"parameters of '{value}' in '{node.name}'", list(node.input)[scale : zero + 1], _names(value))
+
+
+def _check_poolings(
+    float32: onnx.ModelProto,
+    ranges: Ranges,
+    makers: Mapping[str, onnx.NodeProto],
+    tensors: Mapping[str, NDArray[np.generic]],
+) -> None:
+    for pooling in poolings(float32):
+        name, source = pooling.last.name, pooling.map
+        if (sums := makers.get(f"{name}.sums")) is None:  # of a map in float32
+            continue
+        factors = pooling.factors(map_format(*ranges.maps[source]).scale)
+        _check(f"pixels of '{name}'", tensors[f"{name}.cells"], pooling.pixels)
+        _check(f"factors of '{name}'", tensors[f"{name}.factors"], factors)
+        _check(f"zero point of '{name}'", list(sums.input)[3:], [f"{source}.zero"])
 
 
 def _in_int8(site: Int8Site, makers: Mapping[str, onnx.NodeProto]) -> bool:

@@ -6,10 +6,12 @@ x → Conv → Clip → y         x_q → QLinearConv → y_q
 W(x), b(x) → Conv           W(x) → QuantizeLinear, b(x) → Mul by 1/(s_x s_k) → Cast; both → QLinearConv
 λ ⊙ (W0 * x)                QLinearConv with scales λ s_k
 a + b                       DequantizeLinear of both, Add, QuantizeLinear
+means over cells            x_q → MatMulInteger → Mul (``poolings``)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +28,7 @@ from dcd_deploy.export.onnx.quantised.numbers import (
     quantised_weights,
     weight_scales,
 )
+from dcd_deploy.export.onnx.quantised.poolings import Pooling
 from dcd_deploy.export.onnx.quantised.ranges import Ranges
 from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, SCALED_KERNEL, SUM, Int8Site
 
@@ -85,6 +88,31 @@ class Rewriting:
             self.in_single(name, node.name.rpartition("/")[0] or node.name)
         self.nodes.append(node)
         self.in_float.update(node.output)
+
+    def pooled(self, pooling: Pooling) -> None:
+        """Write means of a map that is there in int8."""
+        source, last = pooling.map, pooling.last
+        _, zero = self.parameters(source)
+        cells, pixels = pooling.pixels.shape
+        place = last.name.rpartition("/")[0] or last.name
+
+        def then(kind: str, inputs: Iterable[str], part: str, **attributes: Any) -> str:
+            return self.node(kind, inputs, f"{last.name}.{part}", f"{place}/{kind.lower()}", **attributes)
+
+        size = (pixels, math.prod(pooling.means) // cells)
+        first = then("Transpose", [source + IN_INT8], "channels_last", perm=[0, 2, 3, 1])
+        rows = then("Reshape", [first, self._sizes(size)], "rows")
+        one, none = self.constant(f"{last.name}.cells", pooling.pixels), self.constant("none", np.array(0, np.uint8))
+        sums = then("MatMulInteger", [one, rows, none, zero], "sums")
+        single = then("Cast", [sums], "single", to=onnx.TensorProto.FLOAT)
+        factors = self.constant(f"{last.name}.factors", pooling.factors(self.formatted(source).scale))
+        means = then("Mul", [single, factors], "means")
+        by_channel = then("Transpose", [means], "by_channel", perm=[1, 0]) if cells > 1 else means
+        self.node("Reshape", [by_channel, self._sizes(pooling.means)], last.output[0], f"{place}/reshape")
+        self.in_float.add(last.output[0])
+
+    def _sizes(self, sizes: tuple[int, ...]) -> str:
+        return self.constant("sizes." + ".".join(map(str, sizes)), np.array(sizes, np.int64))
 
     def written(self, site: Int8Site) -> None:
         """Write a site in int8."""
