@@ -74,6 +74,7 @@ def convolution(weights, *, computed):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 
 
+@pytest.mark.long
 def test_a_network_is_the_same_in_uint8(digits_int8):
     """The bundled one, whose weights of 7 bits no processor cuts off."""
     model = onnx.load(digits_int8.artifact.path)
@@ -82,8 +83,8 @@ def test_a_network_is_the_same_in_uint8(digits_int8):
     np.testing.assert_array_equal(plain, exact)
 
 
-def test_a_file_of_8_bits_is_told_of_where_sums_are_cut_off(digits_int8, monkeypatch):
-    card = digits_int8.artifact.card
+def test_a_file_of_8_bits_is_told_of_where_sums_are_cut_off(digits_export, monkeypatch):
+    card = digits_export.artifact.card
     files = {bits: replace(card, precision=Precision("int8", bits=bits)) for bits in (7, 8)}
     monkeypatch.setattr(saturation, "saturates", lambda: True)
     with pytest.warns(OtherNumbersWarning, match="for ARM: its weights have 8 bits"):
