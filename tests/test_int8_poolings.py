@@ -143,7 +143,7 @@ def test_a_map_in_float32_is_pooled_in_float32():
     assert [node.op_type for node in made.graph.node] == ["Conv", "ReduceMean"]
 
 
-@pytest.mark.parametrize("part", ["cells", "factors", "zero point"])
+@pytest.mark.parametrize("part", ["rows", "columns", "factors", "zero point"])
 def test_faults_are_caught(part):
     side, steps, _ = FOUND["quarters"]
     model = network(side, steps)
@@ -153,6 +153,8 @@ def test_faults_are_caught(part):
         product.input[3] = product.input[2]
     else:
         (tensor,) = (each for each in made.graph.initializer if each.name.endswith(part))
-        tensor.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(tensor), tensor.name))
-    with pytest.raises(VerificationError, match="pixels|factors|zero point"):
+        values = numpy_helper.to_array(tensor)
+        other = ~values if values.dtype == np.bool_ else 2 * values
+        tensor.CopyFrom(numpy_helper.from_array(other, tensor.name))
+    with pytest.raises(VerificationError, match=f"{part} of"):
         check_formats(model, made, found, ranges, BITS)

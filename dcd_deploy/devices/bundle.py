@@ -95,6 +95,7 @@ MODULES = (
     "runtimes/flatbuffer",
     "runtimes/tflite_structure",
     "runtimes/preprocessing",
+    "runtimes/saturation",
     "runtimes/selfcheck",
     "benchmarks/__init__",
     "benchmarks/machine",

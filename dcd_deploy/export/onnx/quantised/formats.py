@@ -5,7 +5,7 @@ A scale or zero point that is off, but the same for who makes a map and who read
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -65,13 +65,23 @@ def _check_poolings(
     tensors: Mapping[str, NDArray[np.generic]],
 ) -> None:
     for pooling in poolings(float32):
-        name, source = pooling.last.name, pooling.map
-        if (sums := makers.get(f"{name}.sums")) is None:  # of a map in float32
+        name, source = pooling.last.output[0], pooling.map
+        behind = list(_before(makers[name], makers))
+        if behind[-1].op_type != "MatMulInteger":  # of a map in float32
             continue
-        factors = pooling.factors(map_format(*ranges.maps[source]).scale)
-        _check(f"pixels of '{name}'", tensors[f"{name}.cells"], pooling.pixels)
-        _check(f"factors of '{name}'", tensors[f"{name}.factors"], factors)
+        sums, (factors,) = behind[-1], (node.input[1] for node in behind if node.op_type == "Mul")
+        _check(f"factors of '{name}'", tensors[factors], pooling.factors(map_format(*ranges.maps[source]).scale))
+        for side, wanted in (("rows", pooling.rows), ("columns", pooling.columns)):
+            _check(f"{side} of '{name}'", tensors[f"{sums.input[0]}.{side}"].reshape(wanted.shape), wanted)
         _check(f"zero point of '{name}'", list(sums.input)[3:], [f"{source}.zero"])
+
+
+def _before(node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Yield what makes means, from their layout back to their sums, or to the first that is none of it."""
+    while node.op_type in ("Reshape", "Transpose", "Mul", "Cast"):
+        yield node
+        node = makers[node.input[0]]
+    yield node
 
 
 def _in_int8(site: Int8Site, makers: Mapping[str, onnx.NodeProto]) -> bool:

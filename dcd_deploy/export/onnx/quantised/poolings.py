@@ -3,10 +3,11 @@
     x → Reshape, ReduceMean, AveragePool, … → means
 
     q (1, C, H, W) → Transpose → Reshape (H·W, C) → MatMulInteger by zeros and ones (cells, H·W), less the zero point
-      → Cast → Mul by s / pixels of the cell → Transpose (C, cells) → Reshape → means
+      → Cast → Mul by s / pixels of each cell → Transpose (C, cells) → Reshape → means
 
-onnxruntime keeps maps in int8 channels last, where the first transposition is none. A chain of operators is believed
-to be the means of certain cells when it gives those of random numbers.
+onnxruntime keeps maps in int8 channels last, where the first transposition is none. The zeros and ones of all maps of
+one size are one constant, and the file has but their rows and columns: onnxruntime joins them when it loads it. A chain
+of operators is believed to be the means of certain cells when it gives those of random numbers.
 """
 
 from __future__ import annotations
@@ -30,12 +31,15 @@ PROVED = 1e-4  # of a mean of random numbers around 1, in float32
 
 @dataclass(frozen=True, eq=False)
 class Pooling:
-    """Nodes, of which the last gives the means of a map (1, C, H, W), and the pixels (cells, H·W) of each cell."""
+    """Nodes, of which the last gives the means of a map (1, C, H, W), and the shape of these means.
+
+    The cells of a map lie in a grid: ``rows`` (rows, H) and ``columns`` (columns, W) say which pixels are in which.
+    """
 
     nodes: tuple[onnx.NodeProto, ...]
     map: str
-    size: tuple[int, int]
-    pixels: NDArray[np.uint8]
+    rows: NDArray[np.bool_]
+    columns: NDArray[np.bool_]
     means: tuple[int, ...]
 
     @property
@@ -43,9 +47,14 @@ class Pooling:
         """The node that gives the means."""
         return self.nodes[-1]
 
+    @property
+    def pixels(self) -> NDArray[np.float64]:
+        """A row (cells, H·W) for each cell: 1 for its pixels."""
+        return np.kron(self.rows.astype(float), self.columns.astype(float))
+
     def factors(self, scale: np.float32) -> NDArray[np.float32]:
         """Return what makes means of sums (cells, C): the step of the map over the pixels of each cell."""
-        factors: NDArray[np.float64] = float(scale) / self.pixels.sum(axis=1, keepdims=True, dtype=np.float64)
+        factors: NDArray[np.float64] = float(scale) / self.pixels.sum(axis=1, keepdims=True)
         return factors.astype(np.float32)
 
 
@@ -97,19 +106,18 @@ def _pooling(model: onnx.ModelProto, nodes: list[onnx.NodeProto], shapes: Shapes
     x = np.random.default_rng(0).uniform(0.5, 1.5, source).astype(np.float32)
     right = _run(model, nodes, x).reshape(channels, count)
     for rows in (n for n in range(1, count + 1) if count % n == 0):
-        pixels = _cells(rows, height), _cells(count // rows, width)
-        marked = np.kron(*pixels)
-        weights = marked / marked.sum(axis=1, keepdims=True)
-        if np.abs(x.reshape(channels, -1) @ weights.T - right).max() < PROVED:
-            return Pooling(tuple(nodes), nodes[0].input[0], (height, width), marked.astype(np.uint8), means)
+        grid = _cells(rows, height), _cells(count // rows, width)
+        found = Pooling(tuple(nodes), nodes[0].input[0], *grid, means)
+        if np.abs(x.reshape(channels, -1) @ (found.pixels * found.factors(np.float32(1))).T - right).max() < PROVED:
+            return found
     return None
 
 
-def _cells(count: int, side: int) -> NDArray[np.float64]:
-    """Return ones (count, side) for the pixels of each of so many cells of a side."""
-    marked = np.zeros((count, side))
+def _cells(count: int, side: int) -> NDArray[np.bool_]:
+    """Return which pixels (count, side) are in each of so many cells of a side."""
+    marked = np.zeros((count, side), np.bool_)
     for i in range(count):
-        marked[i, slice(*cell(i, count, side))] = 1
+        marked[i, slice(*cell(i, count, side))] = True
     return marked
 
 

@@ -45,6 +45,7 @@ class Rewriting:
         self.taken = {node.name for node in graph.node}
         self.added: dict[str, onnx.TensorProto] = {}
         self.in_int8: set[str] = set()  # maps that there are in int8
+        self.means: set[str] = set()  # of maps in int8
         self.in_float: set[str] = {each.name for each in graph.input}
 
     def formatted(self, name: str) -> MapFormat:
@@ -91,25 +92,45 @@ class Rewriting:
 
     def pooled(self, pooling: Pooling) -> None:
         """Write means of a map that is there in int8."""
-        source, last = pooling.map, pooling.last
+        source, means = pooling.map, pooling.last.output[0]
         _, zero = self.parameters(source)
         cells, pixels = pooling.pixels.shape
-        place = last.name.rpartition("/")[0] or last.name
+        grid = self._grid(pooling)
+        place = pooling.nodes[0].name.rpartition("/")[0] or means
+        name = f"means.{len(self.means)}"  # short: there are many, and each stands in the file twice
+        self.means.add(means)
 
         def then(kind: str, inputs: Iterable[str], part: str, **attributes: Any) -> str:
-            return self.node(kind, inputs, f"{last.name}.{part}", f"{place}/{kind.lower()}", **attributes)
+            return self.node(kind, inputs, f"{name}.{part}", f"{place}/{kind.lower()}", **attributes)
 
         size = (pixels, math.prod(pooling.means) // cells)
-        first = then("Transpose", [source + IN_INT8], "channels_last", perm=[0, 2, 3, 1])
-        rows = then("Reshape", [first, self._sizes(size)], "rows")
-        one, none = self.constant(f"{last.name}.cells", pooling.pixels), self.constant("none", np.array(0, np.uint8))
-        sums = then("MatMulInteger", [one, rows, none, zero], "sums")
-        single = then("Cast", [sums], "single", to=onnx.TensorProto.FLOAT)
-        factors = self.constant(f"{last.name}.factors", pooling.factors(self.formatted(source).scale))
-        means = then("Mul", [single, factors], "means")
-        by_channel = then("Transpose", [means], "by_channel", perm=[1, 0]) if cells > 1 else means
-        self.node("Reshape", [by_channel, self._sizes(pooling.means)], last.output[0], f"{place}/reshape")
-        self.in_float.add(last.output[0])
+        last = then("Transpose", [source + IN_INT8], "last", perm=[0, 2, 3, 1])
+        rows = then("Reshape", [last, self._sizes(size)], "rows")
+        sums = then("MatMulInteger", [grid, rows, self.constant("none", np.array(0, np.uint8)), zero], "sums")
+        single = then("Cast", [sums], "single", to=onnx.TensorProto.FLOAT)  # no DequantizeLinear: onnxruntime moves it
+        factors = self.constant(f"{name}.factors", pooling.factors(self.formatted(source).scale))
+        if pooling.means == (cells, size[1]) == (1, size[1]):  # as they lie
+            self.node("Mul", [single, factors], means, f"{place}/mul")
+        else:
+            done = then("Mul", [single, factors], "done")
+            by_channel = then("Transpose", [done], "first", perm=[1, 0]) if cells > 1 else done
+            self.node("Reshape", [by_channel, self._sizes(pooling.means)], means, f"{place}/reshape")
+        self.in_float.add(means)
+
+    def _grid(self, pooling: Pooling) -> str:
+        """Return zeros and ones (cells, H·W), the same value for all maps of one size; onnxruntime makes it at load."""
+        sides = pooling.rows, pooling.columns
+        name = "cells." + ".".join(str(size) for side in sides for size in side.shape)
+        if name in self.in_float:
+            return name
+        (rows, height), (columns, width) = (side.shape for side in sides)
+        upright = self.constant(f"{name}.rows", pooling.rows.reshape(rows, 1, height, 1))
+        across = self.constant(f"{name}.columns", pooling.columns.reshape(1, columns, 1, width))
+        whole = self.node("And", [upright, across], f"{name}.whole", f"{name}/and")
+        numbers = self.node("Cast", [whole], f"{name}.numbers", f"{name}/cast", to=onnx.TensorProto.UINT8)
+        size = self._sizes((rows * columns, height * width))
+        self.in_float.add(name)
+        return self.node("Reshape", [numbers, size], name, f"{name}/reshape")
 
     def _sizes(self, sizes: tuple[int, ...]) -> str:
         return self.constant("sizes." + ".".join(map(str, sizes)), np.array(sizes, np.int64))
