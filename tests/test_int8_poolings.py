@@ -57,6 +57,7 @@ FOUND = {
 }
 NOT_FOUND = {
     "with padding": (SIDE, averaged(4, 4, pads=[2, 2, 2, 2])),
+    "windows that leave pixels out": (SIDE, averaged(3, 5)),
     "many cells": (SIDE, averaged(1, 1)),
     "over channels": (SIDE, reduced((1,))),
     "weights that are no means": (3, [reshaped(1, CHANNELS, 9), ("MatMul", {"m": np.eye(9, 1, dtype="f4")}, {})]),

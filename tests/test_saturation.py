@@ -11,7 +11,8 @@ from x86 import emulated
 
 from dcd_deploy.artifacts import Precision
 from dcd_deploy.export.onnx.quantised.exact import exact_session, in_uint8
-from dcd_deploy.runtimes import OtherNumbersWarning, saturation
+from dcd_deploy.runtimes import OtherNumbersWarning, open_model, saturation
+from dcd_deploy.runtimes import model as model_module
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.runtimes.saturation import PROBE, saturates, warn_of_saturation
 
@@ -94,6 +95,13 @@ def test_a_file_of_8_bits_is_told_of_where_sums_are_cut_off(digits_export, monke
         warn_of_saturation(files[7])
         monkeypatch.setattr(saturation, "saturates", lambda: False)
         warn_of_saturation(files[8])
+
+
+def test_whoever_opens_a_file_of_onnxruntime_is_told(onnx_file, digits_tflite, monkeypatch):
+    asked = []
+    monkeypatch.setattr(model_module, "warn_of_saturation", asked.append)
+    opened = [open_model(path) for path in (onnx_file, digits_tflite.artifact.path)]
+    assert asked == [opened[0].card]
 
 
 @pytest.mark.long
