@@ -159,3 +159,12 @@ def test_faults_are_caught(part):
         tensor.CopyFrom(numpy_helper.from_array(other, tensor.name))
     with pytest.raises(VerificationError, match=f"{part} of"):
         check_formats(model, made, found, ranges, BITS)
+
+
+def test_a_pool_left_in_float32_is_caught():
+    model = network(SIDE, reduced())
+    made, found, ranges, _ = quantised(model, SIDE)
+    (means,) = (node for node in made.graph.node if node.output[0] == model.graph.output[0].name)
+    means.CopyFrom(model.graph.node[-1])
+    with pytest.raises(VerificationError, match="sums of"):
+        check_formats(model, made, found, ranges, BITS)

@@ -59,7 +59,7 @@ def both_graphs(
     tensors = [numpy_helper.from_array(numpy_helper.to_array(t), RIGHT + t.name) for t in float32.graph.initializer]
     tensors += int8.graph.initializer
     there = {each.name for each in (*float32.graph.input, *tensors)}
-    graph = helper.make_graph(_in_order(nodes, there), "both", float32.graph.input, outputs, tensors)
+    graph = helper.make_graph(in_order(nodes, there), "both", float32.graph.input, outputs, tensors)
     return helper.make_model(graph, opset_imports=int8.opset_import, ir_version=int8.ir_version)
 
 
@@ -84,7 +84,7 @@ def _renamed(node: onnx.NodeProto, rename: Callable[[str], str], *, only: bool =
     return copy
 
 
-def _in_order(nodes: Sequence[onnx.NodeProto], there: set[str]) -> list[onnx.NodeProto]:
+def in_order(nodes: Sequence[onnx.NodeProto], there: set[str]) -> list[onnx.NodeProto]:
     """Return the nodes, each behind what it reads."""
     known, ordered, waiting = there | {""}, [], list(nodes)
     while waiting:

@@ -43,20 +43,16 @@ def rewritten(
     """Return the graph with these sites in int8, all but those of the layers ``keep_float``."""
     chosen = [site for site in found if not is_within(site.layer, keep_float)]
     by_name = {(site.follower or site.node).name: site for site in chosen}  # where all that it reads is there
-    taken = {site.node.name for site in chosen} - by_name.keys()
+    in_int8 = {site.output for site in chosen}
+    means = {each.last.name: each for each in poolings(model) if each.map in in_int8}
+    taken = {site.node.name for site in chosen} | {node.name for each in means.values() for node in each.nodes}
     rewriting = Rewriting(model.graph, ranges, bits)
-    means = {node.name: pooling for pooling in poolings(model) for node in pooling.nodes}
     for node in model.graph.node:
-        pooling = means.get(node.name)
-        if pooling is not None and pooling.map in rewriting.in_int8:
-            if node.name == pooling.last.name:
-                rewriting.pooled(pooling)
-            continue
-        if node.name in taken:
-            continue
         if node.name in by_name:
             rewriting.written(by_name[node.name])
-        else:
+        elif node.name in means:
+            rewriting.pooled(means[node.name])
+        elif node.name not in taken:
             rewriting.kept(node)
     for output in model.graph.output:
         rewriting.in_single(output.name, "output")

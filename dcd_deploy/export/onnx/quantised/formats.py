@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.onnx.quantised.numbers import map_format, quantised_weights, weight_scales
-from dcd_deploy.export.onnx.quantised.poolings import poolings
+from dcd_deploy.export.onnx.quantised.poolings import Pooling, poolings
 from dcd_deploy.export.onnx.quantised.ranges import Ranges
 from dcd_deploy.export.onnx.quantised.rewriting import IN_INT8
 from dcd_deploy.export.onnx.quantised.roles import GENERATED_KERNEL, SUM, Int8Site
@@ -50,7 +50,8 @@ def check_formats(
         numbers, scales = quantised_weights(weights[kernel], bits)
         _check(f"scales of '{name}'", tensors[f"{name}.scales"], scales)
         _check(f"weights of '{name}'", tensors[f"{name}.weight"], numbers)
-    _check_poolings(float32, ranges, makers, tensors)
+    in_int8 = {site.output for site in found}
+    _check_poolings([each for each in poolings(float32) if each.map in in_int8], ranges, makers, tensors)
     for node in int8.graph.node:
         for place, scale, zero in PARAMETERS.get(node.op_type, ()):
             value = (node.output[0] if place < 0 else node.input[place]).removesuffix(IN_INT8)
@@ -59,17 +60,16 @@ def check_formats(
 
 
 def _check_poolings(
-    float32: onnx.ModelProto,
+    pools: Sequence[Pooling],
     ranges: Ranges,
     makers: Mapping[str, onnx.NodeProto],
     tensors: Mapping[str, NDArray[np.generic]],
 ) -> None:
-    for pooling in poolings(float32):
+    for pooling in pools:
         name, source = pooling.last.output[0], pooling.map
-        behind = list(_before(makers[name], makers))
-        if behind[-1].op_type != "MatMulInteger":  # of a map in float32
-            continue
-        sums, (factors,) = behind[-1], (node.input[1] for node in behind if node.op_type == "Mul")
+        *behind, sums = _before(makers[name], makers)
+        _check(f"sums of '{name}'", sums.op_type, "MatMulInteger")
+        (factors,) = (node.input[1] for node in behind if node.op_type == "Mul")
         _check(f"factors of '{name}'", tensors[factors], pooling.factors(map_format(*ranges.maps[source]).scale))
         for side, wanted in (("rows", pooling.rows), ("columns", pooling.columns)):
             _check(f"{side} of '{name}'", tensors[f"{sums.input[0]}.{side}"].reshape(wanted.shape), wanted)
@@ -99,6 +99,6 @@ def _names(value: str) -> list[str]:
     return [f"{value}.scale", f"{value}.zero"]
 
 
-def _check(what: str, found: object, wanted: NDArray[np.generic] | np.generic | list[str]) -> None:
+def _check(what: str, found: object, wanted: NDArray[np.generic] | np.generic | list[str] | str) -> None:
     if not np.array_equal(np.asarray(found), np.asarray(wanted)):
         raise VerificationError(f"expected the {what} as its range asks for, found another; {DEFECT}")

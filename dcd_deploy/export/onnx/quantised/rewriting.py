@@ -11,6 +11,7 @@ means over cells            x_q → MatMulInteger → Mul (``poolings``)
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -45,7 +46,8 @@ class Rewriting:
         self.taken = {node.name for node in graph.node}
         self.added: dict[str, onnx.TensorProto] = {}
         self.in_int8: set[str] = set()  # maps that there are in int8
-        self.means: set[str] = set()  # of maps in int8
+        self.pools = itertools.count()
+        self.grids: set[str] = set()  # zeros and ones for pools, by name
         self.in_float: set[str] = {each.name for each in graph.input}
 
     def formatted(self, name: str) -> MapFormat:
@@ -97,8 +99,7 @@ class Rewriting:
         cells, pixels = pooling.pixels.shape
         grid = self._grid(pooling)
         place = pooling.nodes[0].name.rpartition("/")[0] or means
-        name = f"means.{len(self.means)}"  # short: there are many, and each stands in the file twice
-        self.means.add(means)
+        name = f"means.{next(self.pools)}"  # short: there are many, and each stands in the file twice
 
         def then(kind: str, inputs: Iterable[str], part: str, **attributes: Any) -> str:
             return self.node(kind, inputs, f"{name}.{part}", f"{place}/{kind.lower()}", **attributes)
@@ -121,15 +122,15 @@ class Rewriting:
         """Return zeros and ones (cells, H·W), the same value for all maps of one size; onnxruntime makes it at load."""
         sides = pooling.rows, pooling.columns
         name = "cells." + ".".join(str(size) for side in sides for size in side.shape)
-        if name in self.in_float:
+        if name in self.grids:
             return name
+        self.grids.add(name)
         (rows, height), (columns, width) = (side.shape for side in sides)
         upright = self.constant(f"{name}.rows", pooling.rows.reshape(rows, 1, height, 1))
         across = self.constant(f"{name}.columns", pooling.columns.reshape(1, columns, 1, width))
         whole = self.node("And", [upright, across], f"{name}.whole", f"{name}/and")
         numbers = self.node("Cast", [whole], f"{name}.numbers", f"{name}/cast", to=onnx.TensorProto.UINT8)
         size = self._sizes((rows * columns, height * width))
-        self.in_float.add(name)
         return self.node("Reshape", [numbers, size], name, f"{name}/reshape")
 
     def _sizes(self, sizes: tuple[int, ...]) -> str:
