@@ -27,6 +27,7 @@ from dcd_deploy import __version__, commands
 from dcd_deploy.commands.options import Argument, Option, Parameter, parameters
 from dcd_deploy.config import configured
 from dcd_deploy.errors import INTERRUPTED, DcdDeployError, OutputError, UsageError
+from dcd_deploy.export.ahead import allow
 from dcd_deploy.files import system_errors_told
 from dcd_deploy.interruption import heeded, leave_interrupted, listen
 from dcd_deploy.native_output import discard_native_output, output_to_stderr
@@ -254,6 +255,7 @@ def main() -> None:
     # Torch's modules are half a million objects, and tracing makes as many: looked through at every 700th new one they
     # cost an export a tenth of its time.
     gc.set_threshold(50_000, 20, 100)
+    allow()
     warnings.showwarning = _show_warning
     atexit.register(_end_without_remarks)
     listen()

@@ -13,7 +13,7 @@ from dcd_deploy.dynamic.folds import affine, scaled, with_norm, without_gains
 from dcd_deploy.dynamic.operator import LowRank
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export import checked_reference, pipeline
-from dcd_deploy.export.onnx import build as build_onnx_module
+from dcd_deploy.export.onnx import make as make_onnx
 from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.passes import fold_norms, substitute
@@ -74,7 +74,7 @@ def test_a_fault_of_a_millionth_stops_the_export(monkeypatch, tmp_path, small_ch
 
 
 def test_a_fault_in_the_simplification_stops_the_export(monkeypatch, tmp_path, small_checkpoint):
-    honest = build_onnx_module.simplify
+    honest = make_onnx.simplify
 
     def simplified_wrongly(*arguments):
         model = honest(*arguments)
@@ -83,7 +83,7 @@ def test_a_fault_in_the_simplification_stops_the_export(monkeypatch, tmp_path, s
         return model
 
     (tmp_path / "there.onnx").write_bytes(b"an earlier export")
-    monkeypatch.setattr(build_onnx_module, "simplify", simplified_wrongly)
+    monkeypatch.setattr(make_onnx, "simplify", simplified_wrongly)
     with pytest.raises(VerificationError, match="ONNX simplified") as caught:
         commands.export(small_checkpoint, input_size=32, out=tmp_path, name="there")
     assert [c.passed for c in caught.value.report.comparisons] == [True, True, True, False]

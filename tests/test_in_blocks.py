@@ -20,7 +20,7 @@ from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.errors import ModelFileError, OptionError, VerificationError
 from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.formats import build_formats, check_config
-from dcd_deploy.export.onnx import build as build_onnx_module
+from dcd_deploy.export.onnx import make as make_onnx
 from dcd_deploy.export.onnx.in_blocks import DOMAIN, in_blocks
 from dcd_deploy.export.onnx.naming import name_onnx, onnx_scopes
 from dcd_deploy.export.onnx.plain_graph import changes_padding_alone
@@ -227,7 +227,7 @@ def test_the_gate_sees_a_pass_that_goes_wrong(network, monkeypatch):
     ready = captured(network, SIDE, SIDE)
     built = build_formats(ready, config, ["onnx"])["onnx"]
     assert [c.stage for c in built.report.comparisons][-1] == "ONNX in blocks"
-    monkeypatch.setattr(build_onnx_module, "in_blocks", without_activations)
+    monkeypatch.setattr(make_onnx, "in_blocks", without_activations)
     with pytest.raises(VerificationError, match="ONNX in blocks"):
         build_formats(ready, config, ["onnx"])
 

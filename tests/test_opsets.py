@@ -15,8 +15,9 @@ from dcd_deploy.errors import ExportError
 from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.onnx import trace as tracing
 from dcd_deploy.export.onnx.dialect import in_dialect, in_older_opset
+from dcd_deploy.export.onnx.opsets import OPSETS, TRACED_FROM
 from dcd_deploy.export.onnx.simplify import simplify
-from dcd_deploy.export.onnx.trace import OPSETS, TRACED_FROM, to_onnx
+from dcd_deploy.export.onnx.trace import to_onnx
 from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.targets import PORTABLE_ONNX
 from dcd_deploy.models.checkpoint import read_checkpoint

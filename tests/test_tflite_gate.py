@@ -111,9 +111,9 @@ def test_a_bias_lost(converted):
 
 
 def test_a_fault_in_the_conversion_stops_the_export(monkeypatch, tmp_path, small_checkpoint):
-    from dcd_deploy.export.tflite import build as build_tflite
+    from dcd_deploy.export.tflite import make as make_tflite
 
-    honest = build_tflite.finish
+    honest = make_tflite.finish
 
     def wrongly(content, *names):
         model = TfliteModel.from_bytes(honest(content, *names))
@@ -121,7 +121,7 @@ def test_a_fault_in_the_conversion_stops_the_export(monkeypatch, tmp_path, small
         store(buffer, 1.01 * values)
         return model.to_bytes()
 
-    monkeypatch.setattr(build_tflite, "finish", wrongly)
+    monkeypatch.setattr(make_tflite, "finish", wrongly)
     words = "TFLite, plain kernels, inputs one by one: expected outputs within 5.0e-05"
     with pytest.raises(VerificationError, match=words):
         commands.export(small_checkpoint, to="tflite", input_size=32, out=tmp_path / "out")

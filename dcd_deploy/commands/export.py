@@ -144,10 +144,13 @@ def export(
         DcdDeployError: with the exit code of its kind (see ``dcd_deploy.errors``); no file is left then.
     """
     formats = parse_formats(to)
+    from dcd_deploy.export.ahead import start as start_exporter
+
+    start_exporter(formats)  # before torch is loaded, with which all that follows begins
+    check_options(network)
     from dcd_deploy.export.build_config import BuildConfig
     from dcd_deploy.export.pipeline import ExportConfig, check_targets
 
-    check_options(network)
     tuned = tuned_lowering(lowering, foreign=foreign_lowering)
     if tuned is not None:
         _check_tuned_for(tuned, target, precision, lowering)

@@ -17,23 +17,19 @@ import os
 import signal
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 
+from dcd_deploy.export.free_cores import free_cores
 from dcd_deploy.progress import Progress
 
 POLICY, PASSIVE = "OMP_WAIT_POLICY", "PASSIVE"
-LOOK_SECONDS = 0.05
-BUSY = 0.5  # of a core, from which on it counts as taken
-IDLE, WAITING = 3, 4  # fields of /proc/stat
 
 _depth = 0
 
@@ -59,29 +55,6 @@ def threads_by_load() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def free_cores() -> int:
-    """Return how many of the cores that this process may use nobody else uses now; 1 where that cannot be told."""
-    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    first = _idle_ticks()
-    time.sleep(LOOK_SECONDS)
-    second = _idle_ticks()
-    if not first or not second:
-        return 1
-    idle = [second[core] - first[core] for core in allowed if core in first and core in second]
-    ticks = LOOK_SECONDS * os.sysconf("SC_CLK_TCK")
-    return sum(each >= (1 - BUSY) * ticks for each in idle)
-
-
-def _idle_ticks() -> dict[int, int]:
-    """Return for each core how long it has been idle, in ticks."""
-    try:
-        lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
-        rows = [line.split() for line in lines if line.startswith("cpu") and line[3].isdigit()]
-        return {int(row[0][3:]): int(row[1 + IDLE]) + int(row[1 + WAITING]) for row in rows}
-    except (OSError, ValueError, IndexError):
-        return {}
-
-
 T = TypeVar("T")
 
 TQDM, JAX = "tqdm_monitor", "jax"
@@ -94,10 +67,9 @@ def alongside(stage: str, work: Callable[[], T], progress: Progress) -> Iterator
     An error of ``work`` comes before one of the block, in whatever order the two happened.
     """
     if not can_fork():
-        with progress(stage):
-            result = work()
-        del work  # and the networks that it holds
-        yield lambda: result
+        with before(stage, work, progress) as wait:
+            del work  # and the networks that it holds
+            yield wait
         return
     with _forked(work) as answer:
 
@@ -111,6 +83,29 @@ def alongside(stage: str, work: Callable[[], T], progress: Progress) -> Iterator
         except Exception:
             wait()
             raise
+
+
+@contextmanager
+def before(stage: str, work: Callable[[], T], progress: Progress) -> Iterator[Callable[[], T]]:
+    """Do the same with ``work`` done here, before the block."""
+    with progress(stage):
+        result = work()
+    del work
+    yield lambda: result
+
+
+@contextmanager
+def by_one_thread(stage: str, work: Callable[[], T], progress: Progress) -> Iterator[Callable[[], T]]:
+    """Do the same where another process of ours works already, and wants its core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with before(stage, work, progress) as wait:
+            del work
+            torch.set_num_threads(threads)
+            yield wait
+    finally:
+        torch.set_num_threads(threads)
 
 
 def can_fork() -> bool:

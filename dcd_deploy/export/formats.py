@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from dcd_deploy.artifacts import FLOAT16, FLOAT32, INT8, LAYOUTS, PRECISIONS, WEIGHTS
 from dcd_deploy.errors import OptionError, UnknownNameError
-from dcd_deploy.export.alongside import alongside
+from dcd_deploy.export.ahead import exporter
+from dcd_deploy.export.alongside import alongside, by_one_thread
 from dcd_deploy.export.build_config import BuildConfig, graph_of, samples_for
 from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.export.checked_reference import checked_deploy, lowered
 from dcd_deploy.export.input_type import check_input_type
 from dcd_deploy.lowering.capture import Captured
-from dcd_deploy.lowering.deploy import check_choice
+from dcd_deploy.lowering.deploy import DeployNetwork, check_choice
 from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.models.sizes import check_input_size
 from dcd_deploy.progress import Progress, silent
 
 RUN_IN_INT8 = ("onnxruntime", "onnxruntime-web", "litert", "litert-compiled")
 QUANTISED = ("onnx", "tflite")  # formats of files that compute in int8
+MAKERS = {
+    "onnx": "dcd_deploy.export.onnx.make",
+    "ort": "dcd_deploy.export.onnx.make",
+    "tflite": "dcd_deploy.export.tflite.make",
+    "pte": "dcd_deploy.export.executorch.make",
+}
+# What exporters import inside, at their first call.
+INSIDE: dict[str, tuple[str, ...]] = {
+    "onnx": ("onnxscript.function_libs.torch_lib.ops", "torch.export._trace"),
+    "ort": ("onnxscript.function_libs.torch_lib.ops", "torch.export._trace"),
+    "tflite": ("litert_torch", "torch.export._trace"),
+    "pte": (),
+}
 
 
 def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
@@ -48,7 +64,7 @@ def check_config(config: BuildConfig, formats: Sequence[str]) -> None:
     _check_precision(config, formats)
     check_input_type(config)
     if "onnx" in map(graph_of, formats):
-        from dcd_deploy.export.onnx.trace import check_opset
+        from dcd_deploy.export.onnx.opsets import check_opset
 
         check_opset(config.opset)
     if "tflite" in formats:
@@ -116,20 +132,56 @@ def build_formats(
     """
     with progress("lower"):
         deploys = lowered(captured, config, formats)
-    stage = "reference and deploy form in float64"
-    with alongside(stage, partial(checked_deploy, captured, config, dict(deploys)), progress) as wait:
+    facts = {format: (deploy.lowering, deploy.notes) for format, deploy in deploys.items()}
+    settings = replace(config, calibration=None)  # many images, which nothing that is made hangs on
+    sent = _sent(deploys, settings)
+
+    def made(format: str) -> Any:
+        succeeded, found = sent[format]() if sent else (False, None)
+        return found if succeeded else make(format, deploys.pop(format), settings)
+
+    stage, beside = "reference and deploy form in float64", by_one_thread if sent else alongside
+    with beside(stage, partial(checked_deploy, captured, config, dict(deploys)), progress) as wait:
         return {
-            format: _builder(format)(deploys.pop(format), config, lambda format=format: wait()[format], progress)
+            format: _builder(format)(
+                partial(made, format), *facts[format], config, lambda format=format: wait()[format], progress
+            )
             for format in formats
         }
+
+
+def _sent(deploys: Mapping[str, DeployNetwork], config: BuildConfig) -> dict[str, Callable[[], tuple[bool, Any]]]:
+    """Let another process make what is made of each deploy form, and return what waits for it; {} where none can."""
+    if (other := exporter()) is None:
+        return {}
+    started = {format: other.started(make, format, deploy, config) for format, deploy in deploys.items()}
+    sent = {format: wait for format, wait in started.items() if wait is not None}
+    return sent if len(sent) == len(started) else {}
+
+
+def make(format: str, deploy: DeployNetwork, config: BuildConfig) -> Any:
+    """Return what the exporter of a format makes of a deploy form, unchecked (``onnx/make.py``, ``tflite/make.py``, …).
+
+    Raises:
+        ExportError: the exporter refused it.
+    """
+    return importlib.import_module(MAKERS[format]).make(deploy, config)
+
+
+def load_makers(formats: Sequence[str]) -> None:
+    """Import what exports to these formats."""
+    for format in formats:
+        importlib.import_module(MAKERS[format])
+        for name in INSIDE[format]:
+            importlib.import_module(name)
 
 
 def load_builders(formats: Sequence[str]) -> None:
     """Import what builds these formats, unless it starts threads, after which this process cannot be forked."""
     if "onnx" in map(graph_of, formats):
         _builder("onnx")
-        with suppress(ImportError):  # inside of the exporter, which imports it at its first call
-            importlib.import_module("onnxscript.function_libs.torch_lib.ops")
+        with suppress(ImportError):
+            load_makers(["onnx"])
 
 
 def _builder(format: str) -> Callable[..., BuiltModel]:

@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from dcd_deploy.artifacts import Artifact
+from dcd_deploy.export.ahead import exporter
 from dcd_deploy.export.alongside import alongside, threads_by_load
 from dcd_deploy.export.build_config import BuildConfig, for_registry, picture_network
 from dcd_deploy.export.built_model import BuiltModel
@@ -111,13 +112,14 @@ def capture_network(
 ) -> Captured:
     """Capture a network; submodules at the paths of ``leaf`` are kept whole.
 
-    While its layers are proved, what builds the ``formats`` is imported, which takes as long.
+    While its layers are proved, what builds the ``formats`` is imported, which takes as long, where no other process
+    does (``ahead``).
 
     Raises:
         CaptureError: its forward cannot be followed.
     """
     with progress("find and prove the dynamic layers"), threads_by_load():
-        return capture(network, leaf, partial(_proved_beside, formats) if formats else here)
+        return capture(network, leaf, partial(_proved_beside, formats) if formats and exporter() is None else here)
 
 
 def _proved_beside(formats: Sequence[str], proofs: Proofs) -> Outcomes:

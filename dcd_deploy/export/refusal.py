@@ -17,6 +17,7 @@ from dcd_deploy.lowering.lowering import Lowering
 
 STACK = "nn_module_stack"  # torch's note of the modules around a node, in the ``meta`` of what it traced
 LOWERING = "try another `lowering`"
+ONNX_INSTEAD = ", or export `to` onnx"
 ORDINARY = "write it in other operators, or end the network before it and compute the rest in the app"
 
 

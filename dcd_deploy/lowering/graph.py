@@ -93,14 +93,15 @@ class Call(nn.Module):
         return getattr(self.function, "__name__", str(self.function))
 
 
-def method(name: str) -> Callable[..., Any]:
-    """Return a method of tensors as a function."""
+class Method:
+    """A method of tensors as a function: not one within another function, so that it can be pickled."""
 
-    def call(x: Tensor, *arguments: Any, **named: Any) -> Any:
-        return getattr(x, name)(*arguments, **named)
+    def __init__(self, name: str) -> None:
+        self.__name__ = name
 
-    call.__name__ = name
-    return call
+    def __call__(self, x: Tensor, *arguments: Any, **named: Any) -> Any:
+        """Call the method of ``x``."""
+        return getattr(x, self.__name__)(*arguments, **named)
 
 
 def op_name(node: fx.Node) -> str:

@@ -12,14 +12,11 @@ from typing import Any, ClassVar
 
 from dcd_deploy.artifacts import FLOAT32, ModelCard
 from dcd_deploy.errors import OptionError
-from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.export.checked_reference import CheckedReference
-from dcd_deploy.export.deployable import deployable
-from dcd_deploy.export.executorch.convert import emit_executorch, lower_executorch
+from dcd_deploy.export.executorch.convert import emit_executorch
 from dcd_deploy.export.executorch.graph import pte_stats
-from dcd_deploy.lowering.deploy import DeployNetwork
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.executorch import ExecuTorchSession
 
@@ -40,27 +37,30 @@ class BuiltPte(BuiltModel):
 
 
 def build_pte(
-    deploy: DeployNetwork,
+    made: Callable[[], Any],
+    lowering: dict[str, str],
+    notes: tuple[str, ...],
     config: BuildConfig,
     checked: Callable[[], CheckedReference],
     progress: Progress = silent,
 ) -> BuiltPte:
-    """Lower and verify a deploy form; ``checked`` waits for what it is compared with.
+    """Verify what was lowered; ``made`` waits for it (``make``), ``checked`` for what it is compared with.
+
+    ``lowering`` and ``notes`` are the deploy form's.
 
     Raises:
         OptionError: the batch is free, which a file for XNNPACK does not have.
         ExportError, VerificationError: a stage refused the network, or computed something else.
     """
     check_pte_options(config)
-    single = deployable(deploy.module)
-    with progress("lower to ExecuTorch, a minute or more"), threads_by_load():
-        edge = lower_executorch(single, config.entries, config.batch or 1)
+    with progress("lower to ExecuTorch, a minute or more"):
+        edge = made()
         model = emit_executorch(edge)
     passed, stats, sizes = checked(), pte_stats(model), {FLOAT32: len(model)}
     with progress(f"verify {STAGE}"):
         session = ExecuTorchSession(model, 1, trusted=True)
         passed = passed.compared(STAGE, session.run_all, config.tolerance, config.batch)
-    return BuiltPte(config, passed.report, passed.reference, stats, stats, deploy.lowering, deploy.notes, sizes, edge)
+    return BuiltPte(config, passed.report, passed.reference, stats, stats, lowering, notes, sizes, edge)
 
 
 def check_pte_options(config: BuildConfig) -> None:

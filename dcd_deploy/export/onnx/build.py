@@ -1,4 +1,4 @@
-"""From a deploy form to a verified ONNX graph in memory, stage by stage.
+"""From the graphs that were made of a deploy form (``make``) to a verified one in memory, stage by stage.
 
 deploy form, channels first         checked, 1e-9
   → ONNX as traced                  checked, 5e-5
@@ -6,42 +6,31 @@ deploy form, channels first         checked, 1e-9
   → ONNX in blocks                  checked, 5e-5; where layers are of lowering nchwc
   → ONNX with weights stored small  checked, 5e-5; where that is asked for: they are rounded in the deploy form already
 
-All are made before they are checked, so that what runs in float64 can do so meanwhile.
+The first three are made before they are checked, so that what runs in float64 can do so meanwhile. Nothing here loads
+what makes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
 import onnx
-import onnxruntime
-import onnxsim
-import torch
 
 from dcd_deploy import __version__
 from dcd_deploy.artifacts import FLOAT16, FLOAT32, INT8, METADATA_KEY, ModelCard
-from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.export.checked_reference import CheckedReference
-from dcd_deploy.export.onnx.dialect import in_dialect, of_batch
 from dcd_deploy.export.onnx.file import graph_stats
 from dcd_deploy.export.onnx.float16 import half_graph
-from dcd_deploy.export.onnx.in_blocks import in_blocks
 from dcd_deploy.export.onnx.int8 import int8_graph
 from dcd_deploy.export.onnx.mobile import check_one_partition
-from dcd_deploy.export.onnx.naming import name_onnx, onnx_scopes
 from dcd_deploy.export.onnx.quantised.layer_noise import LayerNoise
-from dcd_deploy.export.onnx.simplify import simplify
 from dcd_deploy.export.onnx.store import SCALE_BYTES, onnx_weights, store_onnx
-from dcd_deploy.export.onnx.trace import trace_onnx
 from dcd_deploy.export.runtime_needs import needs_of
 from dcd_deploy.export.stats import file_sizes
-from dcd_deploy.lowering.channels_first.nchwc import NchwcLowering
-from dcd_deploy.lowering.deploy import DeployNetwork
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 
@@ -53,15 +42,12 @@ class BuiltOnnx(BuiltModel):
     model: onnx.ModelProto
     layer_noise: tuple[LayerNoise, ...] = ()  # of one that computes in int8
 
+    packages: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxsim", "onnxruntime", "numpy")
+
     @property
     def facts(self) -> dict[str, Any]:
         """What the sidecar says about this format alone."""
         return {"layer_noise": [asdict(each) for each in self.layer_noise]} if self.layer_noise else {}
-
-    @property
-    def versions(self) -> dict[str, str]:
-        """The versions of the packages that made it."""
-        return {module.__name__: module.__version__ for module in (torch, onnx, onnxsim, onnxruntime, np)}
 
     @property
     def opset(self) -> int:  # type: ignore[override]  # here the user's choice
@@ -79,32 +65,30 @@ class BuiltOnnx(BuiltModel):
 
 
 def build_onnx(
-    deploy: DeployNetwork,
+    made: Callable[[], Mapping[str, onnx.ModelProto]],
+    lowering: dict[str, str],
+    notes: tuple[str, ...],
     config: BuildConfig,
     checked: Callable[[], CheckedReference],
     progress: Progress = silent,
 ) -> BuiltOnnx:
-    """Trace, simplify and verify a deploy form; ``checked`` waits for what it is compared with.
+    """Verify the graph of each stage; ``made`` waits for them (``make``), ``checked`` for what they are compared with.
+
+    ``lowering`` and ``notes`` are the deploy form's.
 
     Raises:
         ExportError, VerificationError: a stage refused the network, or computed something else.
     """
-    with progress("trace to ONNX"), threads_by_load():
-        entries, batch = config.entries, config.traced_batch
-        traced = trace_onnx(deploy.module, entries, deploy.outputs, batch, config.opset, config.weights)
-    with progress("simplify"):
-        simplified = in_dialect(simplify(of_batch(traced.tidied, config.batch)), config)
-        model = name_onnx(simplified, onnx_scopes(traced.tidied), deploy.places)
-    stages = {"ONNX as traced": traced.raw, "ONNX simplified": model}
-    if NchwcLowering.name in deploy.lowering.values() and (moved := in_blocks(model)) is not None:
-        stages["ONNX in blocks"] = model = moved
+    with progress("trace to ONNX and simplify"):
+        stages = dict(made())
+    raw, *_, model = stages.values()
     sizes = file_sizes(model.ByteSize(), onnx_weights(model), SCALE_BYTES)
     if config.weights != FLOAT32 and config.precision == FLOAT32:
         stages[f"ONNX, weights {config.weights}"] = model = store_onnx(model, config.weights)
     passed = checked()
-    for stage, made in stages.items():
+    for stage, graph in stages.items():
         with progress(f"verify {stage}"):
-            passed = _compared(stage, made, passed, config)
+            passed = _compared(stage, graph, passed, config)
     noise: tuple[LayerNoise, ...] = ()
     largest: float | None = None
     if config.precision == INT8:
@@ -114,10 +98,10 @@ def build_onnx(
     if config.precision == FLOAT16:
         with progress("compute in float16"):
             model, passed, largest = half_graph(model, passed, config)
-    notes = (*deploy.notes, *_checked_for_runtime(model, config.runtime))
-    counts = graph_stats(traced.raw), graph_stats(model)
+    notes = (*notes, *_checked_for_runtime(model, config.runtime))
+    counts = graph_stats(raw), graph_stats(model)
     sizes[config.weights if config.precision != INT8 else INT8] = counts[1].size_bytes
-    facts = (*counts, deploy.lowering, notes, sizes)
+    facts = (*counts, lowering, notes, sizes)
     return BuiltOnnx(config, passed.report, passed.reference, *facts, model, noise, largest=largest)
 
 

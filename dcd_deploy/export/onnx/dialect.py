@@ -27,9 +27,9 @@ import onnx_ir as ir
 from dcd_deploy.artifacts import FLOAT32
 from dcd_deploy.errors import ExportError
 from dcd_deploy.export.build_config import BuildConfig
+from dcd_deploy.export.onnx.opsets import TRACED_FROM
 from dcd_deploy.export.onnx.portable import portable
 from dcd_deploy.export.onnx.portable.rewriting import added_constant, attribute, before, constant, replace
-from dcd_deploy.export.onnx.trace import TRACED_FROM
 from dcd_deploy.lowering.targets import PORTABLE
 
 SIXTH = 1 / 6

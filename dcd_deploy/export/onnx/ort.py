@@ -10,11 +10,12 @@ the layout in blocks of channels, which is x86's alone, is left out unless the t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnxruntime
 
 from dcd_deploy.artifacts import ModelCard
@@ -23,7 +24,6 @@ from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.checked_reference import CheckedReference
 from dcd_deploy.export.onnx.build import BuiltOnnx, build_onnx
 from dcd_deploy.export.onnx.required_operators import required_operators
-from dcd_deploy.lowering.deploy import DeployNetwork
 from dcd_deploy.lowering.targets import ONNXRUNTIME_X86
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.onnxruntime import ERRORS_ONLY, X86_ALONE, OnnxRuntimeSession
@@ -46,7 +46,9 @@ class BuiltOrt(BuiltOnnx):
 
 
 def build_ort(
-    deploy: DeployNetwork,
+    made: Callable[[], Mapping[str, onnx.ModelProto]],
+    lowering: dict[str, str],
+    notes: tuple[str, ...],
     config: BuildConfig,
     checked: Callable[[], CheckedReference],
     progress: Progress = silent,
@@ -56,7 +58,7 @@ def build_ort(
     Raises:
         ExportError, VerificationError: a stage refused the network, or computed something else.
     """
-    built = build_onnx(deploy, config, checked, progress)
+    built = build_onnx(made, lowering, notes, config, checked, progress)
     with progress("save as .ort"):
         content = to_ort(built.model.SerializeToString(), config.target)
         operators = required_operators(content)

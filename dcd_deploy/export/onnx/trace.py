@@ -33,9 +33,10 @@ from onnxscript.rewriter.rules.common import (
 from torch import nn
 
 from dcd_deploy.artifacts import FLOAT32, INPUT, OUTPUT
-from dcd_deploy.errors import ExportError, OptionError
+from dcd_deploy.errors import ExportError
 from dcd_deploy.export.build_config import DEFAULT_OPSET
 from dcd_deploy.export.deployable import deployable, without_stack_traces
+from dcd_deploy.export.onnx.opsets import TRACED_FROM, check_opset
 from dcd_deploy.export.refusal import refused
 from dcd_deploy.export.tflite.convert import decomposed_where_needed
 from dcd_deploy.native_output import without_remarks
@@ -86,9 +87,7 @@ if torch.__version__.startswith("2.13."):  # whose insides it knows
 
     translation = translated_quickly
 
-OPSETS = range(11, 27)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")  # colours, which the exporter puts into its messages
-TRACED_FROM = 18  # the exporter's own oldest; it goes below in silence, where it can
 
 
 @dataclass(frozen=True)
@@ -143,16 +142,6 @@ def trace_onnx(
             expected=f"a model of opset {wanted}", but=f"the exporter gave {found}", advice="choose another `opset`"
         )
     return TracedOnnx(raw, tidied)
-
-
-def check_opset(opset: int) -> None:
-    """Raise OptionError unless the opset is among ``OPSETS``."""
-    if opset not in OPSETS:
-        raise OptionError(
-            expected=f"an opset in {OPSETS.start}..{OPSETS.stop - 1}, the ones that come out right",
-            found=opset,
-            advice="choose another `opset`",
-        )
 
 
 def _trace(

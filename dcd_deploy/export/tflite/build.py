@@ -1,4 +1,4 @@
-"""From a train-form network to a verified TFLite model in memory, stage by stage.
+"""From what was made of a deploy form (``make``) to a verified TFLite model in memory, stage by stage.
 
 train form (float64) → reference outputs
   → deploy form, channels last           checked, 1e-9
@@ -19,18 +19,15 @@ from typing import Any, ClassVar
 
 from dcd_deploy.artifacts import FLOAT16, FLOAT32, INT8, LAYOUTS, LITERT_COMPILED, NHWC, ModelCard
 from dcd_deploy.errors import ExportError, ModelFileError, OptionError, UnknownNameError
-from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.budget import within_budget
 from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.export.calibration import generated_calibration
 from dcd_deploy.export.checked_reference import CheckedReference
-from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.quantised import float_answers, judged, judged_elsewhere
-from dcd_deploy.export.refusal import ORDINARY
-from dcd_deploy.export.stats import file_sizes
-from dcd_deploy.export.tflite.convert import ONNX_INSTEAD, convert_tflite
-from dcd_deploy.export.tflite.file import finish, tflite_nodes, tflite_stats, with_card
+from dcd_deploy.export.refusal import ONNX_INSTEAD, ORDINARY
+from dcd_deploy.export.stats import GraphStats, file_sizes
+from dcd_deploy.export.tflite.file import tflite_nodes, tflite_stats, with_card
 from dcd_deploy.export.tflite.float16 import half_model
 from dcd_deploy.export.tflite.half import suiting_half
 from dcd_deploy.export.tflite.quantised import BITS, TfliteQuantiser
@@ -39,7 +36,6 @@ from dcd_deploy.export.tflite.store import SCALE_BYTES, store_tflite, tflite_wei
 from dcd_deploy.export.truth import TrainReference
 from dcd_deploy.export.verify import Runner
 from dcd_deploy.lowering.channels_last.fully_connected import FullyConnectedLowering
-from dcd_deploy.lowering.deploy import DeployNetwork
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.litert_compiled import LiteRtCompiledSession
@@ -87,27 +83,24 @@ class BuiltTflite(BuiltModel):
 
 
 def build_tflite(
-    deploy: DeployNetwork,
+    made: Callable[[], tuple[bytes, GraphStats]],
+    lowering: dict[str, str],
+    notes: tuple[str, ...],
     config: BuildConfig,
     checked: Callable[[], CheckedReference],
     progress: Progress = silent,
 ) -> BuiltTflite:
-    """Convert and verify a deploy form; ``checked`` waits for what it is compared with.
+    """Verify a model; ``made`` waits for it (``make``), ``checked`` for what it is compared with.
+
+    ``lowering`` and ``notes`` are the deploy form's.
 
     Raises:
         OptionError: the batch is free, which TFLite's kernels do not support.
         ExportError, VerificationError: a stage refused the network, or computed something else.
     """
     check_tflite_options(config)
-    names, lowering, notes, places = deploy.outputs, deploy.lowering, deploy.notes, deploy.places
-    single = deployable(deploy.module, config.weights)
-    del deploy  # a deep network in float64 is most of what the process holds
-    with progress("convert to TFLite"), threads_by_load():
-        converted = convert_tflite(single, config.entries, names, config.batch or 1, config.layout)
-        del single
-        entries = [each.name for each in config.entries]
-        traced, model = tflite_stats(converted), finish(converted, places, entries, names)
-        del converted
+    with progress("convert to TFLite"):
+        model, traced = made()
     sizes = file_sizes(len(model), tflite_weights(model), SCALE_BYTES)
     if config.precision == FLOAT16:
         model = suiting_half(model)

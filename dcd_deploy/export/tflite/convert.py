@@ -34,7 +34,7 @@ from torch.fx import Node
 
 from dcd_deploy.artifacts import INPUT, NHWC, OUTPUT, file_shape
 from dcd_deploy.export.deployable import without_stack_traces
-from dcd_deploy.export.refusal import refused
+from dcd_deploy.export.refusal import ONNX_INSTEAD, refused
 from dcd_deploy.export.tflite.operators import OUTPUT_SHAPE, WRITTEN, Operand
 from dcd_deploy.lowering.channels_last.operators import to_channels_first, to_channels_last
 from dcd_deploy.native_output import captured_native_output, without_remarks
@@ -43,7 +43,6 @@ from dcd_deploy.samples import InputSpec
 
 aten = torch.ops.aten
 Rewrites = dict[Any, Callable[[Node], tuple[Any, ...] | None]]
-ONNX_INSTEAD = ", or export `to` onnx"
 LITERT_VIEW = "safe_run_decompositions.<locals>.<lambda>"  # in place of each view, while litert-torch decomposes
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from torch import fx
 
-from dcd_deploy.lowering.graph import PLACE, SHAPE, WITHIN, Call, NetworkGraph, method, place
+from dcd_deploy.lowering.graph import PLACE, SHAPE, WITHIN, Call, Method, NetworkGraph, place
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
 from dcd_deploy.lowering.places import STATIC, Place
 
@@ -56,7 +56,7 @@ def _is_tensor(node: fx.Node) -> bool:
 
 def _function(node: fx.Node) -> Callable[..., Any]:
     if node.op == "call_method":
-        return method(str(node.target))
+        return Method(str(node.target))
     assert callable(node.target)
     return node.target
 

@@ -1,0 +1,21 @@
+"""From a deploy form to an ExecuTorch program, as its exporter has it: what ``build`` then checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dcd_deploy.export.alongside import threads_by_load
+from dcd_deploy.export.build_config import BuildConfig
+from dcd_deploy.export.deployable import deployable
+from dcd_deploy.export.executorch.convert import lower_executorch
+from dcd_deploy.lowering.deploy import DeployNetwork
+
+
+def make(deploy: DeployNetwork, config: BuildConfig) -> Any:
+    """Return the program before it is written.
+
+    Raises:
+        ExportError: the exporter refused the network.
+    """
+    with threads_by_load():
+        return lower_executorch(deployable(deploy.module), config.entries, config.batch or 1)

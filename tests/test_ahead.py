@@ -1,0 +1,165 @@
+"""The exporters in a process of their own: the same files and the same errors, and nothing left behind."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import COMMAND, QUICK
+from dynamic_layers import lively
+from torch import nn
+
+import dcd_deploy
+from dcd_deploy import commands
+from dcd_deploy.errors import ExportError
+from dcd_deploy.export import ahead
+from dcd_deploy.export.ahead import Exporter
+from dcd_deploy.export.graph_pickle import pickled
+from dcd_deploy.lowering.capture import capture
+from dcd_deploy.lowering.deploy import lower
+from dcd_deploy.lowering.network import network_of
+from dcd_deploy.lowering.targets import PORTABLE_ONNX
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells which cores are free")
+RUNNING = Path("/proc")
+
+
+@pytest.fixture
+def helped(monkeypatch):
+    """Exports of this process have another one's help, however busy the machine is."""
+    monkeypatch.setattr(ahead, "_allowed", True)
+    monkeypatch.setattr(ahead, "free_cores", lambda: 2)
+    monkeypatch.setattr(ahead, "available_memory", lambda: ahead.LEAST_MEMORY)
+    yield
+    if (other := ahead.exporter()) is not None:
+        other.close()
+    ahead._exporter = None
+
+
+@pytest.fixture
+def other():
+    process = Exporter(())
+    yield process
+    process.close()
+
+
+def test_an_export_is_the_same_either_way(helped, monkeypatch, small_checkpoint, tmp_path):
+    def exported(name):
+        made = commands.export(small_checkpoint, input_size=32, to="onnx,tflite", out=tmp_path / name)
+        assert all(file.built.report.passed for file in made.files)
+        return [Path(file.artifact.path).read_bytes() for file in made.files]
+
+    there = exported("there")
+    assert [succeeded for succeeded, _ in ahead.exporter()._answers] == [True, True]
+    ahead._exporter.close()
+    ahead._exporter = None
+    monkeypatch.setattr(ahead, "_allowed", False)
+    assert exported("here") == there
+    assert ahead.exporter() is None
+
+
+class Refused(nn.Module):
+    def forward(self, x):
+        return torch.special.bessel_j0(x.mean((2, 3)))
+
+
+def test_what_is_refused_there_is_met_here(helped, tmp_path):
+    ahead.start(("onnx",))
+    with pytest.raises(ExportError, match="ONNX exporter refused the network for bessel_j0"):
+        dcd_deploy.export_module(Refused(), torch.rand(1, 3, 8, 8), out=tmp_path)
+    assert ahead.exporter()._answers == [(False, None)]
+
+
+def negated(values):
+    return -values
+
+
+def failing(values):
+    raise RuntimeError("not there")
+
+
+def test_functions_are_called_there(other):
+    first, second = other.started(negated, np.arange(3)), other.started(failing, 1)
+    where = other.started(os.getpid)
+    assert where() == (True, other._process.pid)  # in any order
+    assert second() == (False, None)
+    succeeded, found = first()
+    assert succeeded
+    assert found.tolist() == [0, -1, -2]
+    assert first()[1] is found, "it is waited for once"
+
+
+def test_what_cannot_be_sent_is_not(other):
+    assert other.started(negated, lambda: 1) is None
+    assert other.started(negated, 1)() == (True, -1), "the next one is"
+
+
+def test_of_a_process_that_dies_nothing_is_awaited(other):
+    wait = other.started(time.sleep, 60)
+    other._process.kill()
+    assert wait() == (False, None)
+    other._process.wait()
+    assert other.started(negated, 1) is None or other.started(negated, 1)() == (False, None)
+
+
+def test_it_ends_with_the_one_that_it_works_for():
+    code = (
+        "import time; from dcd_deploy.export.ahead import Exporter; other = Exporter(()); "
+        "other.started(time.sleep, 60); print(other._process.pid, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        there = RUNNING / process.stdout.readline().strip()
+        assert there.exists()
+        process.send_signal(signal.SIGKILL)
+    for _ in range(200):
+        if not there.exists() or "Z (zombie)" in (there / "status").read_text(encoding="ascii"):
+            return
+        time.sleep(0.05)
+    pytest.fail("it works on for nobody")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "asked"),
+    [
+        ("_allowed", False, ("onnx",)),
+        ("free_cores", lambda: 1, ("onnx",)),
+        ("available_memory", lambda: ahead.LEAST_MEMORY - 1, ("onnx",)),
+        ("_allowed", True, ("onnx", "pte")),
+    ],
+)
+def test_it_is_started_only_where_it_helps(monkeypatch, helped, name, value, asked):
+    monkeypatch.setattr(ahead, "Exporter", lambda given: pytest.fail(f"started for {given}"))
+    monkeypatch.setattr(ahead, name, value)
+    ahead.start(asked)
+    assert ahead.exporter() is None
+
+
+def test_the_command_line_starts_it_and_loads_no_exporter_itself(tmp_path, small_checkpoint):
+    code = f"""
+import atexit, sys
+from dcd_deploy import __main__
+from dcd_deploy.export import ahead
+ahead.free_cores, ahead.available_memory = lambda: 2, lambda: ahead.LEAST_MEMORY
+atexit.register(lambda: print("loaded:", {{"onnxscript", "onnxsim", "onnx"}} & set(sys.modules)))
+sys.argv = {["dcd-deploy", "export", str(small_checkpoint), "--out", str(tmp_path), "--quiet", *QUICK]!r}
+__main__.main()
+"""
+    done = subprocess.run([COMMAND[0], "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.strip() == "loaded: {'onnx'}", done.stderr
+
+
+def test_a_graph_is_the_same_after_the_way():
+    network = lively(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU6(), nn.Flatten(2)))
+    deploy = lower(capture(network_of(network, torch.rand(1, 3, 9, 8))), PORTABLE_ONNX)
+    again = pickle.loads(pickled(deploy.module))
+    told = lambda graph: [(node.op, node.name, node.target, str(node.args)) for node in graph.nodes]  # noqa: E731
+    assert told(again.graph) == told(deploy.module.graph)
+    x = torch.rand(2, 3, 9, 8, dtype=torch.float64)
+    assert torch.equal(again(x), deploy.module(x))
+    assert not again.training
