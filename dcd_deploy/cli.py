@@ -252,8 +252,7 @@ def main() -> None:
     # Before torch is loaded: its threads otherwise spin while they wait, and where another process wants the cores
     # everything takes many times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Torch's modules are half a million objects, and tracing makes as many: looked through at every 700th new one they
-    # cost an export a tenth of its time.
+    # Torch's modules and a trace are a million objects: looked through at every 700th new one they cost a tenth.
     gc.set_threshold(50_000, 20, 100)
     allow()
     warnings.showwarning = _show_warning

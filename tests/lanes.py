@@ -16,9 +16,9 @@ LONG = {
     "processors by emulation, the old interpreter": "x86_processors tflite_interpreters",
     "browsers, compilers": "apps_web apps_cpp apps_android",
     "formats": (
-        "ahead evaluate_command executorch export_module float16 int8 int8_faults int8_generated int8_silent int8_tflite "
-        "litert_compiled litert_compiled_lacking onnx opsets own_network_page own_networks_int8 photographs_export "
-        "tflite without_xnnpack"
+        "ahead evaluate_command executorch export_module float16 int8 int8_faults int8_generated int8_silent "
+        "int8_tflite litert_compiled litert_compiled_lacking onnx opsets own_network_page own_networks_int8 "
+        "photographs_export tflite without_xnnpack"
     ),
 }
 EXHAUSTIVE = {

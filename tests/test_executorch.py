@@ -18,7 +18,7 @@ import dcd_deploy
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.profile_executorch import ExecuTorchProfile
 from dcd_deploy.errors import ExportError, MissingDependencyError, ModelFileError, OptionError, VerificationError
-from dcd_deploy.export.executorch import build as build_pte
+from dcd_deploy.export.executorch import make as make_pte
 from dcd_deploy.export.executorch.graph import pte_stats
 from dcd_deploy.reports.export import show_export
 from dcd_deploy.reports.terminal import console
@@ -110,13 +110,13 @@ def plain():
 
 def test_the_gate_refuses_another_function(monkeypatch, tmp_path):
     """A program whose weights are not those of the network never becomes a file."""
-    lower = build_pte.lower_executorch
+    lower = make_pte.lower_executorch
 
     def other(single, *rest):
         single.get_parameter(next(name for name, _ in single.named_parameters())).data.mul_(1.01)
         return lower(single, *rest)
 
-    monkeypatch.setattr(build_pte, "lower_executorch", other)
+    monkeypatch.setattr(make_pte, "lower_executorch", other)
     with pytest.raises(VerificationError, match="ExecuTorch program"):
         dcd_deploy.export_module(plain(), EXAMPLE + 0.1, to="executorch", out=tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,7 @@ from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.operator import ConvGeometry, DynamicOperator, Mixture
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export import alongside as threads
+from dcd_deploy.export import free_cores
 from dcd_deploy.export.reference import generated_reference
 from dcd_deploy.export.verify import new_report
 from dcd_deploy.samples import InputSpec
@@ -104,10 +105,10 @@ def test_threads_that_do_not_spin_are_left_alone(spinning):
 
 
 def test_free_cores(monkeypatch):
-    assert 0 <= threads.free_cores() <= (os.cpu_count() or 1)
+    assert 0 <= free_cores.free_cores() <= (os.cpu_count() or 1)
     looks = iter([{0: 100, 1: 100}, {0: 105, 1: 101}])
-    monkeypatch.setattr(threads, "_idle_ticks", lambda: next(looks))
+    monkeypatch.setattr(free_cores, "_idle_ticks", lambda: next(looks))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    assert threads.free_cores() == 1
-    monkeypatch.setattr(threads, "_idle_ticks", dict)
-    assert threads.free_cores() == 1, "where nothing tells"
+    assert free_cores.free_cores() == 1
+    monkeypatch.setattr(free_cores, "_idle_ticks", dict)
+    assert free_cores.free_cores() == 1, "where nothing tells"
