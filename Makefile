@@ -1,5 +1,7 @@
 # The two commands: `make demo` and `make test`. Each sets up all that it needs in .venv. Python compiles what is imported
 # when it is (--no-compile): of what is installed here most never is, and compiling all takes half of the installation.
+# It keeps what it compiled, also where a container says that it should not: torch takes three times as long to compile.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3.11
 VENV := .venv

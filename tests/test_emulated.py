@@ -81,6 +81,7 @@ def test_a_core_runs_what_is_made_for_compiled_model(core, digits_compiled, digi
     assert usual.runtime == "litert-compiled"
 
 
+@pytest.mark.exhaustive
 def test_the_command_line_on_a_core_says_nothing_of_the_librarys(digits_compiled):
     done = dcd_deploy("verify", digits_compiled.artifact.path, "--device", "arm64-emulated:cortex-a53")
     assert done.returncode == 0, done.stderr
@@ -188,6 +189,7 @@ def test_the_command_line_counts_and_never_shows_a_time(files):
 TIMED_BRIEFLY = ["--min-runs", "6", "--min-seconds", "0", "--rounds", "1", "--no-memory"]
 
 
+@pytest.mark.exhaustive
 def test_times_and_counts_are_one_result(files, tmp_path):
     """This machine is timed, a core counts; what a folder keeps is not done again, and all reports have both."""
     fleet = tmp_path / "devices.toml"

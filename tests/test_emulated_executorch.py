@@ -45,6 +45,7 @@ def test_a_core_computes_what_this_machine_does(core):
     assert np.abs(found - wanted).max() <= LIMIT * np.ptp(wanted)
 
 
+@pytest.mark.exhaustive
 def test_verify_and_a_planted_fault(altered_source):
     device = "arm64-emulated:cortex-a76"
     assert commands.verify(SMALL, device=device).passed

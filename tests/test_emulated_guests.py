@@ -126,6 +126,7 @@ def test_one_trial_that_fails_does_not_take_the_others(files, tmp_path):
     assert error.value.result.failures[0].device == "arm64-emulated:cortex-a53"
 
 
+@pytest.mark.exhaustive
 def test_a_file_in_the_blocks_of_x86_is_refused(digits_checkpoint, tmp_path):
     """By the runtime itself, which has no such operators there: nothing is computed wrong."""
     commands.export(

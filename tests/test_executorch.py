@@ -159,6 +159,7 @@ def foreign(content):
     )
 
 
+@pytest.mark.exhaustive
 def test_the_runtimes_command_takes_no_file_of_others(tmp_path):
     path = tmp_path / "foreign.pte"
     path.write_bytes(foreign(SMALL.read_bytes()))

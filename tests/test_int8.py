@@ -139,6 +139,7 @@ def test_a_twin_made_from_the_file_alone_computes_in_int8_too(digits_int8, tmp_p
     assert "QLinearConv" in operators
 
 
+@pytest.mark.exhaustive
 def test_a_lowering_that_was_tuned_in_int8_decides(digits_checkpoint, digits_int8, calibration, tmp_path):
     """And what ``tune`` timed is in the file: the operators of a layer are those of its case, in both orders."""
     captured = trained_network(digits_checkpoint, input_size=32).captured()

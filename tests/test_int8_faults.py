@@ -181,6 +181,7 @@ def test_noise_and_lost_accuracy_are_refused(quantiser, images, made):
         judged(checked, "int8", bad, right, config)
 
 
+@pytest.mark.exhaustive
 def test_budget_keeps_the_noisiest_layers_in_float32(quantiser, images):
     right = float_answers(exact_session(quantiser.model, 1).run_all, config_for(*images).calibration, ("logits",))
 

@@ -14,9 +14,12 @@ from dcd_deploy.lowering.channels_first import CHANNELS_FIRST
 from dcd_deploy.runtimes import open_model
 from dcd_deploy.samples import verification_inputs
 
+ANY = [name for name, kind in CHANNELS_FIRST.lowerings.items() if kind.batches == "any"]
+
 
 @pytest.fixture(
-    scope="module", params=["auto", *(name for name, kind in CHANNELS_FIRST.lowerings.items() if kind.batches == "any")]
+    scope="module",
+    params=["auto", *(name if name == "kernel" else pytest.param(name, marks=pytest.mark.exhaustive) for name in ANY)],
 )
 def any_batch(request, small_checkpoint, tmp_path_factory):
     out = tmp_path_factory.mktemp(request.param)

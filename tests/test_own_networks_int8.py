@@ -73,6 +73,7 @@ def test_condconv_and_two_outputs_in_int8(format, files, module, images):
         assert 20 <= snr_db(values, right[name].numpy().astype(np.float64)) <= 60
 
 
+@pytest.mark.exhaustive
 def test_timms_condconv_in_int8(tmp_path):
     """One block, of random weights, on digits; three, trained on them, keep 32 dB and more (docs/quantisation.md)."""
     import digits

@@ -100,7 +100,14 @@ def test_golden_networks(name):
     assert found.whole, found.left_out
 
 
-@pytest.mark.parametrize("lowering", [name for name, kind in CHANNELS_LAST.lowerings.items() if kind.batches == "any"])
+@pytest.mark.parametrize(
+    "lowering",
+    [
+        name if name == "kernel" else pytest.param(name, marks=pytest.mark.exhaustive)
+        for name, kind in CHANNELS_LAST.lowerings.items()
+        if kind.batches == "any"
+    ],
+)
 def test_batches_and_lowerings(small_checkpoint, tmp_path, lowering):
     """Per-sample kernels at a fixed batch: each row of a batch is what the picture gives alone."""
     result = commands.export(
