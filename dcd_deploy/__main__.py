@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Run the command line."""
     try:
+        if sys.argv[1:2] == ["export"] and "--help" not in sys.argv:
+            from dcd_deploy.export.ahead import begin
+
+            begin()
         from dcd_deploy.cli import main as run
 
         run()

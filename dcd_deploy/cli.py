@@ -27,7 +27,6 @@ from dcd_deploy import __version__, commands
 from dcd_deploy.commands.options import Argument, Option, Parameter, parameters
 from dcd_deploy.config import configured
 from dcd_deploy.errors import INTERRUPTED, DcdDeployError, OutputError, UsageError
-from dcd_deploy.export.ahead import allow
 from dcd_deploy.files import system_errors_told
 from dcd_deploy.interruption import heeded, leave_interrupted, listen
 from dcd_deploy.native_output import discard_native_output, output_to_stderr
@@ -254,7 +253,6 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Torch's modules and a trace are a million objects: looked through at every 700th new one they cost a tenth.
     gc.set_threshold(50_000, 20, 100)
-    allow()
     warnings.showwarning = _show_warning
     atexit.register(_end_without_remarks)
     listen()

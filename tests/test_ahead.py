@@ -33,33 +33,35 @@ RUNNING = Path("/proc")
 @pytest.fixture
 def helped(monkeypatch):
     """Exports of this process have another one's help, however busy the machine is."""
-    monkeypatch.setattr(ahead, "_allowed", True)
     monkeypatch.setattr(ahead, "free_cores", lambda: 2)
     monkeypatch.setattr(ahead, "available_memory", lambda: ahead.LEAST_MEMORY)
     yield
-    if (other := ahead.exporter()) is not None:
-        other.close()
-    ahead._exporter = None
+    without_help()
+
+
+def without_help():
+    if ahead._begun is not None:
+        ahead._begun.close()
+    ahead._begun = ahead._exporter = None
 
 
 @pytest.fixture
 def other():
-    process = Exporter(())
+    process = Exporter()
     yield process
     process.close()
 
 
-def test_an_export_is_the_same_either_way(helped, monkeypatch, small_checkpoint, tmp_path):
+def test_an_export_is_the_same_either_way(helped, small_checkpoint, tmp_path):
     def exported(name):
         made = commands.export(small_checkpoint, input_size=32, to="onnx,tflite", out=tmp_path / name)
         assert all(file.built.report.passed for file in made.files)
         return [Path(file.artifact.path).read_bytes() for file in made.files]
 
+    ahead.begin()
     there = exported("there")
-    assert [succeeded for succeeded, _ in ahead.exporter()._answers] == [True, True]
-    ahead._exporter.close()
-    ahead._exporter = None
-    monkeypatch.setattr(ahead, "_allowed", False)
+    assert [succeeded for succeeded, _ in ahead.exporter()._answers] == [True, True, True]  # the first is to load
+    without_help()
     assert exported("here") == there
     assert ahead.exporter() is None
 
@@ -70,10 +72,11 @@ class Refused(nn.Module):
 
 
 def test_what_is_refused_there_is_met_here(helped, tmp_path):
+    ahead.begin()
     ahead.start(("onnx",))
     with pytest.raises(ExportError, match="ONNX exporter refused the network for bessel_j0"):
         dcd_deploy.export_module(Refused(), torch.rand(1, 3, 8, 8), out=tmp_path)
-    assert ahead.exporter()._answers == [(False, None)]
+    assert ahead.exporter()._answers == [(True, None), (False, None)]
 
 
 def negated(values):
@@ -110,7 +113,7 @@ def test_of_a_process_that_dies_nothing_is_awaited(other):
 
 def test_it_ends_with_the_one_that_it_works_for():
     code = (
-        "import time; from dcd_deploy.export.ahead import Exporter; other = Exporter(()); "
+        "import time; from dcd_deploy.export.ahead import Exporter; other = Exporter(); "
         "other.started(time.sleep, 60); print(other._process.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
@@ -125,19 +128,21 @@ def test_it_ends_with_the_one_that_it_works_for():
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "asked"),
-    [
-        ("_allowed", False, ("onnx",)),
-        ("free_cores", lambda: 1, ("onnx",)),
-        ("available_memory", lambda: ahead.LEAST_MEMORY - 1, ("onnx",)),
-        ("_allowed", True, ("onnx", "pte")),
-    ],
+    ("name", "value"), [("free_cores", lambda: 1), ("available_memory", lambda: ahead.LEAST_MEMORY - 1)]
 )
-def test_it_is_started_only_where_it_helps(monkeypatch, helped, name, value, asked):
-    monkeypatch.setattr(ahead, "Exporter", lambda given: pytest.fail(f"started for {given}"))
+def test_it_is_begun_only_where_it_helps(monkeypatch, helped, name, value):
+    monkeypatch.setattr(ahead, "Exporter", lambda: pytest.fail("it was begun"))
     monkeypatch.setattr(ahead, name, value)
-    ahead.start(asked)
+    ahead.begin()
+    ahead.start(("onnx",))
     assert ahead.exporter() is None
+
+
+def test_it_ends_where_it_cannot_help(helped):
+    ahead.begin()
+    ahead.start(("onnx", "pte"))
+    assert ahead.exporter() is None
+    assert ahead._begun._process.returncode is not None
 
 
 def test_the_command_line_starts_it_and_loads_no_exporter_itself(tmp_path, small_checkpoint):

@@ -2,7 +2,9 @@
 
 import ast
 import functools
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -111,13 +113,15 @@ def test_what_reading_a_tflite_file_imports():
 WAYS = {
     "export": (
         "export.pipeline",
+        "export.ahead",
+        "export.onnx.make",
         "export.onnx.build",
         "export.onnx.file",
         "export.twin",
         "tuning.tune",
         "benchmarks.sweep",
     ),
-    "tflite-export": ("export.pipeline", "export.tflite.build", "export.twin", "tuning.tune"),
+    "tflite-export": ("export.pipeline", "export.tflite.make", "export.tflite.build", "export.twin", "tuning.tune"),
     "tflite": ("export.tflite.summary", "benchmarks.profile_litert", "runtimes.litert"),
     "image": ("runtimes.preprocessing",),
     "report": ("reports.html.page",),
@@ -174,8 +178,8 @@ def test_an_extra_brings_all_that_its_way_imports(extra, start):
 
 def test_what_an_extra_does_not_bring_is_seen():
     """Through several files, and not where a function imports it."""
-    assert "dcd_deploy.export.onnx.naming: onnx_ir" in lacking("export.onnx.build", "tflite-export")
-    assert "dcd_deploy.export.tflite.convert: torch" in lacking("export.tflite.build", "tflite")
+    assert "dcd_deploy.export.onnx.naming: onnx_ir" in lacking("export.onnx.make", "tflite-export")
+    assert "dcd_deploy.export.tflite.convert: torch" in lacking("export.tflite.make", "tflite")
     assert not any("onnx" in one for one in lacking("export.formats", None))
 
 
@@ -211,3 +215,18 @@ def test_the_wheel_carries_every_file_beside_the_code():
     assert not_carried(patterns) == set()
     del patterns["dcd_deploy.reports.html"]
     assert "reports/html/templates/page.css" in not_carried(patterns)
+
+
+def told_by_make(makefile: Path) -> str:
+    """Return what recipes of a makefile see of a variable that containers often set."""
+    rule = 'told: ; @echo "$${PYTHONDONTWRITEBYTECODE-nothing}"'
+    command = ["make", "--silent", "--no-print-directory", "--file", makefile, "--eval", rule, "told"]
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "MAKEFLAGS": ""}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_what_python_compiled_is_kept(tmp_path):
+    """Packages are installed without being compiled; else every process would compile torch anew, which takes 5 s."""
+    (tmp_path / "Makefile").write_text("", encoding="utf-8")
+    assert told_by_make(ROOT / "Makefile") == "nothing"
+    assert told_by_make(tmp_path / "Makefile") == "1"

@@ -146,7 +146,7 @@ def export(
     formats = parse_formats(to)
     from dcd_deploy.export.ahead import start as start_exporter
 
-    start_exporter(formats)  # before torch is loaded, with which all that follows begins
+    start_exporter(formats)
     check_options(network)
     from dcd_deploy.export.build_config import BuildConfig
     from dcd_deploy.export.pipeline import ExportConfig, check_targets

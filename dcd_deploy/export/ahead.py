@@ -3,8 +3,8 @@
     here     torch → read, recognise, prove, lower → the float64 reference → compare, write
     there    torch → the exporters                 → trace, convert, simplify ↗
 
-Half of an export is spent on importing, on one core. So the command line starts the other process before torch is
-loaded, where a second core is free and there is memory for both. What cannot be sent, or fails there, is done here
+Half of an export is spent on importing, on one core. So the command line starts the other process first of all,
+where a second core is free and there is memory for both. What cannot be sent, or fails there, is done here
 instead, where its error is met as if it had never been elsewhere; a library's caller has everything in one process.
 Both ends are this program, so they speak in pickles. The other one ends with this one, however that ends.
 """
@@ -21,34 +21,40 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from dcd_deploy.export.free_cores import free_cores
 
 FORMATS = ("onnx", "ort", "tflite")  # what an ExecuTorch program is written from cannot be sent
+POLICY, PASSIVE = "OMP_WAIT_POLICY", "PASSIVE"  # of torch's threads, which spin otherwise
 LEAST_MEMORY = 6 << 30  # available: the largest published network takes 4 GB, torch and the exporters one
 
-_allowed = False
+_begun: Exporter | None = None
 _exporter: Exporter | None = None
 
 
-def allow() -> None:
-    """Let exports of this process start another one; for programs that are nothing but one command."""
-    global _allowed  # noqa: PLW0603 - as the other process is this one's
-    _allowed = True
+def begin() -> None:
+    """Start the process, if it would help, before it is known what for; for a program that is nothing but an export."""
+    global _begun  # noqa: PLW0603 - as the other process is this one's
+    if free_cores() > 1 and available_memory() >= LEAST_MEMORY:
+        _begun = Exporter()
+        atexit.register(_begun.close)
 
 
 def start(formats: Sequence[str]) -> None:
-    """Start the process that exports to ``formats``, if it would help."""
+    """Let the process that was begun load what exports to ``formats``; end it where it cannot."""
     global _exporter  # noqa: PLW0603
-    if _allowed and set(formats) <= set(FORMATS) and free_cores() > 1 and available_memory() >= LEAST_MEMORY:
-        _exporter = Exporter(formats)
-        atexit.register(_exporter.close)
+    if _begun is not None and set(formats) <= set(FORMATS):
+        _exporter = _begun
+        _exporter.load(formats)
+    elif _begun is not None:
+        _begun.close()
 
 
 def exporter() -> Exporter | None:
-    """Return the process that was started, if one was."""
+    """Return the process that makes files for us, if there is one."""
     return _exporter
 
 
@@ -61,42 +67,51 @@ def available_memory() -> int:
 
 
 class Exporter:
-    """A process that has loaded what makes files of ``formats``, and calls functions for us."""
+    """A process that loads what makes files, and then calls functions for us."""
 
-    def __init__(self, formats: Sequence[str]) -> None:
-        begin = f"import sys; sys.path[:] = {sys.path!r}; from dcd_deploy.export.ahead import serve; serve({formats!r})"
+    def __init__(self) -> None:
+        begin = f"import sys; sys.path[:] = {sys.path!r}; from dcd_deploy.export.ahead import serve; serve()"
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-c", begin],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # what fails there is done and told here
+            env={POLICY: PASSIVE, **os.environ},  # as the command line has it
             start_new_session=True,  # a Ctrl-C is ours to handle
         )
         self._sent = 0
         self._answers: list[tuple[bool, Any]] = []
+
+    def load(self, formats: Sequence[str]) -> None:
+        """Let what exports to ``formats`` be loaded there."""
+        with suppress(OSError):  # it is no more, as will be seen
+            self._send(pickle.dumps((_load, (formats,))))
 
     def started(self, function: Callable[..., Any], *arguments: Any) -> Callable[[], tuple[bool, Any]] | None:
         """Let ``function`` be called there; None where it, or an argument, cannot be sent.
 
         What is returned waits for it: whether it succeeded, and its result.
         """
-        number = self._sent
         try:
             from dcd_deploy.export.graph_pickle import pickled  # noqa: PLC0415 - with torch
 
-            content = pickled((function, arguments))
-            assert self._process.stdin is not None
-            self._process.stdin.write(len(content).to_bytes(8, "little") + content)
-            self._process.stdin.flush()
+            number = self._send(pickled((function, arguments)))
         except Exception:  # noqa: BLE001 - a user's module may fail to be pickled in any way
             return None
-        self._sent += 1
         return lambda: self._answer(number)
 
     def close(self) -> None:
         """End the process, whatever it does."""
         self._process.kill()
         self._process.communicate()
+
+    def _send(self, content: bytes) -> int:
+        """Send a call, and return which one it is."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(len(content).to_bytes(8, "little") + content)
+        self._process.stdin.flush()
+        self._sent += 1
+        return self._sent - 1
 
     def _answer(self, number: int) -> tuple[bool, Any]:
         assert self._process.stdout is not None
@@ -109,18 +124,17 @@ class Exporter:
         return self._answers[number]
 
 
-def serve(formats: Sequence[str]) -> None:
-    """Be the other process: load what makes files of ``formats``, then call what is asked for."""
+def serve() -> None:
+    """Be the other process: load what every exporter needs, then call what is asked for."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what exporters print is no answer
     gc.set_threshold(50_000, 20, 100)  # as in the process that it works for
     asked: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(asked,), daemon=True).start()
-    from dcd_deploy.export.formats import load_makers  # noqa: PLC0415 - with torch
-    from dcd_deploy.export.graph_pickle import pickled  # noqa: PLC0415
+    from dcd_deploy.export.graph_pickle import pickled  # noqa: PLC0415 - with torch
 
     with suppress(ImportError):
-        load_makers(formats)
+        import_module("torch.export._trace")
     while True:
         try:
             function, arguments = pickle.loads(asked.get())  # noqa: S301 - of our own process
@@ -129,6 +143,12 @@ def serve(formats: Sequence[str]) -> None:
             answer = pickled((False, None))
         answers.write(answer)
         answers.flush()
+
+
+def _load(formats: Sequence[str]) -> None:
+    from dcd_deploy.export.formats import load_makers  # noqa: PLC0415 - with torch
+
+    load_makers(formats)
 
 
 def _listen(asked: queue.SimpleQueue[bytes]) -> None:

@@ -26,10 +26,9 @@ from typing import TypeVar
 
 import torch
 
+from dcd_deploy.export.ahead import PASSIVE, POLICY
 from dcd_deploy.export.free_cores import free_cores
 from dcd_deploy.progress import Progress
-
-POLICY, PASSIVE = "OMP_WAIT_POLICY", "PASSIVE"
 
 _depth = 0
 

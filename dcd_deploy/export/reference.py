@@ -21,8 +21,8 @@ from dcd_deploy.artifacts import OUTPUT, Preprocessing
 from dcd_deploy.dynamic.float64 import arithmetic_of
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.purity import check_each_alone, check_repeatable, same_outputs
-from dcd_deploy.export.sensitivity import Variation, frozen_effect, measure_sensitivity, observing
-from dcd_deploy.export.truth import Outputs, Sensitivity, TrainReference
+from dcd_deploy.export.sensitivity import Variation, measure_sensitivity, observing
+from dcd_deploy.export.truth import Outputs, TrainReference
 from dcd_deploy.export.verify import Runner
 from dcd_deploy.lowering.network import flat
 from dcd_deploy.samples import Images, Inputs, InputSpec, generated_inputs
@@ -39,7 +39,7 @@ class _Tried:
     outputs: Mapping[str, Outputs]
     float32_error: float
     contrast: float | None
-    variation: dict[str, dict[str, float]]
+    variation: Variation
 
 
 def generated_reference(
@@ -89,7 +89,7 @@ def _try(network: nn.Module, inputs: Inputs, alone: str) -> _Tried:
     with observing(network, variation):
         outputs = run_torch(network, inputs, alone)
     error = _float32_error(network, inputs, outputs, alone)
-    return _Tried(inputs, outputs, error, None, variation.found)
+    return _Tried(inputs, outputs, error, None, variation)
 
 
 def _float32_error(network: nn.Module, inputs: Inputs, outputs: Mapping[str, Outputs], alone: str) -> float:
@@ -104,13 +104,13 @@ def _float32_error(network: nn.Module, inputs: Inputs, outputs: Mapping[str, Out
 
 
 def _reference(network: nn.Module, tried: _Tried, alone: str, canonical: nn.Module | None) -> TrainReference:
-    if canonical is not None:
-        run = lambda: run_torch(canonical, tried.inputs, alone)  # noqa: E731 - two ways to run, each for one use
-        sensitivity = measure_sensitivity(canonical, run, tried.outputs)
-    else:  # what moves was seen when the reference was made
-        run = lambda: run_torch(network, tried.inputs, alone)  # noqa: E731
-        frozen = {head: frozen_effect(network, run, tried.outputs, head) for head in tried.variation}
-        sensitivity = Sensitivity(tried.variation, frozen) if tried.variation else None
+    ran = network if canonical is None else canonical
+    seen = tried.variation if canonical is None else None  # what moved was seen when the reference was made
+
+    def run(first: int) -> dict[str, Outputs]:
+        return run_torch(ran, tuple(values[first:] for values in tried.inputs), alone)
+
+    sensitivity = measure_sensitivity(ran, run, tried.outputs, seen)
     return TrainReference(
         tried.inputs,
         tried.outputs,

@@ -19,7 +19,7 @@ SMALLEST_SIZE = 1e-300  # a head that is all zero does not vary
 
 Heads = Mapping[str, Tensor]
 Observe = Callable[[str, Heads], Heads | None]
-Run = Callable[[], Mapping[str, Outputs]]
+Run = Callable[[int], Mapping[str, Outputs]]
 
 
 def observed_layers(network: nn.Module) -> dict[str, CanonicalLayer]:
@@ -42,12 +42,17 @@ def observing(network: nn.Module, observe: Observe) -> Iterator[None]:
 
 
 class Variation:
-    """Notes how far each head's values get from their mean over the inputs, relative to their size."""
+    """Notes how far each head's values get from their mean over the inputs, relative to their size.
+
+    ``firsts`` are what each call of a layer gave to the first input, in their order.
+    """
 
     def __init__(self) -> None:
         self.found: dict[str, dict[str, float]] = {}
+        self.firsts: dict[str, list[Heads]] = {}
 
     def __call__(self, path: str, heads: Heads) -> None:
+        self.firsts.setdefault(path, []).append({head: values[:1] for head, values in heads.items()})
         for head, values in heads.items():
             size = values.norm(dim=1).mean().clamp_min(SMALLEST_SIZE)
             moved = float((values - values.mean(0)).norm(dim=1).max() / size)
@@ -55,28 +60,41 @@ class Variation:
             self.found[head][path] = max(before, moved)
 
 
-def measure_sensitivity(network: nn.Module, run: Run, outputs: Mapping[str, Outputs]) -> Sensitivity | None:
+def measure_sensitivity(
+    network: nn.Module, run: Run, outputs: Mapping[str, Outputs], seen: Variation | None = None
+) -> Sensitivity | None:
     """Measure how the inputs move the heads, and how much that matters; None where there is no dynamic layer.
 
-    ``run`` runs ``network`` on all inputs, which gives ``outputs``.
+    ``run`` runs ``network`` on all inputs from the one of a number on; on all it gives ``outputs``, and ``seen`` is
+    what it showed then, if somebody looked.
     """
     if not observed_layers(network):
         return None
-    variation = Variation()
-    with observing(network, variation):
-        run()
-    return Sensitivity(variation.found, {head: frozen_effect(network, run, outputs, head) for head in variation.found})
+    if seen is None:
+        seen = Variation()
+        with observing(network, seen):
+            run(0)
+    frozen = {head: frozen_effect(network, run, outputs, head, seen.firsts) for head in seen.found}
+    return Sensitivity(seen.found, frozen) if seen.found else None
 
 
-def frozen_effect(network: nn.Module, run: Run, outputs: Mapping[str, Outputs], head: str) -> float:
-    """Return the largest relative change of an output when ``head`` says what it says to the first input."""
+def frozen_effect(
+    network: nn.Module, run: Run, outputs: Mapping[str, Outputs], head: str, firsts: Mapping[str, list[Heads]]
+) -> float:
+    """Return the largest relative change of an output when ``head`` says what it says to the first input.
+
+    The first itself stays what it is, and needs no run.
+    """
+    if all(len(values) == 1 for values in outputs.values()):
+        return 0.0
+    calls = {path: iter(each) for path, each in firsts.items()}
 
     def freeze(path: str, heads: Heads) -> Heads:
-        del path
-        return {**heads, head: heads[head][:1].expand_as(heads[head])} if head in heads else heads
+        first = next(calls[path])
+        return {**heads, head: first[head].expand_as(heads[head])} if head in heads else heads
 
     with observing(network, freeze):
-        frozen = run()
+        frozen = run(1)
     with np.errstate(invalid="ignore", divide="ignore"):  # such outputs are refused by name in ``new_report``
-        effects = [float(np.abs(frozen[name] - values).max() / np.ptp(values)) for name, values in outputs.items()]
+        effects = [float(np.abs(frozen[name] - values[1:]).max() / np.ptp(values)) for name, values in outputs.items()]
     return max(effects)
