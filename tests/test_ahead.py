@@ -138,6 +138,34 @@ def test_it_is_begun_only_where_it_helps(monkeypatch, helped, name, value):
     assert ahead.exporter() is None
 
 
+def test_memory_is_what_the_machine_and_the_container_leave(monkeypatch, tmp_path):
+    for name, text in {
+        "info": "MemTotal: 9 kB\nMemAvailable: 4096 kB\n",
+        "max": "3000000\n",
+        "used": "1000000\n",
+    }.items():
+        (tmp_path / name).write_text(text, encoding="ascii")
+    monkeypatch.setattr(ahead, "MEMORY", tmp_path / "info")
+    monkeypatch.setattr(ahead, "LIMITS", ((tmp_path / "none", tmp_path / "used"),))
+    assert ahead.available_memory() == 4096 << 10
+    monkeypatch.setattr(ahead, "LIMITS", ((tmp_path / "max", tmp_path / "used"),))
+    assert ahead.available_memory() == 2_000_000
+    (tmp_path / "max").write_text("max\n", encoding="ascii")
+    assert ahead.available_memory() == 4096 << 10
+    monkeypatch.setattr(ahead, "MEMORY", tmp_path / "none")
+    assert ahead.available_memory() == 0
+
+
+def test_without_another_process_all_is_done_here(monkeypatch, helped):
+    def refused():
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(ahead, "Exporter", refused)
+    ahead.begin()
+    ahead.start(("onnx",))
+    assert ahead.exporter() is None
+
+
 def test_it_ends_where_it_cannot_help(helped):
     ahead.begin()
     ahead.start(("onnx", "pte"))

@@ -30,6 +30,11 @@ from dcd_deploy.export.free_cores import free_cores
 FORMATS = ("onnx", "ort", "tflite")  # what an ExecuTorch program is written from cannot be sent
 POLICY, PASSIVE = "OMP_WAIT_POLICY", "PASSIVE"  # of torch's threads, which spin otherwise
 LEAST_MEMORY = 6 << 30  # available: the largest published network takes 4 GB, torch and the exporters one
+MEMORY, CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+LIMITS = (
+    (CONTAINER / "memory.max", CONTAINER / "memory.current"),
+    (CONTAINER / "memory/memory.limit_in_bytes", CONTAINER / "memory/memory.usage_in_bytes"),  # of older kernels
+)
 
 _begun: Exporter | None = None
 _exporter: Exporter | None = None
@@ -39,8 +44,9 @@ def begin() -> None:
     """Start the process, if it would help, before it is known what for; for a program that is nothing but an export."""
     global _begun  # noqa: PLW0603 - as the other process is this one's
     if free_cores() > 1 and available_memory() >= LEAST_MEMORY:
-        _begun = Exporter()
-        atexit.register(_begun.close)
+        with suppress(OSError):  # no more processes
+            _begun = Exporter()
+            atexit.register(_begun.close)
 
 
 def start(formats: Sequence[str]) -> None:
@@ -59,11 +65,19 @@ def exporter() -> Exporter | None:
 
 
 def available_memory() -> int:
-    """Return how many bytes programs can have without swapping; 0 where that cannot be told."""
+    """Return how many bytes programs, and those of this container, can have yet; 0 where that cannot be told."""
     with suppress(OSError, ValueError, IndexError):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), 0)
+        lines = MEMORY.read_text(encoding="ascii").splitlines()
+        free = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), 0)
+        return min([free, *(_left(*files) for files in LIMITS)])
     return 0
+
+
+def _left(limit: Path, used: Path) -> int:
+    """Return what a container's limit leaves; more than any machine has where there is none."""
+    with suppress(OSError, ValueError):  # "max"
+        return int(limit.read_text(encoding="ascii")) - int(used.read_text(encoding="ascii"))
+    return sys.maxsize
 
 
 class Exporter:
