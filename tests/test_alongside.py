@@ -14,6 +14,7 @@ from torch import nn
 from dcd_deploy import commands
 from dcd_deploy.errors import ExportError, VerificationError
 from dcd_deploy.export import alongside as alongside_module
+from dcd_deploy.export import pipeline
 from dcd_deploy.export.alongside import alongside
 from dcd_deploy.export.pipeline import capture_network
 from dcd_deploy.lowering.network import network_of
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_meth
 
 @pytest.fixture(params=[True, False], ids=["forked", "here"])
 def forked(request, monkeypatch):
-    monkeypatch.setattr(alongside_module, "can_fork", lambda: request.param)
+    monkeypatch.setattr(alongside_module, "can_fork", lambda cores: request.param)
     return request.param
 
 
@@ -62,7 +63,7 @@ def test_the_blocks_own_error_stays(forked):
 
 
 def test_work_whose_process_dies_is_done_again_here(monkeypatch):
-    monkeypatch.setattr(alongside_module, "can_fork", lambda: True)
+    monkeypatch.setattr(alongside_module, "can_fork", lambda cores: True)
     here = os.getpid()
 
     def killed_elsewhere():
@@ -75,7 +76,7 @@ def test_work_whose_process_dies_is_done_again_here(monkeypatch):
 
 
 def test_an_interruption_ends_both(monkeypatch):
-    monkeypatch.setattr(alongside_module, "can_fork", lambda: True)
+    monkeypatch.setattr(alongside_module, "can_fork", lambda cores: True)
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt), alongside("work", lambda: time.sleep(60), silent):
         raise KeyboardInterrupt
@@ -86,20 +87,23 @@ def test_an_interruption_ends_both(monkeypatch):
 def test_an_export_is_the_same_either_way(monkeypatch, small_checkpoint, tmp_path):
     made = []
     for forked in (True, False):
-        monkeypatch.setattr(alongside_module, "can_fork", lambda forked=forked: forked)
+        monkeypatch.setattr(alongside_module, "can_fork", lambda cores, forked=forked: forked)
         result = commands.export(small_checkpoint, input_size=32, to="onnx,tflite", out=tmp_path / str(forked))
         assert all(file.built.report.passed for file in result.files)
         made.append([Path(file.artifact.path).read_bytes() for file in result.files])
     assert made[0] == made[1], "one thread or several must not change what is written"
 
 
-def test_layers_are_proved_and_refused_beside_the_imports(forked):
+@pytest.mark.parametrize("exporter", [None, object()], ids=["beside the imports", "by halves"])
+def test_layers_are_proved_and_refused_by_another_process(monkeypatch, forked, exporter):
+    monkeypatch.setattr(pipeline, "exporter", lambda: exporter)
     layers = [Decomposed(C=8), MixedKernels(C=10, K=8), MixedKernels(C=8, axis=0)]
     network = network_of(lively(nn.Sequential(*layers)), torch.rand(1, 8, 9, 8))
     beside, alone = capture_network(network, formats=("onnx",)), capture_network(network)
     assert set(beside.operators) == set(alone.operators) == {"0", "1"}
     assert "computes something else" in beside.refused["2"].reason
     assert beside.refused == alone.refused
+    assert list(beside.operators) == list(alone.operators)
     for path, layer in beside.operators.items():
         for name, values in vars(layer.terms[0]).items():
             if isinstance(values, torch.Tensor):

@@ -60,12 +60,13 @@ TQDM, JAX = "tqdm_monitor", "jax"
 
 
 @contextmanager
-def alongside(stage: str, work: Callable[[], T], progress: Progress) -> Iterator[Callable[[], T]]:
+def alongside(stage: str, work: Callable[[], T], progress: Progress, cores: int = 2) -> Iterator[Callable[[], T]]:
     """Yield a function that waits for the result of ``work``; ``stage`` is what progress calls it.
 
+    It takes so many free ``cores`` that it is worth another process; this one's own is one of them.
     An error of ``work`` comes before one of the block, in whatever order the two happened.
     """
-    if not can_fork():
+    if not can_fork(cores):
         with before(stage, work, progress) as wait:
             del work  # and the networks that it holds
             yield wait
@@ -107,8 +108,8 @@ def by_one_thread(stage: str, work: Callable[[], T], progress: Progress) -> Iter
         torch.set_num_threads(threads)
 
 
-def can_fork() -> bool:
-    """Whether this process may be forked safely, and a core is free for a second one.
+def can_fork(cores: int) -> bool:
+    """Whether this process may be forked safely, and so many cores are free.
 
     A thread's locks stay locked in a fork, a CUDA context does not survive it, and macOS's own libraries do not either.
     The thread of tqdm, which torch.fx starts, only sleeps. JAX, which litert-torch brings in, has threads that Python
@@ -119,7 +120,7 @@ def can_fork() -> bool:
     threads = [thread for thread in threading.enumerate() if thread.name != TQDM]
     if sys.platform != "linux" or len(threads) > 1 or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return False
-    return free_cores() > 1
+    return free_cores() >= cores
 
 
 @contextmanager

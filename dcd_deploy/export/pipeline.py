@@ -19,13 +19,15 @@ from dcd_deploy.export.formats import build_formats, load_builders
 from dcd_deploy.export.input_type import taking_input
 from dcd_deploy.export.twin import build_twins, mean_twin, twin_content
 from dcd_deploy.files import check_no_folder, check_writable, staging, utf8
-from dcd_deploy.lowering.capture import Captured, Outcomes, Proofs, capture, here
+from dcd_deploy.lowering.capture import Captured, Layers, Outcomes, Proof, Where, capture, here
 from dcd_deploy.lowering.network import Network
 from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.models.fit import load_network
 from dcd_deploy.models.sizes import check_input_size
 from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.progress import Progress, silent
+
+PROOFS = "prove the dynamic layers"
 
 
 @dataclass(frozen=True)
@@ -112,20 +114,33 @@ def capture_network(
 ) -> Captured:
     """Capture a network; submodules at the paths of ``leaf`` are kept whole.
 
-    While its layers are proved, what builds the ``formats`` is imported, which takes as long, where no other process
-    does (``ahead``).
+    While its layers are proved, what builds the ``formats`` is imported, which takes as long; where another process
+    does that (``ahead``), every second one is proved beside the others.
 
     Raises:
         CaptureError: its forward cannot be followed.
     """
+    where: Where = here
+    if formats:
+        where = partial(_proved_beside, formats) if exporter() is None else _proved_by_halves
     with progress("find and prove the dynamic layers"), threads_by_load():
-        return capture(network, leaf, partial(_proved_beside, formats) if formats and exporter() is None else here)
+        return capture(network, leaf, where)
 
 
-def _proved_beside(formats: Sequence[str], proofs: Proofs) -> Outcomes:
-    with alongside("prove the dynamic layers", proofs, silent) as wait:
+def _proved_beside(formats: Sequence[str], proof: Proof, layers: Layers) -> Outcomes:
+    with alongside(PROOFS, partial(proof, layers), silent) as wait:
         load_builders(formats)
         return wait()
+
+
+def _proved_by_halves(proof: Proof, layers: Layers) -> Outcomes:
+    """Prove them by two processes; the exporters' has loaded nearly all, and leaves a core to them."""
+    half = dict([*layers.items()][1::2])
+    if not half:
+        return proof(layers)
+    with alongside(PROOFS, partial(proof, half), silent, cores=1) as wait:
+        found = proof({path: said for path, said in layers.items() if path not in half}) | wait()
+    return {path: found[path] for path in layers}
 
 
 def export_network(

@@ -38,8 +38,9 @@ EXACT = 1e-10  # of an output's range: the graph is the module's own arithmetic,
 
 
 Candidates = tuple[DynamicOperator, ...] | Refusal
+Layers = Mapping[str, Candidates]
 Outcomes = dict[str, int | Refusal]  # which candidate of each layer was proved, or why none: small enough to be sent
-Proofs = Callable[[], Outcomes]
+Proof = Callable[[Layers], Outcomes]
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,15 @@ class NamedGraph(nn.Module):
         return dict(zip(self.names, self.body(*inputs), strict=True))
 
 
-def here(proofs: Proofs) -> Outcomes:
+def here(proof: Proof, layers: Layers) -> Outcomes:
     """Prove the layers in this process."""
-    return proofs()
+    return proof(layers)
 
 
-def capture(network: Network, leaf: Sequence[str] = (), where: Callable[[Proofs], Outcomes] = here) -> Captured:
+Where = Callable[[Proof, Layers], Outcomes]
+
+
+def capture(network: Network, leaf: Sequence[str] = (), where: Where = here) -> Captured:
     """Capture a network; the submodules at the paths of ``leaf`` are kept whole, as ordinary operators.
 
     ``where`` says where the layers are proved.
@@ -126,7 +130,7 @@ def _checked(network: Network, made: fx.GraphModule) -> NetworkGraph:
 
 
 def dynamic_layers(
-    network: Network, leaf: Sequence[str] = (), where: Callable[[Proofs], Outcomes] = here
+    network: Network, leaf: Sequence[str] = (), where: Where = here
 ) -> tuple[dict[str, DynamicOperator], dict[str, Refusal]]:
     """Return the operators of the layers that were recognised and proved, by path, and those that were refused.
 
@@ -139,7 +143,7 @@ def dynamic_layers(
     while found:
         calls = _arguments(network, {path: network.module.get_submodule(path) for path in found})
         called = {path: said for path, said in found.items() if path in calls}
-        for path, outcome in where(partial(_prove, network.module, called, calls)).items():
+        for path, outcome in where(partial(_prove, network.module, calls), called).items():
             said = found[path]
             if isinstance(outcome, Refusal):
                 refused[path] = outcome
@@ -150,7 +154,7 @@ def dynamic_layers(
     return operators, refused
 
 
-def _prove(module: nn.Module, called: Mapping[str, Candidates], calls: Mapping[str, tuple[Tensor, ...]]) -> Outcomes:
+def _prove(module: nn.Module, calls: Mapping[str, tuple[Tensor, ...]], called: Layers) -> Outcomes:
     """Prove the layers at these paths on what they were called with."""
     outcomes: Outcomes = {}
     for path, said in called.items():
