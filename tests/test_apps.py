@@ -3,7 +3,9 @@
 import importlib.util
 import json
 import os
+import py_compile
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ from conftest import DIGITS
 from PIL import Image
 
 from dcd_deploy import commands
-from dcd_deploy.bundle import browser_runtime
+from dcd_deploy.bundle import browser_runtime, sample
 from dcd_deploy.bundle.browser_runtime import FILES, PACKAGE
 from dcd_deploy.bundle.folder import PLATFORMS, write_bundle
 from dcd_deploy.bundle.golden import TOLERANCE, drawn_picture, png, ppm
@@ -148,6 +150,15 @@ def test_own_labels_and_picture(onnx_file, tmp_path):
     out = made(onnx_file, "python", tmp_path / "app", labels=[f"n{i}" for i in range(10)], image=DIGITS / "seven.png")
     assert (out / "labels.txt").read_text().split()[7] == "n7"
     assert "n7" in run(out).stdout.splitlines()[1].split(",")[0]
+
+
+def test_what_pip_compiled_of_a_sample_stays_out_of_the_bundle(onnx_file, tmp_path, monkeypatch):
+    templates = shutil.copytree(TEMPLATES, tmp_path / "templates", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(sample, "TEMPLATES", templates)
+    before = {path.name for path in made(onnx_file, "python", tmp_path / "before").iterdir()}
+    py_compile.compile(str(templates / "python" / "predict.py"))
+    assert list(templates.rglob("*.pyc"))
+    assert {path.name for path in made(onnx_file, "python", tmp_path / "after").iterdir()} == before
 
 
 def test_what_is_refused(onnx_file, small_checkpoint, tmp_path, folder):

@@ -186,9 +186,6 @@ def test_the_command_line_counts_and_never_shows_a_time(files):
     assert not re.search(r"\"[a-z_]*(_ms|_s|seconds|latency)\"", json.dumps(content["counts"]))
 
 
-TIMED_BRIEFLY = ["--min-runs", "6", "--min-seconds", "0", "--rounds", "1", "--no-memory"]
-
-
 @pytest.mark.exhaustive
 def test_times_and_counts_are_one_result(files, tmp_path):
     """This machine is timed, a core counts; what a folder keeps is not done again, and all reports have both."""
@@ -196,7 +193,8 @@ def test_times_and_counts_are_one_result(files, tmp_path):
     fleet.write_text('[devices.desk]\ndevice = "local"\n[devices.pi3]\ndevice = "arm64-emulated:cortex-a53"\n')
     out, saved = tmp_path / "out", [tmp_path / f"r{suffix}" for suffix in (".json", ".html", ".md", ".csv")]
     save = [word for path in saved for word in ("--save", path)]
-    command = ["bench", files["tflite"], *TIMED_BRIEFLY, "--threads", "1", "--fleet", fleet, "--out", out, *save]
+    briefly = ["--min-runs", "6", "--min-seconds", "0", "--rounds", "1", "--no-memory"]
+    command = ["bench", files["tflite"], *briefly, "--threads", "1", "--fleet", fleet, "--out", out, *save]
     done = dcd_deploy(*command)
     assert done.returncode == 0, done.stderr
     result = read_result(saved[0])

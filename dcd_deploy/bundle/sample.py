@@ -10,6 +10,7 @@ from dcd_deploy.files import suffix_of
 from dcd_deploy.runtimes.litert_compiled import FLAGS
 
 TEMPLATES = Path(__file__).parent / "templates"
+COMPILED = "__pycache__"  # of the sample in Python: pip makes one when it installs us
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ def sample_files(platform: str, path: Path, card: ModelCard) -> dict[str, bytes]
     used = runtimes[suffix_of(path)]
     others = {each.source for each in runtimes.values()} - {used.source}
     root = TEMPLATES / platform
-    found = (file for file in sorted(root.rglob("*")) if file.is_file() and file.name not in others)
+    there = (file for file in sorted(root.rglob("*")) if file.is_file() and file.parent.name != COMPILED)
+    found = (file for file in there if file.name not in others)
     return {file.relative_to(root).as_posix(): _filled(file.read_bytes(), _said(path, card, used)) for file in found}
 
 
