@@ -18,7 +18,8 @@ from conftest import DIGITS
 from PIL import Image
 
 from dcd_deploy import commands
-from dcd_deploy.bundle import browser_runtime, sample
+from dcd_deploy.bundle import browser_runtime
+from dcd_deploy.bundle import sample as samples
 from dcd_deploy.bundle.browser_runtime import FILES, PACKAGE
 from dcd_deploy.bundle.folder import PLATFORMS, write_bundle
 from dcd_deploy.bundle.golden import TOLERANCE, drawn_picture, png, ppm
@@ -154,7 +155,7 @@ def test_own_labels_and_picture(onnx_file, tmp_path):
 
 def test_what_pip_compiled_of_a_sample_stays_out_of_the_bundle(onnx_file, tmp_path, monkeypatch):
     templates = shutil.copytree(TEMPLATES, tmp_path / "templates", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(sample, "TEMPLATES", templates)
+    monkeypatch.setattr(samples, "TEMPLATES", templates)
     before = {path.name for path in made(onnx_file, "python", tmp_path / "before").iterdir()}
     py_compile.compile(str(templates / "python" / "predict.py"))
     assert list(templates.rglob("*.pyc"))
