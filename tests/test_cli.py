@@ -67,6 +67,7 @@ def test_export_verify_predict_inspect(tmp_path, digits_checkpoint):
         assert words in done.stdout
 
 
+@pytest.mark.exhaustive
 def test_an_export_says_all_if_asked(tmp_path, small_checkpoint):
     """The weights' motion once, whatever the number of formats; each graph and all comparisons."""
     done = run_here(

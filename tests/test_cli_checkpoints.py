@@ -62,6 +62,7 @@ def test_options_that_no_network_has(lightning, option, value, code, words):
     refused(run_here("inspect", lightning, *QUICK, option, value), code, words)
 
 
+@pytest.mark.exhaustive
 def test_what_a_file_was_made_with_is_verified_with(tmp_path, digits_checkpoint):
     """The gate compares with the network that was asked for, then and later."""
     held = tmp_path / "last.ckpt"

@@ -204,6 +204,7 @@ def test_a_program_that_hangs(monkeypatch):
         executorch._try("model.pte", "model.pte")
 
 
+@pytest.mark.exhaustive
 def test_nothing_is_remarked():
     code = f"from dcd_deploy.runtimes import open_model; m = open_model({str(SMALL)!r}, threads=1); print(m.format)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -94,6 +94,7 @@ def test_calibration_that_is_none_is_refused(training, tmp_path):
             read_calibration(tmp_path / name, (DIGIT,), None)
 
 
+@pytest.mark.exhaustive
 def test_export_leaves_nothing_where_calibration_is_none(training, digits_checkpoint, tmp_path):
     """Without labels, one class is told by what the network takes the images for."""
     images, labels = training

@@ -83,6 +83,7 @@ def test_the_twin_is_made_where_there_is_none(onnx_file, tmp_path):
     assert (row.cpu.static_ms, row.cpu.ratio) == (None, None)
 
 
+@pytest.mark.exhaustive
 def test_a_tflite_file_with_its_partitions(tflite_pair):
     (row,) = commands.runtimes(tflite_pair[0], blocks=2).rows
     assert (row.runtime, row.status, row.partitions, row.left_out) == ("litert", "right", 1, ())

@@ -104,6 +104,7 @@ def test_only_a_restless_network_is_called_so():
         VerificationReport("pictures", 4, {"logits": 1.0}, 1e-4, None).with_comparisons(tight)
 
 
+@pytest.mark.exhaustive
 def test_a_network_as_initialised_exports_and_the_report_says_that_this_proves_little(tmp_path):
     """A user's first try. One norm that has seen a batch, and the inputs are to blame again."""
     spec = NetworkSpec("mobilenetv2_dcd", 10, width_mult=0.25, fc_squeeze=8)
