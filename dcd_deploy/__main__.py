@@ -19,6 +19,12 @@ def main() -> None:
         from dcd_deploy.interruption import leave_interrupted
 
         leave_interrupted()
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):  # Python makes one of it while a class is made
+            raise
+        from dcd_deploy.interruption import leave_interrupted
+
+        leave_interrupted()
     except SystemExit as end:
         from dcd_deploy.interruption import leave
 

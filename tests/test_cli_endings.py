@@ -49,6 +49,28 @@ def test_interrupted_while_it_loads(digits_checkpoint):
         assert errors.startswith("dcd-deploy: error: interrupted")
 
 
+@pytest.mark.parametrize(("cause", "code"), [("KeyboardInterrupt()", INTERRUPTED), ("ValueError()", 1)])
+def test_interrupted_while_a_class_is_made(cause, code):
+    """Python makes another error of what is raised there."""
+    program = f"""
+import sys
+from dcd_deploy import __main__
+
+class Loading:
+    def find_spec(self, name, path=None, target=None):
+        if name == "dcd_deploy.cli":
+            raise RuntimeError("Error calling __set_name__") from {cause}
+
+sys.meta_path.insert(0, Loading())
+__main__.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code
+    assert ("Traceback" in done.stderr) == (code == 1)
+    if code == INTERRUPTED:
+        assert done.stderr == "dcd-deploy: error: interrupted; nothing was left half-written\n"
+
+
 def test_an_interruption_where_python_can_raise_none():
     """It ends the command, and Python's own lines about it ("Exception ignored in ...") do not come before ours."""
     code = """
