@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -122,26 +122,52 @@ def check_samples(config: BuildConfig) -> None:
         samples_for(config)
 
 
-def build_formats(
+@dataclass(frozen=True)
+class Begun:
+    """The deploy form for each format, and what waits for what another process makes of it, if one does."""
+
+    deploys: dict[str, DeployNetwork]
+    sent: dict[str, Callable[[], tuple[bool, Any]]]
+
+    @property
+    def beside(self) -> Callable[..., AbstractContextManager[Callable[[], Any]]]:
+        """How other work is done meanwhile."""
+        return by_one_thread if self.sent else alongside
+
+
+def begin_formats(
     captured: Captured, config: BuildConfig, formats: Sequence[str], progress: Progress = silent
+) -> Begun:
+    """Lower a captured network for each format, and let another process make of it what it can, if there is one."""
+    with progress("lower"):
+        deploys = lowered(captured, config, formats)
+        return Begun(deploys, _sent(deploys, replace(config, calibration=None)))
+
+
+def build_formats(
+    captured: Captured,
+    config: BuildConfig,
+    formats: Sequence[str],
+    progress: Progress = silent,
+    begun: Begun | None = None,
 ) -> dict[str, BuiltModel]:
     """Build and verify a captured network in each format; what runs in float64 may do so beside the rest.
 
     Raises:
         DcdDeployError: of the stage that refused it.
     """
-    with progress("lower"):
-        deploys = lowered(captured, config, formats)
+    assert captured.outstanding is None, "nothing is built of what is not proved"
+    begun = begun or begin_formats(captured, config, formats, progress)
+    deploys, sent = begun.deploys, begun.sent
     facts = {format: (deploy.lowering, deploy.notes) for format, deploy in deploys.items()}
     settings = replace(config, calibration=None)  # many images, which nothing that is made hangs on
-    sent = _sent(deploys, settings)
 
     def made(format: str) -> Any:
         succeeded, found = sent[format]() if sent else (False, None)
         return found if succeeded else make(format, deploys.pop(format), settings)
 
-    stage, beside = "reference and deploy form in float64", by_one_thread if sent else alongside
-    with beside(stage, partial(checked_deploy, captured, config, dict(deploys)), progress) as wait:
+    stage = "reference and deploy form in float64"
+    with begun.beside(stage, partial(checked_deploy, captured, config, dict(deploys)), progress) as wait:
         return {
             format: _builder(format)(
                 partial(made, format), *facts[format], config, lambda format=format: wait()[format], progress

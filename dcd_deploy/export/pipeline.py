@@ -15,11 +15,12 @@ from dcd_deploy.export.alongside import alongside, threads_by_load
 from dcd_deploy.export.build_config import BuildConfig, for_registry, picture_network
 from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.export.describe import Source, describe_export, describe_model
-from dcd_deploy.export.formats import build_formats, load_builders
+from dcd_deploy.export.formats import Begun, begin_formats, build_formats, load_builders
 from dcd_deploy.export.input_type import taking_input
 from dcd_deploy.export.twin import build_twins, mean_twin, twin_content
 from dcd_deploy.files import check_no_folder, check_writable, staging, utf8
-from dcd_deploy.lowering.capture import Captured, Layers, Outcomes, Proof, Where, capture, here
+from dcd_deploy.lowering.capture import Captured, capture, capture_expecting
+from dcd_deploy.lowering.dynamic_layers import Layers, Outcomes, Proof, here
 from dcd_deploy.lowering.network import Network
 from dcd_deploy.models.checkpoint import Checkpoint
 from dcd_deploy.models.fit import load_network
@@ -115,32 +116,22 @@ def capture_network(
     """Capture a network; submodules at the paths of ``leaf`` are kept whole.
 
     While its layers are proved, what builds the ``formats`` is imported, which takes as long; where another process
-    does that (``ahead``), every second one is proved beside the others.
+    does that (``ahead``) and waits for the graph, most proofs are put off until it has it.
 
     Raises:
         CaptureError: its forward cannot be followed.
     """
-    where: Where = here
-    if formats:
-        where = partial(_proved_beside, formats) if exporter() is None else _proved_by_halves
-    with progress("find and prove the dynamic layers"), threads_by_load():
-        return capture(network, leaf, where)
+    if formats and exporter() is not None:
+        with progress("find the dynamic layers"), threads_by_load():
+            return capture_expecting(network, leaf)
+    with progress(f"find and {PROOFS}"), threads_by_load():
+        return capture(network, leaf, partial(_proved_beside, formats) if formats else here)
 
 
 def _proved_beside(formats: Sequence[str], proof: Proof, layers: Layers) -> Outcomes:
     with alongside(PROOFS, partial(proof, layers), silent) as wait:
         load_builders(formats)
         return wait()
-
-
-def _proved_by_halves(proof: Proof, layers: Layers) -> Outcomes:
-    """Prove them by two processes; the exporters' has loaded nearly all, and leaves a core to them."""
-    half = dict([*layers.items()][1::2])
-    if not half:
-        return proof(layers)
-    with alongside(PROOFS, partial(proof, half), silent, cores=1) as wait:
-        found = proof({path: said for path, said in layers.items() if path not in half}) | wait()
-    return {path: found[path] for path in layers}
 
 
 def export_network(
@@ -158,8 +149,8 @@ def export_network(
     """
     start = time.perf_counter() if start is None else start
     check_targets(config)
-    captured = taking_input(captured, config.build)
-    built = build_formats(captured, config.build, config.formats, progress)
+    captured, begun = _begun(captured, config, progress)
+    built = build_formats(captured, config.build, config.formats, progress, begun)
     twins: dict[str, BuiltModel] = {}
     if config.with_baseline:
         reference = built[config.formats[0]].reference
@@ -169,6 +160,19 @@ def export_network(
         for format, twin in twins.items():
             (folder / config.baseline_path(format).name).write_bytes(twin_content(source, twin))
     return ExportResult(tuple(files), time.perf_counter() - start, source.notes)
+
+
+def _begun(captured: Captured, config: ExportConfig, progress: Progress) -> tuple[Captured, Begun]:
+    """Lower a captured network and let it be made into its formats, then prove its layers; begin again if they fail."""
+    taken = taking_input(captured, config.build)
+    begun = begin_formats(taken, config.build, config.formats, progress)
+    if captured.outstanding is None:
+        return taken, begun
+    with begun.beside(PROOFS, captured.proved, progress) as wait:
+        proved = wait()
+    if proved.graph is captured.graph:
+        return replace(taken, outstanding=None), begun
+    return _begun(proved, config, progress)
 
 
 def check_targets(config: ExportConfig) -> None:

@@ -1,6 +1,6 @@
 """A module → its graph, with dynamic layers as leaves, each proved equal to its canonical operator.
 
-    module → which layers are dynamic (recognised by parts, proved on what they really get)
+    module → which layers are dynamic (``dynamic_layers``)
            → torch.fx; where it cannot follow, torch.export (``exported``)
            → functions with constant weights become modules again (``reassemble``)
            → shapes and places noted; the graph compared with the module in float64
@@ -12,20 +12,18 @@ the nodes. It cannot follow control flow that depends on shapes or values; ``tor
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.float64 import InFloat64
-from dcd_deploy.dynamic.operator import DynamicOperator
-from dcd_deploy.dynamic.proof import prove
-from dcd_deploy.dynamic.recognise import Refusal, candidates
+from dcd_deploy.dynamic.operator import DynamicOperator, Refusal
 from dcd_deploy.errors import CaptureError
 from dcd_deploy.lowering.annotate import annotate_places, annotate_shapes
+from dcd_deploy.lowering.dynamic_layers import Expected, Where, dynamic_layers, here
 from dcd_deploy.lowering.exported import graph_by_export
 from dcd_deploy.lowering.failure import at, first_line
 from dcd_deploy.lowering.graph import NetworkGraph
@@ -37,23 +35,25 @@ COMPUTING = ("forward", "__call__", "_conv_forward", "_output_padding")  # metho
 EXACT = 1e-10  # of an output's range: the graph is the module's own arithmetic, in another order at the most
 
 
-Candidates = tuple[DynamicOperator, ...] | Refusal
-Layers = Mapping[str, Candidates]
-Outcomes = dict[str, int | Refusal]  # which candidate of each layer was proved, or why none: small enough to be sent
-Proof = Callable[[Layers], Outcomes]
-
-
 @dataclass(frozen=True)
 class Captured:
     """The graph of a network, its dynamic layers that were proved, and those that are left as ordinary operators.
 
-    The graph's dynamic layers are ``CanonicalLayer`` modules, so that it runs as it is.
+    The graph's dynamic layers are ``CanonicalLayer`` modules, so that it runs as it is. ``outstanding``, where there is
+    any, makes up for the proofs that were put off.
     """
 
     network: Network
     graph: NetworkGraph
     operators: dict[str, DynamicOperator]
     refused: dict[str, Refusal]
+    outstanding: Callable[[], Captured | None] | None = None
+
+    def proved(self) -> Captured:
+        """Return this with every dynamic layer proved, or what is captured anew where one was not as expected."""
+        if self.outstanding is None:
+            return self
+        return self.outstanding() or replace(self, outstanding=None)
 
     def as_module(self) -> nn.Module:
         """Return the graph as a module that gives its outputs by name, whose dynamic layers can be observed."""
@@ -71,14 +71,6 @@ class NamedGraph(nn.Module):
         return dict(zip(self.names, self.body(*inputs), strict=True))
 
 
-def here(proof: Proof, layers: Layers) -> Outcomes:
-    """Prove the layers in this process."""
-    return proof(layers)
-
-
-Where = Callable[[Proof, Layers], Outcomes]
-
-
 def capture(network: Network, leaf: Sequence[str] = (), where: Where = here) -> Captured:
     """Capture a network; the submodules at the paths of ``leaf`` are kept whole, as ordinary operators.
 
@@ -94,6 +86,20 @@ def capture(network: Network, leaf: Sequence[str] = (), where: Where = here) -> 
         graph.notes.append("no dynamic layer was recognised in it: it is exported as it is")
     graph.notes += [f"'{path}' is exported as ordinary operators: {why.reason}" for path, why in refused.items()]
     return Captured(network, graph, operators, refused)
+
+
+def capture_expecting(network: Network, leaf: Sequence[str] = ()) -> Captured:
+    """Capture a network as ``capture`` does, with most proofs put off until ``Captured.proved`` is called.
+
+    Raises:
+        CaptureError: as ``capture`` does.
+    """
+    expected = Expected()
+    try:
+        found = capture(network, leaf, expected)
+    except CaptureError:  # perhaps of a layer that is not what was expected
+        return capture(network, leaf)
+    return replace(found, outstanding=lambda: None if expected.proved() else capture(network, leaf))
 
 
 def _graph(network: Network, operators: dict[str, DynamicOperator], leaf: tuple[str, ...]) -> NetworkGraph:
@@ -127,75 +133,6 @@ def _checked(network: Network, made: fx.GraphModule) -> NetworkGraph:
     annotate_places(graph)
     _check_same(network, answers)
     return graph
-
-
-def dynamic_layers(
-    network: Network, leaf: Sequence[str] = (), where: Where = here
-) -> tuple[dict[str, DynamicOperator], dict[str, Refusal]]:
-    """Return the operators of the layers that were recognised and proved, by path, and those that were refused.
-
-    A layer is proved on what it gets in the network; one that its network never calls is none. What lies within a
-    dynamic layer is part of it.
-    """
-    operators: dict[str, DynamicOperator] = {}
-    refused: dict[str, Refusal] = {}
-    found = _candidates(network.module, leaf)
-    while found:
-        calls = _arguments(network, {path: network.module.get_submodule(path) for path in found})
-        called = {path: said for path, said in found.items() if path in calls}
-        for path, outcome in where(partial(_prove, network.module, calls), called).items():
-            said = found[path]
-            if isinstance(outcome, Refusal):
-                refused[path] = outcome
-            elif isinstance(said, tuple):
-                operators[path] = said[outcome]
-        within = [path for path in found if path in refused]
-        found = {path: said for top in within for path, said in _candidates(network.module, leaf, top).items()}
-    return operators, refused
-
-
-def _prove(module: nn.Module, calls: Mapping[str, tuple[Tensor, ...]], called: Layers) -> Outcomes:
-    """Prove the layers at these paths on what they were called with."""
-    outcomes: Outcomes = {}
-    for path, said in called.items():
-        if isinstance(said, Refusal):
-            outcomes[path] = said
-            continue
-        proved = prove(module.get_submodule(path), said, calls[path])
-        outcomes[path] = proved if isinstance(proved, Refusal) else [one is proved for one in said].index(True)
-    return outcomes
-
-
-def _candidates(module: nn.Module, leaf: Sequence[str], top: str = "") -> dict[str, Candidates]:
-    """Return what the adapters say of each submodule within ``top``; parts of a candidate are not asked again."""
-    found: dict[str, Candidates] = {}
-    for inner, part in module.get_submodule(top).named_modules():
-        path = f"{top}.{inner}".strip(".")
-        if not inner or any(path == kept or path.startswith(f"{kept}.") for kept in (*leaf, *found)):
-            continue
-        if (said := candidates(part)) is not None:
-            found[path] = said
-    return found
-
-
-def _arguments(network: Network, layers: dict[str, nn.Module]) -> dict[str, tuple[Tensor, ...]]:
-    """Return what each layer gets at its first call when the network runs on its example."""
-    calls: dict[str, tuple[Tensor, ...]] = {}
-
-    def noting(path: str) -> Callable[..., None]:
-        def note(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-            del module
-            calls.setdefault(path, tuple(v for v in (*given, *named.values()) if isinstance(v, Tensor)))
-
-        return note
-
-    handles = [part.register_forward_pre_hook(noting(path), with_kwargs=True) for path, part in layers.items()]
-    try:
-        network.run(*network.examples)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls
 
 
 class _Tracer(fx.Tracer):
