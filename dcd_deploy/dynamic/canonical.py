@@ -119,10 +119,14 @@ class CanonicalLayer(nn.Module):
         self.operator = operator
         self.observe: object = None
 
-    def forward(self, x: Tensor, operand: Tensor | None = None) -> Tensor:
+    def heads(self, x: Tensor, operand: Tensor | None = None) -> Values:
+        """Return the values of all heads for such inputs."""
         source = x if self.operator.attention.own else operand
         assert source is not None
-        heads: Values = self.operator.attention(source)
+        return self.operator.attention(source)
+
+    def forward(self, x: Tensor, operand: Tensor | None = None) -> Tensor:
+        heads = self.heads(x, operand)
         if callable(self.observe):
             heads = self.observe(heads) or heads
         return convolve(x, *kernel_of(self.operator, heads), self.operator.geometry)

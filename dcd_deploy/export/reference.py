@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from dcd_deploy.artifacts import OUTPUT, Preprocessing
 from dcd_deploy.dynamic.float64 import arithmetic_of
 from dcd_deploy.errors import VerificationError
-from dcd_deploy.export.purity import check_each_alone, check_repeatable, same_outputs
-from dcd_deploy.export.sensitivity import Variation, measure_sensitivity, observing
+from dcd_deploy.export.purity import check_each_alone, check_repeatable, same_outputs, state_of
+from dcd_deploy.export.sensitivity import Variation, measure_sensitivity, watching
 from dcd_deploy.export.truth import Outputs, TrainReference
 from dcd_deploy.export.verify import Runner
 from dcd_deploy.lowering.network import flat
@@ -65,9 +65,7 @@ def generated_reference(
     tried: list[_Tried] = []
     for contrast in CONTRASTS:
         samples = generated_inputs(inputs, preprocessing, contrast=contrast)
-        if not tried:
-            check_repeatable(network, tensors_of(network, samples, 1))
-        tried.append(replace(_try(network, samples, alone), contrast=contrast))
+        tried.append(replace(_try(network, samples, alone, canonical), contrast=contrast))
         if tried[-1].float32_error <= REPRODUCIBLE * tolerance:
             break
     # no comparison with NaN is true, so that min() would keep a NaN that comes first
@@ -80,14 +78,15 @@ def make_reference(
 ) -> TrainReference:
     """Run the float64 ``network`` on samples (N, …) of its only input, or of all of them."""
     samples = inputs if isinstance(inputs, tuple) else (inputs,)
-    check_repeatable(network, tensors_of(network, samples, 1))
-    return _reference(network, _try(network, samples, alone), alone, canonical)
+    return _reference(network, _try(network, samples, alone, canonical), alone, canonical)
 
 
-def _try(network: nn.Module, inputs: Inputs, alone: str) -> _Tried:
-    variation = Variation()
-    with observing(network, variation):
+def _try(network: nn.Module, inputs: Inputs, alone: str, canonical: nn.Module | None) -> _Tried:
+    before, variation = state_of(network), Variation()
+    with watching(network, canonical, variation):
         outputs = run_torch(network, inputs, alone)
+    answers = [torch.from_numpy(values) for values in outputs.values()]
+    check_repeatable(network, tensors_of(network, inputs), answers, before)
     error = _float32_error(network, inputs, outputs, alone)
     return _Tried(inputs, outputs, error, None, variation)
 
@@ -105,7 +104,7 @@ def _float32_error(network: nn.Module, inputs: Inputs, outputs: Mapping[str, Out
 
 def _reference(network: nn.Module, tried: _Tried, alone: str, canonical: nn.Module | None) -> TrainReference:
     ran = network if canonical is None else canonical
-    seen = tried.variation if canonical is None else None  # what moved was seen when the reference was made
+    seen = tried.variation if tried.variation.found else None
 
     def run(first: int) -> dict[str, Outputs]:
         return run_torch(ran, tuple(values[first:] for values in tried.inputs), alone)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.export.truth import Outputs, Sensitivity
+from dcd_deploy.lowering.capture import BODY
 
 SMALLEST_SIZE = 1e-300  # a head that is all zero does not vary
 
@@ -39,6 +40,36 @@ def observing(network: nn.Module, observe: Observe) -> Iterator[None]:
     finally:
         for path, layer in layers.items():
             layer.observe = before[path]
+
+
+@contextmanager
+def watching(network: nn.Module, canonical: nn.Module | None, observe: Callable[[str, Heads], None]) -> Iterator[None]:
+    """Let ``observe`` see what heads the layers of ``canonical`` give for what those of a network get at their places.
+
+    They are computed beside the network, which stays what it is. Where the two have no places in common, or there is no
+    ``canonical``, only layers of the network that are canonical themselves are seen.
+    """
+    layers, parts = observed_layers(canonical or network), dict(network.named_modules())
+    places = {path: parts.get(path.removeprefix(f"{BODY}.")) for path in layers}
+    if canonical is None or None in places.values():
+        with observing(network, observe):
+            yield
+        return
+
+    def see(path: str, given: tuple[object, ...], named: dict[str, object]) -> None:
+        tensors = [one for one in (*given, *named.values()) if isinstance(one, Tensor)]
+        observe(path, layers[path].heads(*tensors))
+
+    hooks = [
+        part.register_forward_pre_hook(lambda _, *given, path=path: see(path, *given), with_kwargs=True)
+        for path, part in places.items()
+        if part is not None
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 class Variation:

@@ -32,6 +32,7 @@ from dcd_deploy.lowering.precision import name_single
 from dcd_deploy.lowering.reassemble import reassemble
 
 COMPUTING = ("forward", "__call__", "_conv_forward", "_output_padding")  # methods that say what a layer computes
+BODY = "body"  # where a ``NamedGraph`` has the graph
 EXACT = 1e-10  # of an output's range: the graph is the module's own arithmetic, in another order at the most
 
 
@@ -65,10 +66,11 @@ class NamedGraph(nn.Module):
 
     def __init__(self, graph: NetworkGraph) -> None:
         super().__init__()
-        self.body, self.names = graph.module, graph.outputs
+        self.names = graph.outputs
+        self.add_module(BODY, graph.module)
 
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
-        return dict(zip(self.names, self.body(*inputs), strict=True))
+        return dict(zip(self.names, self.get_submodule(BODY)(*inputs), strict=True))
 
 
 def capture(network: Network, leaf: Sequence[str] = (), where: Where = here) -> Captured:
