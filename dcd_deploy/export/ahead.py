@@ -19,11 +19,12 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dcd_deploy.export.free_cores import free_cores
 
@@ -80,8 +81,16 @@ def _left(limit: Path, used: Path) -> int:
     return sys.maxsize
 
 
+class UnfinishedError(Exception):
+    """The other process did not come to the end of what it was asked for."""
+
+
 class Exporter:
-    """A process that loads what makes files, and then calls functions for us."""
+    """A process that loads what makes files, and then calls functions for us.
+
+    Calls are numbered as they are sent: (function, arguments). Of what the function yields each goes back by itself:
+    (number, that it is one more, it), and at the end (number, that there is no more, whether it succeeded).
+    """
 
     def __init__(self) -> None:
         begin = f"import sys; sys.path[:] = {sys.path!r}; from dcd_deploy.export.ahead import serve; serve()"
@@ -93,76 +102,96 @@ class Exporter:
             env={POLICY: PASSIVE, **os.environ},  # as the command line has it
             start_new_session=True,  # a Ctrl-C is ours to handle
         )
-        self._sent = 0
-        self._answers: list[tuple[bool, Any]] = []
+        self._answers: list[list[tuple[bool, Any]]] = []  # of each call
 
     def load(self, formats: Sequence[str]) -> None:
         """Let what exports to ``formats`` be loaded there."""
         with suppress(OSError):  # it is no more, as will be seen
             self._send(pickle.dumps((_load, (formats,))))
 
-    def started(self, function: Callable[..., Any], *arguments: Any) -> Callable[[], tuple[bool, Any]] | None:
+    def started(self, function: Callable[..., Iterable[Any]], *arguments: Any) -> Callable[[], Iterator[Any]] | None:
         """Let ``function`` be called there; None where it, or an argument, cannot be sent.
 
-        What is returned waits for it: whether it succeeded, and its result.
+        What is returned waits for what it yields, one by one. Where it failed, or the process is no more, that ends in
+        UnfinishedError.
         """
         try:
             from dcd_deploy.export.graph_pickle import pickled  # noqa: PLC0415 - with torch
 
-            number = self._send(pickled((function, arguments)))
+            number = len(self._answers)
+            self._send(pickled((function, arguments)))
         except Exception:  # noqa: BLE001 - a user's module may fail to be pickled in any way
             return None
-        return lambda: self._answer(number)
+        return lambda: self._results(number)
 
     def close(self) -> None:
         """End the process, whatever it does."""
         self._process.kill()
         self._process.communicate()
 
-    def _send(self, content: bytes) -> int:
-        """Send a call, and return which one it is."""
+    def _send(self, content: bytes) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(len(content).to_bytes(8, "little") + content)
         self._process.stdin.flush()
-        self._sent += 1
-        return self._sent - 1
+        self._answers.append([])
 
-    def _answer(self, number: int) -> tuple[bool, Any]:
+    def _results(self, number: int) -> Iterator[Any]:
+        for place in count():
+            more, value = self._answer(number, place)
+            if more:
+                yield value
+            elif value:
+                return
+            else:
+                raise UnfinishedError
+
+    def _answer(self, number: int, place: int) -> tuple[bool, Any]:
+        """Return the answer to a call at a place, once it has come; those to others may come before it."""
         assert self._process.stdout is not None
-        while len(self._answers) <= number:
+        while len(self._answers[number]) <= place:
             try:
-                answer = pickle.load(self._process.stdout)  # noqa: S301 - of our own process
+                call, more, value = pickle.load(self._process.stdout)  # noqa: S301 - of our own process
             except (EOFError, OSError, pickle.UnpicklingError):  # it is no more
-                answer = (False, None)
-            self._answers.append(answer)
-        return self._answers[number]
+                call, more, value = number, False, False
+            self._answers[call].append((more, value))
+        return self._answers[number][place]
 
 
 def serve() -> None:
     """Be the other process: load what every exporter needs, then call what is asked for."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    answers, pipe = queue.SimpleQueue[bytes](), os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what exporters print is no answer
     gc.set_threshold(50_000, 20, 100)  # as in the process that it works for
     asked: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(asked,), daemon=True).start()
+    threading.Thread(target=_answer, args=(answers, pipe), daemon=True).start()
     from dcd_deploy.export.graph_pickle import pickled  # noqa: PLC0415 - with torch
 
     with suppress(ImportError):
         import_module("torch.export._trace")
-    while True:
+    for number in count():
+        succeeded = True
         try:
             function, arguments = pickle.loads(asked.get())  # noqa: S301 - of our own process
-            answer = pickled((True, function(*arguments)))
+            for each in function(*arguments):
+                answers.put(pickled((number, True, each)))
         except Exception:  # noqa: BLE001 - it is done again there, where its error is met
-            answer = pickled((False, None))
-        answers.write(answer)
-        answers.flush()
+            succeeded = False
+        answers.put(pickled((number, False, succeeded)))
 
 
-def _load(formats: Sequence[str]) -> None:
+def _load(formats: Sequence[str]) -> tuple[()]:
     from dcd_deploy.export.formats import load_makers  # noqa: PLC0415 - with torch
 
     load_makers(formats)
+    return ()
+
+
+def _answer(answers: queue.SimpleQueue[bytes], pipe: BinaryIO) -> None:
+    """Send answers as they come, while the next are made: a pipe holds little, and nobody may be reading it yet."""
+    while True:
+        pipe.write(answers.get())
+        pipe.flush()
 
 
 def _listen(asked: queue.SimpleQueue[bytes]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any
 
 from dcd_deploy.artifacts import FLOAT16, FLOAT32, INT8, LAYOUTS, PRECISIONS, WEIGHTS
 from dcd_deploy.errors import OptionError, UnknownNameError
-from dcd_deploy.export.ahead import exporter
+from dcd_deploy.export.ahead import UnfinishedError, exporter
 from dcd_deploy.export.alongside import alongside, by_one_thread
 from dcd_deploy.export.build_config import BuildConfig, graph_of, samples_for
 from dcd_deploy.export.built_model import BuiltModel
@@ -124,10 +124,10 @@ def check_samples(config: BuildConfig) -> None:
 
 @dataclass(frozen=True)
 class Begun:
-    """The deploy form for each format, and what waits for what another process makes of it, if one does."""
+    """The deploy form for each format, and what gives what another process makes of it, if one does."""
 
     deploys: dict[str, DeployNetwork]
-    sent: dict[str, Callable[[], tuple[bool, Any]]]
+    sent: dict[str, Callable[[], Iterator[Any]]]
 
     @property
     def beside(self) -> Callable[..., AbstractContextManager[Callable[[], Any]]]:
@@ -162,9 +162,15 @@ def build_formats(
     facts = {format: (deploy.lowering, deploy.notes) for format, deploy in deploys.items()}
     settings = replace(config, calibration=None)  # many images, which nothing that is made hangs on
 
-    def made(format: str) -> Any:
-        succeeded, found = sent[format]() if sent else (False, None)
-        return found if succeeded else make(format, deploys.pop(format), settings)
+    def made(format: str) -> Iterator[Any]:
+        came = 0
+        if sent:
+            with suppress(UnfinishedError):
+                for each in sent[format]():
+                    came += 1
+                    yield each
+                return
+        yield from [*make(format, deploys.pop(format), settings)][came:]
 
     stage = "reference and deploy form in float64"
     with begun.beside(stage, partial(checked_deploy, captured, config, dict(deploys)), progress) as wait:
@@ -176,22 +182,22 @@ def build_formats(
         }
 
 
-def _sent(deploys: Mapping[str, DeployNetwork], config: BuildConfig) -> dict[str, Callable[[], tuple[bool, Any]]]:
-    """Let another process make what is made of each deploy form, and return what waits for it; {} where none can."""
+def _sent(deploys: Mapping[str, DeployNetwork], config: BuildConfig) -> dict[str, Callable[[], Iterator[Any]]]:
+    """Let another process make what is made of each deploy form, and return what gives it; {} where none can."""
     if (other := exporter()) is None:
         return {}
     started = {format: other.started(make, format, deploy, config) for format, deploy in deploys.items()}
-    sent = {format: wait for format, wait in started.items() if wait is not None}
+    sent = {format: results for format, results in started.items() if results is not None}
     return sent if len(sent) == len(started) else {}
 
 
-def make(format: str, deploy: DeployNetwork, config: BuildConfig) -> Any:
-    """Return what the exporter of a format makes of a deploy form, unchecked (``onnx/make.py``, ``tflite/make.py``, …).
+def make(format: str, deploy: DeployNetwork, config: BuildConfig) -> Iterator[Any]:
+    """Yield what the exporter of a format makes of a deploy form, unchecked (``onnx/make.py``, ``tflite/make.py``, …).
 
     Raises:
         ExportError: the exporter refused it.
     """
-    return importlib.import_module(MAKERS[format]).make(deploy, config)
+    yield from importlib.import_module(MAKERS[format]).make(deploy, config)
 
 
 def load_makers(formats: Sequence[str]) -> None:

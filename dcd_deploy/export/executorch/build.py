@@ -6,7 +6,7 @@ deploy form, for XNNPACK            checked, 1e-9
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -37,7 +37,7 @@ class BuiltPte(BuiltModel):
 
 
 def build_pte(
-    made: Callable[[], Any],
+    made: Callable[[], Iterator[Any]],
     lowering: dict[str, str],
     notes: tuple[str, ...],
     config: BuildConfig,
@@ -54,7 +54,7 @@ def build_pte(
     """
     check_pte_options(config)
     with progress("lower to ExecuTorch, a minute or more"):
-        edge = made()
+        edge = next(made())
         model = emit_executorch(edge)
     passed, stats, sizes = checked(), pte_stats(model), {FLOAT32: len(model)}
     with progress(f"verify {STAGE}"):

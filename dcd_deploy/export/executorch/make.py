@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from dcd_deploy.export.alongside import threads_by_load
@@ -11,11 +12,11 @@ from dcd_deploy.export.executorch.convert import lower_executorch
 from dcd_deploy.lowering.deploy import DeployNetwork
 
 
-def make(deploy: DeployNetwork, config: BuildConfig) -> Any:
-    """Return the program before it is written.
+def make(deploy: DeployNetwork, config: BuildConfig) -> Iterator[Any]:
+    """Yield the program before it is written.
 
     Raises:
         ExportError: the exporter refused the network.
     """
     with threads_by_load():
-        return lower_executorch(deployable(deploy.module), config.entries, config.batch or 1)
+        yield lower_executorch(deployable(deploy.module), config.entries, config.batch or 1)

@@ -6,14 +6,15 @@ deploy form, channels first         checked, 1e-9
   → ONNX in blocks                  checked, 5e-5; where layers are of lowering nchwc
   → ONNX with weights stored small  checked, 5e-5; where that is asked for: they are rounded in the deploy form already
 
-The first three are made before they are checked, so that what runs in float64 can do so meanwhile. Nothing here loads
-what makes them.
+Nothing here loads what makes the first three. What runs in float64 does so meanwhile; where another process makes them,
+each is checked while the next is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any, ClassVar
 
 import onnx
@@ -65,14 +66,14 @@ class BuiltOnnx(BuiltModel):
 
 
 def build_onnx(
-    made: Callable[[], Mapping[str, onnx.ModelProto]],
+    made: Callable[[], Iterator[tuple[str, onnx.ModelProto]]],
     lowering: dict[str, str],
     notes: tuple[str, ...],
     config: BuildConfig,
     checked: Callable[[], CheckedReference],
     progress: Progress = silent,
 ) -> BuiltOnnx:
-    """Verify the graph of each stage; ``made`` waits for them (``make``), ``checked`` for what they are compared with.
+    """Verify the graph of each stage: ``made`` gives them (``make``), ``checked`` what they are compared with.
 
     ``lowering`` and ``notes`` are the deploy form's.
 
@@ -80,15 +81,17 @@ def build_onnx(
         ExportError, VerificationError: a stage refused the network, or computed something else.
     """
     with progress("trace to ONNX and simplify"):
-        stages = dict(made())
-    raw, *_, model = stages.values()
+        stages = made()
+        first = next(stages)
+    passed = checked()
+    for stage, model in chain([first], stages):
+        with progress(f"verify {stage}"):
+            passed = _compared(stage, model, passed, config)
     sizes = file_sizes(model.ByteSize(), onnx_weights(model), SCALE_BYTES)
     if config.weights != FLOAT32 and config.precision == FLOAT32:
-        stages[f"ONNX, weights {config.weights}"] = model = store_onnx(model, config.weights)
-    passed = checked()
-    for stage, graph in stages.items():
-        with progress(f"verify {stage}"):
-            passed = _compared(stage, graph, passed, config)
+        model = store_onnx(model, config.weights)
+        with progress(stage := f"verify ONNX, weights {config.weights}"):
+            passed = _compared(stage.removeprefix("verify "), model, passed, config)
     noise: tuple[LayerNoise, ...] = ()
     largest: float | None = None
     if config.precision == INT8:
@@ -99,7 +102,7 @@ def build_onnx(
         with progress("compute in float16"):
             model, passed, largest = half_graph(model, passed, config)
     notes = (*notes, *_checked_for_runtime(model, config.runtime))
-    counts = graph_stats(raw), graph_stats(model)
+    counts = graph_stats(first[1]), graph_stats(model)
     sizes[config.weights if config.precision != INT8 else INT8] = counts[1].size_bytes
     facts = (*counts, lowering, notes, sizes)
     return BuiltOnnx(config, passed.report, passed.reference, *facts, model, noise, largest=largest)

@@ -6,6 +6,8 @@ lowering nchwc
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx
 
 from dcd_deploy.export.alongside import threads_by_load
@@ -21,8 +23,8 @@ from dcd_deploy.lowering.deploy import DeployNetwork
 TRACED, SIMPLIFIED, IN_BLOCKS = "ONNX as traced", "ONNX simplified", "ONNX in blocks"
 
 
-def make(deploy: DeployNetwork, config: BuildConfig) -> dict[str, onnx.ModelProto]:
-    """Return the graph of each stage, in their order.
+def make(deploy: DeployNetwork, config: BuildConfig) -> Iterator[tuple[str, onnx.ModelProto]]:
+    """Yield each stage with its graph, as soon as it is there.
 
     Raises:
         ExportError: the exporter refused the network, or the opset lacks an operator.
@@ -30,8 +32,9 @@ def make(deploy: DeployNetwork, config: BuildConfig) -> dict[str, onnx.ModelProt
     with threads_by_load():
         batch = config.traced_batch
         traced = trace_onnx(deploy.module, config.entries, deploy.outputs, batch, config.opset, config.weights)
+    yield TRACED, traced.raw
     simplified = in_dialect(simplify(of_batch(traced.tidied, config.batch)), config)
-    stages = {TRACED: traced.raw, SIMPLIFIED: name_onnx(simplified, onnx_scopes(traced.tidied), deploy.places)}
-    if NchwcLowering.name in deploy.lowering.values() and (moved := in_blocks(stages[SIMPLIFIED])) is not None:
-        stages[IN_BLOCKS] = moved
-    return stages
+    named = name_onnx(simplified, onnx_scopes(traced.tidied), deploy.places)
+    yield SIMPLIFIED, named
+    if NchwcLowering.name in deploy.lowering.values() and (moved := in_blocks(named)) is not None:
+        yield IN_BLOCKS, moved

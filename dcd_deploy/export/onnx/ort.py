@@ -10,7 +10,7 @@ the layout in blocks of channels, which is x86's alone, is left out unless the t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class BuiltOrt(BuiltOnnx):
 
 
 def build_ort(
-    made: Callable[[], Mapping[str, onnx.ModelProto]],
+    made: Callable[[], Iterator[tuple[str, onnx.ModelProto]]],
     lowering: dict[str, str],
     notes: tuple[str, ...],
     config: BuildConfig,

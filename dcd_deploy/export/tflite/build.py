@@ -12,7 +12,7 @@ train form (float64) → reference outputs
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -83,7 +83,7 @@ class BuiltTflite(BuiltModel):
 
 
 def build_tflite(
-    made: Callable[[], tuple[bytes, GraphStats]],
+    made: Callable[[], Iterator[tuple[bytes, GraphStats]]],
     lowering: dict[str, str],
     notes: tuple[str, ...],
     config: BuildConfig,
@@ -100,7 +100,7 @@ def build_tflite(
     """
     check_tflite_options(config)
     with progress("convert to TFLite"):
-        model, traced = made()
+        model, traced = next(made())
     sizes = file_sizes(len(model), tflite_weights(model), SCALE_BYTES)
     if config.precision == FLOAT16:
         model = suiting_half(model)

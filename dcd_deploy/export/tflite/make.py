@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.deployable import deployable
@@ -11,8 +13,8 @@ from dcd_deploy.export.tflite.file import finish, tflite_stats
 from dcd_deploy.lowering.deploy import DeployNetwork
 
 
-def make(deploy: DeployNetwork, config: BuildConfig) -> tuple[bytes, GraphStats]:
-    """Return a deploy form in TFLite, in float32, and the counts of the graph as it came from the converter.
+def make(deploy: DeployNetwork, config: BuildConfig) -> Iterator[tuple[bytes, GraphStats]]:
+    """Yield a deploy form in TFLite, in float32, and the counts of the graph as it came from the converter.
 
     Raises:
         ExportError: the converter refused the network.
@@ -23,4 +25,4 @@ def make(deploy: DeployNetwork, config: BuildConfig) -> tuple[bytes, GraphStats]
         content = convert_tflite(single, config.entries, outputs, config.batch or 1, config.layout)
         del single
         entries = [each.name for each in config.entries]
-        return finish(content, places, entries, outputs), tflite_stats(content)
+        yield finish(content, places, entries, outputs), tflite_stats(content)
