@@ -47,5 +47,5 @@ def test_activations_in_place_make_new_maps():
     single = deployable(network)
     assert not single[1].inplace
     assert network[1].inplace
-    traced = trace_onnx(network, (InputSpec("input", (3, 6, 5)),), ("y",))
+    traced = trace_onnx(single, (InputSpec("input", (3, 6, 5)),), ("y",))
     assert [node.op_type for node in traced.tidied.graph.node] == ["Conv", "Clip"]

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from capturing import Calling
 from torch import nn
 
+from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.onnx.trace import trace_onnx
 from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.network import network_of
@@ -40,7 +41,7 @@ def test_it_is_the_same_and_is_exported(name):
     with torch.no_grad():
         ours, theirs = graph.module(*network.examples)[0], network.run(*network.examples)[0]
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
-    assert trace_onnx(graph.module, (InputSpec("input", (3, 9, 11)),), ("output",), None).tidied.graph.node
+    assert trace_onnx(deployable(graph.module), (InputSpec("input", (3, 9, 11)),), ("output",), None).tidied.graph.node
 
 
 @pytest.mark.parametrize("pooling", [nn.AdaptiveMaxPool2d((3, 11)), nn.AdaptiveMaxPool2d(2, return_indices=True)])

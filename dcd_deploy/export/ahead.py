@@ -47,7 +47,7 @@ def begin() -> None:
     if free_cores() > 1 and available_memory() >= LEAST_MEMORY:
         with suppress(OSError):  # no more processes
             _begun = Exporter()
-            atexit.register(_begun.close)
+            atexit.register(_begun.end)
 
 
 def start(formats: Sequence[str]) -> None:
@@ -124,9 +124,13 @@ class Exporter:
             return None
         return lambda: self._results(number)
 
-    def close(self) -> None:
-        """End the process, whatever it does."""
+    def end(self) -> None:
+        """End the process, whatever it does; it may take a moment to be gone."""
         self._process.kill()
+
+    def close(self) -> None:
+        """End the process, and wait until it is gone."""
+        self.end()
         self._process.communicate()
 
     def _send(self, content: bytes) -> None:

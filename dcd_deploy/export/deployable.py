@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import torch
 import torch.fx.config as torch_config
@@ -30,7 +31,10 @@ from dcd_deploy.samples import InputSpec, generated_inputs
 SMALLEST_NORMAL = torch.finfo(torch.float32).tiny
 
 
-def deployable(network: nn.Module, weights: str = FLOAT32) -> nn.Module:
+M = TypeVar("M", bound=nn.Module)
+
+
+def deployable(network: M, weights: str = FLOAT32) -> M:
     """Return a float32 copy whose denormal weights are zero: they change nothing, and make processors slow.
 
     Large weights are those that can be stored as ``weights`` (``rounding``).

@@ -16,6 +16,7 @@ from dcd_deploy.export.alongside import alongside, by_one_thread
 from dcd_deploy.export.build_config import BuildConfig, graph_of, samples_for
 from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.export.checked_reference import checked_deploy, lowered
+from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.input_type import check_input_type
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.deploy import DeployNetwork, check_choice
@@ -170,7 +171,7 @@ def build_formats(
                     came += 1
                     yield each
                 return
-        yield from [*make(format, deploys.pop(format), settings)][came:]
+        yield from [*make(format, single(deploys.pop(format), config), settings)][came:]
 
     stage = "reference and deploy form in float64"
     with begun.beside(stage, partial(checked_deploy, captured, config, dict(deploys)), progress) as wait:
@@ -186,13 +187,20 @@ def _sent(deploys: Mapping[str, DeployNetwork], config: BuildConfig) -> dict[str
     """Let another process make what is made of each deploy form, and return what gives it; {} where none can."""
     if (other := exporter()) is None:
         return {}
-    started = {format: other.started(make, format, deploy, config) for format, deploy in deploys.items()}
+    started = {
+        format: other.started(make, format, single(deploy, config), config) for format, deploy in deploys.items()
+    }
     sent = {format: results for format, results in started.items() if results is not None}
     return sent if len(sent) == len(started) else {}
 
 
+def single(deploy: DeployNetwork, config: BuildConfig) -> DeployNetwork:
+    """Return a deploy form in float32, as it is made into files."""
+    return replace(deploy, module=deployable(deploy.module, config.weights))
+
+
 def make(format: str, deploy: DeployNetwork, config: BuildConfig) -> Iterator[Any]:
-    """Yield what the exporter of a format makes of a deploy form, unchecked (``onnx/make.py``, ``tflite/make.py``, …).
+    """Yield what the exporter of a format makes of a deploy form in float32, unchecked (``onnx/make.py``, …).
 
     Raises:
         ExportError: the exporter refused it.

@@ -44,7 +44,7 @@ def _content(network: nn.Module, config: BuildConfig, suffix: str) -> bytes:
     entries, batch = config.entries, config.batch or 1
     if suffix == ".tflite":
         return convert_tflite(deployable(network), entries, (config.alone,), batch, config.layout)
-    model: onnx.ModelProto = simplify(trace_onnx(network, entries, (config.alone,), batch).tidied)
+    model: onnx.ModelProto = simplify(trace_onnx(deployable(network), entries, (config.alone,), batch).tidied)
     if suffix == ".ort":
         return to_ort(model.SerializeToString(), config.target)
     return bytes(model.SerializeToString())

@@ -36,7 +36,7 @@ def _onnx(deploy: DeployNetwork, specs: list[InputSpec], inputs: Inputs, target:
     from dcd_deploy.export.onnx.simplify import simplify
     from dcd_deploy.export.onnx.trace import trace_onnx
 
-    traced = trace_onnx(deploy.module, specs, deploy.outputs, weights=_weights(target)).tidied
+    traced = trace_onnx(deployable(deploy.module, _weights(target)), specs, deploy.outputs).tidied
     model = name_onnx(simplify(traced), onnx_scopes(traced), deploy.places)
     model = in_blocks(model) or model
     if target.precision == INT8:

@@ -7,16 +7,16 @@ from typing import Any
 
 from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.build_config import BuildConfig
-from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.executorch.convert import lower_executorch
 from dcd_deploy.lowering.deploy import DeployNetwork
 
 
 def make(deploy: DeployNetwork, config: BuildConfig) -> Iterator[Any]:
-    """Yield the program before it is written.
+    """Yield the program of a deploy form in float32 before it is written.
 
     Raises:
         ExportError: the exporter refused the network.
     """
     with threads_by_load():
-        yield lower_executorch(deployable(deploy.module), config.entries, config.batch or 1)
+        program = lower_executorch(deploy.module, config.entries, config.batch or 1)
+    yield program

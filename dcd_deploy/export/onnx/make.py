@@ -24,14 +24,14 @@ TRACED, SIMPLIFIED, IN_BLOCKS = "ONNX as traced", "ONNX simplified", "ONNX in bl
 
 
 def make(deploy: DeployNetwork, config: BuildConfig) -> Iterator[tuple[str, onnx.ModelProto]]:
-    """Yield each stage with its graph, as soon as it is there.
+    """Yield each stage of a deploy form in float32 with its graph, as soon as it is there.
 
     Raises:
         ExportError: the exporter refused the network, or the opset lacks an operator.
     """
     with threads_by_load():
         batch = config.traced_batch
-        traced = trace_onnx(deploy.module, config.entries, deploy.outputs, batch, config.opset, config.weights)
+        traced = trace_onnx(deploy.module, config.entries, deploy.outputs, batch, config.opset)
     yield TRACED, traced.raw
     simplified = in_dialect(simplify(of_batch(traced.tidied, config.batch)), config)
     named = name_onnx(simplified, onnx_scopes(traced.tidied), deploy.places)

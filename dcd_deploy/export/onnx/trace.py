@@ -32,7 +32,7 @@ from onnxscript.rewriter.rules.common import (
 )
 from torch import nn
 
-from dcd_deploy.artifacts import FLOAT32, INPUT, OUTPUT
+from dcd_deploy.artifacts import INPUT, OUTPUT
 from dcd_deploy.errors import ExportError
 from dcd_deploy.export.build_config import DEFAULT_OPSET
 from dcd_deploy.export.deployable import deployable, without_stack_traces
@@ -106,29 +106,28 @@ def to_onnx(
     opset: int = DEFAULT_OPSET,
     channels: int = 3,
 ) -> TracedOnnx:
-    """Trace a classifier of pictures (batch, channels, height, width), as ``trace_onnx`` does."""
-    return trace_onnx(network, (InputSpec(INPUT, (channels, height, width)),), (OUTPUT,), batch, opset)
+    """Trace a classifier of pictures (batch, channels, height, width) in float32, as ``trace_onnx`` does."""
+    return trace_onnx(deployable(network), (InputSpec(INPUT, (channels, height, width)),), (OUTPUT,), batch, opset)
 
 
 def trace_onnx(
-    network: nn.Module,
+    single: nn.Module,
     inputs: Sequence[InputSpec],
     outputs: Sequence[str],
     batch: int | None = 1,
     opset: int = DEFAULT_OPSET,
-    weights: str = FLOAT32,
 ) -> TracedOnnx:
-    """Trace a network, as a rule the deploy form, in float32, with its inputs and outputs under their names.
+    """Trace a network in float32 (``deployable``), as a rule the deploy form, with its inputs and outputs by name.
 
     A batch of None stays free, in all of them. Of an opset below ``TRACED_FROM`` the graph is still one of that
-    (``dialect`` writes it in the older one). Large weights are rounded to what can be stored as ``weights``.
+    (``dialect`` writes it in the older one).
 
     Raises:
         OptionError: the opset is not among ``OPSETS``.
         ExportError: the exporter refused the network.
     """
     check_opset(opset)
-    program = _trace(deployable(network, weights), inputs, outputs, batch, max(opset, TRACED_FROM))
+    program = _trace(single, inputs, outputs, batch, max(opset, TRACED_FROM))
     raw = onnx.ModelProto()
     raw.CopyFrom(program.model_proto)
     tidy(program.model)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.build_config import BuildConfig
-from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.stats import GraphStats
 from dcd_deploy.export.tflite.convert import convert_tflite
 from dcd_deploy.export.tflite.file import finish, tflite_stats
@@ -14,15 +13,12 @@ from dcd_deploy.lowering.deploy import DeployNetwork
 
 
 def make(deploy: DeployNetwork, config: BuildConfig) -> Iterator[tuple[bytes, GraphStats]]:
-    """Yield a deploy form in TFLite, in float32, and the counts of the graph as it came from the converter.
+    """Yield a deploy form in float32 as TFLite, and the counts of the graph as it came from the converter.
 
     Raises:
         ExportError: the converter refused the network.
     """
-    outputs, places, single = deploy.outputs, deploy.places, deployable(deploy.module, config.weights)
-    del deploy  # a deep network in float64 is most of what the process holds
     with threads_by_load():
-        content = convert_tflite(single, config.entries, outputs, config.batch or 1, config.layout)
-        del single
-        entries = [each.name for each in config.entries]
-        yield finish(content, places, entries, outputs), tflite_stats(content)
+        content = convert_tflite(deploy.module, config.entries, deploy.outputs, config.batch or 1, config.layout)
+    entries = [each.name for each in config.entries]
+    yield finish(content, deploy.places, entries, deploy.outputs), tflite_stats(content)
