@@ -168,6 +168,14 @@ class ScaledAfterTheSum(Decomposed):
         return super().combined(x, phi, torch.ones_like(scale)) * scale[:, :, None, None]
 
 
+class OtherwiseWhenLarge(Decomposed):
+    """What the published layer is on small maps alone, so that a network's example does not show it."""
+
+    def combined(self, x, phi, scale):
+        y = super().combined(x, phi, scale)
+        return y + (x.abs().amax((1, 2, 3), keepdim=True) > 100).to(y)
+
+
 class PhiVaries(Decomposed):
     """Φ differs between the halves of the map."""
 

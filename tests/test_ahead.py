@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 from command_line import COMMAND, QUICK
-from dynamic_layers import lively
+from dynamic_layers import Decomposed, OtherwiseWhenLarge, lively
 from torch import nn
 
 import dcd_deploy
 from dcd_deploy import commands
 from dcd_deploy.errors import ExportError
 from dcd_deploy.export import ahead
-from dcd_deploy.export.ahead import Exporter
+from dcd_deploy.export.ahead import Exporter, UnfinishedError
 from dcd_deploy.export.graph_pickle import pickled
 from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.deploy import lower
@@ -45,6 +45,11 @@ def without_help():
     ahead._begun = ahead._exporter = None
 
 
+def ended():
+    """Return of each call how many answers came before its end, and whether it succeeded."""
+    return [(len(answers) - 1, answers[-1][1]) for answers in ahead.exporter()._answers]
+
+
 @pytest.fixture
 def other():
     process = Exporter()
@@ -60,7 +65,7 @@ def test_an_export_is_the_same_either_way(helped, small_checkpoint, tmp_path):
 
     ahead.begin()
     there = exported("there")
-    assert [succeeded for succeeded, _ in ahead.exporter()._answers] == [True, True, True]  # the first is to load
+    assert ended() == [(0, True), (2, True), (1, True)]  # loaded; traced and simplified; converted
     without_help()
     assert exported("here") == there
     assert ahead.exporter() is None
@@ -76,39 +81,92 @@ def test_what_is_refused_there_is_met_here(helped, tmp_path):
     ahead.start(("onnx",))
     with pytest.raises(ExportError, match="ONNX exporter refused the network for bessel_j0"):
         dcd_deploy.export_module(Refused(), torch.rand(1, 3, 8, 8), out=tmp_path)
-    assert ahead.exporter()._answers == [(True, None), (False, None)]
+    assert ended() == [(0, True), (0, False)]
 
 
-def negated(values):
-    return -values
+def negated(*values):
+    for each in values:
+        yield -each
 
 
-def failing(values):
+def failing(value):
+    yield value
     raise RuntimeError("not there")
 
 
+def process():
+    yield os.getpid()
+
+
+def large():
+    yield np.zeros(1 << 20)  # more than a pipe holds
+    Path("there").touch()
+    yield 1
+
+
 def test_functions_are_called_there(other):
-    first, second = other.started(negated, np.arange(3)), other.started(failing, 1)
-    where = other.started(os.getpid)
-    assert where() == (True, other._process.pid)  # in any order
-    assert second() == (False, None)
-    succeeded, found = first()
-    assert succeeded
+    first, second = other.started(negated, np.arange(3), 5), other.started(failing, 1)
+    where = other.started(process)
+    assert [*where()] == [other._process.pid]  # in any order
+    failed = second()
+    assert next(failed) == 1
+    with pytest.raises(UnfinishedError):
+        next(failed)
+    found, five = first()
     assert found.tolist() == [0, -1, -2]
-    assert first()[1] is found, "it is waited for once"
+    assert five == -5
+    assert next(first()) is found, "it is waited for once"
+
+
+def test_it_goes_on_before_anybody_has_taken_an_answer(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    other = Exporter()
+    try:
+        results = other.started(large)
+        for _ in range(1200):
+            if Path("there").exists():
+                break
+            time.sleep(0.05)
+        assert Path("there").exists()
+        assert [np.size(each) for each in results()] == [1 << 20, 1]
+    finally:
+        other.close()
 
 
 def test_what_cannot_be_sent_is_not(other):
     assert other.started(negated, lambda: 1) is None
-    assert other.started(negated, 1)() == (True, -1), "the next one is"
+    assert [*other.started(negated, 1)()] == [-1], "the next one is"
 
 
 def test_of_a_process_that_dies_nothing_is_awaited(other):
     wait = other.started(time.sleep, 60)
     other._process.kill()
-    assert wait() == (False, None)
+    with pytest.raises(UnfinishedError):
+        next(wait())
     other._process.wait()
-    assert other.started(negated, 1) is None or other.started(negated, 1)() == (False, None)
+    if (later := other.started(negated, 1)) is not None:
+        with pytest.raises(UnfinishedError):
+            next(later())
+
+
+def test_what_did_not_come_from_there_is_made_here(helped, monkeypatch, small_checkpoint, tmp_path):
+    """The other process dies when it has given one graph of two."""
+    answers = Exporter._answer
+
+    def dying(self, number, place):
+        if (number, place) == (1, 1):
+            self._process.kill()
+            self._process.wait()
+            return False, False
+        return answers(self, number, place)
+
+    monkeypatch.setattr(Exporter, "_answer", dying)
+    ahead.begin()
+    made = commands.export(small_checkpoint, input_size=32, out=tmp_path / "there")
+    assert made.built.report.passed
+    without_help()
+    here = commands.export(small_checkpoint, input_size=32, out=tmp_path / "here")
+    assert Path(made.artifact.path).read_bytes() == Path(here.artifact.path).read_bytes()
 
 
 def test_it_ends_with_the_one_that_it_works_for():
@@ -196,3 +254,19 @@ def test_a_graph_is_the_same_after_the_way():
     x = torch.rand(2, 3, 9, 8, dtype=torch.float64)
     assert torch.equal(again(x), deploy.module(x))
     assert not again.training
+
+
+def test_a_layer_that_is_not_what_was_expected_is_found_out(helped, tmp_path):
+    """Its graph is on its way before it is proved; then another is sent."""
+    torch.manual_seed(0)
+    layers = [Decomposed(C=8, K=8), OtherwiseWhenLarge(C=8, K=8)]
+    module, example = lively(nn.Sequential(*layers)), torch.rand(1, 8, 9, 8)
+    ahead.begin()
+    ahead.start(("onnx",))
+    made = dcd_deploy.export_module(module, example, out=tmp_path / "there")
+    assert ended() == [(0, True), (2, True), (2, True)]
+    assert made.built.lowering.keys() == {"0"}
+    assert any("'1' is exported as ordinary operators" in note for note in made.built.notes)
+    without_help()
+    here = dcd_deploy.export_module(module, example, out=tmp_path / "here")
+    assert Path(made.artifact.path).read_bytes() == Path(here.artifact.path).read_bytes()

@@ -14,7 +14,6 @@ from torch import nn
 from dcd_deploy import commands
 from dcd_deploy.errors import ExportError, VerificationError
 from dcd_deploy.export import alongside as alongside_module
-from dcd_deploy.export import pipeline
 from dcd_deploy.export.alongside import alongside
 from dcd_deploy.export.pipeline import capture_network
 from dcd_deploy.lowering.network import network_of
@@ -94,9 +93,7 @@ def test_an_export_is_the_same_either_way(monkeypatch, small_checkpoint, tmp_pat
     assert made[0] == made[1], "one thread or several must not change what is written"
 
 
-@pytest.mark.parametrize("exporter", [None, object()], ids=["beside the imports", "by halves"])
-def test_layers_are_proved_and_refused_by_another_process(monkeypatch, forked, exporter):
-    monkeypatch.setattr(pipeline, "exporter", lambda: exporter)
+def test_layers_are_proved_and_refused_by_another_process(forked):
     layers = [Decomposed(C=8), MixedKernels(C=10, K=8), MixedKernels(C=8, axis=0)]
     network = network_of(lively(nn.Sequential(*layers)), torch.rand(1, 8, 9, 8))
     beside, alone = capture_network(network, formats=("onnx",)), capture_network(network)

@@ -54,7 +54,7 @@ def build_pte(
     """
     check_pte_options(config)
     with progress("lower to ExecuTorch, a minute or more"):
-        edge = next(made())
+        (edge,) = made()
         model = emit_executorch(edge)
     passed, stats, sizes = checked(), pte_stats(model), {FLOAT32: len(model)}
     with progress(f"verify {STAGE}"):

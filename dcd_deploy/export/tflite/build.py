@@ -100,7 +100,7 @@ def build_tflite(
     """
     check_tflite_options(config)
     with progress("convert to TFLite"):
-        model, traced = next(made())
+        ((model, traced),) = made()
     sizes = file_sizes(len(model), tflite_weights(model), SCALE_BYTES)
     if config.precision == FLOAT16:
         model = suiting_half(model)
