@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import gc
 import inspect
 import os
 import sys
@@ -30,6 +29,7 @@ from dcd_deploy.errors import INTERRUPTED, DcdDeployError, OutputError, UsageErr
 from dcd_deploy.files import system_errors_told
 from dcd_deploy.interruption import heeded, leave_interrupted, listen
 from dcd_deploy.native_output import discard_native_output, output_to_stderr
+from dcd_deploy.own_process import settle
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.reports.terminal import plain, spelled
 
@@ -248,11 +248,7 @@ def run(words: Sequence[str]) -> NoReturn:
 
 def main() -> None:
     """Run the command line. A request to terminate ends it like Ctrl-C, so that nothing is left half-written."""
-    # Before torch is loaded: its threads otherwise spin while they wait, and where another process wants the cores
-    # everything takes many times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Torch's modules and a trace are a million objects: looked through at every 700th new one they cost a tenth.
-    gc.set_threshold(50_000, 20, 100)
+    settle()
     warnings.showwarning = _show_warning
     atexit.register(_end_without_remarks)
     listen()

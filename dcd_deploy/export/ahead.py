@@ -12,7 +12,6 @@ Both ends are this program, so they speak in pickles. The other one ends with th
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import pickle
 import queue
@@ -27,9 +26,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dcd_deploy.export.free_cores import free_cores
+from dcd_deploy.own_process import settle
 
 FORMATS = ("onnx", "ort", "tflite")  # what an ExecuTorch program is written from cannot be sent
-POLICY, PASSIVE = "OMP_WAIT_POLICY", "PASSIVE"  # of torch's threads, which spin otherwise
 LEAST_MEMORY = 6 << 30  # available: the largest published network takes 4 GB, torch and the exporters one
 MEMORY, CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 LIMITS = (
@@ -99,7 +98,6 @@ class Exporter:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # what fails there is done and told here
-            env={POLICY: PASSIVE, **os.environ},  # as the command line has it
             start_new_session=True,  # a Ctrl-C is ours to handle
         )
         self._answers: list[list[tuple[bool, Any]]] = []  # of each call
@@ -165,7 +163,7 @@ def serve() -> None:
     """Be the other process: load what every exporter needs, then call what is asked for."""
     answers, pipe = queue.SimpleQueue[bytes](), os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what exporters print is no answer
-    gc.set_threshold(50_000, 20, 100)  # as in the process that it works for
+    settle()
     asked: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(asked,), daemon=True).start()
     threading.Thread(target=_answer, args=(answers, pipe), daemon=True).start()

@@ -26,8 +26,8 @@ from typing import TypeVar
 
 import torch
 
-from dcd_deploy.export.ahead import PASSIVE, POLICY
 from dcd_deploy.export.free_cores import free_cores
+from dcd_deploy.own_process import PASSIVE, POLICY
 from dcd_deploy.progress import Progress
 
 _depth = 0

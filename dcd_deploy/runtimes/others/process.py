@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dcd_deploy.errors import shown
+from dcd_deploy.own_process import PASSIVE, POLICY
 from dcd_deploy.runtimes.session import Array, Input
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -115,7 +116,7 @@ def environment_of(python: Path) -> dict[str, str]:
     """
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     path = os.pathsep.join((str(python.parent), SYSTEM))
-    return {**kept, "PATH": path, "PIP_NO_INDEX": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    return {**kept, "PATH": path, "PIP_NO_INDEX": "1", POLICY: PASSIVE}
 
 
 def _answer(runtime: str, out: Path, models: int, outputs: int) -> Answer:
