@@ -57,17 +57,23 @@ def other():
     process.close()
 
 
-def test_an_export_is_the_same_either_way(helped, small_checkpoint, tmp_path):
+@pytest.mark.parametrize(
+    ("to", "there"),
+    [("onnx,tflite", [(0, True), (2, True), (1, True)]), ("onnx,executorch", [(0, True), (2, True)])],
+)
+def test_an_export_is_the_same_either_way(helped, small_checkpoint, tmp_path, to, there):
+    """Loaded there; traced and simplified; converted. An ExecuTorch program is made here."""
+
     def exported(name):
-        made = commands.export(small_checkpoint, input_size=32, to="onnx,tflite", out=tmp_path / name)
+        made = commands.export(small_checkpoint, input_size=32, to=to, out=tmp_path / name)
         assert all(file.built.report.passed for file in made.files)
         return [Path(file.artifact.path).read_bytes() for file in made.files]
 
     ahead.begin()
-    there = exported("there")
-    assert ended() == [(0, True), (2, True), (1, True)]  # loaded; traced and simplified; converted
+    made = exported("there")
+    assert ended() == there
     without_help()
-    assert exported("here") == there
+    assert exported("here") == made
     assert ahead.exporter() is None
 
 
@@ -226,7 +232,7 @@ def test_without_another_process_all_is_done_here(monkeypatch, helped):
 
 def test_it_ends_where_it_cannot_help(helped):
     ahead.begin()
-    ahead.start(("onnx", "pte"))
+    ahead.start(("pte",))
     assert ahead.exporter() is None
     assert ahead._begun._process.returncode is not None
 

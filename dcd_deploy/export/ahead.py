@@ -1,7 +1,7 @@
 """The exporters in a process of their own, which loads them while this one reads the checkpoint.
 
-    here     torch → read, recognise, prove, lower → the float64 reference → compare, write
-    there    torch → the exporters                 → trace, convert, simplify ↗
+    here     torch → read, recognise, lower → prove, the float64 reference → compare, write
+    there    torch → the exporters          → trace ↗ simplify ↗, or convert ↗
 
 Half of an export is spent on importing, on one core. So the command line starts the other process first of all,
 where a second core is free and there is memory for both. What cannot be sent, or fails there, is done here
@@ -50,12 +50,14 @@ def begin() -> None:
 
 
 def start(formats: Sequence[str]) -> None:
-    """Let the process that was begun load what exports to ``formats``; end it where it cannot."""
+    """Let the process that was begun load what exports to those of ``formats`` that it can make, or end it."""
     global _exporter  # noqa: PLW0603
-    if _begun is not None and set(formats) <= set(FORMATS):
+    if _begun is None:
+        return
+    if sendable := [format for format in formats if format in FORMATS]:
         _exporter = _begun
-        _exporter.load(formats)
-    elif _begun is not None:
+        _exporter.load(sendable)
+    else:
         _begun.close()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from dcd_deploy.artifacts import FLOAT16, FLOAT32, INT8, LAYOUTS, PRECISIONS, WEIGHTS
 from dcd_deploy.errors import OptionError, UnknownNameError
-from dcd_deploy.export.ahead import UnfinishedError, exporter
+from dcd_deploy.export.ahead import FORMATS, UnfinishedError, exporter
 from dcd_deploy.export.alongside import alongside, by_one_thread
 from dcd_deploy.export.build_config import BuildConfig, graph_of, samples_for
 from dcd_deploy.export.built_model import BuiltModel
@@ -26,16 +26,14 @@ from dcd_deploy.progress import Progress, silent
 
 RUN_IN_INT8 = ("onnxruntime", "onnxruntime-web", "litert", "litert-compiled")
 QUANTISED = ("onnx", "tflite")  # formats of files that compute in int8
-MAKERS = {
+MAKERS = {  # by the graph that a format holds
     "onnx": "dcd_deploy.export.onnx.make",
-    "ort": "dcd_deploy.export.onnx.make",
     "tflite": "dcd_deploy.export.tflite.make",
     "pte": "dcd_deploy.export.executorch.make",
 }
 # What exporters import inside, at their first call.
 INSIDE: dict[str, tuple[str, ...]] = {
     "onnx": ("onnxscript.function_libs.torch_lib.ops", "torch.export._trace"),
-    "ort": ("onnxscript.function_libs.torch_lib.ops", "torch.export._trace"),
     "tflite": ("litert_torch", "torch.export._trace"),
     "pte": (),
 }
@@ -165,7 +163,7 @@ def build_formats(
 
     def made(format: str) -> Iterator[Any]:
         came = 0
-        if sent:
+        if format in sent:
             with suppress(UnfinishedError):
                 for each in sent[format]():
                     came += 1
@@ -184,14 +182,15 @@ def build_formats(
 
 
 def _sent(deploys: Mapping[str, DeployNetwork], config: BuildConfig) -> dict[str, Callable[[], Iterator[Any]]]:
-    """Let another process make what is made of each deploy form, and return what gives it; {} where none can."""
+    """Let another process make what is made of deploy forms, and return what gives it, of each that can be sent."""
     if (other := exporter()) is None:
         return {}
     started = {
-        format: other.started(make, format, single(deploy, config), config) for format, deploy in deploys.items()
+        format: other.started(make, format, single(deploy, config), config)
+        for format, deploy in deploys.items()
+        if format in FORMATS
     }
-    sent = {format: results for format, results in started.items() if results is not None}
-    return sent if len(sent) == len(started) else {}
+    return {format: results for format, results in started.items() if results is not None}
 
 
 def single(deploy: DeployNetwork, config: BuildConfig) -> DeployNetwork:
@@ -205,14 +204,13 @@ def make(format: str, deploy: DeployNetwork, config: BuildConfig) -> Iterator[An
     Raises:
         ExportError: the exporter refused it.
     """
-    yield from importlib.import_module(MAKERS[format]).make(deploy, config)
+    yield from importlib.import_module(MAKERS[graph_of(format)]).make(deploy, config)
 
 
 def load_makers(formats: Sequence[str]) -> None:
     """Import what exports to these formats."""
-    for format in formats:
-        importlib.import_module(MAKERS[format])
-        for name in INSIDE[format]:
+    for graph in dict.fromkeys(map(graph_of, formats)):
+        for name in (MAKERS[graph], *INSIDE[graph]):
             importlib.import_module(name)
 
 
