@@ -18,9 +18,10 @@ from torch import nn
 import dcd_deploy
 from dcd_deploy import commands
 from dcd_deploy.errors import ExportError
-from dcd_deploy.export import ahead
+from dcd_deploy.export import ahead, alongside
 from dcd_deploy.export.ahead import Exporter, UnfinishedError
 from dcd_deploy.export.graph_pickle import pickled
+from dcd_deploy.lowering import dynamic_layers
 from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.network import network_of
@@ -241,7 +242,7 @@ def test_the_command_line_starts_it_and_loads_no_exporter_itself(tmp_path, small
     code = f"""
 import atexit, sys
 from dcd_deploy import __main__
-from dcd_deploy.export import ahead
+from dcd_deploy.export import ahead, alongside
 ahead.free_cores, ahead.available_memory = lambda: 2, lambda: ahead.LEAST_MEMORY
 atexit.register(lambda: print("loaded:", {{"onnxscript", "onnxsim", "onnx"}} & set(sys.modules)))
 sys.argv = {["dcd-deploy", "export", str(small_checkpoint), "--out", str(tmp_path), "--quiet", *QUICK]!r}
@@ -276,3 +277,17 @@ def test_a_layer_that_is_not_what_was_expected_is_found_out(helped, tmp_path):
     without_help()
     here = dcd_deploy.export_module(module, example, out=tmp_path / "here")
     assert Path(made.artifact.path).read_bytes() == Path(here.artifact.path).read_bytes()
+
+
+def test_layers_are_proved_once_where_nothing_can_be_sent(helped, monkeypatch, tmp_path):
+    monkeypatch.setattr(alongside, "can_fork", lambda cores: True)
+    monkeypatch.setattr(Exporter, "started", lambda *_: None)
+    proofs, prove = [], dynamic_layers.prove
+    monkeypatch.setattr(dynamic_layers, "prove", lambda *given: proofs.append(given) or prove(*given))
+    ahead.begin()
+    ahead.start(("onnx",))
+    layers = [Decomposed(C=8, K=8) for _ in range(3)]
+    module, example = lively(nn.Sequential(*layers)), torch.rand(1, 8, 9, 8)
+    made = dcd_deploy.export_module(module, example, out=tmp_path, lowering="kernel")
+    assert made.built.lowering == dict.fromkeys("012", "kernel")
+    assert len(proofs) == 3

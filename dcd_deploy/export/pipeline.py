@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dcd_deploy.artifacts import Artifact
 from dcd_deploy.export.ahead import exporter
-from dcd_deploy.export.alongside import alongside, threads_by_load
+from dcd_deploy.export.alongside import alongside, before, by_one_thread, threads_by_load
 from dcd_deploy.export.build_config import BuildConfig, for_registry, picture_network
 from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.export.describe import Source, describe_export, describe_model
@@ -168,7 +168,8 @@ def _begun(captured: Captured, config: ExportConfig, progress: Progress) -> tupl
     begun = begin_formats(taken, config.build, config.formats, progress)
     if captured.outstanding is None:
         return taken, begun
-    with begun.beside(PROOFS, captured.proved, progress) as wait:
+    # here, not in a fork: what comes back is to be this very graph
+    with (by_one_thread if begun.sent else before)(PROOFS, captured.proved, progress) as wait:
         proved = wait()
     if proved.graph is captured.graph:
         return replace(taken, outstanding=None), begun
