@@ -82,7 +82,10 @@ demo: $(VENV)/installed ## the main job on the bundled trained checkpoint
 
 TWO_AT_ONCE := --numprocesses 2 --dist loadfile --no-loadscope-reorder  # tests/conftest.py orders the files
 
-test: $(VENV)/developed lint ## lint, types, and the tests that need Python's packages alone (tests/lanes.py)
+test: lint tests ## lint, types, and the tests that need Python's packages alone (tests/lanes.py)
+
+.PHONY: tests
+tests: $(VENV)/developed
 	$(BIN)/python -m pytest -m "not long and not exhaustive" $(TWO_AT_ONCE) --durations=10
 
 test-long: test-programs ## the other tests: devices, emulated processors, browsers, each format in full

@@ -17,15 +17,15 @@ LONG = {
     "browsers, compilers": "apps_web apps_cpp apps_android",
     "formats": (
         "ahead evaluate_command executorch export_module float16 int8 int8_faults "
-        "int8_tflite litert_compiled litert_compiled_lacking onnx opsets own_network_page own_networks_int8 tflite "
+        "int8_tflite litert_compiled litert_compiled_lacking onnx opsets own_network_page tflite "
         "without_xnnpack"
     ),
 }
 EXHAUSTIVE = {
     "options beside options": (
         "cli_endings cli_tuning for_runtime int8_generated int8_silent litert_compiled_commands ort_files own_files "
-        "own_networks photographs_export raw_bytes recorded recording rewritten_files small_files trials tuning "
-        "tuning_choice"
+        "own_networks own_networks_int8 photographs_export raw_bytes recorded recording rewritten_files small_files "
+        "trials tuning tuning_choice"
     ),
     "networks, layers and layouts": (
         "deploy_form dynamic_timm in_blocks lay_out_tflite mixtures_in_blocks networks node_names own_sizes profile "

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from adb_phone import PhoneSide
 from command_line import dcd_deploy
 from phones import BENCHMARK_MODEL, QUICK, RUNNER, make_root, script
@@ -30,6 +31,7 @@ def test_the_command_lists_phones(phone_side):
     assert "Cortex-X1" in dcd_deploy("devices", f"adb:{phone_side.serial}").stdout
 
 
+@pytest.mark.exhaustive
 def test_each_failure_has_its_exit_code(phone_side, adb_server, tmp_path, tflite_pair, onnx_pair, perf_test):
     def code(*words):
         done = dcd_deploy("bench", *words, *QUICK)

@@ -98,6 +98,7 @@ def test_onnx_and_tflite_beside_their_twins(opened, phone_side, perf_test, onnx_
     assert not [name for name in left_on(phone_side) if "run-" in name]
 
 
+@pytest.mark.exhaustive
 def test_nothing_is_sent_twice(opened, phone_side, onnx_pair, perf_test):
     for _ in range(2):
         with opened(perf_test) as device:
@@ -132,6 +133,7 @@ def test_no_runner_for_such_files(opened, onnx_pair):
         bench([case(onnx_pair[0], "onnxruntime")], SHORT, place=device)
 
 
+@pytest.mark.exhaustive
 def test_a_runtime_whose_flag_no_runner_sets(opened, phone_side, digits_compiled):
     """What a phone's runner cannot do it says; by the interpreter's kernels the file can be timed there."""
     path = digits_compiled.artifact.path
@@ -184,6 +186,7 @@ def test_runners_that_misbehave_leave_nothing(opened, phone_side, tmp_path, tfli
     assert left_on(phone_side) == []
 
 
+@pytest.mark.exhaustive
 def test_a_connection_that_breaks_keeps_what_was_measured(
     opened, phone_side, adb_server, perf_test, onnx_pair, tflite_pair
 ):

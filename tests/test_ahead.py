@@ -60,7 +60,10 @@ def other():
 
 @pytest.mark.parametrize(
     ("to", "there"),
-    [("onnx,tflite", [(0, True), (2, True), (1, True)]), ("onnx,executorch", [(0, True), (2, True)])],
+    [
+        ("onnx,tflite", [(0, True), (2, True), (1, True)]),
+        pytest.param("onnx,executorch", [(0, True), (2, True)], marks=pytest.mark.exhaustive),
+    ],
 )
 def test_an_export_is_the_same_either_way(helped, small_checkpoint, tmp_path, to, there):
     """Loaded there; traced and simplified; converted. An ExecuTorch program is made here."""

@@ -83,6 +83,7 @@ def test_an_interruption_ends_both(monkeypatch):
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.exhaustive
 def test_an_export_is_the_same_either_way(monkeypatch, small_checkpoint, tmp_path):
     made = []
     for forked in (True, False):

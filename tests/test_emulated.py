@@ -171,6 +171,7 @@ def test_a_core_gets_its_own_kernels(files, counted):
     assert abs(other.counts.instructions / counted["tflite"][0].models[0].counts.instructions - 1) > 0.05
 
 
+@pytest.mark.exhaustive
 def test_the_command_line_counts_and_never_shows_a_time(files):
     done = dcd_deploy("bench", files["tflite"], "--device", "arm64-emulated:cortex-a72", "--baseline", "none")
     assert done.returncode == 0, done.stderr

@@ -75,6 +75,7 @@ def test_named_arrays():
     }
 
 
+@pytest.mark.exhaustive
 def test_the_runtimes_command_runs_it(exported):
     (row,) = commands.runtimes(exported.artifact.path, blocks=2).rows
     assert (row.runtime, row.status, row.partitions, row.left_out) == ("executorch", "right", 1, ())

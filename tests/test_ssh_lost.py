@@ -33,6 +33,7 @@ def test_what_was_measured_before_the_connection_was_lost_is_kept(board, onnx_fi
     assert not [name for name in board.left() if name.startswith(".")]
 
 
+@pytest.mark.exhaustive
 def test_a_lost_connection_on_the_command_line(board, onnx_file, tmp_path):
     second = tmp_path / "second.onnx"
     second.write_bytes(onnx_file.read_bytes())
@@ -86,6 +87,7 @@ def test_a_connection_that_falls_silent(board, onnx_file, monkeypatch):
     assert wait_for(lambda: not runners(board))
 
 
+@pytest.mark.exhaustive
 def test_a_trial_that_hangs_or_crashes_there(board, onnx_file, tmp_path):
     with pytest.raises(BenchError, match="expected onnxruntime on ssh://board to be done within 2 s"):
         commands.bench(onnx_file, device=board.name, **ENDLESS, time_limit=2)
