@@ -75,6 +75,7 @@ def test_what_the_example_does_not_show_the_proof_does():
     assert "1" in found.operators, "it was expected to be as the others"
     proved = found.proved()
     assert proved.operators.keys() == {"0"}
+    assert found.proved().operators.keys() == {"0"}, "the second time too"
     assert "computes something else" in proved.refused["1"].reason
     assert proved.outstanding is None
     assert any("'1' is exported as ordinary operators" in note for note in proved.graph.notes)
