@@ -82,13 +82,21 @@ def make_reference(
 
 
 def _try(network: nn.Module, inputs: Inputs, alone: str, canonical: nn.Module | None) -> _Tried:
+    outputs, variation = _answers(network, inputs, alone, canonical)
+    error = _float32_error(network, inputs, outputs, alone)
+    return _Tried(inputs, outputs, error, None, variation)
+
+
+def _answers(
+    network: nn.Module, inputs: Inputs, alone: str, canonical: nn.Module | None
+) -> tuple[dict[str, Outputs], Variation]:
+    """Return what a network answers, and how its heads move then; refuse one that answers otherwise the next time."""
     before, variation = state_of(network), Variation()
     with watching(network, canonical, variation):
         outputs = run_torch(network, inputs, alone)
     answers = [torch.from_numpy(values) for values in outputs.values()]
     check_repeatable(network, tensors_of(network, inputs), answers, before)
-    error = _float32_error(network, inputs, outputs, alone)
-    return _Tried(inputs, outputs, error, None, variation)
+    return outputs, variation
 
 
 def _float32_error(network: nn.Module, inputs: Inputs, outputs: Mapping[str, Outputs], alone: str) -> float:
