@@ -1,7 +1,6 @@
 """The exporters in a process of their own: the same files and the same errors, and nothing left behind."""
 
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -20,12 +19,7 @@ from dcd_deploy import commands
 from dcd_deploy.errors import ExportError
 from dcd_deploy.export import ahead, alongside
 from dcd_deploy.export.ahead import Exporter, UnfinishedError
-from dcd_deploy.export.graph_pickle import pickled
 from dcd_deploy.lowering import dynamic_layers
-from dcd_deploy.lowering.capture import capture
-from dcd_deploy.lowering.deploy import lower
-from dcd_deploy.lowering.network import network_of
-from dcd_deploy.lowering.targets import PORTABLE_ONNX
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells which cores are free")
 RUNNING = Path("/proc")
@@ -253,17 +247,6 @@ __main__.main()
 """
     done = subprocess.run([COMMAND[0], "-c", code], capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout.strip() == "loaded: {'onnx'}", done.stderr
-
-
-def test_a_graph_is_the_same_after_the_way():
-    network = lively(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU6(), nn.Flatten(2)))
-    deploy = lower(capture(network_of(network, torch.rand(1, 3, 9, 8))), PORTABLE_ONNX)
-    again = pickle.loads(pickled(deploy.module))
-    told = lambda graph: [(node.op, node.name, node.target, str(node.args)) for node in graph.nodes]  # noqa: E731
-    assert told(again.graph) == told(deploy.module.graph)
-    x = torch.rand(2, 3, 9, 8, dtype=torch.float64)
-    assert torch.equal(again(x), deploy.module(x))
-    assert not again.training
 
 
 def test_a_layer_that_is_not_what_was_expected_is_found_out(helped, tmp_path):

@@ -221,10 +221,36 @@ class Inner(nn.Module):
     ],
 )
 def test_a_network_that_is_no_function_is_refused(kind, words):
+    torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 2, 1), Inner(kind), nn.ReLU()).double().eval()
     with pytest.raises(ExportError, match=words):
         make_reference(network, X)
     make_reference(nn.Sequential(nn.Conv2d(3, 2, 1), Inner("nothing")).double().eval(), X)
+
+
+class Following(nn.Module):
+    """A buffer as large as the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", torch.ones(1, 1, 1, 1))
+
+    def forward(self, x):
+        if len(self.mask) != len(x):
+            self.mask = torch.ones(len(x), 1, 1, 1, dtype=x.dtype)
+        return x * self.mask
+
+
+def test_a_state_that_follows_the_batch_is_no_change():
+    make_reference(nn.Sequential(nn.Conv2d(3, 2, 1), Following()).double().eval(), X)
+
+
+def test_a_tensor_that_stays_in_float64_is_refused():
+    conv = nn.Conv2d(2, 2, 1).double().requires_grad_(False)
+    network = nn.Sequential(nn.Conv2d(3, 2, 1), Following()).double().eval()
+    network[1].forward = lambda x: nn.functional.conv2d(x, conv.weight)
+    with pytest.raises(ExportError, match="does not run in float32.*keep its tensors in buffers"):
+        make_reference(network, X)
 
 
 def untracked():

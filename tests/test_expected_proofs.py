@@ -1,17 +1,22 @@
 """Proofs that are put off: what is expected of a layer is proved before anything is built of it."""
 
+from importlib import import_module
+
 import pytest
 import torch
 from dynamic_layers import Decomposed, OtherwiseWhenLarge, ScaledAfterTheSum, lively
 from mixture_layers import MixedKernels
 from torch import nn
 
+from dcd_deploy import commands
+from dcd_deploy.export import pipeline
 from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.formats import build_formats
 from dcd_deploy.lowering import dynamic_layers
 from dcd_deploy.lowering.capture import capture, capture_expecting
 from dcd_deploy.lowering.network import network_of
 from dcd_deploy.samples import InputSpec
+from dcd_deploy.tuning.lowering_file import TunedLowering, write_lowering
 
 EXAMPLE = torch.rand(1, 8, 9, 8)
 
@@ -79,6 +84,35 @@ def test_what_the_example_does_not_show_the_proof_does():
     assert "computes something else" in proved.refused["1"].reason
     assert proved.outstanding is None
     assert any("'1' is exported as ordinary operators" in note for note in proved.graph.notes)
+
+
+def two():
+    torch.manual_seed(0)
+    return lively(nn.Sequential(Decomposed(C=8, K=8), OtherwiseWhenLarge(C=8, K=8))).float()
+
+
+def test_tuned_lowerings_are_held_against_what_is_proved(monkeypatch, tmp_path):
+    """By the command, which would take a layer that is only expected for one that has no row."""
+    seen = []
+    monkeypatch.setattr(pipeline, "exporter", object)
+    monkeypatch.setattr(
+        import_module("dcd_deploy.commands.export"), "check_tuned", lambda tuned, title, captured: seen.append(captured)
+    )
+    (tmp_path / "mine.py").write_text("from test_expected_proofs import two", encoding="utf-8")
+    torch.save(two().state_dict(), tmp_path / "mine.pt")
+    tuned = TunedLowering(
+        "onnxruntime-x86", "onnx", "Sequential", ((8, 9, 8),), "onnxruntime", "1", "local", "cpu", 1, {"0": "kernel"}
+    )
+    write_lowering(tmp_path / "tuned.json", tuned)
+    commands.export(
+        tmp_path / "mine.pt",
+        network=f"{tmp_path / 'mine.py'}:two",
+        input_shape=(8, 9, 8),
+        lowering=tmp_path / "tuned.json",
+        foreign_lowering=True,
+        out=tmp_path,
+    )
+    assert [each.operators.keys() for each in seen] == [{"0"}]
 
 
 def test_nothing_is_built_of_what_is_not_proved():

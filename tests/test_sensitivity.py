@@ -4,8 +4,10 @@ import os
 
 import pytest
 import torch
+from dynamic_layers import Decomposed, lively
 from torch import Tensor, nn
 
+from dcd_deploy.artifacts import OUTPUT
 from dcd_deploy.dynamic.attention import Activation, Attention, Dense
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.operator import ConvGeometry, DynamicOperator, Mixture
@@ -14,6 +16,8 @@ from dcd_deploy.export import alongside as threads
 from dcd_deploy.export import free_cores
 from dcd_deploy.export.reference import generated_reference
 from dcd_deploy.export.verify import new_report
+from dcd_deploy.lowering.capture import capture
+from dcd_deploy.lowering.network import network_of
 from dcd_deploy.samples import InputSpec
 
 INPUT = (InputSpec("input", (4, 9, 7)),)
@@ -58,6 +62,49 @@ def test_heads_are_observed_by_their_names():
     assert new_report(reference, "inputs").passed is False
     apart = generated_reference(network, None, 5e-5, INPUT, canonical=Network().eval())
     assert apart.sensitivity == found
+
+
+class Calling(nn.Module):
+    """A published layer behind a static one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.dynamic = nn.Conv2d(4, 4, 1), Decomposed(C=4, K=4)
+
+    def forward(self, x):
+        return self.dynamic(self.stem(x)).mean((2, 3))
+
+
+class CallingSampleBySample(Calling):
+    def forward(self, x):
+        return torch.cat([self.forward(one) for one in x.split(1)]) if len(x) > 1 else super().forward(x)
+
+
+class CallingInVain(Calling):
+    def forward(self, x):
+        self.dynamic(0 * self.stem(x) + 1)
+        return super().forward(x)
+
+
+class CallingForward(Calling):
+    """What torch.fx cannot follow, and a call that no hook sees."""
+
+    def forward(self, x):
+        x = self.stem(x) if x.shape[2] > 3 else x
+        return (self.dynamic.forward(x) + self.dynamic(x + 1)).mean((2, 3))
+
+
+@pytest.mark.parametrize("kind", [Calling, CallingSampleBySample, CallingInVain, CallingForward])
+def test_heads_are_those_of_the_graph_however_the_network_calls_its_layers(kind):
+    torch.manual_seed(0)
+    found = capture(network_of(lively(kind()), torch.randn(1, 4, 9, 7), OUTPUT))
+    assert found.operators
+    graph = found.as_module()
+    seen = generated_reference(found.network.module, None, 5e-5, INPUT, canonical=graph).sensitivity
+    expected = generated_reference(graph, None, 5e-5, INPUT).sensitivity
+    for head, effect in expected.frozen.items():
+        assert seen.frozen[head] == pytest.approx(effect, rel=1e-9)
+        assert list(seen.variation[head].values()) == pytest.approx(list(expected.variation[head].values()), rel=1e-9)
 
 
 def test_a_head_that_stays_as_it_is_is_refused_by_its_name():

@@ -190,10 +190,12 @@ def _exported(
     """Hold the options against the network that was found, and export it."""
     from dcd_deploy.export.describe import Source
     from dcd_deploy.export.formats import check_samples
-    from dcd_deploy.export.pipeline import export_network
+    from dcd_deploy.export.pipeline import PROOFS, export_network
 
     captured, build = found.captured(progress, config.formats), config.build
     if tuned is not None:
+        with progress(PROOFS):
+            captured = captured.proved()
         check_tuned(tuned, found.title, captured)
         build = replace(build, lowering=tuned.layers)
     if config.labels:

@@ -28,11 +28,15 @@ def state_of(network: nn.Module) -> dict[str, Tensor]:
 def check_repeatable(
     network: nn.Module, inputs: tuple[Tensor, ...], answers: list[Tensor], before: dict[str, Tensor]
 ) -> None:
-    """Hold a network against its state ``before`` it gave ``answers``, and against what it answers to the first again.
+    """Hold a network against what it answers to the first input again, and against its state ``before`` ``answers``.
+
+    The state may follow the size of the batch: that of before was left by an example, which is one, as the first is.
 
     Raises:
         ExportError: a parameter or buffer has changed, or its outputs do each time; the message names the submodule.
     """
+    first = tuple(each[:1] for each in inputs)
+    again = _outputs(network, first)
     after = _state(network)
     changed = [name for name in after if name not in before or not _equal(before[name], after[name])]
     if changed or before.keys() - after.keys():
@@ -41,8 +45,6 @@ def check_repeatable(
             f"running the network changes its state ('{name}'), which a file cannot; give a network whose forward "
             "leaves its parameters and buffers alone"
         )
-    first = tuple(each[:1] for each in inputs)
-    again = _outputs(network, first)
     if _same(_part(answers, len(inputs[0]), 1), again) or _same(again, _outputs(network, first)):
         return  # if it is as the second alone, it hangs on the batch, for which ``check_each_alone`` has better words
     culprit = _culprit(network, first, first)

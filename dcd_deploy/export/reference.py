@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from dcd_deploy.artifacts import OUTPUT, Preprocessing
 from dcd_deploy.dynamic.float64 import arithmetic_of
-from dcd_deploy.errors import VerificationError
+from dcd_deploy.errors import ExportError, VerificationError
 from dcd_deploy.export.purity import check_each_alone, check_repeatable, same_outputs, state_of
-from dcd_deploy.export.sensitivity import Variation, measure_sensitivity, watching
+from dcd_deploy.export.sensitivity import Variation, has_seen_all, measure_sensitivity, watching
 from dcd_deploy.export.truth import Outputs, TrainReference
 from dcd_deploy.export.verify import Runner
+from dcd_deploy.lowering.failure import at, first_line
 from dcd_deploy.lowering.network import flat
 from dcd_deploy.samples import Images, Inputs, InputSpec, generated_inputs
 
@@ -101,7 +102,14 @@ def _answers(
 
 def _float32_error(network: nn.Module, inputs: Inputs, outputs: Mapping[str, Outputs], alone: str) -> float:
     """Return how far float32 is from the outputs in float64, relative to their range: of the worst of them."""
-    single = run_torch(copy.deepcopy(network).float(), inputs, alone)
+    in_float32 = copy.deepcopy(network).float()
+    try:
+        single = run_torch(in_float32, inputs, alone)
+    except RuntimeError as error:  # of a tensor that torch does not see, which stayed in float64
+        raise ExportError(
+            f"the network does not run in float32{at(in_float32, error)}: {first_line(error)}; keep its tensors in "
+            "buffers, not in lists or dicts"
+        ) from error
     errors = []
     for name, values in outputs.items():
         with np.errstate(invalid="ignore"):  # infinite outputs make NaN, which ranks last
@@ -112,12 +120,12 @@ def _float32_error(network: nn.Module, inputs: Inputs, outputs: Mapping[str, Out
 
 def _reference(network: nn.Module, tried: _Tried, alone: str, canonical: nn.Module | None) -> TrainReference:
     ran = network if canonical is None else canonical
-    seen = tried.variation if tried.variation.found else None
+    known = canonical is None or has_seen_all(tried.variation, canonical, len(tried.inputs[0]))
 
     def run(first: int) -> dict[str, Outputs]:
         return run_torch(ran, tuple(values[first:] for values in tried.inputs), alone)
 
-    sensitivity = measure_sensitivity(ran, run, tried.outputs, seen)
+    sensitivity = measure_sensitivity(ran, run, tried.outputs, tried.variation if known else None)
     return TrainReference(
         tried.inputs,
         tried.outputs,

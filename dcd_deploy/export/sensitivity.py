@@ -6,11 +6,12 @@ far that moves the outputs says how well the inputs would show it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.export.truth import Outputs, Sensitivity
@@ -75,20 +76,35 @@ def watching(network: nn.Module, canonical: nn.Module | None, observe: Callable[
 class Variation:
     """Notes how far each head's values get from their mean over the inputs, relative to their size.
 
-    ``firsts`` are what each call of a layer gave to the first input, in their order.
+    ``firsts`` are what each call of a layer gave to the first input, in their order; ``sizes`` to how many it gave.
     """
 
     def __init__(self) -> None:
         self.found: dict[str, dict[str, float]] = {}
         self.firsts: dict[str, list[Heads]] = {}
+        self.sizes: set[int] = set()
 
     def __call__(self, path: str, heads: Heads) -> None:
+        self.sizes |= {len(values) for values in heads.values()}
         self.firsts.setdefault(path, []).append({head: values[:1] for head, values in heads.items()})
         for head, values in heads.items():
             size = values.norm(dim=1).mean().clamp_min(SMALLEST_SIZE)
             moved = float((values - values.mean(0)).norm(dim=1).max() / size)
             before = self.found.setdefault(head, {}).get(path, 0.0)  # of a layer that is called twice
             self.found[head][path] = max(before, moved)
+
+
+def has_seen_all(seen: Variation, canonical: nn.Module, count: int) -> bool:
+    """Whether the calls that were seen are those of the graph, each of them for all of ``count`` inputs.
+
+    A network may call a layer in vain, or sample by sample, where its graph does not.
+    """
+    body = getattr(canonical, BODY, None)
+    if not isinstance(body, fx.GraphModule):
+        return False
+    calls = Counter(f"{BODY}.{node.target}" for node in body.graph.nodes if node.op == "call_module")
+    layers = observed_layers(canonical)
+    return seen.sizes == {count} and all(len(seen.firsts.get(path, ())) == calls[path] for path in layers)
 
 
 def measure_sensitivity(
