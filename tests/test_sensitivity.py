@@ -107,6 +107,14 @@ def test_heads_are_those_of_the_graph_however_the_network_calls_its_layers(kind)
         assert list(seen.variation[head].values()) == pytest.approx(list(expected.variation[head].values()), rel=1e-9)
 
 
+def test_a_network_that_calls_its_layers_as_its_graph_does_is_run_once():
+    found = capture(network_of(lively(Calling()), torch.randn(1, 4, 9, 7), OUTPUT))
+    graph, runs = found.as_module(), []
+    graph.register_forward_pre_hook(lambda _, given: runs.append(len(given[0])))
+    generated_reference(found.network.module, None, 5e-5, INPUT, canonical=graph)
+    assert runs == [3, 3], "each of two heads frozen, on the inputs behind the first"
+
+
 def test_a_head_that_stays_as_it_is_is_refused_by_its_name():
     reference = generated_reference(Network(filters=0.0).eval(), None, 5e-5, INPUT)
     assert max(reference.sensitivity.variation["filters"].values()) == 0
