@@ -10,18 +10,21 @@ A file is named here, or a test bears the mark, or it uses a fixture that starts
 
 LONG = {
     "devices: sshd, adb, emulated cores": (
-        "across_devices adb adb_commands adb_holding adb_native adb_python adb_runners device_cache emulated "
-        "emulated_executorch emulated_guests fleets ssh ssh_fleet ssh_lacking ssh_lost ssh_refused ssh_setup ssh_tuning"
+        "across_devices adb adb_commands adb_holding adb_runners device_cache emulated "
+        "emulated_executorch fleets ssh ssh_fleet ssh_lacking ssh_setup ssh_tuning"
     ),
     "processors by emulation, the old interpreter": "x86_processors tflite_interpreters",
     "browsers, compilers": "apps_web apps_cpp apps_android",
     "formats": (
-        "ahead evaluate_command executorch export_module float16 int8 int8_faults "
+        "ahead executorch export_module float16 int8 int8_faults "
         "int8_tflite litert_compiled litert_compiled_lacking onnx opsets own_network_page tflite "
         "without_xnnpack"
     ),
 }
 EXHAUSTIVE = {
+    "devices: what breaks, what is refused, the runners of phones": (
+        "adb_native adb_python emulated_guests evaluate_command ssh_lost ssh_refused"
+    ),
     "options beside options": (
         "cli_endings cli_tuning for_runtime int8_generated int8_silent litert_compiled_commands ort_files own_files "
         "own_networks own_networks_int8 photographs_export raw_bytes recorded recording rewritten_files small_files "
