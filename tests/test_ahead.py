@@ -17,7 +17,7 @@ from torch import nn
 import dcd_deploy
 from dcd_deploy import commands
 from dcd_deploy.errors import ExportError
-from dcd_deploy.export import ahead, alongside
+from dcd_deploy.export import ahead, formats
 from dcd_deploy.export.ahead import Exporter, UnfinishedError
 from dcd_deploy.lowering import dynamic_layers
 
@@ -266,7 +266,9 @@ def test_a_layer_that_is_not_what_was_expected_is_found_out(helped, tmp_path):
 
 
 def test_layers_are_proved_once_where_nothing_can_be_sent(helped, monkeypatch, tmp_path):
-    monkeypatch.setattr(alongside, "can_fork", lambda cores: True)
+    """In this process: what comes back from another is not the graph that was lowered."""
+    stages, forked = [], formats.alongside
+    monkeypatch.setattr(formats, "alongside", lambda stage, *given: stages.append(stage) or forked(stage, *given))
     monkeypatch.setattr(Exporter, "started", lambda *_: None)
     proofs, prove = [], dynamic_layers.prove
     monkeypatch.setattr(dynamic_layers, "prove", lambda *given: proofs.append(given) or prove(*given))
@@ -277,3 +279,4 @@ def test_layers_are_proved_once_where_nothing_can_be_sent(helped, monkeypatch, t
     made = dcd_deploy.export_module(module, example, out=tmp_path, lowering="kernel")
     assert made.built.lowering == dict.fromkeys("012", "kernel")
     assert len(proofs) == 3
+    assert stages == ["reference and deploy form in float64"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 from torch import Tensor, fx, nn
@@ -59,7 +59,8 @@ def watching(network: nn.Module, canonical: nn.Module | None, observe: Callable[
 
     def see(path: str, given: tuple[object, ...], named: dict[str, object]) -> None:
         tensors = [one for one in (*given, *named.values()) if isinstance(one, Tensor)]
-        observe(path, layers[path].heads(*tensors))
+        with suppress(RuntimeError, TypeError):  # of a call unlike the one that was proved: it is not seen
+            observe(path, layers[path].heads(*tensors))
 
     hooks = [
         part.register_forward_pre_hook(lambda _, *given, path=path: see(path, *given), with_kwargs=True)
