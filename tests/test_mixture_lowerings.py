@@ -65,6 +65,18 @@ def test_auto_takes_what_was_measured_to_be_quick(target, expand, filter_, proje
             assert target.choose(shape_of(dy_conv(0, geometry)), size, activated=activated) == name
 
 
+@pytest.mark.parametrize("side", [112, 28, 7, 1])
+def test_a_mixture_is_in_blocks_at_any_size_where_its_kernel_can_be_ordered(side):
+    size = MapSize(side, side, side, side)
+    ways = {
+        "nchwc": [ConvGeometry(160, 960), ConvGeometry(960, 160), depthwise(960)],
+        "kernel": [ConvGeometry(32, 32, (3, 3), padding=(1, 1))],  # ordered by its inputs too
+    }
+    for name, geometries in ways.items():
+        for geometry in geometries:
+            assert ONNXRUNTIME_X86.choose(shape_of(dy_conv(0, geometry)), size, activated=True) == name
+
+
 def test_multiply_adds_do_not_depend_on_the_layout():
     shape, size = shape_of(dy_conv(0, depthwise(32))), MapSize(14, 14, 14, 14)
     costs = ONNXRUNTIME_X86.costs(shape, size, activated=True)
