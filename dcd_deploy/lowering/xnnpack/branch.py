@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_deploy.dynamic.operator import FILTERS, INPUTS, KERNELS, SCALE, DynamicOperator, LowRank, Mixture, RowScaled
 from dcd_deploy.dynamic.shape import MapSize, OperatorShape
 from dcd_deploy.lowering.assemble import terms as costs
-from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
+from dcd_deploy.lowering.assemble.activations import with_relu6
 from dcd_deploy.lowering.assemble.attention import constant_bias
 from dcd_deploy.lowering.assemble.terms import bias_within, branch_refusal, with_bias
 from dcd_deploy.lowering.channels_first.parts import cropped, static_conv, total
@@ -31,7 +32,7 @@ class XnnpackBranch(Lowering):
 
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
         super().__init__(operator, size)
-        operator = phi_by_columns(with_relu6(operator))
+        operator = with_relu6(operator)
         g, bias, mixture = operator.geometry, constant_bias(operator), operator.term(Mixture)
         self.vector, self.size = g.vector, size
         self.attention = PooledAttention(operator, size)
@@ -69,18 +70,20 @@ class XnnpackBranch(Lowering):
         return values if self.vector else over_map(values)
 
     def _by_phi(self, q: Tensor, phi: Tensor) -> Tensor:
-        """Return Φ on every pixel of the latent map, for Φᵀ (N, L, L)."""
+        """Return Φ (N, L, L) on every pixel of the latent map."""
         n, latent = phi.shape[:2]
-        if self.vector:
-            return torch.bmm(q.view(n, 1, latent), phi).view(n, latent)
-        pixels = rows(cropped(q, self.size))
-        return as_map(torch.bmm(pixels.reshape(n, -1, latent), phi).view(pixels.shape))
+        pixels = q if self.vector else rows(cropped(q, self.size))
+        if n == 1:
+            mixed = F.linear(pixels, phi.view(latent, latent))
+        else:
+            mixed = torch.bmm(pixels.reshape(n, -1, latent), phi.mT).view(pixels.shape)
+        return mixed if self.vector else as_map(mixed)
 
     def _mixture(self, banks: nn.ModuleList, x: Tensor, heads: Mapping[str, Tensor]) -> Tensor:
         if INPUTS in heads:
             x = x * self._over(heads[INPUTS])
         mix = heads[KERNELS]
-        y = total([layer(x) * self._over(mix[:, m : m + 1]) for m, layer in enumerate(banks)])
+        y = total([layer(x) * self._over(mix[..., m : m + 1]) for m, layer in enumerate(banks)])
         return y * self._over(heads[FILTERS]) if FILTERS in heads else y
 
     @classmethod

@@ -58,7 +58,7 @@ class XnnpackKernel(OneMatrixLowering):
 
 
 class _ComputedBias(nn.Module):
-    """b(x) (K), or None; a constant one is computed too, since the delegate of 1.5 crashes on one beside a weight."""
+    """b(x) as a row (1, K), or None; a constant one is computed too: the delegate of 1.5 crashes on one by a weight."""
 
     def __init__(self, operator: DynamicOperator) -> None:
         super().__init__()
@@ -69,20 +69,24 @@ class _ComputedBias(nn.Module):
             terms = tuple(without if term is low_rank else term for term in operator.terms)
             operator = replace(operator, terms=terms)
         self.bias = Bias(operator, linear_of, columns=True)
-        if self.query_shift is None and self.bias.is_constant and self.bias.constant is not None:
-            zeros = torch.zeros(operator.geometry.K, 1, dtype=torch.float64)
-            self.constant = linear_of(zeros, self.bias.constant)
+        if self.bias.is_constant and self.bias.constant is not None:
+            row = self.bias.constant
+            if self.query_shift is None:
+                self.constant = linear_of(torch.zeros(operator.geometry.K, 1, dtype=torch.float64), row)
+            else:
+                self.bias.constant = frozen(row[None])  # as the shift is: the delegate would reshape it at each run
 
     def forward(self, heads: Heads, stages: Tensor, half: Tensor | None) -> Tensor | None:
         """``half`` is P Φ (K, L), where there is a low-rank term."""
+        bias: Tensor | None
         if self.constant is not None:
-            constant: Tensor = self.constant(next(iter(heads.values()))[:, :1])
-            return constant.reshape(-1)
-        bias: Tensor | None = self.bias(heads, stages)
-        bias = None if bias is None else bias.reshape(-1)
+            bias = self.constant(next(iter(heads.values()))[..., :1])
+        else:
+            bias = self.bias(heads, stages)
+        bias = None if bias is None else bias.reshape(1, -1)
         if self.query_shift is None or half is None:
             return bias
-        shift = F.linear(half, self.query_shift).reshape(-1)
+        shift = F.linear(self.query_shift, half)
         return shift if bias is None else shift + bias
 
 

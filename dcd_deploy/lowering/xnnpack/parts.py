@@ -29,26 +29,28 @@ def as_map(x: Tensor) -> Tensor:
 
 
 def over_map(values: Tensor) -> Tensor:
-    """Return values (N, K) in the shape in which they scale a map, one by one as they lie in a map's pixel."""
+    """Return values (N, K) or (N, 1, 1, K) in the shape in which they scale a map, as they lie in a pixel of it."""
     return as_map(values.view(len(values), 1, 1, -1))
 
 
 class PooledAttention(ChannelsFirstAttention):
-    """The attention by linear layers on the pooled values in a row, which has the channels of each cell together.
+    """The attention by linear layers on a pooled pixel as it lies in the delegate, (N, 1, 1, values).
 
-    A whole map is pooled by a window as large: the delegate's mean is five to ten times less exact.
+    Several cells are put in a row, the channels of each together. A whole map is pooled by a window as large: the
+    delegate's mean is five to ten times less exact. A layer of vectors has (N, values).
     """
 
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
         super().__init__(_by_cells(without_copies(operator, size)), size, by_windows=True)
-        self.by_cells = _takes_cells(operator)
+        self.by_cells, self.vector = _takes_cells(operator), operator.geometry.vector
 
     def row(self, source: Tensor) -> Tensor:
         """Return the values that the stages see."""
         if self.pool is None or source.dim() == 2:
             return super().row(source)
         pooled: Tensor = self.pool(source)
-        return (rows(pooled) if self.by_cells else pooled).reshape(len(source), -1)
+        cells = rows(pooled) if self.by_cells or self.pool.pool == (1, 1) else pooled
+        return cells.reshape(len(source), *(() if self.vector else (1, 1)), -1)
 
 
 def _takes_cells(operator: DynamicOperator) -> bool:
