@@ -1,9 +1,12 @@
 """What torch's tracing is spared changes nothing of what it makes."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 from torch.export import export as export_program
+from torch.fx.traceback import NodeSource
 from torch.onnx._internal.exporter import _fx_passes, _registration
 
 from dcd_deploy.export.deployable import without_stack_traces
@@ -53,6 +56,32 @@ def test_torch_is_left_as_it_was():
         raise ValueError("stop")
     assert (vars(_registration.ONNXRegistry)["from_torchlib"], _fx_passes.insert_type_promotion_nodes) == before
     assert not torch.fx.config.do_not_emit_stack_traces
+    assert copies_what_was_noted()
+
+
+def copies_what_was_noted() -> bool:
+    noted = NodeSource(None)
+    return copy.deepcopy(noted) is not noted
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_passes_note_of_a_node_is_kept_without_copies():
+    own = export_program(nn.Conv2d(3, 4, 3), (X,), strict=False).run_decompositions()
+    with without_stack_traces():
+        assert not copies_what_was_noted()
+        quick = export_program(nn.Conv2d(3, 4, 3), (X,), strict=False).run_decompositions()
+        with without_stack_traces():
+            pass
+    noted = passes(own)
+    assert any(noted)
+    assert passes(quick) == noted
+
+
+def passes(program: torch.export.ExportedProgram) -> list[list[str]]:
+    def names(noted: list[NodeSource]) -> list[str]:
+        return [name for one in noted for name in (one.pass_name, *names(one.from_node))]
+
+    return [names(node.meta.get("from_node", [])) for node in program.graph.nodes]
 
 
 @pytest.mark.parametrize(("network", "one"), [(nn.Conv2d(3, 4, 3), True), (Mixed(), False)])

@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 import torch.fx.config as torch_config
 from torch import Tensor, nn
+from torch.fx.traceback import NodeSource
 
 from dcd_deploy.artifacts import FLOAT32
 from dcd_deploy.errors import VerificationError
@@ -113,10 +114,17 @@ def _check(comparisons: Sequence[Comparison]) -> None:
 
 @contextlib.contextmanager
 def without_stack_traces() -> Iterator[None]:
-    """Let torch trace without noting where each node comes from: it is looked up for messages that nobody is shown."""
+    """Let torch trace without noting where each node comes from: it is looked up for messages that nobody is shown.
+
+    What each pass over a graph notes of the nodes before it is kept, but not copied, with the notes of all passes
+    before it, for each node: nobody changes it, and ExecuTorch has sixty passes.
+    """
     before = torch_config.do_not_emit_stack_traces
     torch_config.do_not_emit_stack_traces = True
+    NodeSource.__deepcopy__ = lambda noted, _: noted  # type: ignore[attr-defined]
     try:
         yield
     finally:
         torch_config.do_not_emit_stack_traces = before
+        if hasattr(NodeSource, "__deepcopy__"):  # another, within this one, may have ended
+            del NodeSource.__deepcopy__
