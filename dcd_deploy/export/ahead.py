@@ -25,8 +25,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dcd_deploy import own_process
 from dcd_deploy.export.free_cores import free_cores
-from dcd_deploy.own_process import settle
 
 FORMATS = ("onnx", "ort", "tflite")  # what an ExecuTorch program is written from cannot be sent
 LEAST_MEMORY = 6 << 30  # available: the largest published network takes 4 GB, torch and the exporters one
@@ -94,14 +94,7 @@ class Exporter:
     """
 
     def __init__(self) -> None:
-        begin = f"import sys; sys.path[:] = {sys.path!r}; from dcd_deploy.export.ahead import serve; serve()"
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-c", begin],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # what fails there is done and told here
-            start_new_session=True,  # a Ctrl-C is ours to handle
-        )
+        self._process = own_process.begun(__name__, subprocess.DEVNULL)  # what fails there is done and told here
         self._answers: list[list[tuple[bool, Any]]] = []  # of each call
 
     def load(self, formats: Sequence[str]) -> None:
@@ -163,9 +156,8 @@ class Exporter:
 
 def serve() -> None:
     """Be the other process: load what every exporter needs, then call what is asked for."""
-    answers, pipe = queue.SimpleQueue[bytes](), os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what exporters print is no answer
-    settle()
+    answers, pipe = queue.SimpleQueue[bytes](), own_process.answers()
+    own_process.settle()
     asked: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(asked,), daemon=True).start()
     threading.Thread(target=_answer, args=(answers, pipe), daemon=True).start()

@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from dcd_deploy import own_process
 from dcd_deploy.artifacts import ModelCard
 from dcd_deploy.errors import DcdDeployError, ModelFileError, remade, shown
 from dcd_deploy.files import existing_file
@@ -51,14 +52,7 @@ class Isolated:
     def __init__(self, about: Path, time_limit: float = TIME_LIMIT) -> None:
         self._about, self._limit = about, time_limit
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
-        start = f"import sys; sys.path[:] = {sys.path!r}; from dcd_deploy.runtimes.isolated import serve; serve()"
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-c", start],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            start_new_session=True,  # a Ctrl-C is ours to handle
-        )
+        self._process = own_process.begun(__name__, self._said)
 
     def __enter__(self) -> Isolated:
         return self
@@ -183,8 +177,7 @@ def _run_all(inputs: Sequence[Input]) -> tuple[Array, ...]:
 
 def serve() -> None:
     """Be the other process: call what is asked for, until nobody asks any more."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what runtimes print is no answer
+    answers = own_process.answers()
 
     def send(*message: object) -> None:
         pickle.dump(message, answers)
