@@ -84,6 +84,9 @@ def test_without_a_fault_it_passes(built):
         assert passes(built[kind].model, built[kind])
         assert built[kind].report.comparisons[-1].against == ROUNDED
         assert built[kind].report.comparisons[-1].stage == f"ONNX, weights {kind}"
+        assert built[kind].weights.snr_db == round(built[kind].report.noise[0].snr_db, 3), (
+            "the same bytes on any threads"
+        )
         assert not passes(built["float32"].model, built[kind]), "float32 is another network, by far more than the limit"
 
 

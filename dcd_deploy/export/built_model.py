@@ -65,7 +65,7 @@ class BuiltModel(ABC):
     @property
     def weights(self) -> StoredWeights:
         """How the weights are stored, and what is left of the outputs."""
-        left = min((noise.snr_db for noise in self.report.noise if noise.against != CALIBRATED), default=None)
+        left = min((noise.told_db for noise in self.report.noise if noise.against != CALIBRATED), default=None)
         return StoredWeights(self.config.weights, left, None if left is None else self.config.least_db)
 
     @property
@@ -80,7 +80,7 @@ class BuiltModel(ABC):
         before, after = (None, None) if found is None else (found.float_top1, found.top1)
         kept = self.config.keep_float
         bits = self.bits if self.config.precision == INT8 else None
-        judged = (noise.snr_db, noise.least_db, before, after)
+        judged = (noise.told_db, noise.least_db, before, after)
         return Precision(self.config.precision, images, bits, *judged, kept, self.largest)
 
     @property

@@ -59,6 +59,11 @@ class Noise:
         """Whether as much is left as is asked for (NaN is not)."""
         return self.least_db is None or self.snr_db >= self.least_db
 
+    @property
+    def told_db(self) -> float:
+        """The ratio as a file has it; its last bits in float64 hang on how many threads added up."""
+        return round(self.snr_db, 3)
+
     def explanation(self) -> str:
         """Say what was expected and found, and what to do."""
         which = f"output '{self.output}'" if self.output else "the outputs"
