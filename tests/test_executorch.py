@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from importlib.metadata import version
 from types import SimpleNamespace
@@ -59,6 +60,14 @@ def test_no_reshape_follows_another_or_changes_nothing(exported):
         reshapes = [each for each in operators(path) if each.kind == "RESHAPE"]
         assert not {each.output for each in reshapes} & {each.inputs[0] for each in reshapes}
         assert not [each for each in reshapes if each.shapes[0] == each.written]
+
+
+def test_no_operator_only_to_change_a_shape_that_the_delegate_takes_as_it_is(exported):
+    """What is pooled to a pixel is no row, Φ is no product of two maps, and b(x) is a bias as a row."""
+    kinds = Counter(each.kind for each in operators(exported.artifact.path))
+    assert kinds["BATCH_MATMUL"] == 0
+    cells, phi, scale, bias, output = 2, 4, 2, 1, 1
+    assert kinds["RESHAPE"] == cells + phi + scale + bias + output
 
 
 def test_it_answers_as_the_network(exported):
