@@ -16,13 +16,13 @@ from dcd_deploy.artifacts import (
     FLOAT32,
     FLOAT32_TOLERANCE,
 )
-from dcd_deploy.errors import OptionError
+from dcd_deploy.errors import DcdDeployError, ExportError, OptionError
 from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.build_config import BuildConfig, graph_of, samples_for
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.noise import measure_noise
 from dcd_deploy.export.recorded import read_recorded
-from dcd_deploy.export.reference import blaming_batches, generated_reference, make_reference, runner
+from dcd_deploy.export.reference import FOLLOWED, blaming_batches, generated_reference, make_reference, runner
 from dcd_deploy.export.truth import Outputs, TrainReference
 from dcd_deploy.export.verify import (
     DEPLOY_TOLERANCE,
@@ -36,6 +36,7 @@ from dcd_deploy.export.verify import (
 )
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.deploy import DeployNetwork, lower
+from dcd_deploy.lowering.failure import at, first_line
 from dcd_deploy.lowering.targets import Target, target_for
 
 
@@ -91,12 +92,13 @@ def _reference_for(captured: Captured, config: BuildConfig) -> CheckedReference:
         reference = make_reference(network, inputs, config.alone, canonical)
         source = f"pictures of {config.samples.name}"
     check_names(config, reference)
+    check_batch(config, reference.one_at_a_time)
     report = replace(new_report(reference, source, config.tolerance), assumed=config.assumed)
     if config.recorded is None:
         return CheckedReference(reference, report)
     shapes = [(each.name, each.shape) for each in entries]
     recorded = read_recorded(config.recorded, shapes, reference.names)
-    run = runner(network, config.alone)
+    run = runner(network, config.alone, one_at_a_time=bool(reference.one_at_a_time))
     found = compare("float64 network", run, recorded, config.tolerance, None, RECORDED)
     return CheckedReference(reference, report.with_comparisons(*found), recorded, config.tolerance)
 
@@ -109,8 +111,23 @@ def check_names(config: BuildConfig, reference: TrainReference) -> None:
         )
 
 
+def check_batch(config: BuildConfig, one_at_a_time: str) -> None:
+    """Raise OptionError where a file for another batch is wanted of a network that takes one input at a time."""
+    if one_at_a_time and config.batch != 1:
+        raise OptionError(
+            expected="`batch` 1 for a network that takes one input at a time",
+            found="'dynamic'" if config.batch is None else config.batch,
+            advice=f"export it so, or change it: {one_at_a_time}",
+        )
+
+
 def lowered(captured: Captured, config: BuildConfig, formats: Sequence[str]) -> dict[str, DeployNetwork]:
-    """Return the deploy form for the target in each format, in float64."""
+    """Return the deploy form for the target in each format, in float64.
+
+    Raises:
+        OptionError: a file for another batch is wanted of what takes one input at a time.
+    """
+    check_batch(config, FOLLOWED if captured.graph.batch == 1 else "")
 
     def target(format: str) -> Target:
         graph = graph_of(format)
@@ -146,8 +163,8 @@ def checked_form(
         ExportError: the network's output for one input depends on the others of its batch.
         VerificationError: the deploy form computes something else, or rounding costs more than it may.
     """
-    with blaming_batches(network, deploy.module, checked.reference.inputs):
-        checked = checked.compared("deploy form", runner(deploy.module, config.alone), DEPLOY_TOLERANCE, deploy.batch)
+    with blaming_batches(network, deploy.module, checked.reference):
+        checked = _with_form(checked, deploy, config)
     if config.weights == FLOAT32:
         return checked
     stage, rounded = f"weights rounded to {config.weights}", deployable(deploy.module, config.weights).double()
@@ -158,6 +175,24 @@ def checked_form(
         answers = _one_by_one(rounded, recorded, config.alone)
         report = report.with_noise(measure_noise(stage, answers, recorded, config.least_db, RECORDED))
     return CheckedReference(replace(checked.reference, outputs=outputs), report, against=ROUNDED)
+
+
+def _with_form(checked: CheckedReference, deploy: DeployNetwork, config: BuildConfig) -> CheckedReference:
+    """Compare a deploy form, on several inputs at once where the network takes them, and the form has to."""
+    run, batch = runner(deploy.module, config.alone), 1 if checked.reference.one_at_a_time else deploy.batch
+    try:
+        return checked.compared("deploy form", run, DEPLOY_TOLERANCE, batch)
+    except DcdDeployError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever torch raises of sizes that fit one input alone
+        said = f"the deploy form does not run{at(deploy.module, error)}: {first_line(error)}"
+        check_batch(config, said)
+    try:
+        return checked.compared("deploy form", run, DEPLOY_TOLERANCE, 1)
+    except DcdDeployError:
+        raise
+    except Exception as error:  # of one input too
+        raise ExportError(f"{said}; this is a defect, please report it") from error
 
 
 def _one_by_one(network: nn.Module, reference: TrainReference, alone: str) -> dict[str, Outputs]:

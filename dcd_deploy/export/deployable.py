@@ -19,7 +19,7 @@ from torch.fx.traceback import NodeSource
 from dcd_deploy.artifacts import FLOAT32
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.alongside import threads_by_load
-from dcd_deploy.export.reference import blaming_batches, run_torch, runner
+from dcd_deploy.export.reference import answers_of, blaming_batches, runner
 from dcd_deploy.export.rounding import largest_step, rounded
 from dcd_deploy.export.truth import TrainReference
 from dcd_deploy.export.verify import DEPLOY_TOLERANCE, Comparison, compare
@@ -96,9 +96,10 @@ def proved_deploy(network: Network, target: str, lowering: str = "auto", leaf: S
             InputSpec(name, tuple(one.shape[1:])) for name, one in zip(network.inputs, network.examples, strict=True)
         ]
         inputs = generated_inputs(entries, None)
-        reference = TrainReference(inputs, run_torch(network.module, inputs, network.alone))
+        outputs, _, why = answers_of(network.module, inputs, network.alone)
+        reference = TrainReference(inputs, outputs, one_at_a_time=why)
         found = compare("deploy form", runner(deploy.module, network.alone), reference, DEPLOY_TOLERANCE, 1)
-        with blaming_batches(network.module, deploy.module, inputs):
+        with blaming_batches(network.module, deploy.module, reference):
             _check(found)
     return deploy
 

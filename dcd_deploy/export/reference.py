@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dcd_deploy.artifacts import OUTPUT, Preprocessing
 from dcd_deploy.dynamic.float64 import arithmetic_of
-from dcd_deploy.errors import ExportError, VerificationError
+from dcd_deploy.errors import DcdDeployError, ExportError, VerificationError
 from dcd_deploy.export.purity import check_each_alone, check_repeatable, same_outputs, state_of
 from dcd_deploy.export.sensitivity import Variation, has_seen_all, measure_sensitivity, watching
 from dcd_deploy.export.truth import Outputs, TrainReference
@@ -29,6 +29,7 @@ from dcd_deploy.lowering.network import flat
 from dcd_deploy.samples import Images, Inputs, InputSpec, generated_inputs
 
 CONTRASTS = (1.0, 0.5, 0.25)
+FOLLOWED = "its forward could be followed for one input alone"
 REPRODUCIBLE = 0.2  # of the tolerance, which leaves room for a runtime's other order of summation
 
 
@@ -41,6 +42,7 @@ class _Tried:
     float32_error: float
     contrast: float | None
     variation: Variation
+    one_at_a_time: str
 
 
 def generated_reference(
@@ -83,28 +85,40 @@ def make_reference(
 
 
 def _try(network: nn.Module, inputs: Inputs, alone: str, canonical: nn.Module | None) -> _Tried:
-    outputs, variation = _answers(network, inputs, alone, canonical)
-    error = _float32_error(network, inputs, outputs, alone)
-    return _Tried(inputs, outputs, error, None, variation)
-
-
-def _answers(
-    network: nn.Module, inputs: Inputs, alone: str, canonical: nn.Module | None
-) -> tuple[dict[str, Outputs], Variation]:
-    """Return what a network answers, and how its heads move then; refuse one that answers otherwise the next time."""
-    before, variation = state_of(network), Variation()
-    with watching(network, canonical, variation):
-        outputs = run_torch(network, inputs, alone)
+    before = state_of(network)
+    outputs, variation, why = answers_of(network, inputs, alone, canonical)
     answers = [torch.from_numpy(values) for values in outputs.values()]
     check_repeatable(network, tensors_of(network, inputs), answers, before)
-    return outputs, variation
+    error = _float32_error(network, inputs, outputs, alone, one_at_a_time=bool(why))
+    return _Tried(inputs, outputs, error, None, variation, why)
 
 
-def _float32_error(network: nn.Module, inputs: Inputs, outputs: Mapping[str, Outputs], alone: str) -> float:
+def answers_of(
+    network: nn.Module, inputs: Inputs, alone: str, canonical: nn.Module | None = None
+) -> tuple[dict[str, Outputs], Variation, str]:
+    """Return what a network answers, how its heads move then, and why it was run on each input by itself, if it was."""
+    why = ""
+    while True:
+        variation = Variation()
+        with watching(network, canonical, variation):
+            try:
+                return run_torch(network, inputs, alone, one_at_a_time=bool(why)), variation, why
+            except DcdDeployError:
+                raise
+            except Exception as error:  # whatever a user's module raises
+                said = f"{at(network, error)}: {first_line(error)}"
+                if why or len(inputs[0]) == 1:
+                    raise ExportError(f"the network does not run on the verification inputs{said}") from error
+                why = f"its forward does not run on {len(inputs[0])} at once{said}"
+
+
+def _float32_error(
+    network: nn.Module, inputs: Inputs, outputs: Mapping[str, Outputs], alone: str, *, one_at_a_time: bool
+) -> float:
     """Return how far float32 is from the outputs in float64, relative to their range: of the worst of them."""
     in_float32 = copy.deepcopy(network).float()
     try:
-        single = run_torch(in_float32, inputs, alone)
+        single = run_torch(in_float32, inputs, alone, one_at_a_time=one_at_a_time)
     except RuntimeError as error:  # of a tensor that torch does not see, which stayed in float64
         raise ExportError(
             f"the network does not run in float32{at(in_float32, error)}: {first_line(error)}; keep its tensors in "
@@ -121,9 +135,10 @@ def _float32_error(network: nn.Module, inputs: Inputs, outputs: Mapping[str, Out
 def _reference(network: nn.Module, tried: _Tried, alone: str, canonical: nn.Module | None) -> TrainReference:
     ran = network if canonical is None else canonical
     known = canonical is None or has_seen_all(tried.variation, canonical, len(tried.inputs[0]))
+    why = tried.one_at_a_time or (FOLLOWED if getattr(canonical, "one_at_a_time", False) else "")
 
     def run(first: int) -> dict[str, Outputs]:
-        return run_torch(ran, tuple(values[first:] for values in tried.inputs), alone)
+        return run_torch(ran, tuple(values[first:] for values in tried.inputs), alone, one_at_a_time=bool(why))
 
     sensitivity = measure_sensitivity(ran, run, tried.outputs, tried.variation if known else None)
     return TrainReference(
@@ -133,6 +148,7 @@ def _reference(network: nn.Module, tried: _Tried, alone: str, canonical: nn.Modu
         tried.float32_error,
         tried.contrast,
         as_initialised=is_as_initialised(network),
+        one_at_a_time=why,
     )
 
 
@@ -148,17 +164,20 @@ def is_as_initialised(network: nn.Module) -> bool:
     return bool(norms) and all(not mean.any() and bool((var == 1).all()) for mean, var in norms)
 
 
-def run_torch(network: nn.Module, inputs: Inputs, alone: str = OUTPUT) -> dict[str, Outputs]:
+def run_torch(
+    network: nn.Module, inputs: Inputs, alone: str = OUTPUT, *, one_at_a_time: bool = False
+) -> dict[str, Outputs]:
     """Return the outputs by name, each with an entry for each input, computed in the network's own precision.
 
-    What hangs on no input, such as a detector's anchors (1, …), is repeated for each.
+    What hangs on no input, such as a detector's anchors (1, …), is repeated for each. It runs on all inputs at once,
+    or on ``one_at_a_time``.
 
     Raises:
         CaptureError: they are no tensors.
         VerificationError: an output has not an entry for each input.
     """
     tensors = tensors_of(network, inputs)
-    found = _run(network, tensors, alone)
+    found = _run_each(network, tensors, alone) if one_at_a_time else _run(network, tensors, alone)
     for name, values in found.items():
         if not values.ndim or len(values) != len(inputs[0]):
             last = _run(network, tuple(each[-1:] for each in tensors), alone)[name]
@@ -169,6 +188,13 @@ def run_torch(network: nn.Module, inputs: Inputs, alone: str = OUTPUT) -> dict[s
 def _run(network: nn.Module, tensors: tuple[Tensor, ...], alone: str) -> dict[str, Tensor]:
     with torch.inference_mode(), arithmetic_of(tensors[0].dtype):
         return flat(network(*tensors), alone)
+
+
+def _run_each(network: nn.Module, tensors: tuple[Tensor, ...], alone: str) -> dict[str, Tensor]:
+    """Return the outputs for each input by itself, one behind the other; of the first, where they have no batch."""
+    each = [_run(network, tuple(one[i : i + 1] for one in tensors), alone) for i in range(len(tensors[0]))]
+    batched = {name for name, first in each[0].items() if first.ndim and len(first) == 1}
+    return {name: torch.cat([one[name] for one in each]) if name in batched else each[0][name] for name in each[0]}
 
 
 def _for_each(name: str, values: Tensor, last: Tensor, count: int) -> Tensor:
@@ -193,7 +219,7 @@ def _for_each(name: str, values: Tensor, last: Tensor, count: int) -> Tensor:
 
 
 @contextmanager
-def blaming_batches(network: nn.Module, form: nn.Module, inputs: Inputs) -> Iterator[None]:
+def blaming_batches(network: nn.Module, form: nn.Module, reference: TrainReference) -> Iterator[None]:
     """Where a form of the network fails to verify though it answers one input alike, look for samples that mix.
 
     Raises:
@@ -202,15 +228,15 @@ def blaming_batches(network: nn.Module, form: nn.Module, inputs: Inputs) -> Iter
     try:
         yield
     except VerificationError:
-        tensors = tensors_of(network, inputs)
-        if same_outputs(network, form, tuple(each[:1] for each in tensors)):
+        tensors = tensors_of(network, reference.inputs)
+        if not reference.one_at_a_time and same_outputs(network, form, tuple(each[:1] for each in tensors)):
             check_each_alone(network, tensors)
         raise
 
 
-def runner(network: nn.Module, alone: str = OUTPUT) -> Runner:
+def runner(network: nn.Module, alone: str = OUTPUT, *, one_at_a_time: bool = False) -> Runner:
     """Return what runs the network for ``verify.compare``."""
-    return lambda inputs: tuple(run_torch(network, inputs, alone).values())
+    return lambda inputs: tuple(run_torch(network, inputs, alone, one_at_a_time=one_at_a_time).values())
 
 
 def tensors_of(network: nn.Module, inputs: Inputs, count: int | None = None) -> tuple[Tensor, ...]:

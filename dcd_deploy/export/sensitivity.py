@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import numpy as np
+import torch
 from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
@@ -53,7 +54,7 @@ def watching(network: nn.Module, canonical: nn.Module | None, observe: Callable[
     layers, parts = observed_layers(canonical or network), dict(network.named_modules())
     places = {path: parts.get(path.removeprefix(f"{BODY}.")) for path in layers}
     if canonical is None or None in places.values():
-        with observing(network, observe):
+        with observing(network, observe), beginning(network, observe):
             yield
         return
 
@@ -68,31 +69,75 @@ def watching(network: nn.Module, canonical: nn.Module | None, observe: Callable[
         if part is not None
     ]
     try:
-        yield
+        with beginning(network, observe):
+            yield
     finally:
         for hook in hooks:
             hook.remove()
 
 
-class Variation:
-    """Notes how far each head's values get from their mean over the inputs, relative to their size.
+@contextmanager
+def beginning(network: nn.Module, observe: object) -> Iterator[None]:
+    """Tell ``observe``, where it wants to know (``begin``), whenever the network begins with further inputs."""
+    begin = getattr(observe, "begin", None)
+    hook = None if begin is None else network.register_forward_pre_hook(lambda *_: begin())
+    try:
+        yield
+    finally:
+        if hook is not None:
+            hook.remove()
 
-    ``firsts`` are what each call of a layer gave to the first input, in their order; ``sizes`` to how many it gave.
+
+class Variation:
+    """Notes what each head of each layer gave to the inputs: of all at once, or of one run after the other.
+
+    ``calls`` has for each layer its calls within a run, in their order, and for each of these the heads of every run.
     """
 
     def __init__(self) -> None:
-        self.found: dict[str, dict[str, float]] = {}
-        self.firsts: dict[str, list[Heads]] = {}
-        self.sizes: set[int] = set()
+        self.calls: dict[str, list[list[Heads]]] = {}
+        self._called: Counter[str] = Counter()
+
+    def begin(self) -> None:
+        """Begin a run with further inputs."""
+        self._called.clear()
 
     def __call__(self, path: str, heads: Heads) -> None:
-        self.sizes |= {len(values) for values in heads.values()}
-        self.firsts.setdefault(path, []).append({head: values[:1] for head, values in heads.items()})
-        for head, values in heads.items():
-            size = values.norm(dim=1).mean().clamp_min(SMALLEST_SIZE)
-            moved = float((values - values.mean(0)).norm(dim=1).max() / size)
-            before = self.found.setdefault(head, {}).get(path, 0.0)  # of a layer that is called twice
-            self.found[head][path] = max(before, moved)
+        calls, number = self.calls.setdefault(path, []), self._called[path]
+        if number == len(calls):
+            calls.append([])
+        calls[number].append(heads)
+        self._called[path] += 1
+
+    @property
+    def firsts(self) -> dict[str, list[Heads]]:
+        """What each call of a layer gave to the first input."""
+        return {
+            path: [{head: values[:1] for head, values in runs[0].items()} for runs in calls]
+            for path, calls in self.calls.items()
+        }
+
+    @property
+    def sizes(self) -> set[int]:
+        """To how many inputs the calls gave something."""
+        each = [runs for calls in self.calls.values() for runs in calls]
+        return {sum(len(heads[head]) for heads in runs) for runs in each for head in runs[0]}
+
+    @property
+    def found(self) -> dict[str, dict[str, float]]:
+        """How far each head's values get from their mean over the inputs, relative to their size, by layer."""
+        found: dict[str, dict[str, float]] = {}
+        for path, calls in self.calls.items():
+            for runs in calls:
+                for head in runs[0]:
+                    before = found.setdefault(head, {}).get(path, 0.0)  # of a layer that is called twice
+                    found[head][path] = max(before, _moved(torch.cat([heads[head] for heads in runs])))
+        return found
+
+
+def _moved(values: Tensor) -> float:
+    size = values.norm(dim=1).mean().clamp_min(SMALLEST_SIZE)
+    return float((values - values.mean(0)).norm(dim=1).max() / size)
 
 
 def has_seen_all(seen: Variation, canonical: nn.Module, count: int) -> bool:
@@ -120,10 +165,11 @@ def measure_sensitivity(
         return None
     if seen is None:
         seen = Variation()
-        with observing(network, seen):
+        with observing(network, seen), beginning(network, seen):
             run(0)
-    frozen = {head: frozen_effect(network, run, outputs, head, seen.firsts) for head in seen.found}
-    return Sensitivity(seen.found, frozen) if seen.found else None
+    found, firsts = seen.found, seen.firsts
+    frozen = {head: frozen_effect(network, run, outputs, head, firsts) for head in found}
+    return Sensitivity(found, frozen) if found else None
 
 
 def frozen_effect(
@@ -135,14 +181,25 @@ def frozen_effect(
     """
     if all(len(values) == 1 for values in outputs.values()):
         return 0.0
-    calls = {path: iter(each) for path, each in firsts.items()}
-
-    def freeze(path: str, heads: Heads) -> Heads:
-        first = next(calls[path])
-        return {**heads, head: first[head].expand_as(heads[head])} if head in heads else heads
-
-    with observing(network, freeze):
+    freeze = _Freeze(head, firsts)
+    with observing(network, freeze), beginning(network, freeze):
         frozen = run(1)
     with np.errstate(invalid="ignore", divide="ignore"):  # such outputs are refused by name in ``new_report``
         effects = [float(np.abs(frozen[name] - values[1:]).max() / np.ptp(values)) for name, values in outputs.items()]
     return max(effects)
+
+
+class _Freeze:
+    """Lets a head say what it said to the first input, call by call of each run."""
+
+    def __init__(self, head: str, firsts: Mapping[str, list[Heads]]) -> None:
+        self.head, self.firsts = head, firsts
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a run with further inputs."""
+        self._calls = {path: iter(each) for path, each in self.firsts.items()}
+
+    def __call__(self, path: str, heads: Heads) -> Heads:
+        first = next(self._calls[path])
+        return {**heads, self.head: first[self.head].expand_as(heads[self.head])} if self.head in heads else heads

@@ -45,6 +45,7 @@ class TrainReference:
     ``sensitivity`` is None for a network without dynamic layers; ``float32_error`` is that of the network itself in
     float32, relative to the range; ``contrast`` that of generated inputs. Outputs that were ``stored_half`` stand for
     the interval of numbers that half precision rounds to them. ``as_initialised``: the network was never trained.
+    ``one_at_a_time`` says why the network, or its graph, was run on each input by itself, where it was.
     """
 
     inputs: Inputs
@@ -54,6 +55,7 @@ class TrainReference:
     contrast: float | None = None
     stored_half: frozenset[str] = field(default_factory=frozenset)
     as_initialised: bool = False
+    one_at_a_time: str = ""
 
     @property
     def images(self) -> Images:

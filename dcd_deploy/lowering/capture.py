@@ -30,6 +30,7 @@ from dcd_deploy.lowering.graph import NetworkGraph
 from dcd_deploy.lowering.network import Network
 from dcd_deploy.lowering.precision import name_single
 from dcd_deploy.lowering.reassemble import reassemble
+from dcd_deploy.lowering.reshapes import reshape_views
 
 COMPUTING = ("forward", "__call__", "_conv_forward", "_output_padding")  # methods that say what a layer computes
 BODY = "body"  # where a ``NamedGraph`` has the graph
@@ -67,6 +68,7 @@ class NamedGraph(nn.Module):
     def __init__(self, graph: NetworkGraph) -> None:
         super().__init__()
         self.names = graph.outputs
+        self.one_at_a_time = graph.batch == 1
         self.add_module(BODY, graph.module)
 
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
@@ -107,28 +109,36 @@ def capture_expecting(network: Network, leaf: Sequence[str] = ()) -> Captured:
 def _graph(network: Network, operators: dict[str, DynamicOperator], leaf: tuple[str, ...]) -> NetworkGraph:
     """Return the graph that torch.fx makes, or else torch.export, whichever first computes what the module does.
 
-    fx is first: it is quicker, and keeps every name. Besides control flow it can miss a change in place.
+    fx is first: it is quicker, and keeps every name. Besides control flow it can miss a change in place. torch.export
+    takes the batch as free, and in the end as the example's: what hangs on its size is then that of one input.
     """
     layers = {path: CanonicalLayer(operator) for path, operator in operators.items()}
-    try:
-        return _checked(network, _by_fx(network, layers, leaf))
-    except Exception as fx_error:  # noqa: BLE001 - whatever the module's Python raises on stand-ins
+    ways: tuple[Callable[[], NetworkGraph], ...] = (
+        lambda: _checked(network, _by_fx(network, layers, leaf)),
+        lambda: _checked(network, graph_by_export(network, layers, one=False)),
+        lambda: replace(_checked(network, graph_by_export(network, layers, one=True)), batch=1),
+    )
+    errors: list[Exception] = []
+    for way in ways:
         try:
-            return _checked(network, graph_by_export(network, layers))
-        except CaptureError:
-            raise
-        except Exception as error:
-            raise CaptureError(
-                f"the module's forward cannot be followed{at(network.module, error)}: {first_line(error)} "
-                f"(torch.fx: {first_line(fx_error)}); make its control flow independent of the data, or "
-                "export a module without it"
-            ) from error
+            return way()
+        except Exception as error:  # noqa: BLE001 - whatever the module's Python raises on stand-ins
+            errors.append(error)
+    by_fx, *_, last = errors
+    if isinstance(last, CaptureError):
+        raise last
+    raise CaptureError(
+        f"the module's forward cannot be followed{at(network.module, last)}: {first_line(last)} "
+        f"(torch.fx: {first_line(by_fx)}); make its control flow independent of the data, or "
+        "export a module without it"
+    ) from last
 
 
 def _checked(network: Network, made: fx.GraphModule) -> NetworkGraph:
     """Return a traced graph with its functions reassembled, its shapes and places noted, and its outputs compared."""
     _flatten_output(made)
     name_single(made)
+    reshape_views(made)
     graph = NetworkGraph(made, network.inputs, network.outputs, list(network.notes))
     reassemble(graph)
     answers = annotate_shapes(graph.module, *network.examples)
@@ -228,6 +238,11 @@ def _check_same(network: Network, found: Sequence[Tensor]) -> None:
         CaptureError: they differ; the module does what a graph does not show.
     """
     for name, ours, theirs in zip(network.outputs, found, network.answers, strict=True):
+        if ours.shape != theirs.shape:
+            raise CaptureError(
+                f"the module's graph gives '{name}' of shape {tuple(ours.shape)}, the module of {tuple(theirs.shape)}; "
+                "let its shape hang on sizes alone"
+            )
         worst = float((ours - theirs).abs().max()) / _spread(theirs) if theirs.numel() else 0.0
         if not worst <= EXACT:
             raise CaptureError(

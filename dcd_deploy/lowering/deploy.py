@@ -19,6 +19,7 @@ from dcd_deploy.lowering.graph import NetworkGraph, copied
 from dcd_deploy.lowering.lowering import KNOWN, ONE, Lowering
 from dcd_deploy.lowering.passes.activate_within import ActivateWithin
 from dcd_deploy.lowering.passes.contract import Pass
+from dcd_deploy.lowering.passes.convolve_by_products import ConvolveByProducts
 from dcd_deploy.lowering.passes.drop_dropout import DropDropout
 from dcd_deploy.lowering.passes.fold_norms import FoldNorms
 from dcd_deploy.lowering.passes.lay_out import LayOut
@@ -66,12 +67,15 @@ def plan(target: Target, choice: Choice = AUTO, keep_float: Collection[str] = ()
     made of folded weights; the layout, or what a lowering takes into itself, after it; names last.
     """
     substitute, wrap = Substitute(target, choice, keep_float), Wrap()
+    ordinary: tuple[Pass, ...] = (DropDropout(), FoldNorms(), PoolByWindows(), SpellOut())
+    if target.is_batch_free or target.backend.name in (LAST, XNNPACK):
+        ordinary += (ConvolveByProducts(groups_alone=target.backend.name not in (LAST, XNNPACK)),)
     layout: tuple[Pass, ...] = ()
     if target.backend.name == LAST:
         layout = (LayOut(),)
     elif target.backend.name == XNNPACK:
         layout = (ActivateWithin(),)
-    return Plan(substitute, wrap, (DropDropout(), FoldNorms(), PoolByWindows(), SpellOut(), substitute, *layout, wrap))
+    return Plan(substitute, wrap, (*ordinary, substitute, *layout, wrap))
 
 
 def lower(captured: Captured, target: Target, choice: Choice = AUTO, keep_float: Collection[str] = ()) -> DeployNetwork:

@@ -26,6 +26,7 @@ aten = torch.ops.aten
 PARTS = frozenset(
     {"select", "slice", "narrow", "view", "transpose", "permute", "unsqueeze", "squeeze", "expand", "index"}
 )
+ASSERTING = ("_assert", "sym_constrain_range")
 LAYERS: list[CanonicalLayer] = []  # those of the capture in progress, by the index in the operator's call
 
 
@@ -53,34 +54,36 @@ _dynamic_layer.register_fake(_output_shape)
 OPERATOR = torch.ops.dcd_deploy.dynamic_layer
 
 
-def graph_by_export(network: Network, layers: dict[str, CanonicalLayer]) -> fx.GraphModule:
-    """Return the graph of a network, with its dynamic layers as modules; the batch is free where the module bears it.
+def graph_by_export(network: Network, layers: dict[str, CanonicalLayer], *, one: bool) -> fx.GraphModule:
+    """Return the graph of a network, with its dynamic layers as modules: for any batch, or for ``one`` input alone.
 
     Raises:
         Exception: whatever torch.export raises.
     """
     with _standing_in(network.module, layers):
-        program = _exported(network)
+        program = _exported_for_one(network) if one else _exported(network)
         if _writes_into_parts(program):
             with warnings.catch_warnings(action="ignore"):  # torch's own remarks about itself
                 program = program.run_decompositions({})
     made = program.module(check_guards=False)
     assert isinstance(made, fx.GraphModule)
+    _drop_assertions(made)
     _name_norms(made)
     _calls_of_layers(made, layers)
     made.graph.set_codegen(fx.graph.CodeGen())  # inputs and outputs are flat already
     return fx.GraphModule(made, made.graph, type(network.module).__name__)
 
 
-def _exported(network: Network) -> torch.export.ExportedProgram:
-    """Export with a free batch, else with the example's own."""
-    twice = tuple(torch.cat([one, one]) for one in network.examples)
-    free = tuple({0: torch.export.Dim("N", min=1)} for _ in twice)
+def _exported_for_one(network: Network) -> torch.export.ExportedProgram:
     with torch.no_grad(), InFloat64(recorded=True), _quiet():
-        try:
-            return torch.export.export(network.module, twice, dynamic_shapes=free, strict=False)
-        except Exception:  # noqa: BLE001 - a module may be made for one batch size
-            return torch.export.export(network.module, network.examples, strict=False)
+        return torch.export.export(network.module, network.examples, strict=False)
+
+
+def _exported(network: Network) -> torch.export.ExportedProgram:
+    with torch.no_grad(), InFloat64(recorded=True), _quiet():
+        twice = tuple(torch.cat([each, each]) for each in network.examples)
+        free = tuple({0: torch.export.Dim("N", min=1)} for _ in twice)
+        return torch.export.export(network.module, twice, dynamic_shapes=free, strict=False)
 
 
 def _writes_into_parts(program: torch.export.ExportedProgram) -> bool:
@@ -92,6 +95,13 @@ def _writes_into_parts(program: torch.export.ExportedProgram) -> bool:
         for node in program.graph.nodes
         if node.op == "call_function" and node.args and isinstance(node.args[0], fx.Node)
     )
+
+
+def _drop_assertions(made: fx.GraphModule) -> None:
+    """Take out what torch asserts of the example; passes would keep all that an assertion reads."""
+    for node in reversed(list(made.graph.nodes)):
+        if node.op == "call_function" and not node.users and op_name(node).startswith(ASSERTING):
+            made.graph.erase_node(node)
 
 
 def _name_norms(made: fx.GraphModule) -> None:

@@ -46,8 +46,8 @@ def float64_copy(module: nn.Module) -> tuple[nn.Module, list[str]]:
             f"the module cannot be copied: {first_line(error)}; run it once under torch.no_grad(), or remove what "
             "holds a graph"
         ) from error
-    for parameter in ready.parameters():
-        parameter.requires_grad_(False)  # noqa: FBT003 - torch's own signature
+    for tensor in (*ready.parameters(), *ready.buffers()):
+        tensor.detach_()  # a buffer may have been made of a parameter
     return ready, notes
 
 

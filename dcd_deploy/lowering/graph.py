@@ -32,12 +32,16 @@ SAME = {"iadd": "add", "imul": "mul", "isub": "sub", "itruediv": "div", "truediv
 
 @dataclass
 class NetworkGraph:
-    """``inputs`` and ``outputs`` are the names of the network's tensors; ``notes`` what its user should be told."""
+    """``inputs`` and ``outputs`` are the names of the network's tensors; ``notes`` what its user should be told.
+
+    ``batch`` is 1 where the graph is right for one input at a time alone, else None.
+    """
 
     module: fx.GraphModule
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     notes: list[str] = field(default_factory=list)
+    batch: int | None = None
 
     @property
     def nodes(self) -> Iterator[fx.Node]:
@@ -149,4 +153,4 @@ def copied(graph: NetworkGraph) -> NetworkGraph:
     memo: dict[int, object] = {id(t): t for t in (*graph.module.parameters(), *graph.module.buffers())}
     memo |= {id(layer): layer for layer in graph.layers().values()}
     module: fx.GraphModule = copy.deepcopy(graph.module, memo)
-    return NetworkGraph(module, graph.inputs, graph.outputs, list(graph.notes))
+    return NetworkGraph(module, graph.inputs, graph.outputs, list(graph.notes), graph.batch)

@@ -203,6 +203,13 @@ def _examples(example: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
     examples = (example,) if isinstance(example, Tensor) else several
     if not examples or not all(isinstance(one, Tensor) for one in examples):
         raise CaptureError("expected a tensor, or a tuple of tensors, as the network's example; found something else")
+    for whole in (one for one in examples if not one.is_floating_point()):
+        raise CaptureError(
+            expected="inputs of floating point, as files have them",
+            found=f"an example of {whole.dtype}, of shape {tuple(whole.shape)}",
+            advice="compute what is looked up by numbers or masks in the app, or take floating point and turn it into "
+            "them in forward",
+        )
     return examples
 
 

@@ -47,6 +47,7 @@ class Target:
     weight_bits: int = 7  # in int8: 8 where the machine does not add two products in 16 bits (x86 without VNNI does)
     for_vectors: tuple[str, ...] = ()  # lowerings that serve for (N, C) to (N, K) alone
     narrowing_kernels_from: int = 0  # pixels; a kernel for a narrowing layer is an operator more, for less and less
+    is_batch_free: bool = False
 
     @classmethod
     def serving(
@@ -59,7 +60,8 @@ class Target:
     def for_batch(self, batch: int | None) -> Target:
         """Return the target with those lowerings alone that serve for a batch size, or for a free one (None)."""
         serving = {ANY, *([] if batch is None else [KNOWN]), *([ONE] if batch == 1 else [])}
-        return replace(self, lowerings=tuple(n for n in self.lowerings if self.backend.lowerings[n].batches in serving))
+        names = tuple(name for name in self.lowerings if self.backend.lowerings[name].batches in serving)
+        return replace(self, lowerings=names, is_batch_free=batch is None)
 
     def costs(self, shape: OperatorShape, size: MapSize, *, activated: bool) -> dict[str, Cost]:
         """Return what the layer costs in each lowering that serves here."""

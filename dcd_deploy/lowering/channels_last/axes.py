@@ -172,6 +172,8 @@ def reshape(site: Site) -> Laid | str | None:
     before, after = site.shape_of(site.operand), site.shape_of(site.node)
     if layout is Layout.PLAIN or before is None or after is None:
         return None
+    if _gathers_samples(site):
+        return "it takes all samples for one"
     if before == after:
         return site.same(site.take(site.operand, layout), layout)
     if layout is Layout.LAST and before[2:] == (1, 1) and after == before[:2]:
@@ -179,6 +181,14 @@ def reshape(site: Site) -> Laid | str | None:
     if layout is Layout.ROW and after == (*before, 1, 1):
         return site.same(site.take(site.operand, layout), Layout.LAST)
     return "it makes other axes"
+
+
+def _gathers_samples(site: Site) -> bool:
+    """Whether a reshape names one as its first size, which of one sample, as the example is, changes nothing."""
+    sizes = site.node.args[1:]
+    first = sizes[0] if sizes else None
+    first = first[0] if isinstance(first, tuple | list) and first else first
+    return site.name in ("view", "reshape", "_unsafe_view") and isinstance(first, int) and first == 1
 
 
 def permute(site: Site) -> Laid | str | None:
@@ -219,10 +229,11 @@ def expand(site: Site) -> Laid | str | None:
     """Return a value that those who read it broadcast by themselves; else it is repeated."""
     layout = site.lies(site.operand)
     before, after = site.shape_of(site.operand), site.shape_of(site.node)
-    if layout is Layout.PLAIN or before is None or after is None or len(before) != len(after):
-        return None if layout is Layout.PLAIN else "it makes other axes"
-    if all(_broadcasts(site, reader) for reader in site.node.users):
+    alike = before is not None and after is not None and len(before) == len(after)
+    if alike and all(_broadcasts(site, reader) for reader in site.node.users):
         return site.same(site.take(site.operand, layout), layout)
+    if layout is Layout.PLAIN or not alike or after is None:
+        return None if layout is Layout.PLAIN else "it makes other axes"
     if layout is not Layout.LAST:
         return "it repeats a row"
     sizes = (-1, after[2], after[3], after[1])

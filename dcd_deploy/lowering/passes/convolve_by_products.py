@@ -1,0 +1,86 @@
+"""Convolutions by kernels that the network computes, as products of matrices.
+
+    conv2d(x, w(x), b(x), groups)  →  w (G, K/G, C/G · taps) times the map's pixels under each tap (G, C/G · taps, H W)
+
+A dynamic layer that was recognised has a lowering. One that was not is left with its own convolution, of all samples at
+once, a group for each: TFLite's converter and XNNPACK take constant kernels alone, and ONNX a number of groups alone,
+which a free batch is not.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from dcd_deploy.dynamic.operator import Pair
+from dcd_deploy.lowering.channels_last.settings import name_and_settings
+from dcd_deploy.lowering.graph import NetworkGraph, copy_meta
+from dcd_deploy.lowering.passes.contract import Pass, PassResult
+
+
+class ConvolveByProducts(Pass):
+    """Replace such convolutions: all of them, or where the number of groups is computed alone."""
+
+    name: ClassVar[str] = "convolve by products"
+    reason: ClassVar[str] = "converters take constant kernels, and groups by their number, alone"
+
+    def __init__(self, *, groups_alone: bool) -> None:
+        self.groups_alone = groups_alone
+
+    def apply(self, graph: NetworkGraph) -> PassResult:
+        result = PassResult()
+        for node in list(graph.nodes):
+            name, settings = name_and_settings(node, None) if node.op == "call_function" else ("", {})
+            if name != "conv2d" or not _is_computed(settings.get("weight")):
+                continue
+            groups = settings.get("groups", 1)
+            padding = settings.get("padding", 0)
+            if isinstance(padding, str) or (self.groups_alone and not isinstance(groups, fx.Node)):
+                continue
+            made = Products(_pair(settings.get("stride", 1)), _pair(settings.get("dilation", 1)), _pair(padding))
+            path = graph.add_module(f"{node.name}_products", made)
+            operands = (node.all_input_nodes[0], settings["weight"], settings.get("bias"), groups)
+            with graph.module.graph.inserting_before(node):
+                found = copy_meta(node, graph.module.graph.call_module(path, operands))
+            node.replace_all_uses_with(found)
+            graph.module.graph.erase_node(node)
+            result.changed += 1
+        return result
+
+
+def _is_computed(weight: object) -> bool:
+    return isinstance(weight, fx.Node) and weight.op != "get_attr"
+
+
+def _pair(value: Any) -> Pair:
+    sides = (value, value) if isinstance(value, int) else tuple(value)
+    return int(sides[0]), int(sides[-1])
+
+
+class Products(nn.Module):
+    """x (N, C, H, W), w (K, C/G, kh, kw), b (K) or None, G → (N, K, H', W')."""
+
+    def __init__(self, stride: Pair, dilation: Pair, padding: Pair) -> None:
+        super().__init__()
+        self.stride, self.dilation, self.padding = stride, dilation, padding
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+        (top, left), (rows, columns) = self.padding, weight.shape[2:]
+        x = F.pad(x, (left, left, top, top))
+        sides = [
+            (side - d * (taps - 1) - 1) // s + 1
+            for side, d, taps, s in zip(x.shape[2:], self.dilation, (rows, columns), self.stride, strict=True)
+        ]
+        under = [self._under(x, u, v, sides) for u in range(rows) for v in range(columns)]
+        pixels = torch.stack(under, 2).reshape(x.shape[0], groups, -1, sides[0] * sides[1])
+        y = weight.reshape(groups, -1, pixels.shape[2]) @ pixels
+        y = y.reshape(x.shape[0], -1, *sides)
+        return y if bias is None else y + bias.reshape(-1, 1, 1)
+
+    def _under(self, x: Tensor, u: int, v: int, sides: list[int]) -> Tensor:
+        """Return the pixels under one tap."""
+        (i, j), (down, right) = (u * self.dilation[0], v * self.dilation[1]), self.stride
+        return x[:, :, i : i + (sides[0] - 1) * down + 1 : down, j : j + (sides[1] - 1) * right + 1 : right]
