@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 import torch
 from dynamic_layers import Decomposed, lively
@@ -14,7 +15,10 @@ from dcd_deploy.dynamic.operator import ConvGeometry, DynamicOperator, Mixture
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export import alongside as threads
 from dcd_deploy.export import free_cores
+from dcd_deploy.export.checked_reference import CheckedReference
 from dcd_deploy.export.reference import generated_reference
+from dcd_deploy.export.telling import telling_tolerance
+from dcd_deploy.export.truth import Sensitivity, TrainReference
 from dcd_deploy.export.verify import new_report
 from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.network import network_of
@@ -120,6 +124,31 @@ def test_a_head_that_stays_as_it_is_is_refused_by_its_name():
     assert max(reference.sensitivity.variation["filters"].values()) == 0
     with pytest.raises(VerificationError, match="do not exercise α of filters: freezing it moves"):
         new_report(reference, "inputs")
+
+
+def held(effect: float, float32_error: float) -> CheckedReference:
+    """A reference whose inputs move the outputs by ``effect`` through a head."""
+    values = np.linspace(0.0, 1.0, 6).reshape(2, 3)
+    sensitivity = Sensitivity({"phi": {"layer": 0.5}}, {"phi": effect})
+    reference = TrainReference((np.arange(2, dtype=np.float32)[:, None],), {"logits": values}, sensitivity, float32_error)
+    return CheckedReference(reference, new_report(reference, "inputs"), telling=telling_tolerance(reference, 5e-5))
+
+
+@pytest.mark.parametrize(("effect", "limit"), [(1.0, 5e-5), (5e-4, 5e-5), (1.6e-4, 1.6e-5), (2e-5, 2e-6)])
+def test_where_a_head_moves_the_outputs_little_files_are_held_to_less(effect, limit):
+    checked = held(effect, 1e-7)
+    assert [note for note in checked.report.notes if "are held to" in note] == list(checked.report.notes)
+    assert bool(checked.report.notes) == (limit < 5e-5)
+    answers = checked.reference.outputs["logits"]
+    checked.compared("file", lambda given: [answers[given[0][:, 0].astype(int)] + limit * 0.99], 5e-5)
+    with pytest.raises(VerificationError, match=f"within {limit:.1e}"):
+        checked.compared("file", lambda given: [answers[given[0][:, 0].astype(int)] + limit * 1.01], 5e-5)
+
+
+@pytest.mark.parametrize(("effect", "float32_error"), [(1e-5, 1e-8), (1.6e-4, 1e-5), (0.0, 0.0)])
+def test_where_float32_cannot_tell_a_head_the_inputs_are_refused(effect, float32_error):
+    with pytest.raises(VerificationError, match="do not exercise Φ: freezing it moves.*has seen a few batches"):
+        held(effect, float32_error)
 
 
 def test_without_dynamic_layers_it_is_said():

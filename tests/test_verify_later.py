@@ -60,7 +60,7 @@ def test_checkpoint_of_another_class_count(tmp_path, digits_export):
 
 def test_a_contrast_without_numbers_is_not_the_best(monkeypatch, small_network):
     errors = iter((math.nan, 0.5, 0.1))
-    monkeypatch.setattr(reference_module, "_float32_error", lambda *a: next(errors))
+    monkeypatch.setattr(reference_module, "_float32_error", lambda *a, **k: next(errors))
     reference = generated_reference(small_network, Preprocessing.for_size(32, 32), FLOAT32_TOLERANCE)
     assert (reference.contrast, reference.float32_error) == (CONTRASTS[2], 0.1)
 
@@ -113,13 +113,13 @@ def test_a_network_as_initialised_exports_and_the_report_says_that_this_proves_l
     torch.save(network.state_dict(), tmp_path / "fresh.pt")
     result = commands.export(tmp_path / "fresh.pt", input_size=32, out=tmp_path)
     (note,) = result.built.report.notes
-    assert note.startswith("a network as initialised: no norm has seen a batch, and freezing Φ moves the outputs by")
+    assert note.startswith("a network as initialised: no norm has seen a batch, and freezing λ moves the outputs by")
     assert "proves little" in note
     again = commands.verify(result.artifact.path, checkpoint=tmp_path / "fresh.pt")
     assert again.notes == (note,)
     norm = next(module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
     norm.running_mean += 1e-3
     torch.save(network.state_dict(), tmp_path / "trained.pt")
-    with pytest.raises(VerificationError, match="do not exercise Φ"):
+    with pytest.raises(VerificationError, match="do not exercise λ"):
         commands.export(tmp_path / "trained.pt", input_size=32, out=tmp_path / "none")
     assert not (tmp_path / "none").exists()

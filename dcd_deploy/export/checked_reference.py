@@ -6,6 +6,7 @@ network (float64) → reference outputs → deploy form, checked to 1e-9 → the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.noise import measure_noise
 from dcd_deploy.export.recorded import read_recorded
 from dcd_deploy.export.reference import FOLLOWED, blaming_batches, generated_reference, make_reference, runner
+from dcd_deploy.export.telling import telling_tolerance
 from dcd_deploy.export.truth import Outputs, TrainReference
 from dcd_deploy.export.verify import (
     DEPLOY_TOLERANCE,
@@ -44,7 +46,8 @@ from dcd_deploy.lowering.targets import Target, target_for
 class CheckedReference:
     """What a network is to give, and the report to which each stage adds its comparisons.
 
-    ``recorded`` is what the user's own network answered, where that is given. ``against`` says whose the outputs are.
+    ``recorded`` is what the user's own network answered, where that is given. ``against`` says whose the outputs are;
+    ``telling`` is the largest tolerance at which the inputs show a head that is frozen (``telling_tolerance``).
     """
 
     reference: TrainReference
@@ -52,6 +55,7 @@ class CheckedReference:
     recorded: TrainReference | None = None
     tolerance: float = FLOAT32_TOLERANCE  # of comparisons with what was recorded
     against: str = TRAINED
+    telling: float = math.inf
 
     def compared(self, stage: str, run: Runner, tolerance: float, batch: int | None = None) -> CheckedReference:
         """Return this with the comparisons of one more stage.
@@ -59,7 +63,8 @@ class CheckedReference:
         Raises:
             VerificationError: it computes something else.
         """
-        report = self.report.with_comparisons(*compare(stage, run, self.reference, tolerance, batch, self.against))
+        least = min(tolerance, self.telling)
+        report = self.report.with_comparisons(*compare(stage, run, self.reference, least, batch, self.against))
         if self.recorded is not None:
             found = compare(stage, run, self.recorded, self.tolerance, batch, RECORDED)
             report = report.with_comparisons(*found)
@@ -94,13 +99,14 @@ def _reference_for(captured: Captured, config: BuildConfig) -> CheckedReference:
     check_names(config, reference)
     check_batch(config, reference.one_at_a_time)
     report = replace(new_report(reference, source, config.tolerance), assumed=config.assumed)
+    checked = CheckedReference(reference, report, telling=telling_tolerance(reference, config.tolerance))
     if config.recorded is None:
-        return CheckedReference(reference, report)
+        return checked
     shapes = [(each.name, each.shape) for each in entries]
     recorded = read_recorded(config.recorded, shapes, reference.names)
     run = runner(network, config.alone, one_at_a_time=bool(reference.one_at_a_time))
     found = compare("float64 network", run, recorded, config.tolerance, None, RECORDED)
-    return CheckedReference(reference, report.with_comparisons(*found), recorded, config.tolerance)
+    return replace(checked, report=report.with_comparisons(*found), recorded=recorded, tolerance=config.tolerance)
 
 
 def check_names(config: BuildConfig, reference: TrainReference) -> None:
@@ -174,7 +180,8 @@ def checked_form(
     if (recorded := checked.recorded) is not None:
         answers = _one_by_one(rounded, recorded, config.alone)
         report = report.with_noise(measure_noise(stage, answers, recorded, config.least_db, RECORDED))
-    return CheckedReference(replace(checked.reference, outputs=outputs), report, against=ROUNDED)
+    reference = replace(checked.reference, outputs=outputs)
+    return CheckedReference(reference, report, against=ROUNDED, telling=checked.telling)
 
 
 def _with_form(checked: CheckedReference, deploy: DeployNetwork, config: BuildConfig) -> CheckedReference:

@@ -22,6 +22,7 @@ from dcd_deploy.dynamic.float64 import arithmetic_of
 from dcd_deploy.errors import DcdDeployError, ExportError, VerificationError
 from dcd_deploy.export.purity import check_each_alone, check_repeatable, same_outputs, state_of
 from dcd_deploy.export.sensitivity import Variation, has_seen_all, measure_sensitivity, watching
+from dcd_deploy.export.telling import REPRODUCIBLE
 from dcd_deploy.export.truth import Outputs, TrainReference
 from dcd_deploy.export.verify import Runner
 from dcd_deploy.lowering.failure import at, first_line
@@ -30,7 +31,6 @@ from dcd_deploy.samples import Images, Inputs, InputSpec, generated_inputs
 
 CONTRASTS = (1.0, 0.5, 0.25)
 FOLLOWED = "its forward could be followed for one input alone"
-REPRODUCIBLE = 0.2  # of the tolerance, which leaves room for a runtime's other order of summation
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ Tolerances, each with its argument:
     DEPLOY 1e-9    the folds are identities; float64 leaves about 1e-14
     FLOAT32 5e-5   float32 leaves 1e-7 to 1e-5 on these networks, depending on the order of sums; a weight tensor off by
                    one percent moves the outputs by 1e-4 and more (tests/test_gate.py plants such faults)
+                   less where the inputs exercise a head little: a tenth of what freezing it does (``telling``)
     recorded 5e-5  what the user's own network answered, in float32 on whatever device, against the float64 network and
                    against every stage. Two roundings of one function meet: theirs and ours, each 1e-7 to 1e-5, in
                    another order of sums; so the limit that one of them bears, bears both. Another function is off by
@@ -32,11 +33,11 @@ from numpy.typing import NDArray
 from dcd_deploy.artifacts import FLOAT32_TOLERANCE
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.noise import Noise
-from dcd_deploy.export.truth import SYMBOLS, Outputs, Sensitivity, TrainReference
+from dcd_deploy.export.telling import notes_on_sensitivity
+from dcd_deploy.export.truth import Outputs, Sensitivity, TrainReference
 from dcd_deploy.samples import Inputs
 
 DEPLOY_TOLERANCE = 1e-9
-SENSITIVITY_MARGIN = 10.0  # freezing a head has to move the outputs by this many tolerances
 LARGEST_BATCH = 16  # of inputs that come in any number
 
 TRAINED = "the trained network's"
@@ -169,7 +170,7 @@ def new_report(reference: TrainReference, inputs: str, tolerance: float = FLOAT3
                 "the trained network itself gives no finite, varied outputs on the verification inputs"
                 f"{which}; check the weights, or pass real pictures with `samples`"
             )
-    notes = _notes_on_sensitivity(reference, tolerance)
+    notes = notes_on_sensitivity(reference, tolerance)
     return VerificationReport(
         inputs, len(reference.images), ranges, reference.float32_error, reference.sensitivity, notes=notes
     )
@@ -247,29 +248,6 @@ def _agreement(found: Outputs, wanted: Outputs) -> tuple[float | None, float | N
         norms = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
         cosine = float(np.min((found * wanted).sum(axis=1) / norms))
     return cosine, float(np.mean(found.argmax(axis=1) == wanted.argmax(axis=1)))
-
-
-def _notes_on_sensitivity(reference: TrainReference, tolerance: float) -> tuple[str, ...]:
-    """Return what to know of how the inputs exercise the dynamic layers.
-
-    Raises:
-        VerificationError: they hardly do, in a network that was trained.
-    """
-    if reference.sensitivity is None:
-        return ("no dynamic layer: nothing makes its weights anew for each input",)
-    needed = SENSITIVITY_MARGIN * tolerance
-    for head, effect in reference.sensitivity.frozen.items():
-        if effect >= needed:
-            continue
-        symbol, moves = SYMBOLS.get(head, head), f"moves the outputs by {effect:.1e} of their range"
-        if not reference.as_initialised:
-            raise VerificationError(
-                f"the verification inputs do not exercise {symbol}: freezing it {moves}, and {needed:.1e} is needed to "
-                "tell; pass real pictures with `samples`"
-            )
-        why = f"no norm has seen a batch, and freezing {symbol} {moves}"
-        return (f"a network as initialised: {why}; this proves little of its dynamic layers, export it when trained",)
-    return ()
 
 
 def _explain(comparison: Comparison, report: VerificationReport) -> str:
