@@ -74,6 +74,24 @@ class MixedConvolutions(nn.Module):
         return sum(pi[:, m, None, None, None] * conv(x) for m, conv in enumerate(self.convs))
 
 
+class Experts(nn.Module):
+    """Convolutions under names of their own, whose outputs are mixed: by a softmax, or by sigmoids as CondConv does."""
+
+    def __init__(self, C=6, K=8, M=3, S=None, temperature=34.0, **conv):
+        super().__init__()
+        for m in range(M):
+            self.add_module(f"conv{m + 1}", nn.Conv2d(C, K, **conv))
+        squeeze = [nn.Linear(C, S, bias=False), nn.ReLU()] if S else [nn.Dropout(0.2)]
+        self.fc = nn.Sequential(*squeeze, nn.Linear(S or C, M))
+        self.M, self.S, self.temperature = M, S, temperature
+
+    def forward(self, x):
+        v = self.fc(x.mean((2, 3)))
+        shares = torch.softmax(v / self.temperature, 1) if self.S else torch.sigmoid(v)
+        outputs = [getattr(self, f"conv{m + 1}")(x) for m in range(self.M)]
+        return (torch.stack(outputs, 1) * shares[:, :, None, None, None]).sum(1)
+
+
 class ListedKernels(MixedKernels):
     """The kernels are a list of parameters."""
 

@@ -7,6 +7,7 @@ from dynamic_layers import lively
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mixture_layers import (
+    Experts,
     KernelsAsMatrices,
     ListedKernels,
     MixedConvolutions,
@@ -64,6 +65,43 @@ def test_dy_conv_of_listed_kernels():
 @pytest.mark.parametrize("conv", [{"kernel_size": 3, "padding": 1, "bias": False}, {"kernel_size": 1}], ids=str)
 def test_dy_conv_as_a_list(conv):
     assert proved(lively(MixedConvolutions(**conv, temperature=4.0)), random(2, 6, 9, 8)).family == "dy_conv"
+
+
+APART = {
+    "dy_conv": {"S": 4, "kernel_size": 3, "padding": 1, "stride": 2, "bias": False},
+    "dy_conv, pointwise": {"S": 4, "kernel_size": 1, "M": 4},
+    "condconv": {"kernel_size": 3, "groups": 2},
+}
+
+
+@pytest.mark.parametrize("name", APART)
+def test_convolutions_under_names_of_their_own(name):
+    module = lively(Experts(**APART[name]))
+    assert proved(module, random(2, 6, 9, 8)).family == name.split(",")[0]
+
+
+class TwoInARow(Experts):
+    """A mixture's parts, and none: its convolutions stand one behind the other, its last layer gives two scores."""
+
+    def forward(self, x):
+        return self.fc(self.conv2(self.conv1(x)).mean((2, 3)))
+
+
+def test_other_convolutions_of_one_geometry_are_not_told():
+    block = TwoInARow(C=6, K=6, M=2, kernel_size=3)
+    assert capture(network_of(nn.Sequential(block).eval(), random(1, 6, 9, 8))).refused == {}
+    assert candidates(TwoInARow(C=6, K=6, M=2, S=2, kernel_size=3)) is not None
+    block.fc = nn.Linear(6, 5)
+    assert candidates(block) is None
+
+
+def test_a_mixture_by_another_function_is_told():
+    class Squared(Experts):
+        def forward(self, x):
+            return super().forward(x) ** 2
+
+    captured = capture(network_of(nn.Sequential(Squared(kernel_size=3, S=3)).eval(), random(1, 6, 9, 8)))
+    assert "computes something else" in captured.refused["0"].reason
 
 
 @pytest.mark.parametrize("options", [{}, {"bias": None}, {"bias": "each"}, {"groups": 2}, {"stride": 2}], ids=str)

@@ -2,16 +2,16 @@
 
 Kernels: a tensor (M, K, C/groups, kh, kw), or (M, K, C/groups·kh·kw) with the kernel's size in integers, 1×1 without;
 one flat for each kernel, (M, K·C/groups·kh·kw), with the sizes in integers or in a tuple that ends with (K, C/groups,
-kh, kw); a list of M kernels, or of M convolutions of one geometry. Padding
-"same" depends on the size of the map: a choice for each remainder of its sides by the stride; where it adds more behind
-than in front, the kernels get taps of zeros in front.
+kh, kw); a list of M kernels, or of M convolutions of one geometry; M such convolutions as children of their own, beside
+an attention. Padding "same" depends on the size of the map: a choice for each remainder of its sides by the stride;
+where it adds more behind than in front, the kernels get taps of zeros in front.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from dcd_deploy.dynamic.adapters.parts import (
     children_of,
     conv_geometry,
+    dense_sizes,
     is_dense,
     pair,
     shapes_of,
@@ -71,7 +72,7 @@ def banks(module: nn.Module) -> tuple[Bank, ...]:
 def routes_itself(module: nn.Module) -> bool:
     """Whether the module holds kernels, and layers that may weigh them; copies no weight."""
     lists = any(isinstance(child, (nn.ModuleList, nn.ParameterList)) for child in module.children())
-    kernels = lists or _named_kernels(module) is not None
+    kernels = lists or _named_kernels(module) is not None or bool(apart(module))
     return kernels and any(is_dense(part) for part in module.modules())
 
 
@@ -189,19 +190,46 @@ def _padded(bank: Bank, rows: Sides, columns: Sides) -> Iterator[Bank]:
 
 
 def _of_convolutions(module: nn.Module) -> tuple[Bank, ...]:
-    """Return the bank that a list of convolutions of one geometry is."""
-    for name, child in children_of(module).items():
-        convs = list(child.children()) if isinstance(child, nn.ModuleList) else []
-        if len(convs) < 2 or not all(isinstance(conv, nn.Conv2d) for conv in convs):
-            continue
-        geometries = {conv_geometry(f"{name}.{index}", conv) for index, conv in enumerate(convs)}
+    """Return the bank that convolutions of one geometry are: a list of them, or children beside an attention."""
+    for names, convs in (*_listed(module), *apart(module)):
+        geometries = {conv_geometry(f"{names[0]}.{index}", conv) for index, conv in enumerate(convs)}
         biases = [tensor_of(conv, "bias") for conv in convs]
         if len(geometries) != 1 or len({bias is None for bias in biases}) != 1:
             continue
         each = [bias for bias in biases if bias is not None]
         kernels = torch.stack([weight_of(conv) for conv in convs])
-        return (Bank(kernels, torch.stack(each) if each else None, None, geometries.pop(), (name,)),)
+        return (Bank(kernels, torch.stack(each) if each else None, None, geometries.pop(), names),)
     return ()
+
+
+def _listed(module: nn.Module) -> Iterator[tuple[tuple[str, ...], list[nn.Module]]]:
+    for name, child in children_of(module).items():
+        convs = list(child.children()) if isinstance(child, nn.ModuleList) else []
+        if len(convs) > 1 and all(isinstance(conv, nn.Conv2d) for conv in convs):
+            yield (name,), convs
+
+
+def apart(module: nn.Module) -> list[tuple[tuple[str, ...], list[nn.Module]]]:
+    """Return the convolutions of one geometry that are children of their own, with their names; copies no weight.
+
+    Many modules have such, one behind the other. So they are kernels only where what is beside them ends in a layer
+    that gives each of them a number.
+    """
+    alike: dict[str, dict[str, nn.Module]] = {}
+    for name, child in children_of(module).items():
+        if isinstance(child, nn.Conv2d):
+            sizes = (child.in_channels, child.out_channels, child.kernel_size, child.stride, child.padding)
+            key = (*sizes, child.dilation, child.groups, child.padding_mode, child.bias is None)
+            alike.setdefault(str(key), {})[name] = child
+    found = [(tuple(group), list(group.values())) for group in alike.values() if 1 < len(group) <= MOST_KERNELS]
+    return [(names, convs) for names, convs in found if shares_beside(module, names) == len(names)]
+
+
+def shares_beside(module: nn.Module, names: Collection[str] = ()) -> int:
+    """Return how many numbers the last dense layer gives that is in none of these children; 0 where there is none."""
+    beside = (child for name, child in children_of(module).items() if name not in names)
+    layers = [part for child in beside for part in child.modules() if is_dense(part)]
+    return dense_sizes(layers[-1])[0] if layers else 0
 
 
 def _of_parameters(module: nn.Module) -> tuple[Bank, ...]:
