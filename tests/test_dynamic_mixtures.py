@@ -16,7 +16,9 @@ from mixture_layers import (
     OverKernels,
     RoutedFromOutside,
     SelfRouted,
+    SettingsInADict,
     SizesInATuple,
+    StackedKernels,
 )
 from proving import proved, random
 from torch import nn
@@ -78,6 +80,36 @@ APART = {
 def test_convolutions_under_names_of_their_own(name):
     module = lively(Experts(**APART[name]))
     assert proved(module, random(2, 6, 9, 8)).family == name.split(",")[0]
+
+
+STACKED = {
+    "plain": {"kernel_size": 3, "padding": 1, "bias": False},
+    "biases, stride": {"kernel_size": 3, "stride": 2},
+    "rows of kernels": {"kernel_size": 1, "rows": True},
+    "one bias, grouped": {"kernel_size": 3, "one_bias": True, "groups": 2, "dilation": 2},
+}
+
+
+@pytest.mark.parametrize("name", STACKED)
+def test_kernels_as_one_weight(name):
+    assert proved(lively(StackedKernels(**STACKED[name])), random(2, 6, 9, 8)).family == "dy_conv"
+
+
+def test_a_table_beside_layers_is_no_kernels():
+    block = nn.Sequential(nn.Conv2d(6, 3, 1))
+    block.register_buffer("table", torch.ones(6, 6, 3, 3))
+    assert candidates(block) is None
+    block.register_parameter("weight", nn.Parameter(torch.ones(3, 6, 3, 3)))
+    assert candidates(block) is None
+
+
+IN_A_DICT = [("stride", "padding", "dilation"), ("stride", "padding", "dilation", "groups"), ("padding",)]
+
+
+@pytest.mark.parametrize("moved", IN_A_DICT, ids=str)
+def test_settings_in_a_dict(moved):
+    module = SettingsInADict(moved, stride=2, padding=2, dilation=2, groups=2)
+    assert proved(lively(module), random(2, 6, 9, 8)).family == "dy_conv"
 
 
 class TwoInARow(Experts):
