@@ -56,8 +56,10 @@ class MixedKernels(nn.Module):
         kernels = self.kernels()
         weight = torch.mm(pi, kernels.flatten(1)).view(-1, *kernels.shape[1:])
         bias = None if self.bias is None else torch.mm(pi, self.bias)
-        geometry = {name: getattr(self, name) for name in ("stride", "padding", "dilation", "groups")}
-        return per_sample(x, weight, bias, **geometry)
+        return per_sample(x, weight, bias, **self.geometry())
+
+    def geometry(self):
+        return {name: getattr(self, name) for name in ("stride", "padding", "dilation", "groups")}
 
 
 class MixedConvolutions(nn.Module):
@@ -74,6 +76,24 @@ class MixedConvolutions(nn.Module):
         return sum(pi[:, m, None, None, None] * conv(x) for m, conv in enumerate(self.convs))
 
 
+class Experts(nn.Module):
+    """Convolutions under names of their own, whose outputs are mixed: by a softmax, or by sigmoids as CondConv does."""
+
+    def __init__(self, C=6, K=8, M=3, S=None, temperature=34.0, **conv):
+        super().__init__()
+        for m in range(M):
+            self.add_module(f"conv{m + 1}", nn.Conv2d(C, K, **conv))
+        squeeze = [nn.Linear(C, S, bias=False), nn.ReLU()] if S else [nn.Dropout(0.2)]
+        self.fc = nn.Sequential(*squeeze, nn.Linear(S or C, M))
+        self.M, self.S, self.temperature = M, S, temperature
+
+    def forward(self, x):
+        v = self.fc(x.mean((2, 3)))
+        shares = torch.softmax(v / self.temperature, 1) if self.S else torch.sigmoid(v)
+        outputs = [getattr(self, f"conv{m + 1}")(x) for m in range(self.M)]
+        return (torch.stack(outputs, 1) * shares[:, :, None, None, None]).sum(1)
+
+
 class ListedKernels(MixedKernels):
     """The kernels are a list of parameters."""
 
@@ -84,6 +104,40 @@ class ListedKernels(MixedKernels):
 
     def kernels(self):
         return torch.stack(list(self.listed))
+
+
+class StackedKernels(nn.Conv2d):
+    """DY-Conv as a convolution of M·K outputs, whose weight is read as M kernels, or as K rows of M."""
+
+    def __init__(self, C=6, K=8, M=3, rows=False, one_bias=False, **conv):
+        super().__init__(C, M * K, **conv)
+        if one_bias:
+            self.bias = nn.Parameter(torch.zeros(K))
+        self.se_conv1, self.act, self.se_conv2 = nn.Conv2d(C, 4, 1), nn.ReLU(inplace=True), nn.Conv2d(4, M, 1)
+        self.M, self.rows, self.one_bias = M, rows, one_bias
+
+    def mixed(self, shares, one):
+        kernels = one.unflatten(0, (-1, self.M)).transpose(0, 1) if self.rows else one.unflatten(0, (self.M, -1))
+        return torch.einsum("nm,m...->n...", shares, kernels)
+
+    def forward(self, x):
+        shares = self.se_conv2(self.act(self.se_conv1(x.mean((2, 3), keepdim=True)))).flatten(1).softmax(1)
+        bias = self.bias
+        if bias is not None:
+            bias = bias.expand(len(x), -1) if self.one_bias else self.mixed(shares, bias)
+        geometry = {name: getattr(self, name) for name in ("stride", "padding", "dilation", "groups")}
+        return per_sample(x, self.mixed(shares, self.weight), bias, **geometry)
+
+
+class SettingsInADict(MixedKernels):
+    """Some of its settings, or all, stand in a dict, for ``F.conv2d``."""
+
+    def __init__(self, moved, **sizes):
+        super().__init__(**sizes)
+        self.conv_args = {name: vars(self).pop(name) for name in moved}
+
+    def geometry(self):
+        return {name: getattr(self, name, 1) for name in ("stride", "padding", "dilation", "groups")} | self.conv_args
 
 
 class SelfRouted(nn.Module):

@@ -7,6 +7,7 @@ from dynamic_layers import lively
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mixture_layers import (
+    Experts,
     KernelsAsMatrices,
     ListedKernels,
     MixedConvolutions,
@@ -15,7 +16,9 @@ from mixture_layers import (
     OverKernels,
     RoutedFromOutside,
     SelfRouted,
+    SettingsInADict,
     SizesInATuple,
+    StackedKernels,
 )
 from proving import proved, random
 from torch import nn
@@ -64,6 +67,73 @@ def test_dy_conv_of_listed_kernels():
 @pytest.mark.parametrize("conv", [{"kernel_size": 3, "padding": 1, "bias": False}, {"kernel_size": 1}], ids=str)
 def test_dy_conv_as_a_list(conv):
     assert proved(lively(MixedConvolutions(**conv, temperature=4.0)), random(2, 6, 9, 8)).family == "dy_conv"
+
+
+APART = {
+    "dy_conv": {"S": 4, "kernel_size": 3, "padding": 1, "stride": 2, "bias": False},
+    "dy_conv, pointwise": {"S": 4, "kernel_size": 1, "M": 4},
+    "condconv": {"kernel_size": 3, "groups": 2},
+}
+
+
+@pytest.mark.parametrize("name", APART)
+def test_convolutions_under_names_of_their_own(name):
+    module = lively(Experts(**APART[name]))
+    assert proved(module, random(2, 6, 9, 8)).family == name.split(",")[0]
+
+
+STACKED = {
+    "plain": {"kernel_size": 3, "padding": 1, "bias": False},
+    "biases, stride": {"kernel_size": 3, "stride": 2},
+    "rows of kernels": {"kernel_size": 1, "rows": True},
+    "one bias, grouped": {"kernel_size": 3, "one_bias": True, "groups": 2, "dilation": 2},
+}
+
+
+@pytest.mark.parametrize("name", STACKED)
+def test_kernels_as_one_weight(name):
+    assert proved(lively(StackedKernels(**STACKED[name])), random(2, 6, 9, 8)).family == "dy_conv"
+
+
+def test_a_table_beside_layers_is_no_kernels():
+    block = nn.Sequential(nn.Conv2d(6, 3, 1))
+    block.register_buffer("table", torch.ones(6, 6, 3, 3))
+    assert candidates(block) is None
+    block.register_parameter("weight", nn.Parameter(torch.ones(3, 6, 3, 3)))
+    assert candidates(block) is None
+
+
+IN_A_DICT = [("stride", "padding", "dilation"), ("stride", "padding", "dilation", "groups"), ("padding",)]
+
+
+@pytest.mark.parametrize("moved", IN_A_DICT, ids=str)
+def test_settings_in_a_dict(moved):
+    module = SettingsInADict(moved, stride=2, padding=2, dilation=2, groups=2)
+    assert proved(lively(module), random(2, 6, 9, 8)).family == "dy_conv"
+
+
+class TwoInARow(Experts):
+    """A mixture's parts, and none: its convolutions stand one behind the other, its last layer gives two scores."""
+
+    def forward(self, x):
+        return self.fc(self.conv2(self.conv1(x)).mean((2, 3)))
+
+
+def test_other_convolutions_of_one_geometry_are_not_told():
+    block = TwoInARow(C=6, K=6, M=2, kernel_size=3)
+    assert capture(network_of(nn.Sequential(block).eval(), random(1, 6, 9, 8))).refused == {}
+    assert candidates(TwoInARow(C=6, K=6, M=2, S=2, kernel_size=3)) is not None
+    block.fc = nn.Linear(6, 5)
+    assert candidates(block) is None
+
+
+def test_a_mixture_by_another_function_is_told():
+    class Squared(Experts):
+        def forward(self, x):
+            return super().forward(x) ** 2
+
+    captured = capture(network_of(nn.Sequential(Squared(kernel_size=3, S=3)).eval(), random(1, 6, 9, 8)))
+    assert "computes something else" in captured.refused["0"].reason
 
 
 @pytest.mark.parametrize("options", [{}, {"bias": None}, {"bias": "each"}, {"groups": 2}, {"stride": 2}], ids=str)

@@ -4,6 +4,7 @@
            → torch.fx; where it cannot follow, torch.export (``exported``)
            → functions with constant weights become modules again (``reassemble``)
            → shapes and places noted; the graph compared with the module in float64
+           → notes: which layers are refused, which convolve with weights that they compute
 
 ``torch.fx`` runs the module's own Python once, with stand-ins for tensors, so that names of the trained form stay on
 the nodes. It cannot follow control flow that depends on shapes or values; ``torch.export`` can on shapes.
@@ -22,6 +23,7 @@ from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.float64 import InFloat64
 from dcd_deploy.dynamic.operator import DynamicOperator, Refusal
 from dcd_deploy.errors import CaptureError
+from dcd_deploy.lowering import computed_weights
 from dcd_deploy.lowering.annotate import annotate_places, annotate_shapes
 from dcd_deploy.lowering.dynamic_layers import Expected, Where, dynamic_layers, here
 from dcd_deploy.lowering.exported import graph_by_export
@@ -89,6 +91,7 @@ def capture(network: Network, leaf: Sequence[str] = (), where: Where = here) -> 
     if not operators:
         graph.notes.append("no dynamic layer was recognised in it: it is exported as it is")
     graph.notes += [f"'{path}' is exported as ordinary operators: {why.reason}" for path, why in refused.items()]
+    graph.notes += computed_weights.notes_of(graph, set(refused))
     return Captured(network, graph, operators, refused)
 
 

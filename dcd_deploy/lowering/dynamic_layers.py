@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dcd_deploy.dynamic.operator import DynamicOperator
 from dcd_deploy.dynamic.proof import prove
-from dcd_deploy.dynamic.recognise import Refusal, candidates
+from dcd_deploy.dynamic.recognise import Refusal, candidates, is_another
 from dcd_deploy.lowering.network import Network
 
 Candidates = tuple[DynamicOperator, ...] | Refusal
@@ -87,6 +87,9 @@ def dynamic_layers(
             elif isinstance(said, tuple):
                 operators[path] = said[outcome]
         within = [path for path in found if path in refused]
+        for path in within:
+            if is_another(network.module.get_submodule(path), calls.get(path, ())):
+                del refused[path]
         found = {path: said for top in within for path, said in _candidates(network.module, leaf, top).items()}
     return operators, refused
 

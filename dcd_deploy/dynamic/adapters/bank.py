@@ -2,16 +2,17 @@
 
 Kernels: a tensor (M, K, C/groups, kh, kw), or (M, K, C/groups·kh·kw) with the kernel's size in integers, 1×1 without;
 one flat for each kernel, (M, K·C/groups·kh·kw), with the sizes in integers or in a tuple that ends with (K, C/groups,
-kh, kw); a list of M kernels, or of M convolutions of one geometry. Padding
-"same" depends on the size of the map: a choice for each remainder of its sides by the stride; where it adds more behind
-than in front, the kernels get taps of zeros in front.
+kh, kw); a list of M kernels, or of M convolutions of one geometry; M such convolutions as children of their own, beside
+an attention; one weight (M·K, C/groups, kh, kw) beside an attention that gives M shares, in either order of M and K.
+Padding "same" depends on the size of the map: a choice for each remainder of its sides by the stride;
+where it adds more behind than in front, the kernels get taps of zeros in front.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from dcd_deploy.dynamic.adapters.parts import (
     children_of,
     conv_geometry,
+    dense_sizes,
     is_dense,
     pair,
     shapes_of,
@@ -62,7 +64,7 @@ def banks(module: nn.Module) -> tuple[Bank, ...]:
     """Return the banks of kernels that the module may hold, most likely first; none where it holds none."""
     found = _named_kernels(module)
     if found is None:
-        return _of_convolutions(module) or _of_parameters(module)
+        return _of_convolutions(module) or _of_parameters(module) or tuple(_of_one_weight(module))
     name, shape = found
     tensors = tensors_of(module)
     return tuple(_with_geometry(module, tensors.pop(name).view(shape), *_biases(shape, tensors)))
@@ -71,7 +73,7 @@ def banks(module: nn.Module) -> tuple[Bank, ...]:
 def routes_itself(module: nn.Module) -> bool:
     """Whether the module holds kernels, and layers that may weigh them; copies no weight."""
     lists = any(isinstance(child, (nn.ModuleList, nn.ParameterList)) for child in module.children())
-    kernels = lists or _named_kernels(module) is not None
+    kernels = lists or _named_kernels(module) is not None or bool(apart(module) or _one_weight(module))
     return kernels and any(is_dense(part) for part in module.modules())
 
 
@@ -133,8 +135,17 @@ def _biases(shape: Sequence[int], others: Mapping[str, Tensor]) -> tuple[Tensor 
     return inside, outside
 
 
+def _said(module: nn.Module, names: Sequence[str]) -> Iterator[object]:
+    """Yield what the module holds under these names: as attributes, then in dicts, as those for ``F.conv2d`` are."""
+    kept = [value for key, value in vars(module).items() if isinstance(value, dict) and not key.startswith("_")]
+    for name in names:
+        yield getattr(module, name, None)
+    for settings, name in itertools.product(kept, names):
+        yield settings.get(name)
+
+
 def _pair_named(module: nn.Module, names: Sequence[str]) -> Pair | None:
-    return next((found for name in names if (found := pair(getattr(module, name, None))) is not None), None)
+    return next((found for one in _said(module, names) if (found := pair(one)) is not None), None)
 
 
 def _with_geometry(module: nn.Module, kernels: Tensor, bias: Tensor | None, outside: Tensor | None) -> Iterator[Bank]:
@@ -142,7 +153,7 @@ def _with_geometry(module: nn.Module, kernels: Tensor, bias: Tensor | None, outs
     dilation = _pair_named(module, DILATION) or (1, 1)
     stride = _pair_named(module, STRIDE) or (1, 1)
     groups = _pair_named(module, GROUPS)
-    mode = getattr(module, "padding_mode", "zeros")
+    mode = next((one for one in _said(module, ["padding_mode"]) if isinstance(one, str)), "zeros")
     for one in [groups[0]] if groups else [K, 1] if grouped == 1 else [1]:
         plain = ConvGeometry(
             C=grouped * one,
@@ -151,7 +162,7 @@ def _with_geometry(module: nn.Module, kernels: Tensor, bias: Tensor | None, outs
             stride=stride,
             dilation=dilation,
             groups=one,
-            padding_mode=mode if isinstance(mode, str) else "zeros",
+            padding_mode=mode,
         )
         for rows, columns in _paddings(module, plain):
             yield from _padded(Bank(kernels, bias, outside, plain), rows, columns)
@@ -164,7 +175,7 @@ def _paddings(module: nn.Module, g: ConvGeometry) -> Iterator[tuple[Sides, Sides
     if said is not None and not same:
         yield (said[0], said[0]), (said[1], said[1])
         return
-    if said is None and not any(getattr(module, name, None) in {"same", "SAME"} for name in PADDING):
+    if said is None and not any(isinstance(one, str) and one in {"same", "SAME"} for one in _said(module, PADDING)):
         yield (0, 0), (0, 0)
     yield from itertools.product(*(_same(*axis) for axis in zip(g.kernel, g.stride, g.dilation, strict=True)))
 
@@ -189,19 +200,46 @@ def _padded(bank: Bank, rows: Sides, columns: Sides) -> Iterator[Bank]:
 
 
 def _of_convolutions(module: nn.Module) -> tuple[Bank, ...]:
-    """Return the bank that a list of convolutions of one geometry is."""
-    for name, child in children_of(module).items():
-        convs = list(child.children()) if isinstance(child, nn.ModuleList) else []
-        if len(convs) < 2 or not all(isinstance(conv, nn.Conv2d) for conv in convs):
-            continue
-        geometries = {conv_geometry(f"{name}.{index}", conv) for index, conv in enumerate(convs)}
+    """Return the bank that convolutions of one geometry are: a list of them, or children beside an attention."""
+    for names, convs in (*_listed(module), *apart(module)):
+        geometries = {conv_geometry(f"{names[0]}.{index}", conv) for index, conv in enumerate(convs)}
         biases = [tensor_of(conv, "bias") for conv in convs]
         if len(geometries) != 1 or len({bias is None for bias in biases}) != 1:
             continue
         each = [bias for bias in biases if bias is not None]
         kernels = torch.stack([weight_of(conv) for conv in convs])
-        return (Bank(kernels, torch.stack(each) if each else None, None, geometries.pop(), (name,)),)
+        return (Bank(kernels, torch.stack(each) if each else None, None, geometries.pop(), names),)
     return ()
+
+
+def _listed(module: nn.Module) -> Iterator[tuple[tuple[str, ...], list[nn.Module]]]:
+    for name, child in children_of(module).items():
+        convs = list(child.children()) if isinstance(child, nn.ModuleList) else []
+        if len(convs) > 1 and all(isinstance(conv, nn.Conv2d) for conv in convs):
+            yield (name,), convs
+
+
+def apart(module: nn.Module) -> list[tuple[tuple[str, ...], list[nn.Module]]]:
+    """Return the convolutions of one geometry that are children of their own, with their names; copies no weight.
+
+    Many modules have such, one behind the other. So they are kernels only where what is beside them ends in a layer
+    that gives each of them a number.
+    """
+    alike: dict[str, dict[str, nn.Module]] = {}
+    for name, child in children_of(module).items():
+        if isinstance(child, nn.Conv2d):
+            sizes = (child.in_channels, child.out_channels, child.kernel_size, child.stride, child.padding)
+            key = (*sizes, child.dilation, child.groups, child.padding_mode, child.bias is None)
+            alike.setdefault(str(key), {})[name] = child
+    found = [(tuple(group), list(group.values())) for group in alike.values() if 1 < len(group) <= MOST_KERNELS]
+    return [(names, convs) for names, convs in found if shares_beside(module, names) == len(names)]
+
+
+def shares_beside(module: nn.Module, names: Collection[str] = ()) -> int:
+    """Return how many numbers the last dense layer gives that is in none of these children; 0 where there is none."""
+    beside = (child for name, child in children_of(module).items() if name not in names)
+    layers = [part for child in beside for part in child.modules() if is_dense(part)]
+    return dense_sizes(layers[-1])[0] if layers else 0
 
 
 def _of_parameters(module: nn.Module) -> tuple[Bank, ...]:
@@ -214,3 +252,33 @@ def _of_parameters(module: nn.Module) -> tuple[Bank, ...]:
         made = _with_geometry(module, stacked, *_biases(stacked.shape, tensors_of(module)))
         return tuple(replace(bank, without=(name,)) for bank in made)
     return ()
+
+
+def _one_weight(module: nn.Module) -> str | None:
+    """Return the name of a weight (M·K, C/groups, kh, kw) that may be M kernels one behind the other; copies none."""
+    shapes = shapes_of(module)
+    for fixed, _ in module.named_buffers(recurse=False):  # a blur beside other layers, or a table
+        shapes.pop(fixed, None)
+    count = shares_beside(module) if any(len(shape) == 4 for shape in shapes.values()) else 0
+    for name, shape in shapes.items():
+        if len(shape) == 4 and 1 < count <= MOST_KERNELS and shape[0] > count and shape[0] % count == 0:
+            return name
+    return None
+
+
+def _of_one_weight(module: nn.Module) -> Iterator[Bank]:
+    """Yield the banks that such a weight may be: all of the first kernel in front, or the first row of each kernel."""
+    name = _one_weight(module)
+    if name is None:
+        return
+    count, tensors = shares_beside(module), tensors_of(module)
+    weight = tensors.pop(name)
+    biases = [one for key, one in tensors.items() if "bias" in key]
+    inside = next((one for one in biases if one.shape == (len(weight),)), None)
+    outside = next((one for one in biases if one.shape == (len(weight) // count,)), None)
+    M, K = count, len(weight) // count
+    yield from _with_geometry(
+        module, weight.view(M, K, *weight.shape[1:]), None if inside is None else inside.view(M, K), outside
+    )
+    rows = weight.view(K, M, *weight.shape[1:]).transpose(0, 1)
+    yield from _with_geometry(module, rows, None if inside is None else inside.view(K, M).t(), outside)
