@@ -130,7 +130,8 @@ def held(effect: float, float32_error: float) -> CheckedReference:
     """A reference whose inputs move the outputs by ``effect`` through a head."""
     values = np.linspace(0.0, 1.0, 6).reshape(2, 3)
     sensitivity = Sensitivity({"phi": {"layer": 0.5}}, {"phi": effect})
-    reference = TrainReference((np.arange(2, dtype=np.float32)[:, None],), {"logits": values}, sensitivity, float32_error)
+    numbers = np.arange(2, dtype=np.float32)[:, None]
+    reference = TrainReference((numbers,), {"logits": values}, sensitivity, float32_error)
     return CheckedReference(reference, new_report(reference, "inputs"), telling=telling_tolerance(reference, 5e-5))
 
 

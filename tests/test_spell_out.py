@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from capturing import Calling
 from torch import nn
 
+from dcd_deploy import export_module
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.onnx.trace import trace_onnx
 from dcd_deploy.lowering.capture import capture
@@ -62,3 +63,26 @@ def test_a_span_that_is_off_by_one_is_noticed():
     right = SpanMaximum(((0, 1),), ((0, 5), (4, 9)))(x)
     assert torch.equal(right, F.adaptive_max_pool2d(x, (1, 2)))
     assert not torch.equal(SpanMaximum(((0, 1),), ((0, 4), (4, 9)))(x), right)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        Calling(lambda x: (x.sigmoid() * 2) ** 2),
+        Calling(lambda x: F.avg_pool2d(x, (3, 2), padding=1, divisor_override=5)),
+        nn.AvgPool2d(3, 2, divisor_override=4),
+    ],
+)
+def test_squares_and_means_over_another_number_are_right_and_exportable(tmp_path, made):
+    """torch's ONNX exporter forgets the divisor; LiteRT's has no power of five dimensions."""
+    example = torch.randn(1, 3, 9, 11)
+    graph = capture(network_of(made.eval(), example)).graph
+    wanted = made(example.double())
+    assert SpellOut()(graph).changed == 1
+    assert torch.allclose(graph.recompiled().module(example.double())[0], wanted, atol=1e-12)
+    export_module(made, example, out=tmp_path, name="net")
+
+
+def test_other_powers_and_means_stay():
+    for made in (Calling(lambda x: x**3 + 2**x), nn.AvgPool2d(3, ceil_mode=True, divisor_override=4), nn.AvgPool2d(2)):
+        assert SpellOut()(capture(network_of(made.eval(), torch.randn(1, 3, 9, 11))).graph).changed == 0

@@ -96,8 +96,11 @@ def _try(network: nn.Module, inputs: Inputs, alone: str, canonical: nn.Module | 
 def answers_of(
     network: nn.Module, inputs: Inputs, alone: str, canonical: nn.Module | None = None
 ) -> tuple[dict[str, Outputs], Variation, str]:
-    """Return what a network answers, how its heads move then, and why it was run on each input by itself, if it was."""
-    why = ""
+    """Return what a network answers, how its heads move then, and why it was run on each input by itself, if it was.
+
+    What a file for one input alone has to give is what the network gives to one input alone.
+    """
+    why = FOLLOWED if getattr(canonical, "one_at_a_time", False) else ""
     while True:
         variation = Variation()
         with watching(network, canonical, variation):
@@ -135,7 +138,7 @@ def _float32_error(
 def _reference(network: nn.Module, tried: _Tried, alone: str, canonical: nn.Module | None) -> TrainReference:
     ran = network if canonical is None else canonical
     known = canonical is None or has_seen_all(tried.variation, canonical, len(tried.inputs[0]))
-    why = tried.one_at_a_time or (FOLLOWED if getattr(canonical, "one_at_a_time", False) else "")
+    why = tried.one_at_a_time
 
     def run(first: int) -> dict[str, Outputs]:
         return run_torch(ran, tuple(values[first:] for values in tried.inputs), alone, one_at_a_time=bool(why))

@@ -7,11 +7,13 @@ Each dynamic layer stands behind one operator of ours, so that it stays a leaf; 
 
 from __future__ import annotations
 
+import inspect
 import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -82,8 +84,18 @@ def _exported_for_one(network: Network) -> torch.export.ExportedProgram:
 def _exported(network: Network) -> torch.export.ExportedProgram:
     with torch.no_grad(), InFloat64(recorded=True), _quiet():
         twice = tuple(torch.cat([each, each]) for each in network.examples)
-        free = tuple({0: torch.export.Dim("N", min=1)} for _ in twice)
+        free = free_batch(network.module, len(twice), torch.export.Dim("N", min=1))
         return torch.export.export(network.module, twice, dynamic_shapes=free, strict=False)
+
+
+def free_batch(network: nn.Module, inputs: int, size: Any) -> tuple[Any, ...]:
+    """Return dynamic shapes whose first dimension is of a free ``size``, one for all, as it takes its arguments."""
+    free = {0: size}
+    kinds = [parameter.kind for parameter in inspect.signature(network.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return (free,) * inputs
+    named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*(free,) * named, (free,) * (inputs - named))
 
 
 def _writes_into_parts(program: torch.export.ExportedProgram) -> bool:

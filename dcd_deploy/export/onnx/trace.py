@@ -10,11 +10,9 @@ takes longer than tracing a small network. Of these a few leave a trace in our g
 from __future__ import annotations
 
 import contextlib
-import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -39,6 +37,7 @@ from dcd_deploy.export.deployable import deployable, without_stack_traces
 from dcd_deploy.export.onnx.opsets import TRACED_FROM, check_opset
 from dcd_deploy.export.refusal import refused
 from dcd_deploy.export.tflite.convert import decomposed_where_needed
+from dcd_deploy.lowering.exported import free_batch
 from dcd_deploy.native_output import without_remarks
 from dcd_deploy.samples import InputSpec
 
@@ -50,6 +49,7 @@ RULES = (
     remove_optional_bias_from_conv_transpose_rule,
     remove_optional_bias_from_gemm_rule,
 )
+PRIVATE = "dcd_deploy.output."
 ROUNDS = 2  # a constant that was found may make another
 
 
@@ -128,6 +128,7 @@ def trace_onnx(
     """
     check_opset(opset)
     program = _trace(single, inputs, outputs, batch, max(opset, TRACED_FROM))
+    _name_outputs(program.model.graph, outputs)
     raw = onnx.ModelProto()
     raw.CopyFrom(program.model_proto)
     tidy(program.model)
@@ -147,7 +148,7 @@ def _trace(
     network: nn.Module, inputs: Sequence[InputSpec], outputs: Sequence[str], batch: int | None, opset: int
 ) -> torch.onnx.ONNXProgram:
     examples = tuple(torch.zeros(batch or 2, *each.shape, dtype=getattr(torch, each.dtype)) for each in inputs)
-    free = _free_batch(network, len(inputs)) if batch is None else None
+    free = free_batch(network, len(inputs), torch.export.Dim("N")) if batch is None else None
 
     def export() -> torch.onnx.ONNXProgram | None:
         with without_remarks(), torch.no_grad(), without_stack_traces(), translation():
@@ -158,7 +159,7 @@ def _trace(
                 optimize=False,
                 opset_version=opset,
                 input_names=[each.name for each in inputs],
-                output_names=list(outputs),
+                output_names=[f"{PRIVATE}{i}" for i in range(len(outputs))],
                 dynamic_shapes=free,
                 verbose=False,
             )
@@ -169,6 +170,16 @@ def _trace(
         raise refused("torch's ONNX exporter", network, error, _said(error)) from error
     assert program is not None
     return program
+
+
+def _name_outputs(graph: ir.Graph, outputs: Sequence[str]) -> None:
+    """Name the outputs of a traced graph, whose own are ``PRIVATE``; what is called so inside gets another name."""
+    for value in (value for node in graph.all_nodes() for value in node.outputs):
+        if value.name in outputs:
+            value.name = f"{value.name}.inner"
+    for value, name in zip(graph.outputs, outputs, strict=True):
+        if (value.name or "").startswith(PRIVATE):  # an input that is returned keeps the input's
+            value.name = name
 
 
 def _said(error: BaseException) -> str:
@@ -185,13 +196,3 @@ def _tried_quickly(export: Callable[[], torch.onnx.ONNXProgram | None]) -> torch
             return export()
     except torch.onnx.OnnxExporterError:
         return export()
-
-
-def _free_batch(network: nn.Module, inputs: int) -> tuple[Any, ...]:
-    """Return dynamic shapes with the first dimension free, and one for all, as ``network`` takes its arguments."""
-    free = {0: torch.export.Dim("N")}
-    kinds = [parameter.kind for parameter in inspect.signature(network.forward).parameters.values()]
-    if inspect.Parameter.VAR_POSITIONAL not in kinds:
-        return (free,) * inputs
-    named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
-    return (*(free,) * named, (free,) * (inputs - named))

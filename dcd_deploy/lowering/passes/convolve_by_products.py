@@ -9,7 +9,7 @@ which a free batch is not.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from dcd_deploy.dynamic.operator import Pair
 from dcd_deploy.lowering.channels_last.settings import name_and_settings
 from dcd_deploy.lowering.graph import NetworkGraph, copy_meta
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
+from dcd_deploy.lowering.passes.spell_out import pair_of
 
 
 class ConvolveByProducts(Pass):
@@ -40,7 +41,7 @@ class ConvolveByProducts(Pass):
             padding = settings.get("padding", 0)
             if isinstance(padding, str) or (self.groups_alone and not isinstance(groups, fx.Node)):
                 continue
-            made = Products(_pair(settings.get("stride", 1)), _pair(settings.get("dilation", 1)), _pair(padding))
+            made = Products(pair_of(settings.get("stride", 1)), pair_of(settings.get("dilation", 1)), pair_of(padding))
             path = graph.add_module(f"{node.name}_products", made)
             operands = (node.all_input_nodes[0], settings["weight"], settings.get("bias"), groups)
             with graph.module.graph.inserting_before(node):
@@ -53,11 +54,6 @@ class ConvolveByProducts(Pass):
 
 def _is_computed(weight: object) -> bool:
     return isinstance(weight, fx.Node) and weight.op != "get_attr"
-
-
-def _pair(value: Any) -> Pair:
-    sides = (value, value) if isinstance(value, int) else tuple(value)
-    return int(sides[0]), int(sides[-1])
 
 
 class Products(nn.Module):

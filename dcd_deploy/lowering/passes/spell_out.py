@@ -2,6 +2,8 @@
 
 AdaptiveMaxPool2d(n), cells of several sizes     →   the largest of each span of rows, then of columns
 attention of (N, L, E), or of five dimensions    →   attention of (N, 1, L, E), or of (A·B, H, L, E)
+x², of any dimensions                            →   x · x
+mean of windows, divided by another number       →   mean of windows, times what that makes of it
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from dcd_deploy.dynamic.operator import Pair
+from dcd_deploy.lowering.channels_last.settings import name_and_settings
 from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, op_name, shape
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
 
@@ -31,7 +35,10 @@ class SpellOut(Pass):
             if _is_attention(node):
                 node.target = attention
                 result.changed += 1
-            elif (made := _pooling(graph, node)) is not None:
+            elif _is_square(node):
+                node.target, node.args = torch.mul, (node.args[0], node.args[0])
+                result.changed += 1
+            elif (made := _pooling(graph, node) or _mean(graph, node)) is not None:
                 path = graph.add_module(f"{node.name}_spans", made)
                 with graph.module.graph.inserting_before(node):
                     found = copy_meta(node, graph.module.graph.call_module(path, (node.all_input_nodes[0],)))
@@ -59,6 +66,41 @@ def _pooling(graph: NetworkGraph, node: fx.Node) -> SpanMaximum | None:
     if all(side % cell == 0 for side, cell in zip(sides[2:], cells[2:], strict=True)):
         return None
     return SpanMaximum(spans[0], spans[1])
+
+
+def _is_square(node: fx.Node) -> bool:
+    return node.op == "call_function" and op_name(node) == "pow" and not node.kwargs and node.args[1:] == (2,)
+
+
+def _mean(graph: NetworkGraph, node: fx.Node) -> ScaledMean | None:
+    """Return the mean of windows that a node is, if it is divided by another number than a window has pixels."""
+    if node.op not in ("call_function", "call_module"):
+        return None
+    name, settings = name_and_settings(node, graph.submodule(node))
+    divisor = settings.get("divisor_override")
+    if name != "avg_pool2d" or not isinstance(divisor, int) or settings.get("ceil_mode", False):
+        return None
+    window = pair_of(settings["kernel_size"])
+    stride = settings.get("stride") or window
+    return ScaledMean(window, pair_of(stride), pair_of(settings.get("padding", 0)), divisor)
+
+
+def pair_of(value: Any) -> Pair:
+    """Return the sides that one number, or a list of one or two, stands for."""
+    sides = (value, value) if isinstance(value, int) else tuple(value)
+    return int(sides[0]), int(sides[-1])
+
+
+class ScaledMean(nn.Module):
+    """x (N, C, H, W) → the sums of windows over a divisor."""
+
+    def __init__(self, window: Pair, stride: Pair, padding: Pair, divisor: int) -> None:
+        super().__init__()
+        self.window, self.stride, self.padding = window, stride, padding
+        self.scale = window[0] * window[1] / divisor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, self.window, self.stride, self.padding) * self.scale
 
 
 Spans = tuple[tuple[int, int], ...]
