@@ -117,6 +117,13 @@ SAME = {
     "a hard swish": "(float[2, 6] x) => (float[2, 6] y) { y = HardSwish (x) }",
     "a softmax of the last axis": "(float[2, 6] x) => (float[2, 6] y) { y = Softmax (x) }",
     "a softmax of the first axis": "(float[2, 6] x) => (float[2, 6] y) { y = Softmax <axis = 0> (x) }",
+    "a softmax inside, over the axis before the last": (
+        "(float[2, 6] x) => (float[1, 2, 3, 2] y) <int64[4] s = {1, 2, 3, 2}> {"
+        " m = Reshape (x, s) r = Relu (m) t = Softmax <axis = 1> (r) y = LogSoftmax <axis = -2> (t) }"
+    ),
+    "a softmax of the last of three, which nothing says": (
+        "(float[2, 6] x) => (float[2, 3, 2] y) <int64[3] s = {2, 3, 2}> { m = Reshape (x, s) y = Softmax (m) }"
+    ),
     "a map made larger": (
         "(float[2, 6] x) => (float[1, 1, 4, 12] y) <int64[4] s = {1, 1, 2, 6}, float[4] by = {1, 1, 2, 2}> {"
         ' m = Reshape (x, s) y = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (m,, by) }'
@@ -160,6 +167,7 @@ def test_the_same_in_an_older_opset(body, opset):
     model = parsed(body)
     older = in_older_opset(model, opset)
     assert older.opset_import[0].version == opset
+    assert not older.graph.value_info
     for run in (ReferenceEvaluator(older).run(None, {"x": X})[0], OnnxRuntimeSession(older.SerializeToString()).run(X)):
         assert np.allclose(run, ReferenceEvaluator(model).run(None, {"x": X})[0], atol=1e-6)
 
@@ -169,6 +177,21 @@ def test_what_an_older_opset_lacks_is_refused(what):
     body, opset = BEYOND[what]
     with pytest.raises(ExportError, match=rf"in ONNX opset {opset}: .*{SAID[what]}.*; choose `opset` 18 or above"):
         in_older_opset(parsed(body), opset)
+
+
+def test_a_softmax_of_unknown_axes_is_refused():
+    """Shape inference does not look into other domains."""
+    nodes = [
+        helper.make_node("Any", ["x"], ["m"], domain="elsewhere"),
+        helper.make_node("Softmax", ["m"], ["y"], axis=1),
+    ]
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, 3, 2]) for name in "xy"]
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("elsewhere", 1)]
+    model = helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:]), opset_imports=opsets)
+    with pytest.raises(
+        ExportError, match=r"opset 12: its Softmax is over the last axis alone, and that of 'm' is unkn"
+    ):
+        in_older_opset(model, 12)
 
 
 def test_other_domains_are_left_alone():

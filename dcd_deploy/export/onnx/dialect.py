@@ -44,12 +44,13 @@ def in_older_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     Raises:
         ExportError: the older opset lacks an operator, or what a node wants of one.
     """
-    older = ir.from_proto(model)
+    older = ir.from_proto(onnx.shape_inference.infer_shapes(model))  # types and shapes, which some rewrites ask for
     version, older.graph.opset_imports[""] = older.graph.opset_imports[""], opset
     for node in tuple(ir.traversal.RecursiveGraphIterator(older.graph)):
         if node.domain == "":
             _lower(node, version, opset)
     written = ir.to_proto(older)
+    del written.graph.value_info[:]  # every runtime infers them anew
     written.ir_version = onnx.helper.find_min_ir_version_for(list(written.opset_import), ignore_unknown=True)
     try:
         onnx.checker.check_model(written, full_check=True)
@@ -62,7 +63,7 @@ def _lower(node: ir.Node, version: int, opset: int) -> None:
     """Write a node of an opset ``version`` as ``opset`` has it."""
     newer = onnx.defs.get_schema(node.op_type, version)
     since, write = WRITTEN.get(node.op_type, (0, None))
-    if write is not None and opset < since and write(node):
+    if write is not None and opset < since and write(node, opset):
         return
     try:
         older = onnx.defs.get_schema(node.op_type, opset)
@@ -91,17 +92,23 @@ def _as_attribute(node: ir.Node, name: str, opset: int) -> None:
         node.attributes.add(ir.AttrInt64s(name, values))
 
 
-def _hard_swish(node: ir.Node) -> bool:
+def _hard_swish(node: ir.Node, _: int) -> bool:
     sigmoid = before(node, "HardSigmoid", node.inputs, "gate", alpha=SIXTH, beta=0.5)
     replace(node, "Mul", [node.inputs[0], sigmoid])
     return True
 
 
-def _softmax(node: ir.Node) -> bool:
-    """Until 12 all axes from one on were taken together: the same where it is the last."""
+def _softmax(node: ir.Node, opset: int) -> bool:
+    """Until 12 all axes from one on were taken together, the same where it is the last; and one not said was the 1."""
     value, axis = node.inputs[0], attribute(node, "axis", -1)
-    assert value is not None
-    if value.shape is None or axis in (-1, len(value.shape) - 1):
+    node.attributes.add(ir.AttrInt64("axis", axis))
+    if axis == -1:
+        return False
+    if value is None or value.shape is None:
+        raise _refusal(
+            opset, f"its {node.op_type} is over the last axis alone, and that of '{_name(value)}' is unknown"
+        )
+    if axis == len(value.shape) - 1:
         return False
     order = list(range(len(value.shape)))
     order[axis], order[-1] = order[-1], order[axis]
@@ -110,7 +117,7 @@ def _softmax(node: ir.Node) -> bool:
     return True
 
 
-def _reshape(node: ir.Node) -> bool:
+def _reshape(node: ir.Node, _: int) -> bool:
     """The exporter sets allowzero, which says how a size of 0 is meant, also where there is none."""
     shape = constant(node.inputs[1])
     if shape is not None and 0 not in shape:
@@ -118,7 +125,7 @@ def _reshape(node: ir.Node) -> bool:
     return False
 
 
-def _resize(node: ir.Node) -> bool:
+def _resize(node: ir.Node, _: int) -> bool:
     """Its regions and scales were asked for until 12; empty ones are none."""
     graph = node.graph
     assert isinstance(graph, ir.Graph)
@@ -129,13 +136,17 @@ def _resize(node: ir.Node) -> bool:
 
 
 # operator → the opset from which on it need not be written another way, and how it is; True where nothing is left of it
-WRITTEN: dict[str, tuple[int, Callable[[ir.Node], bool]]] = {
+WRITTEN: dict[str, tuple[int, Callable[[ir.Node, int], bool]]] = {
     "HardSwish": (14, _hard_swish),
     "Softmax": (13, _softmax),
     "LogSoftmax": (13, _softmax),
     "Reshape": (14, _reshape),
     "Resize": (13, _resize),
 }
+
+
+def _name(value: ir.Value | None) -> str:
+    return "" if value is None else value.name or ""
 
 
 def _refusal(opset: int, reason: str) -> ExportError:
