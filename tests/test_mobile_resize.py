@@ -27,7 +27,7 @@ def resized(how, batch="1"):
         (LINEAR.format("asymmetric"), {NNAPI, COREML, NEURAL_NETWORK}),
         (NEAREST.format("asymmetric", "floor"), {NNAPI, COREML, NEURAL_NETWORK}),
         (NEAREST.format("half_pixel", "round_prefer_floor"), {COREML}),
-        ('mode = "cubic"', {COREML}),
+        ('mode = "cubic"', set()),
         (LINEAR.format("half_pixel") + ", antialias = 1", {COREML}),
     ],
 )

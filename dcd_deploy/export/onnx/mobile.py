@@ -61,7 +61,8 @@ TRANSPOSED = r"if input b is not constant, transb should be 1"
 FREE = "a size of it is free: export with a number as `batch`"
 UNKNOWN = "the shape of an input is not known"
 # What accelerators ask of a Resize: NNAPI's table says less than its source does, at 0bd42bd
-# (core/providers/nnapi/nnapi_builtin/builders/impl/resize_op_builder.cc); of CoreML MLProgram's the table says nothing.
+# (core/providers/nnapi/nnapi_builtin/builders/impl/resize_op_builder.cc). Of CoreML
+# MLProgram's the table says nothing; both of CoreML's take no other mode than linear and nearest.
 LINEAR_RESIZE = {NNAPI: ("asymmetric", "half_pixel", "align_corners"), NEURAL_NETWORK: ("asymmetric",)}
 ANEW_FROM_18 = ("antialias", "axes")  # attributes
 
@@ -90,9 +91,9 @@ class _Rules:
 
     def _lack_of_resize(self, node: onnx.NodeProto) -> str:
         """Return what a Resize lacks that an accelerator asks for, where it is known what that is."""
-        if (linear := LINEAR_RESIZE.get(self.name)) is None:
-            return ""
         mode, places = _text(node, "mode", "nearest"), _text(node, "coordinate_transformation_mode", "half_pixel")
+        if (linear := LINEAR_RESIZE.get(self.name)) is None:
+            return f"mode '{mode}'" if self.name == COREML and mode not in ("linear", "nearest") else ""
         if mode == "linear":
             right = places in linear
         else:
