@@ -114,6 +114,16 @@ SAME = {
         "(float[2, 6] x) => (float[6, 2] y) <int64[1] a = {0}> { u = Unsqueeze (x, a) t = Transpose <perm = [2, 1, 0]>"
         " (u) b = Identity (t) z = Unsqueeze (b, a) y3 = Squeeze (z, a) y = Reshape <allowzero = 1> (y3, s) }"
     ).replace("<int64[1] a = {0}>", "<int64[1] a = {0}, int64[2] s = {6, 2}>"),
+    "a mish": "(float[2, 6] x) => (float[2, 6] y) { y = Mish (x) }",
+    "a cast like another": "(float[2, 6] x) => (float[2, 6] y) { i = Cast <to = 7> (x) y = CastLike (i, x) }",
+    "a layer norm": (
+        "(float[2, 6] x) => (float[2, 6] y) <float[6] s = {1, 2, 3, 4, 5, 6}, float[6] b = {0, 1, 0, 1, 0, 1}> {"
+        " y = LayerNormalization (x, s, b) }"
+    ),
+    "a layer norm of several axes, without a shift": (
+        "(float[2, 6] x) => (float[2, 3, 2] y) <int64[3] s = {2, 3, 2}, float[3, 2] by = {1, 2, 3, 4, 5, 6}> {"
+        " m = Reshape (x, s) y = LayerNormalization <axis = 1, epsilon = 0.5> (m, by) }"
+    ),
     "a hard swish": "(float[2, 6] x) => (float[2, 6] y) { y = HardSwish (x) }",
     "a softmax of the last axis": "(float[2, 6] x) => (float[2, 6] y) { y = Softmax (x) }",
     "a softmax of the first axis": "(float[2, 6] x) => (float[2, 6] y) { y = Softmax <axis = 0> (x) }",
@@ -138,10 +148,7 @@ PADDED = (
     "(float[2, 6] x) => (float[2, 8] y) <int64[2] p = {1, 1}, float v = {0}, int64[1] a = {1}> { y = Pad (x, p, v, a) }"
 )
 BEYOND = {
-    "an operator": (
-        "(float[2, 6] x) => (float[2, 6] y) <float[6] s = {1,1,1,1,1,1}> { y = LayerNormalization (x, s) }",
-        16,
-    ),
+    "an operator": ("(float[2, 6] x) => (float[2, 6] y) { y = Trilu (x) }", 13),
     "computed axes": ("(float[2, 6] x, int64[1] a) => (float[2, 1] y) { y = ReduceMean (x, a) }", 17),
     "an attribute": ("(float[2, 6] x) => (float[2, 6] y) { y = ReduceMean <noop_with_empty_axes = 1> (x) }", 17),
     "an input": (PADDED, 17),
@@ -152,7 +159,7 @@ BEYOND = {
     ),
 }
 SAID = {
-    "an operator": "there is no LayerNormalization in it",
+    "an operator": "there is no Trilu in it",
     "computed axes": "its ReduceMean has constant axes alone",
     "an attribute": "its ReduceMean has no 'noop_with_empty_axes'",
     "an input": "input size 4",
@@ -172,10 +179,15 @@ def test_the_same_in_an_older_opset(body, opset):
         assert np.allclose(run, ReferenceEvaluator(model).run(None, {"x": X})[0], atol=1e-6)
 
 
+SINCE = {"an operator": 14, "a type": 16}  # of the others 18 is the first that has it
+
+
 @pytest.mark.parametrize("what", BEYOND)
 def test_what_an_older_opset_lacks_is_refused(what):
     body, opset = BEYOND[what]
-    with pytest.raises(ExportError, match=rf"in ONNX opset {opset}: .*{SAID[what]}.*; choose `opset` 18 or above"):
+    with pytest.raises(
+        ExportError, match=rf"in ONNX opset {opset}: .*{SAID[what]}.*; choose `opset` {SINCE.get(what, 18)} or"
+    ):
         in_older_opset(parsed(body), opset)
 
 
