@@ -206,6 +206,26 @@ def test_a_softmax_of_unknown_axes_is_refused():
         in_older_opset(model, 12)
 
 
+class Modern(torch.nn.Module):
+    def forward(self, x):
+        rows = torch.nn.functional.gelu(x)
+        return torch.nn.functional.scaled_dot_product_attention(rows, rows, rows).flatten(1)
+
+
+def test_the_newest_opset_of_operators_that_the_exporter_cannot_convert_to_it():
+    traced, x = to_onnx(Modern(), 4, 4, 1, OPSETS.stop - 1), torch.randn(1, 3, 4, 4)
+    model = written(traced, OPSETS.stop - 1)
+    assert model.opset_import[0].version == OPSETS.stop - 1
+    found = ReferenceEvaluator(model).run(None, {"input": x.numpy()})[0]
+    assert np.allclose(found, Modern()(x).numpy(), atol=1e-5)
+
+
+def test_an_operator_that_changed_above_what_the_exporter_reaches(monkeypatch):
+    monkeypatch.setattr(tracing, "TRACED_UP_TO", 19)  # Gelu came with 20, and others changed with 21
+    with pytest.raises(ExportError, match=r"gave 19, and \w+ is another since; choose `opset` 19 or below"):
+        to_onnx(Modern(), 4, 4, 1, OPSETS.stop - 1)
+
+
 def test_other_domains_are_left_alone():
     node = helper.make_node("ReduceMean", ["x"], ["y"], domain="elsewhere", own=1)
     values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2]) for name in "xy"]
