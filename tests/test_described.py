@@ -71,3 +71,12 @@ def test_an_output_that_lost_its_name_among_others_is_refused(onnx_file, tmp_pat
 
     with pytest.raises(ModelFileError, match="speaks of shapes"):
         open_model(saved(onnx_file, tmp_path, change))
+
+
+def test_weights_that_were_left_behind_are_named(onnx_file, tmp_path):
+    elsewhere = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 1024}
+    onnx.save_model(onnx.load(onnx_file), tmp_path / "moved.onnx", **elsewhere)
+    assert self_check(open_model(tmp_path / "moved.onnx")).passed
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(ModelFileError, match=r"was left behind: put 'weights\.bin' beside it"):
+        open_model(tmp_path / "moved.onnx")
