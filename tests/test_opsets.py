@@ -114,9 +114,26 @@ SAME = {
         "(float[2, 6] x) => (float[6, 2] y) <int64[1] a = {0}> { u = Unsqueeze (x, a) t = Transpose <perm = [2, 1, 0]>"
         " (u) b = Identity (t) z = Unsqueeze (b, a) y3 = Squeeze (z, a) y = Reshape <allowzero = 1> (y3, s) }"
     ).replace("<int64[1] a = {0}>", "<int64[1] a = {0}, int64[2] s = {6, 2}>"),
+    "a mish": "(float[2, 6] x) => (float[2, 6] y) { y = Mish (x) }",
+    "a cast like another": "(float[2, 6] x) => (float[2, 6] y) { i = Cast <to = 7> (x) y = CastLike (i, x) }",
+    "a layer norm": (
+        "(float[2, 6] x) => (float[2, 6] y) <float[6] s = {1, 2, 3, 4, 5, 6}, float[6] b = {0, 1, 0, 1, 0, 1}> {"
+        " y = LayerNormalization (x, s, b) }"
+    ),
+    "a layer norm of several axes, without a shift": (
+        "(float[2, 6] x) => (float[2, 3, 2] y) <int64[3] s = {2, 3, 2}, float[3, 2] by = {1, 2, 3, 4, 5, 6}> {"
+        " m = Reshape (x, s) y = LayerNormalization <axis = 1, epsilon = 0.5> (m, by) }"
+    ),
     "a hard swish": "(float[2, 6] x) => (float[2, 6] y) { y = HardSwish (x) }",
     "a softmax of the last axis": "(float[2, 6] x) => (float[2, 6] y) { y = Softmax (x) }",
     "a softmax of the first axis": "(float[2, 6] x) => (float[2, 6] y) { y = Softmax <axis = 0> (x) }",
+    "a softmax inside, over the axis before the last": (
+        "(float[2, 6] x) => (float[1, 2, 3, 2] y) <int64[4] s = {1, 2, 3, 2}> {"
+        " m = Reshape (x, s) r = Relu (m) t = Softmax <axis = 1> (r) y = LogSoftmax <axis = -2> (t) }"
+    ),
+    "a softmax of the last of three, which nothing says": (
+        "(float[2, 6] x) => (float[2, 3, 2] y) <int64[3] s = {2, 3, 2}> { m = Reshape (x, s) y = Softmax (m) }"
+    ),
     "a map made larger": (
         "(float[2, 6] x) => (float[1, 1, 4, 12] y) <int64[4] s = {1, 1, 2, 6}, float[4] by = {1, 1, 2, 2}> {"
         ' m = Reshape (x, s) y = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (m,, by) }'
@@ -131,10 +148,7 @@ PADDED = (
     "(float[2, 6] x) => (float[2, 8] y) <int64[2] p = {1, 1}, float v = {0}, int64[1] a = {1}> { y = Pad (x, p, v, a) }"
 )
 BEYOND = {
-    "an operator": (
-        "(float[2, 6] x) => (float[2, 6] y) <float[6] s = {1,1,1,1,1,1}> { y = LayerNormalization (x, s) }",
-        16,
-    ),
+    "an operator": ("(float[2, 6] x) => (float[2, 6] y) { y = Trilu (x) }", 13),
     "computed axes": ("(float[2, 6] x, int64[1] a) => (float[2, 1] y) { y = ReduceMean (x, a) }", 17),
     "an attribute": ("(float[2, 6] x) => (float[2, 6] y) { y = ReduceMean <noop_with_empty_axes = 1> (x) }", 17),
     "an input": (PADDED, 17),
@@ -145,7 +159,7 @@ BEYOND = {
     ),
 }
 SAID = {
-    "an operator": "there is no LayerNormalization in it",
+    "an operator": "there is no Trilu in it",
     "computed axes": "its ReduceMean has constant axes alone",
     "an attribute": "its ReduceMean has no 'noop_with_empty_axes'",
     "an input": "input size 4",
@@ -160,15 +174,56 @@ def test_the_same_in_an_older_opset(body, opset):
     model = parsed(body)
     older = in_older_opset(model, opset)
     assert older.opset_import[0].version == opset
+    assert not older.graph.value_info
     for run in (ReferenceEvaluator(older).run(None, {"x": X})[0], OnnxRuntimeSession(older.SerializeToString()).run(X)):
         assert np.allclose(run, ReferenceEvaluator(model).run(None, {"x": X})[0], atol=1e-6)
+
+
+SINCE = {"an operator": 14, "a type": 16}  # of the others 18 is the first that has it
 
 
 @pytest.mark.parametrize("what", BEYOND)
 def test_what_an_older_opset_lacks_is_refused(what):
     body, opset = BEYOND[what]
-    with pytest.raises(ExportError, match=rf"in ONNX opset {opset}: .*{SAID[what]}.*; choose `opset` 18 or above"):
+    with pytest.raises(
+        ExportError, match=rf"in ONNX opset {opset}: .*{SAID[what]}.*; choose `opset` {SINCE.get(what, 18)} or"
+    ):
         in_older_opset(parsed(body), opset)
+
+
+def test_a_softmax_of_unknown_axes_is_refused():
+    """Shape inference does not look into other domains."""
+    nodes = [
+        helper.make_node("Any", ["x"], ["m"], domain="elsewhere"),
+        helper.make_node("Softmax", ["m"], ["y"], axis=1),
+    ]
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, 3, 2]) for name in "xy"]
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("elsewhere", 1)]
+    model = helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:]), opset_imports=opsets)
+    with pytest.raises(
+        ExportError, match=r"opset 12: its Softmax is over the last axis alone, and that of 'm' is unkn"
+    ):
+        in_older_opset(model, 12)
+
+
+class Modern(torch.nn.Module):
+    def forward(self, x):
+        rows = torch.nn.functional.gelu(x)
+        return torch.nn.functional.scaled_dot_product_attention(rows, rows, rows).flatten(1)
+
+
+def test_the_newest_opset_of_operators_that_the_exporter_cannot_convert_to_it():
+    traced, x = to_onnx(Modern(), 4, 4, 1, OPSETS.stop - 1), torch.randn(1, 3, 4, 4)
+    model = written(traced, OPSETS.stop - 1)
+    assert model.opset_import[0].version == OPSETS.stop - 1
+    found = ReferenceEvaluator(model).run(None, {"input": x.numpy()})[0]
+    assert np.allclose(found, Modern()(x).numpy(), atol=1e-5)
+
+
+def test_an_operator_that_changed_above_what_the_exporter_reaches(monkeypatch):
+    monkeypatch.setattr(tracing, "TRACED_UP_TO", 19)  # Gelu came with 20, and others changed with 21
+    with pytest.raises(ExportError, match=r"gave 19, and \w+ is another since; choose `opset` 19 or below"):
+        to_onnx(Modern(), 4, 4, 1, OPSETS.stop - 1)
 
 
 def test_other_domains_are_left_alone():

@@ -135,6 +135,14 @@ def test_a_module_of_the_users(tmp_path):
         commands.export_module(network, example, out=tmp_path, input_="uint8")
 
 
+@pytest.mark.parametrize(("settings", "words"), [({}, "leave `input_` out"), ({"mean": MEAN}, "and `input_` uint8 wi")])
+def test_bytes_are_for_three_channels_whatever_else_is_said(tmp_path, settings, words):
+    """Neither refusal advises what the other refuses."""
+    grey = nn.Conv2d(1, 4, 3)
+    with pytest.raises(OptionError, match=rf"a picture of three channels.*\(1, 8, 8\).*{words}"):
+        commands.export_module(grey, torch.randn(1, 1, 8, 8), out=tmp_path, input_="uint8", **settings)
+
+
 def test_what_it_does_not_go_with(tmp_path):
     made = {"out": tmp_path, "input_": "uint8", **DIGITS_OPTIONS}
     (tmp_path / "recorded.npz").touch()

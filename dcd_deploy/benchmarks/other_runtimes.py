@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcd_deploy.artifacts import ModelCard
+from dcd_deploy.artifacts import UINT8, ModelCard
 from dcd_deploy.benchmarks import measure
 from dcd_deploy.benchmarks.machine import watched
 from dcd_deploy.benchmarks.measure import as_samples
@@ -62,6 +62,8 @@ def ask_other(request: Request, time_limit: float) -> WorkerAnswer:
     cards = {name: isolated_card(path) for name, path in paths.items()}
     card = next(iter(cards.values()))
     _check_batch(request, card)
+    if lack := lack_of(request.runtime, card):
+        raise BenchError(f"{request.runtime}: {lack}")
     memory = request.task == MEMORY
     with watched() as machine:
         answer = ask(
@@ -89,6 +91,13 @@ def ask_other(request: Request, time_limit: float) -> WorkerAnswer:
         answer.idle_mb,
         answer.peak_mb,
     )
+
+
+def lack_of(name: str, card: ModelCard) -> str:
+    """Return what a runtime lacks that a file asks for, if anything."""
+    if KNOWN[name].bytes or card.input_type != UINT8:
+        return ""
+    return "it takes no pictures as raw bytes; export another file, without `input_` uint8"
 
 
 def _check_batch(request: Request, card: ModelCard) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from dcd_deploy.artifacts import ModelCard
 from dcd_deploy.benchmarks.environment import read_environment
 from dcd_deploy.benchmarks.measure import Samples
-from dcd_deploy.benchmarks.other_runtimes import error_of, inputs_of, way_to_install
+from dcd_deploy.benchmarks.other_runtimes import error_of, inputs_of, lack_of, way_to_install
 from dcd_deploy.benchmarks.runtime_results import (
     FAILED,
     HERE,
@@ -116,6 +116,8 @@ def _tried(name: str, subject: _Subject, threads: int, blocks: int, time_limit: 
     if suffix_of(model) not in known.suffixes:
         kinds = " and ".join(f"'{suffix}'" for suffix in known.suffixes)
         return RuntimeRow(name, FAILED, NOWHERE, failure=f"it reads {kinds} files, not '{model.name}'")
+    if lack := lack_of(name, subject.card):
+        return RuntimeRow(name, FAILED, NOWHERE, failure=lack)
     if python is None:
         return _missing(name)
     answer = ask(

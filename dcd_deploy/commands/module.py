@@ -148,6 +148,6 @@ def picture_preprocessing(
         raise OptionError(
             expected="`mean`, `std` and `resize` with a picture of three channels",
             found=f"an input {tuple(shape)}",
-            advice="leave them out",
+            advice="leave them out, and `input_` uint8 with them",
         )
     return parse_preprocessing((int(shape[1]), int(shape[2])), mean, std, resize)

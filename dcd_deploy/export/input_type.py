@@ -41,6 +41,12 @@ def taking_input(captured: Captured, config: BuildConfig) -> Captured:
 
 
 def _normalisation(config: BuildConfig) -> Preprocessing:
+    if config.inputs and (len(config.inputs[0].shape) != 3 or config.inputs[0].shape[0] != 3):
+        raise OptionError(
+            expected="a picture of three channels with `input_` uint8",
+            found=f"an input {config.inputs[0].shape}",
+            advice="leave `input_` out",
+        )
     if config.preprocessing is None:
         raise OptionError(
             expected="an RGB picture and its `mean` and `std` together with `input_` uint8",

@@ -33,7 +33,7 @@ class KnownRuntime:
 
     ``requirements`` make an environment of its own; ``alone`` are installed without what they ask for. ``here``: the
     package is also taken from this environment. ``since`` is the oldest version that files of ours were checked on.
-    ``advice`` is what to do where it refuses a file.
+    ``bytes``: it takes pictures as raw bytes. ``advice`` is what to do where it refuses a file.
     """
 
     module: str
@@ -44,6 +44,7 @@ class KnownRuntime:
     alone: tuple[str, ...] = ()
     here: bool = True
     timed: bool = True
+    bytes: bool = True
     advice: str = ""
 
 
@@ -52,7 +53,12 @@ KNOWN = {
     "openvino": KnownRuntime("openvino", "openvino", "2026.4", requirements=("openvino==2026.4.1", NUMPY)),
     "mnn": KnownRuntime("mnn", "MNN", "3.6", requirements=("MNN==3.6.1", NUMPY)),
     "ncnn": KnownRuntime(
-        "ncnn", "ncnn", "1.0.20261020", requirements=("ncnn==1.0.20261020", NUMPY), alone=("pnnx==20261020",)
+        "ncnn",
+        "ncnn",
+        "1.0.20261020",
+        requirements=("ncnn==1.0.20261020", NUMPY),
+        alone=("pnnx==20261020",),
+        bytes=False,  # it cannot load what pnnx makes of them
     ),
     "tract": KnownRuntime("tract", "tract", "0.23", requirements=("tract==0.23.9", NUMPY)),
     "opencv": KnownRuntime("opencv", "cv2", "5.0", requirements=("opencv-python-headless==5.0.0.93", NUMPY)),

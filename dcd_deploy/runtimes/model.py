@@ -24,6 +24,7 @@ from dcd_deploy.card_json import read_card
 from dcd_deploy.errors import ModelFileError, OptionError, UnknownNameError
 from dcd_deploy.files import suffix_of
 from dcd_deploy.runtimes.choice import RUNTIMES, runtimes_for, usual_runtime
+from dcd_deploy.runtimes.described import as_described
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession
 from dcd_deploy.runtimes.pictures import Image, as_picture
 from dcd_deploy.runtimes.preprocessing import preprocess, softmax
@@ -205,22 +206,7 @@ def as_model(session: Session, format: str = "onnx") -> Model:
     text = session.metadata.get(METADATA_KEY)
     card = None if text is None else read_card(text)
     if card is not None:
-        _check_card(session, card)
+        session, card = as_described(session, card)
         if format in ("onnx", "ort"):
             warn_of_saturation(card)
     return Model(session, card, format)
-
-
-def _check_card(session: Session, card: ModelCard) -> None:
-    """Refuse a description that is not of this model."""
-    found = [[tensor.shape for tensor in side] for side in (session.inputs, session.outputs)]
-    described = [[tensor.shape for tensor in side] for side in (card.inputs, card.outputs)]
-    if found != described:
-        raise ModelFileError(
-            f"the file's description speaks of shapes {_listed(described)}, but the model has {_listed(found)}; export "
-            "it again"
-        )
-
-
-def _listed(sides: list[list[tuple[int | None, ...]]]) -> str:
-    return " and ".join(", ".join(map(str, shapes)) for shapes in sides)

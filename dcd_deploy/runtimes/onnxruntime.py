@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ DTYPES = {
 ERRORS_ONLY = 3
 X86_ALONE = "com.microsoft.nchwc"  # the domain of operators that onnxruntime has on x86 alone
 OTHER_BLOCKS = "NCHWc block"  # what they say of maps that do not fit the processor's blocks of channels
+ELSEWHERE = re.compile(r'External data path does not exist: "([^"]+)"')
 
 
 class OnnxRuntimeSession:
@@ -105,6 +107,9 @@ def advice(message: str) -> str:
     """Say what to do about a file that onnxruntime does not open, by what it says."""
     if X86_ALONE in message:
         return "the file was made for onnxruntime on x86; export it for this machine, or with `target` portable"
+    if missing := ELSEWHERE.search(message):
+        name = shown(re.split(r"[/\\]", missing[1])[-1], 100)
+        return f"its weights are in another file, which was left behind: put '{name}' beside it"
     return "fetch or export the file again"
 
 

@@ -59,13 +59,19 @@ TWO_AXES = r"only (1d/)?2d (conv|pool) is supported"
 NO_CONDITION = r"can be added|produced by|decomposed into"
 TRANSPOSED = r"if input b is not constant, transb should be 1"
 FREE = "a size of it is free: export with a number as `batch`"
+UNKNOWN = "the shape of an input is not known"
+# What accelerators ask of a Resize: NNAPI's table says less than its source does, at 0bd42bd
+# (core/providers/nnapi/nnapi_builtin/builders/impl/resize_op_builder.cc). Of CoreML
+# MLProgram's the table says nothing; both of CoreML's take no other mode than linear and nearest.
+LINEAR_RESIZE = {NNAPI: ("asymmetric", "half_pixel", "align_corners"), NEURAL_NETWORK: ("asymmetric",)}
+ANEW_FROM_18 = ("antialias", "axes")  # attributes
 
 
 class _Rules:
     """A table, and the constants of a graph: which nodes fulfil it, and what the others lack."""
 
-    def __init__(self, table: Mapping[str, str], graph: onnx.GraphProto) -> None:
-        self.table = table
+    def __init__(self, name: str, table: Mapping[str, str], graph: onnx.GraphProto) -> None:
+        self.name, self.table = name, table
         self.constants = {tensor.name for tensor in graph.initializer}
         self.reasons: dict[str, str] = {}
 
@@ -79,7 +85,24 @@ class _Rules:
     def _lack(self, node: onnx.NodeProto) -> str:
         if (note := self.table.get(_kind(node))) is None:
             return "not in its table"
+        if node.op_type == "Resize" and (lack := self._lack_of_resize(node)):
+            return lack
         return next((lack for sentence in _sentences(note) if (lack := self._unfulfilled(sentence, node))), "")
+
+    def _lack_of_resize(self, node: onnx.NodeProto) -> str:
+        """Return what a Resize lacks that an accelerator asks for, where it is known what that is."""
+        mode, places = _text(node, "mode", "nearest"), _text(node, "coordinate_transformation_mode", "half_pixel")
+        if (linear := LINEAR_RESIZE.get(self.name)) is None:
+            return f"mode '{mode}'" if self.name == COREML and mode not in ("linear", "nearest") else ""
+        if mode == "linear":
+            right = places in linear
+        else:
+            right = mode == "nearest" and places == "asymmetric" and _text(node, "nearest_mode", "") == "floor"
+        if not right:
+            return f"mode '{mode}' with coordinates '{places}'"
+        if other := [name for name in (*ANEW_FROM_18, "exclude_outside") if _attribute(node, name)]:
+            return f"it has '{other[0]}'"
+        return "" if all(not name or name in self.constants for name in node.input[2:]) else "its sizes are computed"
 
     def _unfulfilled(self, sentence: str, node: onnx.NodeProto) -> str:
         said = sentence.lower()
@@ -120,6 +143,11 @@ def _attribute(node: onnx.NodeProto, name: str) -> Any:
     return next((onnx.helper.get_attribute_value(each) for each in node.attribute if each.name == name), None)
 
 
+def _text(node: onnx.NodeProto, name: str, default: str) -> str:
+    found = _attribute(node, name)
+    return default if found is None else found.decode()
+
+
 def _table(name: str) -> Mapping[str, str]:
     """Return the table of an accelerator, operator → note."""
     if name == XNNPACK:
@@ -131,20 +159,50 @@ def _table(name: str) -> Mapping[str, str]:
 def accelerator(model: onnx.ModelProto, name: str) -> Accelerator:
     """Return what an accelerator takes of a model whose shapes are inferred."""
     table, rank = _table(name), PUBLISHED.get(name, ("", ANY_RANK))[1]
-    rules = _Rules(table, model.graph)
-    found = usability_checker.check_partitioning(model.graph, rules, require_fixed_input_sizes=True, max_rank=rank)
+    rules = _Rules(name, table, model.graph)
+    graph = _with_empty_inputs(model.graph)
+    found = usability_checker.check_partitioning(graph, rules, require_fixed_input_sizes=True, max_rank=rank)
     taken = {node.output[0] for group in found.supported_groups for node in group}
     left = [node for node in model.graph.node if node.output[0] not in taken]
-    otherwise = f"more than {rank} axes, or {FREE}" if rank < ANY_RANK else FREE
+    shapes = _shapes(model.graph)
     return Accelerator(
         name,
         XNNPACK_RULES if name == XNNPACK else f"{PUBLISHED[name][0]} of onnxruntime {onnxruntime.__version__}",
         found.num_nodes,
         found.num_supported_nodes,
         found.num_partitions,
-        breakers((node.op_type, rules.reasons.get(node.output[0], otherwise), node.name) for node in left),
+        breakers(
+            (node.op_type, rules.reasons.get(node.output[0]) or _lack_of_shape(node, shapes, rank), node.name)
+            for node in left
+        ),
         rules.unchecked(node for node in model.graph.node if node.output[0] in taken),
     )
+
+
+def _with_empty_inputs(graph: onnx.GraphProto) -> onnx.GraphProto:
+    """Return a graph whose inputs that are left out are no tensors of unknown size to onnxruntime's checker."""
+    if not any(name == "" for node in graph.node for name in node.input):
+        return graph
+    copy = onnx.GraphProto()
+    copy.CopyFrom(graph)
+    copy.initializer.add(name="", data_type=onnx.TensorProto.FLOAT, dims=[0])
+    return copy
+
+
+def _shapes(graph: onnx.GraphProto) -> dict[str, list[int]]:
+    """Return the shapes of values that are known, with 0 for sizes that are free."""
+    values = (*graph.input, *graph.output, *graph.value_info)
+    tensors = [(value.name, value.type.tensor_type) for value in values]
+    known = {name: [size.dim_value for size in one.shape.dim] for name, one in tensors if one.HasField("shape")}
+    return known | {tensor.name: list(tensor.dims) or [1] for tensor in graph.initializer}
+
+
+def _lack_of_shape(node: onnx.NodeProto, shapes: Mapping[str, list[int]], rank: int) -> str:
+    """Return why a node is not taken that is in the table, by the shapes that go into it."""
+    found = [shapes.get(name) for name in node.input if name]
+    if any(shape is not None and len(shape) > rank for shape in found):
+        return f"more than {rank} axes"
+    return FREE if any(shape is not None and 0 in shape for shape in found) else UNKNOWN
 
 
 def onnx_accelerators(path: Path) -> tuple[Accelerator, ...]:

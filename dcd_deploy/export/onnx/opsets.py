@@ -6,6 +6,7 @@ from dcd_deploy.errors import OptionError
 
 OPSETS = range(11, 27)
 TRACED_FROM = 18  # the exporter's own oldest; it goes below in silence, where it can
+TRACED_UP_TO = 25  # what its converter reaches for any operator; what is above is stated, where no operator changed
 
 
 def check_opset(opset: int) -> None:

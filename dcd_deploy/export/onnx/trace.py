@@ -34,7 +34,7 @@ from dcd_deploy.artifacts import INPUT, OUTPUT
 from dcd_deploy.errors import ExportError
 from dcd_deploy.export.build_config import DEFAULT_OPSET
 from dcd_deploy.export.deployable import deployable, without_stack_traces
-from dcd_deploy.export.onnx.opsets import TRACED_FROM, check_opset
+from dcd_deploy.export.onnx.opsets import TRACED_FROM, TRACED_UP_TO, check_opset
 from dcd_deploy.export.refusal import refused
 from dcd_deploy.export.tflite.convert import decomposed_where_needed
 from dcd_deploy.lowering.exported import free_batch
@@ -127,7 +127,9 @@ def trace_onnx(
         ExportError: the exporter refused the network.
     """
     check_opset(opset)
-    program = _trace(single, inputs, outputs, batch, max(opset, TRACED_FROM))
+    wanted = max(opset, TRACED_FROM)
+    traced = min(wanted, TRACED_UP_TO)
+    program = _trace(single, inputs, outputs, batch, traced)
     _name_outputs(program.model.graph, outputs)
     raw = onnx.ModelProto()
     raw.CopyFrom(program.model_proto)
@@ -136,12 +138,24 @@ def trace_onnx(
     for value, name in zip((*graph.inputs, *graph.outputs), names, strict=True):
         value.name = name  # an input that is returned, or a tensor that is returned twice, gets another by the way
     tidied = program.model_proto
-    found, wanted = next(entry.version for entry in tidied.opset_import if entry.domain == ""), max(opset, TRACED_FROM)
-    if found != wanted:
+    entry = next(entry for entry in tidied.opset_import if entry.domain == "")
+    changed = sorted({node.op_type for node in tidied.graph.node if _changed(node, entry.version, wanted)})
+    if entry.version != traced or changed:
         raise ExportError(
-            expected=f"a model of opset {wanted}", but=f"the exporter gave {found}", advice="choose another `opset`"
+            expected=f"a model of opset {wanted}",
+            but=f"the exporter gave {entry.version}{f', and {changed[0]} is another since' if changed else ''}",
+            advice=f"choose `opset` {entry.version} or below",
         )
+    entry.version = wanted
     return TracedOnnx(raw, tidied)
+
+
+def _changed(node: onnx.NodeProto, found: int, wanted: int) -> bool:
+    """Whether an operator of a newer opset is another one."""
+    if node.domain:
+        return False
+    since = {onnx.defs.get_schema(node.op_type, opset).since_version for opset in (found, wanted)}
+    return len(since) > 1
 
 
 def _trace(

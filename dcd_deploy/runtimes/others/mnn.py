@@ -17,6 +17,7 @@ import MNN
 import numpy as np
 
 WINOGRAD = 3
+TYPES = {"float32": MNN.expr.float, "uint8": MNN.expr.uint8}
 
 
 def version() -> str:
@@ -37,7 +38,7 @@ def opened(path: str, entries: Mapping[str, Sequence[int]], outputs: Sequence[st
         module = MNN.nn.load_module_from_file(converted, list(entries), outputs, runtime_manager=manager)
 
     def run(values: Mapping[str, Any]) -> Any:
-        given = [MNN.expr.const(v, v.shape, MNN.expr.NCHW, MNN.expr.float) for v in (values[n] for n in entries)]
+        given = [MNN.expr.const(v, v.shape, MNN.expr.NCHW, TYPES[v.dtype.name]) for v in (values[n] for n in entries)]
         return [np.array(MNN.expr.convert(answer, MNN.expr.NCHW).read()) for answer in module.forward(given)]
 
     return run
