@@ -10,7 +10,7 @@ import dcd_deploy
 from dcd_deploy.errors import ExportError
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.executorch.convert import check_one_partition
-from dcd_deploy.export.refusal import LOWERING, ORDINARY, advice, culprit, module_path
+from dcd_deploy.export.refusal import LOWERING, ORDINARY, advice, culprit, module_path, named_in, refused
 
 EXAMPLE = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -64,9 +64,22 @@ def test_an_operator_of_a_dynamic_layer(traced):
     assert advice(form, found["tanh in 'head.1'"]) == ORDINARY
     dynamic = [one for one in found.values() if one.dynamic]
     assert {one.where for one in dynamic} == {"in 'conv'"}
-    assert advice(form, dynamic[0]) == LOWERING == advice(form, None)
+    assert advice(form, dynamic[0]) == LOWERING
+    assert advice(form, None) == f"{LOWERING}, or {ORDINARY}"
     assert advice(nn.Identity(), None) == ORDINARY
     assert all(module_path(node) for node in nodes)
+
+
+def test_what_a_message_alone_names(traced):
+    """litert's converter ends far from the node: its words have the module's name in them."""
+    form, _ = traced
+    tanh = [node for node in form.graph.nodes if node.op == "call_module"][-1]
+    said = f"""error: loc("a.NamedNetwork/b.Call_{tanh.target};"("tanh_1")): failed to legalize operation 'tfl.tanh'"""
+    assert str(named_in(form, said)) == "tfl.tanh in 'head.1'"
+    assert not named_in(form, f"Call_{tanh.target}_and_more;")
+    refusal = str(refused("litert-torch", form, ValueError(), said))
+    assert "for tfl.tanh in 'head.1'" in refusal
+    assert refusal.endswith(ORDINARY)
 
 
 def test_what_xnnpack_leaves_is_named(traced):

@@ -120,10 +120,14 @@ MODULES = {
     "expected tensors as the network's outputs": lambda: Convolved(lambda module, _: module),
     "as a tensor of floating point": lambda: Convolved(lambda _, y: y.argmax(1)),
     "an entry for each of 4 inputs": lambda: Convolved(lambda _, y: y[y > 0]),
+    "takes one input at a time": lambda: Convolved(lambda _, y: y.view(4, 10, 10)[None]),
+    "inputs of floating point": lambda: nn.Embedding(3, 4),
     "the same for all inputs": lambda: Convolved(lambda _, y: (y, torch.ones(5, 4))),
     "hooks … change what it computes": doubling,
     "a module with weights, found one on the device 'meta'": lambda: nn.Conv2d(3, 4, 3, device="meta"),
 }
+SETTINGS = {"takes one input at a time": {"batch": "dynamic"}}
+EXAMPLES = {"inputs of floating point": torch.ones(1, 2, dtype=torch.int64)}
 FILE = """
 import torch
 
@@ -172,8 +176,9 @@ def test_the_table_is_the_whole_of_what_is_tested():
 @pytest.mark.parametrize("symptom", MODULES)
 def test_symptoms_of_modules(symptom, tmp_path):
     torch.manual_seed(0)
+    example = EXAMPLES.get(symptom, torch.randn(1, 3, 12, 12))
     with pytest.raises(DcdDeployError) as refusal:
-        dcd_deploy.export_module(MODULES[symptom]().eval(), torch.randn(1, 3, 12, 12), out=tmp_path)
+        dcd_deploy.export_module(MODULES[symptom]().eval(), example, out=tmp_path, **SETTINGS.get(symptom, {}))
     code = int(rows()[symptom].split()[-1])
     said = "the lazy" if symptom == "lazy layers" else symptom
     assert_said(refusal.value, said, code)

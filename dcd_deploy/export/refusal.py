@@ -5,6 +5,7 @@ Only an operator of a dynamic layer's lowering can be another one; what the netw
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from dcd_deploy.lowering.lowering import Lowering
 STACK = "nn_module_stack"  # torch's note of the modules around a node, in the ``meta`` of what it traced
 LOWERING = "try another `lowering`"
 ONNX_INSTEAD = ", or export `to` onnx"
+LEGALIZED = re.compile(r"failed to legalize operation '([\w.]+)'")
 ORDINARY = "write it in other operators, or end the network before it and compute the rest in the app"
 
 
@@ -39,7 +41,7 @@ class Culprit:
 def refused(exporter: str, network: nn.Module, error: BaseException, said: str, otherwise: str = "") -> ExportError:
     """Return the error for what an exporter raised on a deploy form; ``otherwise`` is what else helps, ", or …"."""
     node = _node_at(error)
-    found = None if node is None else culprit(network, node)
+    found = named_in(network, said) if node is None else culprit(network, node)
     of = f" for {found}" if found else ""
     return ExportError(f"{exporter} refused the network{of}: {said}; {advice(network, found)}{otherwise}")
 
@@ -48,7 +50,23 @@ def advice(network: nn.Module, found: Culprit | None) -> str:
     """Return what helps against a refused operator; where none is known, of a network with dynamic layers both."""
     if found is not None:
         return LOWERING if found.dynamic else ORDINARY
-    return LOWERING if any(isinstance(part, Lowering) for part in network.modules()) else ORDINARY
+    both = any(isinstance(part, Lowering) for part in network.modules())
+    return f"{LOWERING}, or {ORDINARY}" if both else ORDINARY
+
+
+def named_in(network: nn.Module, said: str) -> Culprit | None:
+    """Return what a message names that has no node: one of the deploy form's modules, as litert's converter writes it.
+
+    loc("….Call_net_head_static_pow;"("pow_1")): failed to legalize operation 'tfl.pow'
+    """
+    calls = network.graph.nodes if isinstance(network, fx.GraphModule) else ()
+    named = [node for node in calls if node.op == "call_module" and f"_{node.target};" in said]
+    if not named:
+        return None
+    node = max(named, key=lambda node: len(str(node.target)))
+    dynamic = isinstance(network.get_submodule(str(node.target)), Lowering)
+    operation = LEGALIZED.search(said)
+    return Culprit(operation[1] if operation else "an operator", _where(node, dynamic=dynamic), dynamic)
 
 
 def culprit(network: nn.Module, node: fx.Node) -> Culprit:
