@@ -64,6 +64,13 @@ def test_a_layer_of_no_family_is_right_in_each_form(layer, format, batch):
     assert form_error(network(layer), format, batch) < LIMIT
 
 
+@pytest.mark.exhaustive
+def test_an_executorch_program_of_a_layer_of_no_family(tmp_path):
+    module = network(Generated(groups=2, stride=2), nn.Flatten(), nn.Linear(8 * 16, 5))
+    made = export_module(module, X, to="executorch", out=tmp_path, name="net")
+    assert made.built.report.passed
+
+
 @pytest.mark.parametrize(("format", "batch"), [("onnx", "dynamic"), ("tflite", 1)])
 def test_files_of_a_layer_of_no_family(tmp_path, format, batch):
     """Converters take groups by their number alone, and TFLite's constant kernels alone."""

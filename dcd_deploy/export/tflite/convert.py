@@ -119,6 +119,8 @@ def _can_be_viewed(node: Node) -> bool:
     """Whether what a node reshapes lies so that torch, which may trace the graph again, calls it a view."""
     operand = node.args[0]
     assert isinstance(operand, Node)
+    if "val" not in operand.meta:  # a transposition that the converter has just put in
+        return False
     try:
         operand.meta["val"].view(node.meta["val"].shape)
     except (RuntimeError, ValueError):  # it was permuted: torch would have to copy

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.operator import Pair
 from dcd_deploy.lowering.channels_last.settings import name_and_settings
-from dcd_deploy.lowering.graph import NetworkGraph, copy_meta
+from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, shape
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
 from dcd_deploy.lowering.passes.spell_out import pair_of
 
@@ -41,7 +41,11 @@ class ConvolveByProducts(Pass):
             padding = settings.get("padding", 0)
             if isinstance(padding, str) or (self.groups_alone and not isinstance(groups, fx.Node)):
                 continue
-            made = Products(pair_of(settings.get("stride", 1)), pair_of(settings.get("dilation", 1)), pair_of(padding))
+            kernel = shape(settings["weight"])
+            assert kernel is not None
+            made = Products(
+                kernel[1:], pair_of(settings.get("stride", 1)), pair_of(settings.get("dilation", 1)), pair_of(padding)
+            )
             path = graph.add_module(f"{node.name}_products", made)
             operands = (node.all_input_nodes[0], settings["weight"], settings.get("bias"), groups)
             with graph.module.graph.inserting_before(node):
@@ -57,26 +61,28 @@ def _is_computed(weight: object) -> bool:
 
 
 class Products(nn.Module):
-    """x (N, C, H, W), w (K, C/G, kh, kw), b (K) or None, G → (N, K, H', W')."""
+    """x (N, C, H, W), w (K, C/G, kh, kw), b (K) or None, G → (N, K, H', W').
 
-    def __init__(self, stride: Pair, dilation: Pair, padding: Pair) -> None:
+    The pixels under each tap are a convolution by constant kernels, each of which has a single one.
+    """
+
+    taps: Tensor
+
+    def __init__(self, kernel: tuple[int, ...], stride: Pair, dilation: Pair, padding: Pair) -> None:
         super().__init__()
+        self.channels, *sides = kernel  # of a group
+        ones = torch.eye(sides[0] * sides[1]).view(-1, 1, *sides).repeat(self.channels, 1, 1, 1)
+        self.register_buffer("taps", ones.double())
         self.stride, self.dilation, self.padding = stride, dilation, padding
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-        (top, left), (rows, columns) = self.padding, weight.shape[2:]
-        x = F.pad(x, (left, left, top, top))
-        sides = [
-            (side - d * (taps - 1) - 1) // s + 1
-            for side, d, taps, s in zip(x.shape[2:], self.dilation, (rows, columns), self.stride, strict=True)
-        ]
-        under = [self._under(x, u, v, sides) for u in range(rows) for v in range(columns)]
-        pixels = torch.stack(under, 2).reshape(x.shape[0], groups, -1, sides[0] * sides[1])
-        y = weight.reshape(groups, -1, pixels.shape[2]) @ pixels
+        maps = x.reshape(-1, self.channels, *x.shape[2:])
+        pixels = F.conv2d(maps, self.taps, None, self.stride, self.padding, self.dilation, self.channels)
+        sides = pixels.shape[2:]
+        kernels = weight.reshape(groups, -1, len(self.taps))
+        if x.shape[0] == 1:  # XNNPACK takes a product of three dimensions
+            y = torch.bmm(kernels, pixels.reshape(groups, len(self.taps), sides[0] * sides[1]))
+        else:
+            y = kernels @ pixels.reshape(x.shape[0], groups, len(self.taps), sides[0] * sides[1])
         y = y.reshape(x.shape[0], -1, *sides)
         return y if bias is None else y + bias.reshape(-1, 1, 1)
-
-    def _under(self, x: Tensor, u: int, v: int, sides: list[int]) -> Tensor:
-        """Return the pixels under one tap."""
-        (i, j), (down, right) = (u * self.dilation[0], v * self.dilation[1]), self.stride
-        return x[:, :, i : i + (sides[0] - 1) * down + 1 : down, j : j + (sides[1] - 1) * right + 1 : right]
