@@ -16,8 +16,7 @@ LONG = {
     "processors by emulation, the old interpreter": "x86_processors tflite_interpreters",
     "browsers, compilers": "apps_web apps_cpp apps_android",
     "formats": (
-        "ahead executorch export_module float16 int8 int8_faults "
-        "int8_tflite litert_compiled litert_compiled_lacking onnx opsets own_network_page tflite "
+        "ahead executorch export_module int8 litert_compiled litert_compiled_lacking onnx opsets own_network_page tflite "
         "without_xnnpack"
     ),
 }
@@ -26,8 +25,8 @@ EXHAUSTIVE = {
         "adb_native adb_python emulated_guests evaluate_command ssh_lost ssh_refused"
     ),
     "options beside options": (
-        "cli_endings cli_tuning for_runtime int8_generated int8_silent litert_compiled_commands ort_files own_files "
-        "own_networks own_networks_int8 photographs_export raw_bytes recorded recording rewritten_files small_files "
+        "cli_endings cli_tuning float16 for_runtime int8_faults int8_generated int8_silent int8_tflite litert_compiled_commands ort_files own_files "
+        "own_networks own_networks_int8 photographs_export raw_bytes recorded recording rewritten_files small_files small_weights "
         "trials tuning tuning_choice"
     ),
     "networks, layers and layouts": (
@@ -37,8 +36,7 @@ EXHAUSTIVE = {
 }
 # Files of few tests that take long: two processes share the files, and these would otherwise be left for the end
 FIRST = (
-    "emulated documentation ssh own_network_page ssh_tuning gate runtimes_command runtime_environments cli "
-    "small_weights lowerings"
+    "emulated documentation ssh own_network_page ssh_tuning gate runtimes_command runtime_environments cli lowerings"
 )
 FIXTURES = {"board", "adb_server", "phone_side"}
 

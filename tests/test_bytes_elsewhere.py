@@ -41,6 +41,7 @@ def of_bytes(digits_checkpoint, tmp_path_factory):
     return commands.export(digits_checkpoint, input_size=32, input_="uint8", out=out).artifact.path
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("own_cache")
 def test_ncnn_takes_none_and_says_so(of_bytes):
     with pytest.raises(BenchError, match="ncnn: it takes no pictures as raw bytes; export another file"):

@@ -111,6 +111,7 @@ def test_json_is_one_object_on_standard_output(tmp_path, small_checkpoint):
     assert json.loads(done.stdout)["error"]["exit_code"] == done.returncode == 3
 
 
+@pytest.mark.exhaustive
 def test_quiet(tmp_path, small_checkpoint):
     done = dcd_deploy("export", small_checkpoint, "--out", tmp_path, *QUICK, "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -129,7 +129,7 @@ OF_THE_COMMAND_LINE = {
 @pytest.mark.parametrize(
     ("code", "packages", "most"),
     [
-        ("import dcd_deploy.runtimes", {"dcd_deploy", "numpy"}, 25),
+        ("import dcd_deploy.runtimes", {"dcd_deploy", "numpy"}, 26),
         ("from dcd_deploy.cli import run\ntry: run(['--help'])\nexcept SystemExit: pass", OF_THE_COMMAND_LINE, 40),
     ],
 )

@@ -187,6 +187,7 @@ def test_a_foreign_file_is_tried_first(tmp_path):
     assert_near(model.run(inputs(2)), ANSWERS)
 
 
+@pytest.mark.exhaustive
 def test_a_damaged_foreign_file(tmp_path):
     changed = bytearray(foreign(SMALL.read_bytes()))
     (part,) = read_program(bytes(changed), "").delegates

@@ -86,6 +86,7 @@ MODULES = (
     "runtimes/session",
     "runtimes/choice",
     "runtimes/model",
+    "runtimes/described",
     "runtimes/pictures",
     "runtimes/onnxruntime",
     "runtimes/litert",
