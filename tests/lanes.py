@@ -16,8 +16,8 @@ LONG = {
     "processors by emulation, the old interpreter": "x86_processors tflite_interpreters",
     "browsers, compilers": "apps_web apps_cpp apps_android",
     "formats": (
-        "ahead executorch export_module int8 litert_compiled litert_compiled_lacking onnx opsets own_network_page tflite "
-        "without_xnnpack"
+        "ahead executorch export_module int8 litert_compiled litert_compiled_lacking onnx opsets own_network_page "
+        "tflite without_xnnpack"
     ),
 }
 EXHAUSTIVE = {
@@ -25,9 +25,9 @@ EXHAUSTIVE = {
         "adb_native adb_python emulated_guests evaluate_command ssh_lost ssh_refused"
     ),
     "options beside options": (
-        "cli_endings cli_tuning float16 for_runtime int8_faults int8_generated int8_silent int8_tflite litert_compiled_commands ort_files own_files "
-        "own_networks own_networks_int8 photographs_export raw_bytes recorded recording rewritten_files small_files small_weights "
-        "trials tuning tuning_choice"
+        "cli_endings cli_tuning float16 for_runtime int8_faults int8_generated int8_silent int8_tflite "
+        "litert_compiled_commands ort_files own_files own_networks own_networks_int8 photographs_export raw_bytes "
+        "recorded recording rewritten_files small_files small_weights trials tuning tuning_choice"
     ),
     "networks, layers and layouts": (
         "deploy_form dynamic_timm in_blocks lay_out_tflite mixtures_in_blocks networks node_names own_sizes profile "
