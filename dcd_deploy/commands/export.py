@@ -20,11 +20,11 @@ from dcd_deploy.commands.arguments import (
     parse_preprocessing,
 )
 from dcd_deploy.commands.calibration import calibrated, check_calibrate, precision_settings
-from dcd_deploy.commands.module import entries_of, picture_preprocessing
+from dcd_deploy.commands.module import entries_of, for_runtime, picture_preprocessing
 from dcd_deploy.commands.network import USUAL_SIZE, TrainedNetwork, check_options, trained_network
 from dcd_deploy.commands.network_options import NetworkOptions
 from dcd_deploy.commands.options import FORM, PICTURES, Argument, Option, StrPath
-from dcd_deploy.commands.tune import check_tuned, tuned_lowering
+from dcd_deploy.commands.tune import check_tuned, check_tuned_for, tuned_lowering
 from dcd_deploy.commands.values import (
     Batch,
     Channels,
@@ -32,7 +32,6 @@ from dcd_deploy.commands.values import (
     parse_shape,
     parse_tolerance,
 )
-from dcd_deploy.errors import OptionError
 from dcd_deploy.files import existing_file
 from dcd_deploy.optional import FORMATS
 from dcd_deploy.progress import Progress, silent
@@ -153,7 +152,7 @@ def export(
 
     tuned = tuned_lowering(lowering, foreign=foreign_lowering)
     if tuned is not None:
-        _check_tuned_for(tuned, target, precision, lowering)
+        check_tuned_for(tuned, target, precision, lowering)
     build = BuildConfig(
         preprocessing=_early_preprocessing(network, mean, std, resize),
         batch=parse_batch(batch),
@@ -167,7 +166,7 @@ def export(
         samples=None if samples is None else Path(samples),
         recorded=None if reference is None else Path(reference),
     )
-    build = _for_runtime(build, for_, formats)
+    build = for_runtime(build, for_, formats)
     _check_early(build, formats, calibrate)
     texts, name = parse_labels(labels), name if name is None else checked_name(name)
     config = ExportConfig(Path(out), name or "", build, formats, texts, with_baseline)
@@ -207,30 +206,6 @@ def _exported(
     read = found.checkpoint
     source = Source(found.arch, found.spec, read.sha256, read.path.name, read.notes)
     return export_network(captured, source, config, progress, start=start)
-
-
-def _check_tuned_for(tuned: TunedLowering, target: str, precision: str, lowering: StrPath) -> None:
-    """Refuse a target or a precision for which the lowerings of a file were not measured."""
-    from dcd_deploy.lowering.targets import PORTABLE
-
-    tuned.check_precision(precision)
-    if target not in (PORTABLE, tuned.target):
-        raise OptionError(
-            expected=f"`target` {tuned.target}, for which '{lowering}' was tuned",
-            found=target,
-            advice="leave `target` out",
-        )
-
-
-def _for_runtime(build: BuildConfig, runtime: str | None, formats: Sequence[str]) -> BuildConfig:
-    """Return the settings with the target that a runtime needs."""
-    if runtime is None:
-        return build
-    from dcd_deploy.export.runtime_needs import needs_of
-
-    needs = needs_of(runtime)
-    chosen = needs.check(runtime, formats, build.target, build.batch, build.opset, build.input_type)
-    return replace(build, target=chosen, runtime=runtime)
 
 
 def _check_early(build: BuildConfig, formats: Sequence[str], calibrate: StrPath | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from dcd_deploy.artifacts import FLOAT32_TOLERANCE, Preprocessing
 from dcd_deploy.commands.arguments import checked_name, parse_formats, parse_labels, parse_preprocessing
 from dcd_deploy.commands.calibration import calibrated, check_calibrate, precision_settings
 from dcd_deploy.commands.options import StrPath
+from dcd_deploy.commands.tune import check_tuned, check_tuned_for, tuned_lowering
 from dcd_deploy.commands.values import Batch, Channels, parse_batch, parse_tolerance
 from dcd_deploy.errors import OptionError
 from dcd_deploy.optional import require
@@ -18,6 +20,7 @@ from dcd_deploy.progress import Progress, silent
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from dcd_deploy.export.build_config import BuildConfig
     from dcd_deploy.export.pipeline import ExportResult
     from dcd_deploy.lowering.network import Network
     from dcd_deploy.samples import InputSpec
@@ -32,7 +35,9 @@ def export_module(
     name: str = "model",
     batch: Batch = 1,
     target: str = "portable",
-    lowering: str = "auto",
+    for_: str | None = None,
+    lowering: StrPath = "auto",
+    foreign_lowering: bool = False,
     opset: int = 18,
     layout: str = "nhwc",
     input_: str = "float32",
@@ -74,14 +79,17 @@ def export_module(
     from dcd_deploy.export.pipeline import ExportConfig, capture_network, export_network
     from dcd_deploy.lowering.network import network_of
 
+    tuned = tuned_lowering(lowering, foreign=foreign_lowering)
+    if tuned is not None:
+        check_tuned_for(tuned, target, precision, lowering)
     with threads_by_load():
         network = network_of(module, example)
     build = BuildConfig(
         preprocessing=picture_preprocessing(network.examples[0].shape[1:], mean, std, resize),
         inputs=entries_of(network),
         batch=parse_batch(batch),
-        lowering=lowering,
-        target=target,
+        lowering="auto" if tuned else str(lowering),
+        target=tuned.target if tuned else target,
         opset=opset,
         layout=layout,
         input_type=input_,
@@ -91,11 +99,16 @@ def export_module(
         recorded=None if reference is None else Path(reference),
         alone=network.alone,
     )
+    build = for_runtime(build, for_, formats)
     check_config(build, formats)
     check_calibrate(precision, calibrate)
     build = calibrated(build, calibrate, progress)
     config = ExportConfig(Path(out), checked_name(name), build, formats, parse_labels(labels), with_baseline)
     captured = capture_network(network, leaf, progress, formats)
+    if tuned is not None:
+        captured = captured.proved()
+        check_tuned(tuned, type(module).__name__, captured)
+        config = replace(config, build=replace(build, lowering=tuned.layers))
     return export_network(captured, Source(type(module).__name__), config, progress)
 
 
@@ -132,6 +145,21 @@ def entries_of(network: Network) -> tuple[InputSpec, ...]:
         InputSpec(name, tuple(int(side) for side in one.shape[1:]), float(one.double().std(correction=0)) or 1.0)
         for name, one in zip(network.inputs, network.examples, strict=True)
     )
+
+
+def for_runtime(build: BuildConfig, runtime: str | None, formats: Sequence[str]) -> BuildConfig:
+    """Return the settings with the target that a runtime needs.
+
+    Raises:
+        UnknownNameError, OptionError: there is no such runtime, or a setting is known to go wrong there.
+    """
+    if runtime is None:
+        return build
+    from dcd_deploy.export.runtime_needs import needs_of
+
+    needs = needs_of(runtime)
+    chosen = needs.check(runtime, formats, build.target, build.batch, build.opset, build.input_type)
+    return replace(build, target=chosen, runtime=runtime)
 
 
 def picture_preprocessing(

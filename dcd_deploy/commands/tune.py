@@ -50,6 +50,19 @@ def check_tuned(tuned: TunedLowering, title: str, captured: Captured) -> None:
     tuned.check_layers(path for group in groups_of(captured) for path in group.layers)
 
 
+def check_tuned_for(tuned: TunedLowering, target: str, precision: str, lowering: StrPath) -> None:
+    """Refuse a target or a precision for which the lowerings of a file were not measured."""
+    from dcd_deploy.lowering.targets import PORTABLE
+
+    tuned.check_precision(precision)
+    if target not in (PORTABLE, tuned.target):
+        raise OptionError(
+            expected=f"`target` {tuned.target}, for which '{lowering}' was tuned",
+            found=target,
+            advice="leave `target` out",
+        )
+
+
 def tune(
     checkpoint: Annotated[StrPath, Argument("Checkpoint of the network to tune.")],
     *,
