@@ -16,6 +16,7 @@ from dcd_deploy.export.checked_reference import checked_form, reference_for
 from dcd_deploy.lowering.capture import capture
 from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.network import network_of
+from dcd_deploy.lowering.passes.convolve_by_products import Products
 from dcd_deploy.lowering.reshapes import reshape_views
 from dcd_deploy.lowering.targets import target_for
 from dcd_deploy.runtimes import open_model
@@ -62,6 +63,20 @@ def form_error(module, format, batch=1, example=X, target="portable"):
 @pytest.mark.parametrize(("format", "batch"), [("onnx", 1), ("onnx", None), ("tflite", 1), ("tflite", 3)])
 def test_a_layer_of_no_family_is_right_in_each_form(layer, format, batch):
     assert form_error(network(layer), format, batch) < LIMIT
+
+
+def test_kernels_computed_of_weights_alone_are_convolved(tmp_path):
+    """Weight standardisation: its kernels are the same for each input."""
+
+    class Standardised(nn.Conv2d):
+        def forward(self, x):
+            weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+            return F.conv2d(x, weight, self.bias)
+
+    found = capture(network_of(nn.Sequential(Standardised(3, 4, 3)).eval(), X))
+    deploy = lower(found, target_for("portable", "tflite"))
+    assert not [one for one in deploy.module.modules() if isinstance(one, Products)]
+    export_module(Standardised(3, 4, 3), X, to="tflite", out=tmp_path, name="net")
 
 
 @pytest.mark.exhaustive

@@ -25,12 +25,20 @@ FAMILIES = "DCD, DY-Conv, CondConv, ODConv"
 def computing_weights(graph: NetworkGraph) -> dict[str, str]:
     """Return, by the path of the submodule, the function that convolves; "" is the network itself."""
     found: dict[str, str] = {}
+    for node in convolving(graph):
+        found.setdefault(str(node.meta.get(WITHIN, "")), op_name(node))
+    return found
+
+
+def convolving(graph: NetworkGraph) -> list[fx.Node]:
+    """Return the convolutions whose weights hang on the values of an input, not on weights alone."""
+    found: list[fx.Node] = []
     from_inputs: set[fx.Node] = set()
     for node in graph.nodes:
         if node.op == "placeholder" or (op_name(node) not in SIZES and from_inputs & set(node.all_input_nodes)):
             from_inputs.add(node)
         if _weight(node) in from_inputs:
-            found.setdefault(str(node.meta.get(WITHIN, "")), op_name(node))
+            found.append(node)
     return found
 
 

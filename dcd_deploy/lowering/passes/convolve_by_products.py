@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.operator import Pair
 from dcd_deploy.lowering.channels_last.settings import name_and_settings
+from dcd_deploy.lowering.computed_weights import convolving
 from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, shape
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
 from dcd_deploy.lowering.passes.spell_out import pair_of
@@ -33,9 +34,9 @@ class ConvolveByProducts(Pass):
 
     def apply(self, graph: NetworkGraph) -> PassResult:
         result = PassResult()
-        for node in list(graph.nodes):
-            name, settings = name_and_settings(node, None) if node.op == "call_function" else ("", {})
-            if name != "conv2d" or not _is_computed(settings.get("weight")):
+        for node in convolving(graph):
+            name, settings = name_and_settings(node, None)
+            if name != "conv2d":
                 continue
             groups = settings.get("groups", 1)
             padding = settings.get("padding", 0)
@@ -54,10 +55,6 @@ class ConvolveByProducts(Pass):
             graph.module.graph.erase_node(node)
             result.changed += 1
         return result
-
-
-def _is_computed(weight: object) -> bool:
-    return isinstance(weight, fx.Node) and weight.op != "get_attr"
 
 
 class Products(nn.Module):
