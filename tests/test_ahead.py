@@ -80,6 +80,7 @@ class Refused(nn.Module):
         return torch.special.bessel_j0(x.mean((2, 3)))
 
 
+@pytest.mark.exhaustive
 def test_what_is_refused_there_is_met_here(helped, tmp_path):
     ahead.begin()
     ahead.start(("onnx",))
@@ -153,6 +154,7 @@ def test_of_a_process_that_dies_nothing_is_awaited(other):
             next(later())
 
 
+@pytest.mark.exhaustive
 def test_what_did_not_come_from_there_is_made_here(helped, monkeypatch, small_checkpoint, tmp_path):
     """The other process dies when it has given one graph of two."""
     answers = Exporter._answer
@@ -249,6 +251,7 @@ __main__.main()
     assert done.stdout.strip() == "loaded: {'onnx'}", done.stderr
 
 
+@pytest.mark.exhaustive
 def test_a_layer_that_is_not_what_was_expected_is_found_out(helped, tmp_path):
     """Its graph is on its way before it is proved; then another is sent."""
     torch.manual_seed(0)

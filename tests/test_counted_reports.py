@@ -138,6 +138,7 @@ def test_plotly_knows_the_bars(both):
         graph_objects.Figure(json.loads(re.sub(r'"@[a-z0-9-]+"', '"#123456"', json.dumps(figure))))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.long
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs Chromium, which make test-long installs")
 def test_a_browser_draws_the_counts(alone, tmp_path):

@@ -38,7 +38,8 @@ def first_too(graph):
     graph.output.insert(0, onnx.helper.make_tensor_value_info(graph.node[0].output[0], 1, None))
 
 
-@pytest.mark.parametrize("size", [2, pytest.param(1, marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("size", [1, 2])
 def test_a_free_batch_that_was_fixed(free, digits_checkpoint, tmp_path, size):
     file = saved(free, tmp_path, batch(size))
     model = open_model(file)

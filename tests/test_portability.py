@@ -167,6 +167,7 @@ def windows(tmp_path):
 QUICKLY = ("--min-runs", "10", "--min-seconds", "0.1", "--rounds", "1")
 
 
+@pytest.mark.exhaustive
 def test_the_commands_run_where_windows_is_emulated(windows, onnx_pair):
     file, _ = onnx_pair
     for command in (["--help"], ["inspect", file], ["verify", file], ["bench", file, *QUICKLY], ["profile", file]):

@@ -39,6 +39,7 @@ def test_a_model_beside_its_twin_on_a_board(board, onnx_file, digits_tflite, tmp
     assert wait_for(lambda: not runners(board)), "nothing runs there any more"
 
 
+@pytest.mark.exhaustive
 def test_a_model_for_compiled_model_on_a_board(board, digits_compiled):
     """The runner that is sent opens it with the flag, beside its twin in the same runtime."""
     result = commands.bench(digits_compiled.artifact.path, device=board.name, **FAST | {"memory": True})

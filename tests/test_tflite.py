@@ -130,6 +130,7 @@ def both(small_checkpoint, tmp_path_factory):
     return commands.export(small_checkpoint, to="onnx,tflite", input_size=32, out=out, name="net")
 
 
+@pytest.mark.exhaustive
 def test_channels_first_on_request(small_checkpoint, both, tmp_path):
     _, last = both.files
     first = commands.export(small_checkpoint, to="tflite", input_size=32, layout="nchw", out=tmp_path, name="first")
