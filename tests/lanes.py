@@ -35,7 +35,10 @@ EXHAUSTIVE = {
     ),
 }
 # Files of few tests that take long: two processes share the files, and these would otherwise be left for the end
-FIRST = "emulated documentation x86_processors executorch ssh own_network_page ssh_tuning gate runtimes_command runtime_environments cli lowerings"
+FIRST = (
+    "emulated documentation x86_processors executorch ssh own_network_page ssh_tuning gate runtimes_command "
+    "runtime_environments cli lowerings"
+)
 FIXTURES = {"board", "adb_server", "phone_side"}
 
 
