@@ -116,7 +116,6 @@ def test_half_precision_on_a_core_that_has_it_and_on_one_that_has_not(format, di
         assert half.instructions < 0.85 * single.instructions
 
 
-@pytest.mark.exhaustive
 def test_a_planted_fault_is_refused(files, planted, digits_checkpoint):
     device = "arm64-emulated:cortex-a72"
     assert commands.verify(files["onnx"], device=device).passed
@@ -288,7 +287,6 @@ def test_counts_by_layer(files):
     assert sum(counts.fmla for parts in layers.values() for counts in parts.values()) == total.fmla
 
 
-@pytest.mark.exhaustive
 def test_counts_that_do_not_fit_the_profile_are_refused(files):
     events, ticks = layers._profiled(files["onnx"], core_named("cortex-a72"))
     found = layers.node_counts(events, ticks)
