@@ -51,10 +51,10 @@ def conv2d(
     """Return what ``torch.conv2d`` does."""
     if isinstance(padding, str) or not _is_depthwise(x, weight, groups):
         return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    spans = [d * (k - 1) - 2 * p for d, k, p in zip(_pair(dilation), weight.shape[2:], _pair(padding), strict=True)]
+    spans = [d * (k - 1) - 2 * p for d, k, p in zip(pair_of(dilation), weight.shape[2:], pair_of(padding), strict=True)]
     if any(side <= span for side, span in zip(x.shape[2:], spans, strict=True)):  # torch says what is wrong
         return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    return _by_taps(x, weight, bias, _pair(stride), _pair(padding), _pair(dilation))
+    return _by_taps(x, weight, bias, pair_of(stride), pair_of(padding), pair_of(dilation))
 
 
 def _is_depthwise(x: Tensor, weight: Tensor, groups: int) -> bool:
@@ -107,5 +107,6 @@ def _phases(x: Tensor, around: Sequence[int], stride: Pair, padding: Pair) -> Te
     return split.permute(3, 5, 0, 1, 2, 4).contiguous()
 
 
-def _pair(value: int | Sequence[int]) -> Pair:
+def pair_of(value: int | Sequence[int]) -> Pair:
+    """Return the sides that one number, or a list of one or two, stands for."""
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[-1]))

@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from dcd_deploy.dynamic.depthwise import pair_of
 from dcd_deploy.dynamic.operator import Pair
 from dcd_deploy.lowering.channels_last.settings import name_and_settings
 from dcd_deploy.lowering.computed_weights import convolving
 from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, shape
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
-from dcd_deploy.lowering.passes.spell_out import pair_of
 
 
 class ConvolveByProducts(Pass):

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from dcd_deploy.dynamic.depthwise import pair_of
 from dcd_deploy.dynamic.operator import Pair
 from dcd_deploy.lowering.channels_last.settings import name_and_settings
 from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, op_name, shape
@@ -83,12 +84,6 @@ def _mean(graph: NetworkGraph, node: fx.Node) -> ScaledMean | None:
     window = pair_of(settings["kernel_size"])
     stride = settings.get("stride") or window
     return ScaledMean(window, pair_of(stride), pair_of(settings.get("padding", 0)), divisor)
-
-
-def pair_of(value: Any) -> Pair:
-    """Return the sides that one number, or a list of one or two, stands for."""
-    sides = (value, value) if isinstance(value, int) else tuple(value)
-    return int(sides[0]), int(sides[-1])
 
 
 class ScaledMean(nn.Module):
