@@ -136,7 +136,9 @@ def test_the_compiler_refuses_what_onnxruntimes_classes_have_not(of_onnx, tmp_pa
 
 
 @needs_kotlin
-@pytest.mark.parametrize("sizes", [tuple(LARGE.values()), (32, 32, 32), (480, 480, 501)])
+@pytest.mark.parametrize(
+    "sizes", [pytest.param(tuple(LARGE.values()), marks=pytest.mark.exhaustive), (32, 32, 32), (480, 480, 501)]
+)
 def test_it_resizes_as_pillow(compiled, tmp_path, sizes):
     path = odd_picture(tmp_path / "odd.png")
     crop = dict(zip(("height", "width", "resize"), sizes, strict=True))

@@ -137,6 +137,7 @@ def test_an_altered_bundle_fails(built, tmp_path, what):
     assert run([built / "build" / "predict"]).returncode == 0
 
 
+@pytest.mark.exhaustive
 @needs_headers
 @needs(shutil.which("aarch64-linux-gnu-g++"), "GCC for aarch64")
 def test_it_runs_on_an_emulated_arm_core(onnx_file, tmp_path):

@@ -66,9 +66,8 @@ def of_int8(digits_int8):
     return digits_int8.artifact.path
 
 
-@pytest.mark.parametrize(
-    ("kind", "seven"), [("of_bytes", "seven"), pytest.param("of_int8", "7", marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("kind", "seven"), [("of_bytes", "seven"), ("of_int8", "7")])
 def test_files_of_raw_bytes_and_in_int8(request, tmp_path, kind, seven):
     site = made(request.getfixturevalue(kind), "web", tmp_path / "site")
     shutil.copy(DIGITS / "seven.png", site / "seven.png")

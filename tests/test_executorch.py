@@ -222,6 +222,7 @@ def test_nothing_is_remarked():
     assert (done.stdout, done.stderr) == ("pte\n", "")
 
 
+@pytest.mark.exhaustive
 def test_profile_names_xnnpacks_operators():
     result = commands.profile(SMALL, runs=4)
     assert (result.runtime, result.runs) == ("executorch", 4)

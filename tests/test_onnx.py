@@ -19,7 +19,7 @@ ANY = [name for name, kind in CHANNELS_FIRST.lowerings.items() if kind.batches =
 
 @pytest.fixture(
     scope="module",
-    params=["auto", *(name if name == "kernel" else pytest.param(name, marks=pytest.mark.exhaustive) for name in ANY)],
+    params=["auto", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ANY)],
 )
 def any_batch(request, small_checkpoint, tmp_path_factory):
     out = tmp_path_factory.mktemp(request.param)

@@ -77,7 +77,8 @@ def test_the_bundled_network(traced_once, bundled, opset):
     assert np.abs(np.concatenate([session.run(image[None]) for image in images]) - wanted).max() <= allowed
 
 
-@pytest.mark.parametrize("target", ["portable", pytest.param("onnxruntime-x86", marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("target", ["portable", "onnxruntime-x86"])
 def test_the_oldest_from_end_to_end(digits_checkpoint, tmp_path, target):
     result = commands.export(digits_checkpoint, input_size=32, opset=OPSETS.start, out=tmp_path, target=target)
     model = onnx.load(result.artifact.path)

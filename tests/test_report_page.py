@@ -131,7 +131,7 @@ def test_a_page_without_what_makes_it_is_refused_before_the_work(command, suffix
 
 @pytest.mark.long
 @pytest.mark.skipif(not CHROMIUM, reason="needs Chromium, which make test-long installs")
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", [pytest.param("light", marks=pytest.mark.exhaustive), "dark"])
 def test_a_browser_draws_the_page(realistic, tmp_path, theme):
     write_page(tmp_path / "page.html", realistic, profiles=[PROFILE])
     flags = ["--blink-settings=preferredColorScheme=0"] if theme == "dark" else []

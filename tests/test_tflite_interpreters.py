@@ -62,7 +62,8 @@ def test_it_runs_unchanged_under_tflite_runtime(digits_tflite, held_out, tmp_pat
     assert answer["loaded"] == [], "open_model needs numpy and one interpreter alone"
 
 
-@pytest.mark.parametrize("weights", ["int8", pytest.param("float16", marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("weights", ["int8", "float16"])
 def test_small_weights_run_under_tflite_runtime(weights, digits_checkpoint, held_out, tmp_path):
     result = commands.export(digits_checkpoint, to="tflite", out=tmp_path, weights=weights, **DIGITS_OPTIONS)
     images = digits.normalised(held_out[0])
