@@ -152,14 +152,14 @@ def test_counts_are_repeatable(counted, format):
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
 def test_counts_are_of_the_network(counted, format, files, digits_export):
     """The multiply-adds of the file are there, four in an instruction; the dynamic one needs more of everything."""
-    dynamic, static = (model.counts for model in (trial := counted[format][0]).models)
+    trial = counted[format][0]
+    dynamic, static = (model.counts for model in trial.models)
     assert 1 / 4 <= dynamic.fmla / digits_export.built.finished.macs <= 4
-    assert dynamic.dot == dynamic.mmla == 0  # float32
+    assert dynamic.dot == dynamic.mmla == 0 < dynamic.fmla < dynamic.instructions  # float32
     for name in ("instructions", "fmla", "bytes_loaded", "l2_misses", "traffic_bytes"):
         assert getattr(dynamic, name) > getattr(static, name), name
         assert trial.ratio(trial.models[1], name) == getattr(dynamic, name) / getattr(static, name)
     assert trial.ratio(trial.models[1], "dot") is None
-    assert dynamic.instructions > dynamic.fmla
     # of the weights, 2.5 MB, no cache of 512 KiB keeps anything until the next run
     assert dynamic.l2_misses * 64 > 0.9 * files["tflite"].stat().st_size
 
