@@ -12,6 +12,7 @@ from dcd_deploy.lowering.channels_last.operators import to_channels_first, to_ch
 from dcd_deploy.lowering.channels_last.parts import Conv
 from dcd_deploy.lowering.channels_last.pooling import Around, pad_map
 from dcd_deploy.lowering.channels_last.reference import same_padding
+from dcd_deploy.lowering.channels_last.side_by_side import convolving
 from dcd_deploy.lowering.layers import conv_of, frozen
 
 
@@ -20,7 +21,7 @@ class Between(nn.Module):
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        self.conv = conv
+        self.conv = convolving(conv, lambda each: each, axis=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return to_channels_last(self.conv(to_channels_first(x)))
@@ -31,7 +32,7 @@ def on_maps(conv: nn.Conv2d) -> nn.Module:
     plain = conv.groups == 1 or conv.groups == conv.in_channels == conv.out_channels
     square = all(len(set(sizes)) == 1 for sizes in (conv.kernel_size, conv.stride, conv.padding))
     if plain and square and conv.padding_mode == "zeros" and conv.dilation == (1, 1):
-        return Conv(conv)
+        return convolving(conv, Conv, axis=-1)
     return Between(conv)
 
 

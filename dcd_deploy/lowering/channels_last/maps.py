@@ -19,6 +19,7 @@ from dcd_deploy.lowering.channels_last.layers import (
 from dcd_deploy.lowering.channels_last.layout import Layout
 from dcd_deploy.lowering.channels_last.parts import Conv, dense
 from dcd_deploy.lowering.channels_last.pooling import AveragePool, MaxPool, Separable, Windows, averaging, interpolating
+from dcd_deploy.lowering.channels_last.side_by_side import convolving
 from dcd_deploy.lowering.channels_last.site import Laid, Site
 from dcd_deploy.lowering.layers import conv_of
 
@@ -45,7 +46,7 @@ def conv2d(site: Site) -> Laid | str:
     conv = site.module if isinstance(site.module, nn.Conv2d) else _conv_of(site)
     if conv is None:
         return COMPUTED
-    return site.put(Conv(conv), Layout.LAST, site.take(site.operand, Layout.LAST), shared="conv")
+    return site.put(convolving(conv, Conv, axis=-1), Layout.LAST, site.take(site.operand, Layout.LAST), shared="conv")
 
 
 def _conv_of(site: Site) -> nn.Conv2d | None:

@@ -12,14 +12,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.depthwise import pair_of
 from dcd_deploy.dynamic.operator import Pair
 from dcd_deploy.lowering.channels_last.settings import name_and_settings
+from dcd_deploy.lowering.channels_last.side_by_side import convolving as side_by_side
 from dcd_deploy.lowering.computed_weights import convolving
 from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, shape
+from dcd_deploy.lowering.layers import conv_of
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
 
 
@@ -63,23 +64,21 @@ class Products(nn.Module):
     The pixels under each tap are a convolution by constant kernels, each of which has a single one.
     """
 
-    taps: Tensor
-
     def __init__(self, kernel: tuple[int, ...], stride: Pair, dilation: Pair, padding: Pair) -> None:
         super().__init__()
         self.channels, *sides = kernel  # of a group
-        ones = torch.eye(sides[0] * sides[1]).view(-1, 1, *sides).repeat(self.channels, 1, 1, 1)
-        self.register_buffer("taps", ones.double())
-        self.stride, self.dilation, self.padding = stride, dilation, padding
+        ones = torch.eye(sides[0] * sides[1], dtype=torch.float64).view(-1, 1, *sides).repeat(self.channels, 1, 1, 1)
+        taps = conv_of(ones, None, stride, padding, self.channels, dilation)
+        self.inputs, self.taps = len(ones), side_by_side(taps, lambda conv: conv, axis=1)
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
         maps = x.reshape(-1, self.channels, *x.shape[2:])
-        pixels = F.conv2d(maps, self.taps, None, self.stride, self.padding, self.dilation, self.channels)
+        pixels = self.taps(maps)
         sides = pixels.shape[2:]
-        kernels = weight.reshape(groups, -1, len(self.taps))
+        kernels = weight.reshape(groups, -1, self.inputs)
         if x.shape[0] == 1:  # XNNPACK takes a product of three dimensions
-            y = torch.bmm(kernels, pixels.reshape(groups, len(self.taps), sides[0] * sides[1]))
+            y = torch.bmm(kernels, pixels.reshape(groups, self.inputs, sides[0] * sides[1]))
         else:
-            y = kernels @ pixels.reshape(x.shape[0], groups, len(self.taps), sides[0] * sides[1])
+            y = kernels @ pixels.reshape(x.shape[0], groups, self.inputs, sides[0] * sides[1])
         y = y.reshape(x.shape[0], -1, *sides)
         return y if bias is None else y + bias.reshape(-1, 1, 1)
