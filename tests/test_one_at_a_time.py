@@ -65,6 +65,33 @@ def test_a_layer_of_no_family_is_right_in_each_form(layer, format, batch):
     assert form_error(network(layer), format, batch) < LIMIT
 
 
+class OfAnySides(nn.Module):
+    """The same of signals and of volumes."""
+
+    def __init__(self, dimensions, groups=1):
+        super().__init__()
+        self.convolve, self.sides, self.groups = getattr(F, f"conv{dimensions}d"), [3] * dimensions, groups
+        self.make = nn.Linear(4, 6 * (4 // groups) * 3**dimensions)
+
+    def forward(self, x):
+        n = x.shape[0]
+        kernels = self.make(x.flatten(2).mean(2)).tanh().view(-1, 4 // self.groups, *self.sides)
+        flat = x.reshape(1, -1, *x.shape[2:])
+        y = self.convolve(flat, kernels, stride=2, padding=1, dilation=1, groups=n * self.groups)
+        return y.view(n, 6, *y.shape[2:]).flatten(1)
+
+
+@pytest.mark.parametrize(("dimensions", "groups"), [(1, 1), (1, 2), (3, 1)])
+@pytest.mark.parametrize("batch", [1, "dynamic"])
+def test_signals_and_volumes(tmp_path, dimensions, groups, batch):
+    network, x = lively(OfAnySides(dimensions, groups)), torch.randn(3, 4, *[5] * dimensions)
+    result = export_module(network, x[:1], batch=batch, out=tmp_path)
+    with torch.no_grad():
+        wanted = network(x.double()).numpy()
+    (found,) = open_model(result.artifact.path).run_all(x.numpy())
+    assert np.abs(found - wanted).max() < 5e-5 * np.ptp(wanted)
+
+
 def test_kernels_computed_of_weights_alone_are_convolved(tmp_path):
     """Weight standardisation: its kernels are the same for each input."""
 

@@ -1,5 +1,6 @@
 """What exporters refuse goes through them all the same, spelled out."""
 
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F
@@ -86,3 +87,23 @@ def test_squares_and_means_over_another_number_are_right_and_exportable(tmp_path
 def test_other_powers_and_means_stay():
     for made in (Calling(lambda x: x**3 + 2**x), nn.AvgPool2d(3, ceil_mode=True, divisor_override=4), nn.AvgPool2d(2)):
         assert SpellOut()(capture(network_of(made.eval(), torch.randn(1, 3, 9, 11))).graph).changed == 0
+
+
+class Volumes(nn.Module):
+    """Two convolutions of volumes without a bias, which onnxruntime fuses with what follows."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv3d(2, 4, 3, bias=False), nn.Conv3d(4, 3, 1, bias=False)
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        return torch.relu(F.conv3d(x, self.second.weight.sigmoid(), stride=2)).flatten(1)
+
+
+def test_convolutions_of_volumes_without_a_bias(tmp_path):
+    result = export_module(Volumes().eval(), torch.randn(1, 2, 5, 6, 7), out=tmp_path)
+    graph = onnx.load(result.artifact.path).graph
+    biases = {node.input[2] for node in graph.node if node.op_type == "Conv" and len(node.input) > 2}
+    assert {len(tensor.dims) for tensor in graph.initializer if tensor.name in biases} <= {1}
+    assert result.built.report.passed

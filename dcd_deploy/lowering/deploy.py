@@ -67,9 +67,10 @@ def plan(target: Target, choice: Choice = AUTO, keep_float: Collection[str] = ()
     made of folded weights; the layout, or what a lowering takes into itself, after it; names last.
     """
     substitute, wrap = Substitute(target, choice, keep_float), Wrap()
-    ordinary: tuple[Pass, ...] = (DropDropout(), FoldNorms(), PoolByWindows(), SpellOut())
+    ordinary: tuple[Pass, ...] = (DropDropout(), FoldNorms(), PoolByWindows())
     if target.is_batch_free or target.backend.name in (LAST, XNNPACK):
         ordinary += (ConvolveByProducts(groups_alone=target.backend.name not in (LAST, XNNPACK)),)
+    ordinary += (SpellOut(),)
     layout: tuple[Pass, ...] = ()
     if target.backend.name == LAST:
         layout = (LayOut(),)

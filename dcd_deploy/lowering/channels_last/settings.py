@@ -16,7 +16,7 @@ Settings = dict[str, Any]
 
 # function → the names of its parameters behind the operand, in the order of torch's functions and exported operators
 PARAMETERS: dict[str, tuple[str, ...]] = {
-    "conv2d": ("weight", "bias", "stride", "padding", "dilation", "groups"),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), ("weight", "bias", "stride", "padding", "dilation", "groups")),
     "conv_transpose2d": ("weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
     "linear": ("weight", "bias"),
     "batch_norm": ("running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"),

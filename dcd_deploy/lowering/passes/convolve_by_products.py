@@ -4,24 +4,27 @@
 
 A dynamic layer that was recognised has a lowering. One that was not is left with its own convolution, of all samples at
 once, a group for each: TFLite's converter and XNNPACK take constant kernels alone, and ONNX a number of groups alone,
-which a free batch is not.
+which a free batch is not. That is so of signals (N, C, L) and volumes (N, C, D, H, W) as well.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 from torch import Tensor, fx, nn
 
-from dcd_deploy.dynamic.depthwise import pair_of
-from dcd_deploy.dynamic.operator import Pair
 from dcd_deploy.lowering.channels_last.settings import name_and_settings
 from dcd_deploy.lowering.channels_last.side_by_side import convolving as side_by_side
 from dcd_deploy.lowering.computed_weights import convolving
 from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, shape
-from dcd_deploy.lowering.layers import conv_of
+from dcd_deploy.lowering.layers import Sizes, frozen
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
+
+Convolution = Callable[..., nn.Conv1d | nn.Conv2d | nn.Conv3d]
+DIMENSIONS: dict[str, Convolution] = {"conv1d": nn.Conv1d, "conv2d": nn.Conv2d, "conv3d": nn.Conv3d}
 
 
 class ConvolveByProducts(Pass):
@@ -37,17 +40,17 @@ class ConvolveByProducts(Pass):
         result = PassResult()
         for node in convolving(graph):
             name, settings = name_and_settings(node, None)
-            if name != "conv2d":
+            if name not in DIMENSIONS:
                 continue
             groups = settings.get("groups", 1)
             padding = settings.get("padding", 0)
-            if isinstance(padding, str) or (self.groups_alone and not isinstance(groups, fx.Node)):
+            needless = self.groups_alone or name != "conv2d"  # by a number of groups, signals and volumes are taken
+            if isinstance(padding, str) or (needless and not isinstance(groups, fx.Node)):
                 continue
             kernel = shape(settings["weight"])
             assert kernel is not None
-            made = Products(
-                kernel[1:], pair_of(settings.get("stride", 1)), pair_of(settings.get("dilation", 1)), pair_of(padding)
-            )
+            given = {"stride": settings.get("stride", 1), "dilation": settings.get("dilation", 1), "padding": padding}
+            made = Products(DIMENSIONS[name], kernel[1:], **given)
             path = graph.add_module(f"{node.name}_products", made)
             operands = (node.all_input_nodes[0], settings["weight"], settings.get("bias"), groups)
             with graph.module.graph.inserting_before(node):
@@ -59,26 +62,37 @@ class ConvolveByProducts(Pass):
 
 
 class Products(nn.Module):
-    """x (N, C, H, W), w (K, C/G, kh, kw), b (K) or None, G → (N, K, H', W').
+    """x (N, C, H, W), w (K, C/G, kh, kw), b (K) or None, G → (N, K, H', W'); or with one side, or three.
 
     The pixels under each tap are a convolution by constant kernels, each of which has a single one.
     """
 
-    def __init__(self, kernel: tuple[int, ...], stride: Pair, dilation: Pair, padding: Pair) -> None:
+    def __init__(self, conv: Convolution, kernel: tuple[int, ...], **settings: Sizes) -> None:
         super().__init__()
         self.channels, *sides = kernel  # of a group
-        ones = torch.eye(sides[0] * sides[1], dtype=torch.float64).view(-1, 1, *sides).repeat(self.channels, 1, 1, 1)
-        taps = conv_of(ones, None, stride, padding, self.channels, dilation)
-        self.inputs, self.taps = len(ones), side_by_side(taps, lambda conv: conv, axis=1)
+        taps = math.prod(sides)
+        self.inputs = self.channels * taps
+        given = {name: _each_side(value, len(sides)) for name, value in settings.items()}
+        pixels = conv(self.channels, self.inputs, tuple(sides), groups=self.channels, bias=len(sides) > 2, **given)
+        ones = torch.eye(taps, dtype=torch.float64).view(-1, 1, *sides)
+        pixels.weight = frozen(ones.repeat(self.channels, *[1] * (1 + len(sides))))
+        if pixels.bias is not None:  # for torch's exporter: see ``SpellOut``
+            pixels.bias = frozen(torch.zeros(self.inputs, dtype=torch.float64))
+        self.pixels = side_by_side(pixels, lambda each: each, axis=1) if isinstance(pixels, nn.Conv2d) else pixels
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-        maps = x.reshape(-1, self.channels, *x.shape[2:])
-        pixels = self.taps(maps)
+        pixels = self.pixels(x.reshape(-1, self.channels, *x.shape[2:]))
         sides = pixels.shape[2:]
         kernels = weight.reshape(groups, -1, self.inputs)
         if x.shape[0] == 1:  # XNNPACK takes a product of three dimensions
-            y = torch.bmm(kernels, pixels.reshape(groups, self.inputs, sides[0] * sides[1]))
+            y = torch.bmm(kernels, pixels.reshape(groups, self.inputs, math.prod(sides)))
         else:
-            y = kernels @ pixels.reshape(x.shape[0], groups, self.inputs, sides[0] * sides[1])
+            y = kernels @ pixels.reshape(x.shape[0], groups, self.inputs, math.prod(sides))
         y = y.reshape(x.shape[0], -1, *sides)
-        return y if bias is None else y + bias.reshape(-1, 1, 1)
+        return y if bias is None else y + bias.reshape(-1, *[1] * len(sides))
+
+
+def _each_side(value: Sizes, sides: int) -> tuple[int, ...]:
+    """Return the numbers of all sides that one number, or a list of one, stands for."""
+    given = [value] if isinstance(value, int) else [int(one) for one in value]
+    return tuple(given * sides if len(given) == 1 else given)

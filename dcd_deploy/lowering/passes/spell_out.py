@@ -4,10 +4,12 @@ AdaptiveMaxPool2d(n), cells of several sizes     →   the largest of each span 
 attention of (N, L, E), or of five dimensions    →   attention of (N, 1, L, E), or of (A·B, H, L, E)
 x², of any dimensions                            →   x · x
 mean of windows, divided by another number       →   mean of windows, times what that makes of it
+convolution of volumes without a bias            →   with one of zeros: torch's exporter makes it one of (K, 2)
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any, ClassVar
 
 import torch
@@ -18,9 +20,10 @@ from dcd_deploy.dynamic.depthwise import pair_of
 from dcd_deploy.dynamic.operator import Pair
 from dcd_deploy.lowering.channels_last.settings import name_and_settings
 from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, op_name, shape
+from dcd_deploy.lowering.layers import frozen
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
 
-ATTENTION, POOLING = "scaled_dot_product_attention", "adaptive_max_pool2d"
+ATTENTION, POOLING, VOLUMES = "scaled_dot_product_attention", "adaptive_max_pool2d", "conv3d"
 HEADED = 4  # dimensions of (N, H, L, E)
 
 
@@ -39,8 +42,11 @@ class SpellOut(Pass):
             elif _is_square(node):
                 node.target, node.args = torch.mul, (node.args[0], node.args[0])
                 result.changed += 1
-            elif (made := _pooling(graph, node) or _mean(graph, node)) is not None:
-                path = graph.add_module(f"{node.name}_spans", made)
+            elif node.op == "call_function" and op_name(node) == VOLUMES:
+                node.target = convolved_volumes
+                result.changed += 1
+            elif (made := _pooling(graph, node) or _mean(graph, node) or _volumes(graph, node)) is not None:
+                path = graph.add_module(f"{node.name}_spelled", made)
                 with graph.module.graph.inserting_before(node):
                     found = copy_meta(node, graph.module.graph.call_module(path, (node.all_input_nodes[0],)))
                 node.replace_all_uses_with(found)
@@ -84,6 +90,21 @@ def _mean(graph: NetworkGraph, node: fx.Node) -> ScaledMean | None:
     window = pair_of(settings["kernel_size"])
     stride = settings.get("stride") or window
     return ScaledMean(window, pair_of(stride), pair_of(settings.get("padding", 0)), divisor)
+
+
+def _volumes(graph: NetworkGraph, node: fx.Node) -> nn.Conv3d | None:
+    """Return the convolution of volumes that a node is, with a bias, if it has none."""
+    conv = graph.submodule(node)
+    if not isinstance(conv, nn.Conv3d) or conv.bias is not None:
+        return None
+    biased = copy.copy(conv)
+    biased._parameters = {**conv._parameters, "bias": frozen(conv.weight.new_zeros(conv.out_channels))}  # noqa: SLF001
+    return biased
+
+
+def convolved_volumes(x: Tensor, weight: Tensor, bias: Tensor | None = None, *rest: Any, **named: Any) -> Tensor:
+    """Return ``conv3d``, with a bias."""
+    return F.conv3d(x, weight, weight.new_zeros(weight.shape[0]) if bias is None else bias, *rest, **named)
 
 
 class ScaledMean(nn.Module):
