@@ -22,6 +22,8 @@ from dcd_deploy.dynamic.recognise import recognise
 from dcd_deploy.errors import CaptureError, WeightValueError
 from dcd_deploy.lowering.failure import at, first_line
 from dcd_deploy.lowering.float64_copy import float64_copy
+from dcd_deploy.lowering.squeezed_batch import NOTE as SQUEEZED
+from dcd_deploy.lowering.squeezed_batch import with_batch
 
 OUTPUT = "output"
 
@@ -190,6 +192,9 @@ def network_of(module: nn.Module, example: Tensor | Sequence[Tensor], alone: str
     outputs = flat(_first_run(ready, doubles), alone)
     _check_finite(ready, outputs)
     notes += without_hooks(ready, doubles, tuple(outputs.values()))
+    if with_batch(ready, doubles, list(outputs.values())):
+        notes.append(SQUEEZED)
+        outputs = flat(_first_run(ready, doubles), alone)
     if isinstance(recognise(ready, doubles), DynamicOperator):
         ready = OneLayer(ready)
     names = (INPUT, *(f"{INPUT}_{i}" for i in range(1, len(doubles))))

@@ -50,7 +50,7 @@ def _node_macs(node: onnx.NodeProto, shapes: Shapes) -> int:
         return 0
     if node.op_type in ("Conv", "QLinearConv"):
         return math.prod(output) * math.prod(weight[1:])
-    left = shapes.get(node.input[0], (1,))
+    left = shapes.get(node.input[0]) or (1,)  # a rank that inference does not find
     transposed = any(a.name == "transA" and a.i for a in node.attribute)
     return math.prod(output) * (left[0] if transposed else left[-1])
 

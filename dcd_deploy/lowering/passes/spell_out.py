@@ -4,6 +4,7 @@ AdaptiveMaxPool2d(n), cells of several sizes     →   the largest of each span 
 attention of (N, L, E), or of five dimensions    →   attention of (N, 1, L, E), or of (A·B, H, L, E)
 x², of any dimensions                            →   x · x
 mean of windows, divided by another number       →   mean of windows, times what that makes of it
+x.squeeze(), of a free batch                     →   x.squeeze(…) of the others: the batch is one at times
 convolution of volumes without a bias            →   with one of zeros: torch's exporter makes it one of (K, 2)
 """
 
@@ -33,6 +34,9 @@ class SpellOut(Pass):
     name: ClassVar[str] = "spell out"
     reason: ClassVar[str] = "exporters refuse them"
 
+    def __init__(self, *, batch_free: bool = False) -> None:
+        self.batch_free = batch_free
+
     def apply(self, graph: NetworkGraph) -> PassResult:
         result = PassResult()
         for node in list(graph.nodes):
@@ -41,6 +45,9 @@ class SpellOut(Pass):
                 result.changed += 1
             elif _is_square(node):
                 node.target, node.args = torch.mul, (node.args[0], node.args[0])
+                result.changed += 1
+            elif self.batch_free and _is_whole_squeeze(node):
+                node.op, node.target = "call_function", squeezed
                 result.changed += 1
             elif node.op == "call_function" and op_name(node) == VOLUMES:
                 node.target = convolved_volumes
@@ -77,6 +84,17 @@ def _pooling(graph: NetworkGraph, node: fx.Node) -> SpanMaximum | None:
 
 def _is_square(node: fx.Node) -> bool:
     return node.op == "call_function" and op_name(node) == "pow" and not node.kwargs and node.args[1:] == (2,)
+
+
+def _is_whole_squeeze(node: fx.Node) -> bool:
+    """Whether a node squeezes all sides of one."""
+    of_tensors = node.op in ("call_function", "call_method") and op_name(node) == "squeeze"
+    return of_tensors and len(node.args) == 1 and not node.kwargs
+
+
+def squeezed(x: Tensor) -> Tensor:
+    """Return x (N, …) without its sides of one, but with the batch."""
+    return x.squeeze([axis for axis in range(1, x.dim()) if x.shape[axis] == 1])
 
 
 def _mean(graph: NetworkGraph, node: fx.Node) -> ScaledMean | None:
