@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from dynamic_layers import lively
+from mixture_layers import OmniDimensional
 from pte_network import EXAMPLE, SMALL, inputs, small
 from right_answers import answers, assert_near, assert_right
 from torch import nn
@@ -96,6 +98,22 @@ def test_the_runtimes_command_runs_it(exported):
 def test_the_kept_file_still_runs():
     """Made by an earlier export: the runtime that is installed runs it."""
     assert_near(open_model(SMALL, threads=1).run(inputs(2)), ANSWERS)
+
+
+@pytest.mark.parametrize(("settings", "lowering"), [({"groups": 6, "K": 6}, "products"), ({}, "kernel")])
+def test_layers_whose_inputs_and_taps_are_scaled(settings, lowering, tmp_path):
+    """ODConv: expanded values, and a depthwise one, in operators that XNNPACK has."""
+    network = lively(nn.Sequential(nn.Conv2d(3, 6, 3), OmniDimensional(**settings), nn.ReLU()))
+    done = dcd_deploy.export_module(network, EXAMPLE, to="executorch", out=tmp_path)
+    assert done.artifact.card.lowering == {"1": lowering}
+    values = inputs(3)
+    assert_right(open_model(done.artifact.path, threads=1).run_all(values), answers(network, (values,)))
+
+
+def test_a_layer_that_no_order_computes_is_named(tmp_path):
+    network = lively(nn.Sequential(nn.Conv2d(3, 6, 3), OmniDimensional(groups=6, K=6)))
+    with pytest.raises(ExportError, match=r"an order of computation for '1' that fits format 'executorch' at this"):
+        dcd_deploy.export_module(network, EXAMPLE, to="executorch", batch=2, out=tmp_path)
 
 
 @pytest.mark.exhaustive

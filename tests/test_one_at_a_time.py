@@ -215,6 +215,34 @@ def test_what_torch_asserts_of_the_example_is_left_out():
     assert form_error(module, "tflite") < LIMIT
 
 
+class Asserting(nn.Module):
+    """timm's norms with an activation assert the rank of a map."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.layer = nn.Conv2d(3, 4, 3), MixedKernels(4, 6)
+
+    def forward(self, x):
+        x = self.first(x)
+        torch._assert(x.ndim == 4, f"expected four dimensions, found {x.ndim}")
+        return self.layer(torch.relu(x))
+
+
+def test_what_a_network_asserts_is_left_out():
+    module = lively(Asserting())
+    assert not [node for node in capture(network_of(module, X)).graph.nodes if "assert" in str(node.target)]
+    assert form_error(module, "tflite") < LIMIT
+
+
+def test_further_arguments_that_nobody_gives(tmp_path):
+    class Open(Asserting):
+        def forward(self, x, *args, **kwargs):
+            y = super().forward(x)
+            return y if y.shape[2] < 4 else 2 * y
+
+    export_module(lively(Open()), X, batch="dynamic", out=tmp_path)
+
+
 def test_a_view_as_another_precision_stays_one():
     class Viewing(nn.Module):
         def forward(self, x):

@@ -1,6 +1,7 @@
 """Any head of any canonical layer is observed; one that does not matter is refused. torch's threads are kept calm."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -124,6 +125,23 @@ def test_a_head_that_stays_as_it_is_is_refused_by_its_name():
     assert max(reference.sensitivity.variation["filters"].values()) == 0
     with pytest.raises(VerificationError, match="do not exercise α of filters: freezing it moves"):
         new_report(reference, "inputs")
+
+
+@pytest.mark.parametrize("activation", ["softmax", "identity"])
+def test_the_share_of_a_single_kernel_is_no_head_that_could_stay(activation):
+    """As published for ODConv; no input can move it."""
+    network = Network().eval()
+    operator = network.dynamic.operator
+    (mixture,) = operator.terms
+    heads = operator.attention.heads
+    weight = heads["kernels"].weight[:1] if activation == "softmax" else torch.zeros(1, 5, dtype=torch.float64)
+    share = Dense(weight, torch.ones(1, dtype=torch.float64), Activation(activation))
+    attention = replace(operator.attention, heads={**heads, "kernels": share})
+    one = replace(operator, attention=attention, terms=(replace(mixture, bank=mixture.bank[:1]),))
+    network.dynamic = CanonicalLayer(one)
+    reference = generated_reference(network, None, 5e-5, INPUT)
+    assert set(reference.sensitivity.frozen) == set(reference.sensitivity.variation) == {"filters"}
+    assert new_report(reference, "inputs").notes == ()
 
 
 def held(effect: float, float32_error: float) -> CheckedReference:

@@ -60,6 +60,11 @@ class Dense:
     def __call__(self, a: Tensor) -> Tensor:
         return self.activation(_linear(a, self.weight, self.bias))
 
+    @property
+    def is_share_of_one(self) -> bool:
+        """Whether it gives one value, the same to every input: the share of a single kernel."""
+        return len(self.weight) == 1 and (self.activation.name == "softmax" or not bool(self.weight.any()))
+
 
 @dataclass(frozen=True)
 class Gated:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from dcd_deploy.dynamic.canonical import CanonicalLayer
+from dcd_deploy.dynamic.operator import KERNELS
 from dcd_deploy.export.truth import Outputs, Sensitivity
 from dcd_deploy.lowering.capture import BODY
 
@@ -167,9 +168,20 @@ def measure_sensitivity(
         seen = Variation()
         with observing(network, seen), beginning(network, seen):
             run(0)
-    found, firsts = seen.found, seen.firsts
+    found, firsts = _varying(network, seen.found), seen.firsts
     frozen = {head: frozen_effect(network, run, outputs, head, firsts) for head in found}
     return Sensitivity(found, frozen) if found else None
+
+
+def _varying(network: nn.Module, found: Mapping[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Return of each head the layers where it can vary at all, as the share of a single kernel cannot."""
+    single = {
+        path
+        for path, layer in observed_layers(network).items()
+        if (head := layer.operator.attention.heads.get(KERNELS)) is not None and head.is_share_of_one
+    }
+    shares = {path: moved for path, moved in found.get(KERNELS, {}).items() if path not in single}
+    return {name: each for name, each in {**found, KERNELS: shares}.items() if each}
 
 
 def frozen_effect(

@@ -26,7 +26,7 @@ from dcd_deploy.errors import CaptureError
 from dcd_deploy.lowering import computed_weights
 from dcd_deploy.lowering.annotate import annotate_places, annotate_shapes
 from dcd_deploy.lowering.dynamic_layers import Expected, Where, dynamic_layers, here
-from dcd_deploy.lowering.exported import graph_by_export
+from dcd_deploy.lowering.exported import drop_assertions, graph_by_export
 from dcd_deploy.lowering.failure import at, first_line
 from dcd_deploy.lowering.graph import NetworkGraph
 from dcd_deploy.lowering.network import Network
@@ -178,6 +178,7 @@ def _by_fx(network: Network, layers: dict[str, CanonicalLayer], leaf: tuple[str,
     with InFloat64(recorded=True):
         graph = tracer.trace(module, concrete_args=names or None)
     made = fx.GraphModule(module, graph, type(module).__name__)
+    drop_assertions(made)
     for path, layer in layers.items():
         parent, _, name = path.rpartition(".")
         setattr(made.get_submodule(parent), name, layer)

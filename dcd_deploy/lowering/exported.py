@@ -28,6 +28,7 @@ aten = torch.ops.aten
 PARTS = frozenset(
     {"select", "slice", "narrow", "view", "transpose", "permute", "unsqueeze", "squeeze", "expand", "index"}
 )
+VARIADIC = inspect.Parameter.VAR_POSITIONAL
 ASSERTING = ("_assert", "sym_constrain_range")
 LAYERS: list[CanonicalLayer] = []  # those of the capture in progress, by the index in the operator's call
 
@@ -69,7 +70,7 @@ def graph_by_export(network: Network, layers: dict[str, CanonicalLayer], *, one:
                 program = program.run_decompositions({})
     made = program.module(check_guards=False)
     assert isinstance(made, fx.GraphModule)
-    _drop_assertions(made)
+    drop_assertions(made)
     _name_norms(made)
     _calls_of_layers(made, layers)
     made.graph.set_codegen(fx.graph.CodeGen())  # inputs and outputs are flat already
@@ -92,10 +93,8 @@ def free_batch(network: nn.Module, inputs: int, size: Any) -> tuple[Any, ...]:
     """Return dynamic shapes whose first dimension is of a free ``size``, one for all, as it takes its arguments."""
     free = {0: size}
     kinds = [parameter.kind for parameter in inspect.signature(network.forward).parameters.values()]
-    if inspect.Parameter.VAR_POSITIONAL not in kinds:
-        return (free,) * inputs
-    named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
-    return (*(free,) * named, (free,) * (inputs - named))
+    named = kinds.index(VARIADIC) if VARIADIC in kinds else inputs
+    return (free,) * inputs if named >= inputs else (*(free,) * named, (free,) * (inputs - named))
 
 
 def _writes_into_parts(program: torch.export.ExportedProgram) -> bool:
@@ -109,8 +108,8 @@ def _writes_into_parts(program: torch.export.ExportedProgram) -> bool:
     )
 
 
-def _drop_assertions(made: fx.GraphModule) -> None:
-    """Take out what torch asserts of the example; passes would keep all that an assertion reads."""
+def drop_assertions(made: fx.GraphModule) -> None:
+    """Take out what torch, or the network, asserts of the example; passes would keep all that an assertion reads."""
     for node in reversed(list(made.graph.nodes)):
         if node.op == "call_function" and not node.users and op_name(node).startswith(ASSERTING):
             made.graph.erase_node(node)

@@ -72,6 +72,8 @@ class Kernel(nn.Module):
             self.static = frozen(kernel_matrix(row_scaled.weight, g, columns=columns))
         if low_rank is not None:
             self.hold_low_rank(query_taps(low_rank, g), low_rank.project)
+        if {INPUTS, TAPS} & operator.attention.heads.keys():
+            self.ones = frozen(torch.ones(g.C // g.groups, g.taps, dtype=torch.float64))
         self.mixes = mixture is not None
         if mixture is not None:
             self.hold_bank(kernel_matrix(mixture.bank, g, columns=columns).flatten(1))
@@ -131,8 +133,8 @@ class Kernel(nn.Module):
         """Return values (N, K) in the shape in which they scale a kernel's outputs."""
         g = self.geometry
         if g.groups > 1:
-            values = values.reshape(*self.lead(one=one), g.K // g.groups)
-            return values.unsqueeze(-2 if self.columns else -1)
+            outputs = g.K // g.groups
+            return values.reshape(*self.lead(one=one), *((1, outputs) if self.columns else (outputs, 1)))
         if one:
             return values if self.columns else values.view(-1, 1)
         return values[:, None, :] if self.columns else values[:, :, None]
@@ -148,12 +150,16 @@ class Kernel(nn.Module):
 
     def _along_inputs(self, heads: Heads, *, one: bool) -> Tensor | None:
         """Return α_in (N, C) times α_tap (N, taps) in the shape in which they scale a kernel's inputs."""
-        g, lead, row = self.geometry, self.lead(one=one), None
-        if (inputs := heads.get(INPUTS)) is not None:
-            row = inputs.reshape(*lead, g.C // g.groups, 1)
-            row = row.expand(*row.shape[:-1], g.taps)
-        if (taps := heads.get(TAPS)) is not None:
-            of_all = tuple(1 if size == g.groups else size for size in lead)
-            taps = taps.reshape(*of_all, 1, g.taps)
-            row = taps.expand(*taps.shape[:-2], g.C // g.groups, g.taps) if row is None else row * taps
-        return None if row is None else row.flatten(-2).unsqueeze(-1 if self.columns else -2)
+        g, lead = self.geometry, self.lead(one=one)
+        inputs, taps = heads.get(INPUTS), heads.get(TAPS)
+        if inputs is None and taps is None:
+            return None
+        row = self.ones if inputs is None else inputs.reshape(*lead, g.C // g.groups, 1)
+        if inputs is None:  # the same for all groups
+            lead = tuple(1 if size == g.groups else size for size in lead)
+        if taps is not None:
+            row = row * taps.reshape(*(1 if size == g.groups else size for size in lead), 1, g.taps)
+        elif g.taps > 1:  # some runtimes have no operator that expands
+            row = row * self.ones
+        inner = g.C // g.groups * g.taps
+        return row.reshape(*lead, *((inner, 1) if self.columns else (1, inner)))

@@ -12,7 +12,7 @@ from torch import fx
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.folds import without_gains
 from dcd_deploy.dynamic.shape import MapSize, OperatorShape, shape_of
-from dcd_deploy.errors import OptionError
+from dcd_deploy.errors import ExportError, OptionError
 from dcd_deploy.lowering.annotate import is_activation
 from dcd_deploy.lowering.graph import ORIGIN, NetworkGraph, op_name, shape
 from dcd_deploy.lowering.lowering import Lowering
@@ -116,6 +116,16 @@ class Substitute(Pass):
         target = self.target
         if target.format == TFLITE and is_within(site.path, self.keep_float):
             target = target_for(target.name, target.format).for_batch(1)  # as all files in int8
+        if not target.costs(site.shape, site.size, activated=site.activated):
+            each = [
+                f"'{name}': {one.refusal(site.shape) or 'of one sample'}"
+                for name, one in target.backend.lowerings.items()
+            ]
+            raise ExportError(
+                expected=f"an order of computation for '{site.path}' that fits format '{target.format}' at this batch",
+                found=f"none ({'; '.join(each)})",
+                advice="export it at `batch` 1, or to another format",
+            )
         return target.choose(site.shape, site.size, activated=site.activated)
 
     def _possible(self, site: LayerSite, wanted: str) -> tuple[type[Lowering], str | None]:
