@@ -112,7 +112,7 @@ def test_layers_whose_inputs_and_taps_are_scaled(settings, lowering, tmp_path):
 
 def test_a_layer_that_no_order_computes_is_named(tmp_path):
     network = lively(nn.Sequential(nn.Conv2d(3, 6, 3), OmniDimensional(groups=6, K=6)))
-    with pytest.raises(ExportError, match=r"an order of computation for '1' that fits format 'executorch' at this"):
+    with pytest.raises(ExportError, match=r"an order of computation for '1' that serves in pte at this batch"):
         dcd_deploy.export_module(network, EXAMPLE, to="executorch", batch=2, out=tmp_path)
 
 

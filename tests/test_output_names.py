@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from capturing import Calling
+from torch import nn
 
 from dcd_deploy import export_module
+from dcd_deploy.errors import ExportError
 from dcd_deploy.runtimes import open_model
 
 X = torch.randn(1, 3, 6, 5)
@@ -21,3 +23,28 @@ def test_an_output_may_be_called_as_an_operator_is(tmp_path, name):
     assert [each.name for each in model.card.outputs] == [name, "z", "x"]
     for found, right in zip(model.run_all(X.numpy()), network(X).values(), strict=True):
         assert np.allclose(found, right.numpy(), atol=1e-6)
+
+
+def test_keys_that_are_no_texts_are_put_together(tmp_path):
+    """As Monodepth2 gives its maps."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), Calling(lambda y: {("disp", 0): y, ("disp", 1): -y, 2: y.mean((2, 3))}))
+    card = export_module(network.eval(), torch.randn(1, 3, 6, 6), out=tmp_path).artifact.card
+    assert [tensor.name for tensor in card.outputs] == ["disp_0", "disp_1", "output_2"]
+
+
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_one_tensor_under_two_names(tmp_path, format):
+    """As YOLOv10 gives its maps."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), Calling(lambda y: (y * 2, {"many": y, "one": y})))
+    x = torch.randn(1, 3, 6, 6)
+    model = open_model(export_module(network.eval(), x, to=format, out=tmp_path).artifact.path)
+    first, many, one = model.run_all(x.numpy())
+    assert [tensor.name for tensor in model.card.outputs] == ["output_0", "output_1_many", "output_1_one"]
+    assert np.array_equal(many, one)
+    assert np.allclose(first, 2 * one)
+
+
+def test_outputs_that_the_converter_makes_one_are_named(tmp_path):
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), Calling(lambda y: (y * 2, y + 1, y * 2)))
+    with pytest.raises(ExportError, match="'output_0' and 'output_2' computed alike, which the converter makes one"):
+        export_module(network.eval(), torch.randn(1, 3, 6, 6), to="tflite", out=tmp_path)

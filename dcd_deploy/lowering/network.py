@@ -76,9 +76,16 @@ def _leaves(value: object, path: tuple[str, ...]) -> list[tuple[str, Tensor]]:
 
 
 def _name(key: object) -> str:
+    """Return a name for what stands at a key of a dict: ("disp", 0) is "disp_0"."""
+    if isinstance(key, tuple) and key:
+        return "_".join(map(_name, key))
+    if isinstance(key, int) and not isinstance(key, bool):
+        return str(key)
     if not isinstance(key, str) or not key:
         raise CaptureError(
-            expected="outputs with names", found=f"the key {key!r}", advice="use texts as the dict's keys"
+            expected="outputs with names",
+            found=f"the key {key!r}",
+            advice="use texts, whole numbers, or tuples of them, as the dict's keys",
         )
     return key
 

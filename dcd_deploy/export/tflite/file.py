@@ -122,8 +122,12 @@ def _name_ends(model: TfliteModel, inputs: Sequence[str], outputs: Sequence[str]
             found=f"{len(graph.inputs)} inputs and {sorted(places)}",
             advice="an input that nothing reads cannot stay",
         )
-    if len(set(places.values())) != len(places):
-        raise ExportError("two outputs of the network are one tensor; let it return each once")
+    if twice := [f"'{name}'" for name in outputs if list(places.values()).count(places[name]) > 1]:
+        raise ExportError(
+            expected="outputs that are tensors of their own",
+            found=f"{' and '.join(twice)} computed alike, which the converter makes one",
+            advice="let the network return it once",
+        )
     order = {int(entry.tensorIndex): i for i, entry in enumerate(signature.inputs)}
     entries = sorted(
         map(int, graph.inputs), key=lambda tensor: _argument(text_of(signature.inputs[order[tensor]].name))

@@ -122,7 +122,7 @@ class Substitute(Pass):
                 for name, one in target.backend.lowerings.items()
             ]
             raise ExportError(
-                expected=f"an order of computation for '{site.path}' that fits format '{target.format}' at this batch",
+                expected=f"an order of computation for '{site.path}' that serves in {target.format} at this batch",
                 found=f"none ({'; '.join(each)})",
                 advice="export it at `batch` 1, or to another format",
             )
