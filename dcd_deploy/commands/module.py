@@ -12,6 +12,7 @@ from dcd_deploy.commands.arguments import checked_name, parse_formats, parse_lab
 from dcd_deploy.commands.calibration import calibrated, check_calibrate, precision_settings
 from dcd_deploy.commands.options import StrPath
 from dcd_deploy.commands.tune import check_tuned, check_tuned_for, tuned_lowering
+from dcd_deploy.commands.undisturbed import undisturbed
 from dcd_deploy.commands.values import Batch, Channels, parse_batch, parse_tolerance
 from dcd_deploy.errors import OptionError
 from dcd_deploy.optional import require
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from dcd_deploy.samples import InputSpec
 
 
+@undisturbed()
 def export_module(
     module: nn.Module,
     example: Tensor | Sequence[Tensor],
@@ -112,6 +114,7 @@ def export_module(
     return export_network(captured, Source(type(module).__name__), config, progress)
 
 
+@undisturbed()
 def deploy_form(
     module: nn.Module,
     example: Tensor | Sequence[Tensor],
