@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from dcd_deploy.dynamic.float64 import arithmetic_of
-from dcd_deploy.errors import ExportError
+from dcd_deploy.errors import ExportError, VerificationError
 
 SAME = 1e-9  # relative to the size: sums by several threads may round differently
+DISTURBANCE = 1e-15  # of an input: some roundings of float64
 Call = tuple[str, list[Tensor], list[Tensor]]
 
 
@@ -72,6 +73,29 @@ def check_each_alone(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         + "; a file computes each input by itself: "
         + ("train it with them, or with GroupNorm" if norm else "keep the samples apart in forward")
     )
+
+
+def check_calm(network: nn.Module, inputs: tuple[Tensor, ...], allowed: float) -> None:
+    """Move the inputs by some roundings of float64, and see how far that moves the outputs.
+
+    Raises:
+        VerificationError: by a tenth of what is ``allowed``, relative to their range, or more, so that no form of it
+            that sums up in another order can be proved.
+    """
+    generator = torch.Generator().manual_seed(0)
+    moved = tuple(
+        values * (1 + DISTURBANCE * torch.randn(values.shape, dtype=values.dtype, generator=generator))
+        for values in inputs
+    )
+    pairs = zip(_outputs(network, inputs), _outputs(network, moved), strict=True)
+    reaction = max(float((one - other).abs().max() / (one.max() - one.min())) for one, other in pairs)
+    if reaction >= 0.1 * allowed:
+        raise VerificationError(
+            expected="a network that float64 can tell from a wrong one",
+            found=f"one whose outputs move by {reaction:.0e} of their range where its input moves by {DISTURBANCE:.0e} "
+            "of its own",
+            advice="an untrained network amplifies rounding: train it, or try real pictures with `samples`",
+        )
 
 
 def same_outputs(network: nn.Module, form: nn.Module, inputs: tuple[Tensor, ...]) -> bool:

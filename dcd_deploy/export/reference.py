@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from dcd_deploy.artifacts import OUTPUT, Preprocessing
 from dcd_deploy.dynamic.float64 import arithmetic_of
 from dcd_deploy.errors import DcdDeployError, ExportError, VerificationError
-from dcd_deploy.export.purity import check_each_alone, check_repeatable, same_outputs, state_of
+from dcd_deploy.export.purity import check_calm, check_each_alone, check_repeatable, same_outputs, state_of
 from dcd_deploy.export.sensitivity import Variation, has_seen_all, measure_sensitivity, watching
 from dcd_deploy.export.telling import REPRODUCIBLE
 from dcd_deploy.export.truth import Outputs, TrainReference
-from dcd_deploy.export.verify import Runner
+from dcd_deploy.export.verify import DEPLOY_TOLERANCE, Runner
 from dcd_deploy.lowering.failure import at, first_line
 from dcd_deploy.lowering.network import flat
 from dcd_deploy.samples import Images, Inputs, InputSpec, generated_inputs
@@ -223,10 +223,11 @@ def _for_each(name: str, values: Tensor, last: Tensor, count: int) -> Tensor:
 
 @contextmanager
 def blaming_batches(network: nn.Module, form: nn.Module, reference: TrainReference) -> Iterator[None]:
-    """Where a form of the network fails to verify though it answers one input alike, look for samples that mix.
+    """Where a form of the network fails to verify, look for what the network does that none could.
 
     Raises:
         ExportError: in place of the VerificationError, if the network's output for one input depends on the others.
+        VerificationError: another one, if the network amplifies rounding.
     """
     try:
         yield
@@ -234,6 +235,8 @@ def blaming_batches(network: nn.Module, form: nn.Module, reference: TrainReferen
         tensors = tensors_of(network, reference.inputs)
         if not reference.one_at_a_time and same_outputs(network, form, tuple(each[:1] for each in tensors)):
             check_each_alone(network, tensors)
+        if not reference.one_at_a_time:
+            check_calm(network, tensors, DEPLOY_TOLERANCE)
         raise
 
 
