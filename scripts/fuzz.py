@@ -34,7 +34,7 @@ import fuzz_seeds
 SECONDS, MEGABYTES = 60.0, 2048
 INPUTS_OF_A_WORKER = 400
 TOLD_EVERY = 500
-NATIVE = {"onnx", "tflite"}
+NATIVE = {"onnx", "tflite", "ort", "pte"}
 MODEL_FILE_ERROR = 12
 WORKER = Path(__file__).with_name("fuzz_worker.py")
 

@@ -189,8 +189,16 @@ def _texts(graph: Any, model: Any, rng: random.Random) -> None:
 
 
 ONNX_CHANGES: tuple[Callable[[Any, Any, random.Random], None], ...] = (_attribute, _wiring, _operator, _sizes, _texts)
+
+
+def _pte(content: bytes, rng: random.Random) -> bytes:
+    """Damage a program that no longer says its own hash, as those of others do not."""
+    return _bytes(content.replace(b"dcd_deploy_sha256", b"dcd_deploy_sha_no"), rng)
+
+
 STRUCTURED: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "onnx": _onnx,
+    "pte": _pte,
     "checkpoint": _zip,
     "recorded": _zip,
     "result": _json,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Collection
@@ -11,6 +12,8 @@ from typing import Any
 KINDS = {
     "onnx": "net.onnx",
     "tflite": "net.tflite",
+    "ort": "net.ort",
+    "pte": "net.pte",
     "checkpoint": "net.pth.tar",
     "legacy": "legacy.pth",
     "safetensors": "net.safetensors",
@@ -59,7 +62,7 @@ def _make_models(folder: Path) -> None:
     from dcd_deploy import commands  # noqa: PLC0415
 
     commands.export(
-        folder / KINDS["checkpoint"], to="onnx,tflite", out=folder, name="net", input_size=32, with_baseline=True
+        folder / KINDS["checkpoint"], to="onnx,ort,tflite", out=folder, name="net", input_size=32, with_baseline=True
     )
 
 
@@ -114,10 +117,11 @@ def _make_fleet(folder: Path) -> None:
     (folder / KINDS["fleet"]).write_text(text, encoding="utf-8", newline="\n")
 
 
-MODELS = ("tflite", "result", "profile", "description")
+PROGRAM = Path(__file__).parents[1] / "tests" / "golden" / "small.pte"
+MODELS = ("tflite", "ort", "result", "profile", "description")
 
 
-MAKERS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
+MAKERS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "checkpoint": (_make_checkpoints, ("legacy", "safetensors", "onnx", *MODELS)),
     "onnx": (_make_models, MODELS),
     "result": (_make_result, ()),
@@ -127,4 +131,5 @@ MAKERS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "samples": (_make_arrays, ("recorded",)),
     "picture": (_make_picture, ()),
     "fleet": (_make_fleet, ()),
+    "pte": (lambda folder: shutil.copy(PROGRAM, folder / KINDS["pte"]), ()),
 }  # kind → what makes it, and the kinds that are made with it or from it

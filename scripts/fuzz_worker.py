@@ -67,19 +67,22 @@ def try_model(path: Path) -> None:
     """Inspect a model file, let it check itself, and predict."""
     import numpy as np  # noqa: PLC0415
 
+    from dcd_deploy.export.executorch.graph import summarise_pte  # noqa: PLC0415
     from dcd_deploy.export.onnx.file import read_onnx_nodes  # noqa: PLC0415
-    from dcd_deploy.export.onnx.summary import summarise_onnx  # noqa: PLC0415
+    from dcd_deploy.export.onnx.summary import summarise_onnx, summarise_ort  # noqa: PLC0415
     from dcd_deploy.export.tflite.file import read_tflite_nodes  # noqa: PLC0415
     from dcd_deploy.export.tflite.summary import summarise_tflite  # noqa: PLC0415
     from dcd_deploy.runtimes import open_model, self_check  # noqa: PLC0415
 
-    onnx = path.suffix == ".onnx"
+    summaries = {".onnx": summarise_onnx, ".tflite": summarise_tflite, ".ort": summarise_ort, ".pte": summarise_pte}
+    nodes = {".onnx": read_onnx_nodes, ".tflite": read_tflite_nodes}
     tries: list[Callable[[], object]] = [
-        lambda: shown(_rendered, summarise_onnx(path) if onnx else summarise_tflite(path)),
-        lambda: read_onnx_nodes(path) if onnx else read_tflite_nodes(path),
+        lambda: shown(_rendered, summaries[path.suffix](path)),
+        lambda: nodes[path.suffix](path) if path.suffix in nodes else None,
         lambda: self_check(open_model(path, threads=1)),
-        lambda: open_model(path, threads=1).predict(np.full(PICTURE, 99, np.uint8)),
     ]
+    if path.suffix != ".pte":  # which is tried in a process of its own each time that it is opened
+        tries.append(lambda: open_model(path, threads=1).predict(np.full(PICTURE, 99, np.uint8)))
     refusals = []
     for attempt in tries:
         try:
@@ -179,6 +182,8 @@ def try_fleet(path: Path) -> None:
 TRIES = {
     "onnx": try_model,
     "tflite": try_model,
+    "ort": try_model,
+    "pte": try_model,
     "checkpoint": try_checkpoint,
     "legacy": try_checkpoint,
     "safetensors": try_checkpoint,

@@ -16,7 +16,8 @@ from dcd_deploy.benchmarks.results import write_result
 from dcd_deploy.errors import BenchError, DcdDeployError
 from dcd_deploy.models.checkpoint import read_checkpoint
 
-KINDS = [kind for kind in fuzz_seeds.KINDS if kind not in ("profile", "safetensors")]  # which take time to make
+SLOW = ("profile", "safetensors", "ort", "pte")  # to make, or to open
+KINDS = [kind for kind in fuzz_seeds.KINDS if kind not in SLOW]
 INPUTS = 3 * len(KINDS)
 
 
