@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dcd_deploy.errors import InputFileError, OptionError, OutputError, shown
+from dcd_deploy.errors import InputFileError, OptionError, OutputError, UnknownNameError, shown
 from dcd_deploy.stages import interruptions_held_back, stage_in
 
 BLOCK_BYTES = 1 << 20
@@ -76,6 +76,25 @@ def system_errors_told() -> Iterator[None]:
 def suffix_of(path: str | os.PathLike[str]) -> str:
     """Return the suffix of a file's name, ".onnx" also of MODEL.ONNX."""
     return Path(path).suffix.lower()
+
+
+CHECKPOINT = "this is a checkpoint; run 'dcd-deploy export' on it first"
+PICTURE = "this is a picture; the model file comes first"
+NO_MODELS = {
+    **dict.fromkeys((".pth", ".pt", ".ckpt", ".safetensors", ".pth.tar", ".pt.tar"), CHECKPOINT),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"), PICTURE),
+    ".json": "give the model file, not what lies beside it",
+    ".ort": "give the .onnx file of the same network",  # where no .ort will do
+}
+
+
+def unknown_model_file(
+    path: str | os.PathLike[str], known: Iterable[str], kind: str = "kind of model file"
+) -> UnknownNameError:
+    """Return the error of a file that is of none of the ``known`` suffixes, with what to do about its own."""
+    path = Path(path)
+    suffix = "".join(path.suffixes[-2:]).lower() if suffix_of(path) == ".tar" else suffix_of(path)
+    return UnknownNameError(kind, suffix or str(path), known, NO_MODELS.get(suffix, ""))
 
 
 def read_whole(path: Path, most: int) -> bytes:
