@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from dcd_deploy.stages import interruptions_held_back, stage_in
 
 BLOCK_BYTES = 1 << 20
 LONGEST_PATH = 300
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def existing_file(path: str | os.PathLike[str], expected: str) -> Path:
@@ -218,7 +220,7 @@ def _output_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         where = shown(str(folder), LONGEST_PATH)
+        room = ", or make room" if error.errno in FULL else ""
         raise OutputError(
-            f"expected to write into '{where}', but: {reason}; nothing was changed there: choose another `out`, "
-            "or make room"
+            f"expected to write into '{where}', but: {reason}; nothing was changed there: choose another `out`{room}"
         ) from error

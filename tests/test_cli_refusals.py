@@ -138,6 +138,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, small_checkpoint):
     for out in (tmp_path / "file", tmp_path / "file" / "below", "/proc/none"):
         done = run_here("export", small_checkpoint, "--out", out, *QUICK)
         refused(done, 10, f"expected to write into '{out}'")
+        assert "make room" not in done.stderr
         assert "trace to ONNX" not in done.stderr, "it should be refused before the long work"
 
 

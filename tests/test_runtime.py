@@ -199,6 +199,30 @@ def test_inputs_of_the_wrong_kind(digits_export):
             model.predict(picture)
 
 
+class Tensor:
+    """As those of torch and others, which give an array if they are asked."""
+
+    numpy = None
+
+
+def test_tensors_are_told_how_to_become_arrays(digits_export):
+    model = open_model(digits_export.artifact.path)
+    for run in (model.run, model.run_all):
+        with pytest.raises(OptionError, match=r"found Tensor; give numpy's arrays: a tensor's \.numpy\(\)"):
+            run(Tensor())
+    with pytest.raises(OptionError, match="found list$"):
+        model.run([])
+
+
+def test_shapes_are_told_as_they_are_given(digits_tflite):
+    """Channels first, whatever the file has."""
+    model = open_model(digits_tflite.artifact.path)
+    assert model.card.input.shape == (1, 32, 32, 3)
+    words = "shape (1, 32, 32, 3) and type float32 (it takes (1, 3, 32, 32) of float32, channels first, whatever"
+    with pytest.raises(ModelFileError, match=re.escape(words)):
+        model.run_all(np.zeros(model.card.input.shape, np.float32))
+
+
 def test_a_missing_package_names_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'dcd-deploy\[image\]'"):

@@ -46,7 +46,7 @@ def export(
     checkpoint: Annotated[StrPath, Argument("Checkpoint: .pth.tar, .pt, .pth, .safetensors, or an index of shards.")],
     *,
     to: Annotated[
-        str | Sequence[str], Option(f"Formats, separated by commas: {', '.join(FORMATS)}.", beside=True)
+        str | Sequence[str], Option(f"Formats, separated by commas: {', '.join(FORMATS)} (or executorch).", beside=True)
     ] = "onnx",
     out: Annotated[StrPath, Option("Folder to write into.")] = ".",
     name: Annotated[str | None, Option("Name of the files.", default="network and input size")] = None,
