@@ -74,18 +74,21 @@ class WeightValueError(DcdDeployError):
 
 
 class UnknownNameError(DcdDeployError):
-    """A format, architecture or other named choice does not exist."""
+    """A format, architecture or other named choice does not exist.
+
+    The message has ``advice``, which may be empty, or guesses what was meant.
+    """
 
     exit_code = 7
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], advice: str | None = None) -> None:
         known = tuple(known)
         name = shown(name)
-        begun = [one for one in known if name and one.startswith(name.lower())]
-        near = begun or difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        super().__init__(f"unknown {kind} '{name}': {hint}Known: {', '.join(known)}")
-        self.expected, self.found, self.advice = f"a {kind} of {', '.join(known)}", name, hint.strip()
+        hint = _guess(name, known) if advice is None else advice
+        said = f": {hint}" if hint else ""
+        said += "" if hint.endswith("?") else "."
+        super().__init__(f"unknown {kind} '{name}'{said} Known: {', '.join(known)}")
+        self.expected, self.found, self.advice = f"a {kind} of {', '.join(known)}", name, hint
 
 
 class OptionError(DcdDeployError):
@@ -212,6 +215,12 @@ class CaptureError(DcdDeployError):
     """A module cannot be exported as it is: it does not run on its example, or its forward cannot be followed."""
 
     exit_code = 25
+
+
+def _guess(name: str, known: tuple[str, ...]) -> str:
+    begun = [one for one in known if name and one.startswith(name.lower())]
+    near = begun or difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.0)
+    return f"did you mean '{near[0]}'?" if near else ""
 
 
 INTERRUPTED = 130

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -10,11 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dcd_deploy.errors import InputFileError, OptionError, OutputError, shown
+from dcd_deploy.errors import InputFileError, OptionError, OutputError, UnknownNameError, shown
 from dcd_deploy.stages import interruptions_held_back, stage_in
 
 BLOCK_BYTES = 1 << 20
 LONGEST_PATH = 300
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def existing_file(path: str | os.PathLike[str], expected: str) -> Path:
@@ -76,6 +78,25 @@ def system_errors_told() -> Iterator[None]:
 def suffix_of(path: str | os.PathLike[str]) -> str:
     """Return the suffix of a file's name, ".onnx" also of MODEL.ONNX."""
     return Path(path).suffix.lower()
+
+
+CHECKPOINT = "this is a checkpoint; run 'dcd-deploy export' on it first"
+PICTURE = "this is a picture; the model file comes first"
+NO_MODELS = {
+    **dict.fromkeys((".pth", ".pt", ".ckpt", ".safetensors", ".pth.tar", ".pt.tar"), CHECKPOINT),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"), PICTURE),
+    ".json": "give the model file, not what lies beside it",
+    ".ort": "give the .onnx file of the same network",  # where no .ort will do
+}
+
+
+def unknown_model_file(
+    path: str | os.PathLike[str], known: Iterable[str], kind: str = "kind of model file"
+) -> UnknownNameError:
+    """Return the error of a file that is of none of the ``known`` suffixes, with what to do about its own."""
+    path = Path(path)
+    suffix = "".join(path.suffixes[-2:]).lower() if suffix_of(path) == ".tar" else suffix_of(path)
+    return UnknownNameError(kind, suffix or str(path), known, NO_MODELS.get(suffix, ""))
 
 
 def read_whole(path: Path, most: int) -> bytes:
@@ -199,7 +220,7 @@ def _output_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         where = shown(str(folder), LONGEST_PATH)
+        room = ", or make room" if error.errno in FULL else ""
         raise OutputError(
-            f"expected to write into '{where}', but: {reason}; nothing was changed there: choose another `out`, "
-            "or make room"
+            f"expected to write into '{where}', but: {reason}; nothing was changed there: choose another `out`{room}"
         ) from error

@@ -165,6 +165,8 @@ def test_what_pip_compiled_of_a_sample_stays_out_of_the_bundle(onnx_file, tmp_pa
 def test_what_is_refused(onnx_file, small_checkpoint, tmp_path, folder):
     with pytest.raises(UnknownNameError, match=r"unknown platform 'web2': did you mean 'web'"):
         made(onnx_file, "web2", tmp_path / "a")
+    with pytest.raises(UnknownNameError, match=r"'\.pth\.tar': this is a checkpoint; run 'dcd-deploy export' on it"):
+        made(small_checkpoint, "python", tmp_path / "a")
     with pytest.raises(OptionError, match="expected 10 labels, one for each class of the network, found 3"):
         made(onnx_file, "python", tmp_path / "a", labels=["a", "b", "c"])
     with pytest.raises(OutputError, match="new or empty, but there is something in it; nothing was changed"):
@@ -172,8 +174,6 @@ def test_what_is_refused(onnx_file, small_checkpoint, tmp_path, folder):
     (tmp_path / "m.tflite").write_bytes(b"x")
     with pytest.raises(OptionError, match=r"\(\.onnx\) for web, found \.tflite"):
         made(tmp_path / "m.tflite", "web", tmp_path / "a")
-    with pytest.raises(OptionError, match=r"model file .* for python, found \.tar"):
-        made(small_checkpoint, "python", tmp_path / "a")
     with pytest.raises(InputFileError):
         made(onnx_file, "python", tmp_path / "a", image=tmp_path / "none.png")
     assert not (tmp_path / "a").exists()

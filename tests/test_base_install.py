@@ -37,7 +37,7 @@ def test_inspect_and_predict_of_an_onnx_file_need_the_base_install_alone(digits_
     assert ".npy" in done.stderr
     np.save(tmp_path / "seven.npy", read_picture(picture))
     done = run("predict", model, tmp_path / "seven.npy", "--top", "1", "--json")
-    assert json.loads(done.stdout)[0]["index"] == 7
+    assert json.loads(done.stdout)["predictions"][0]["index"] == 7
     np.savez(tmp_path / "set.npz", images=np.zeros((2, 3, 32, 32), np.float32), labels=np.arange(2))
     done = run("evaluate", model, "--data", tmp_path / "set.npz", "--jobs", "1", "--json")
     assert json.loads(done.stdout)["images"] == 2, done.stderr

@@ -147,6 +147,15 @@ def test_verdicts(kind, arguments):
     assert kind in KINDS
 
 
+def test_a_loaded_machine_speaks_against_ratios_too():
+    machine = Machine(0.8, 0.3, 2000.0, 2000.0)
+    found = [v.text for v in verdicts([timing(samples(**CALM))], {}, machine, environment(governor="performance"))]
+    assert found == [
+        "other processes kept 0.8 cores busy meanwhile; use neither times nor ratios",
+        "the host took 0.3 cores away meanwhile; use neither times nor ratios",
+    ]
+
+
 def test_drift_is_of_the_last_third_over_the_first():
     assert drift([1, 1, 5, 5, 2, 2]) == 1.0
     assert drift([3.0]) == 0.0

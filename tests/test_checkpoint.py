@@ -181,8 +181,22 @@ def zip_of_nothing():
     return buffer.getvalue()
 
 
+def npz():
+    buffer = io.BytesIO()
+    np.savez(buffer, images=np.zeros(3))
+    return buffer.getvalue()
+
+
 OTHER_FILES = {
-    "text": (b"hello world, this is text\n" * 10, "it is none, or is damaged"),
+    "text": (b"hello world, this is text\n" * 10, "found a text; give the PyTorch checkpoint"),
+    "sidecar": (b'{\n  "arch": "mobilenetv2_dcd"\n}\n', "found JSON, such as a model's sidecar"),
+    "png": (b"\x89PNG\r\n\x1a\n" + bytes(99), "found a picture; give the PyTorch checkpoint"),
+    "jpeg": (b"\xff\xd8\xff\xe0" + bytes(99), "found a picture"),
+    "npy": (b"\x93NUMPY\x01\x00" + bytes(99), "found an array of numpy"),
+    "npz": (npz(), "found arrays of numpy; give the PyTorch checkpoint"),
+    "tflite": (b"\x1c\0\0\0TFL3" + bytes(99), "found probably a TFLite model; .* that it came from"),
+    "ort": (b"\x1c\0\0\0ORTM" + bytes(99), "found probably an ONNX model saved as .ort"),
+    "pte": (b"\x1c\0\0\0ET12" + bytes(99), "found probably an ExecuTorch program"),
     "html": (b"<!DOCTYPE html><html><body>404</body></html>", "an HTML page"),
     "lfs pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS pointer"),
     "other zip": (zip_of_nothing(), "damaged or cut off"),

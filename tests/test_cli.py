@@ -106,7 +106,8 @@ def test_json_is_one_object_on_standard_output(tmp_path, small_checkpoint):
         ["bench", model, "--baseline", "none", "--min-seconds", "0"],
     ):
         assert isinstance(json.loads(run_here(*command, "--json").stdout), dict)
-    assert isinstance(json.loads(run_here("predict", model, DIGITS / "seven.png", "--json").stdout), list)
+    told = json.loads(run_here("predict", model, DIGITS / "seven.png", "--json", "--top", "2").stdout)
+    assert [set(each) for each in told["predictions"]] == [{"index", "label", "probability"}] * 2
     done = dcd_deploy("export", tmp_path / "none.pth", "--json")
     assert json.loads(done.stdout)["error"]["exit_code"] == done.returncode == 3
 

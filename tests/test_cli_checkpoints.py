@@ -35,6 +35,19 @@ def test_inspect_says_what_was_done_and_assumed(lightning, state):
     assert shown["notes"][0].startswith("prefix 'model.'")
     assert shown["network"]["spec"]["bn_eps"] == 1e-3
     assert not any("eps" in line for line in shown["assumed"])
+    assert not any("input_size" in line for line in shown["assumed"])
+    assert "; input 224×224 (--input-size)\n" in run_here("inspect", lightning).stdout
+
+
+def test_what_is_assumed_of_pictures_is_in_the_file(tmp_path, digits_checkpoint):
+    card = commands.export(digits_checkpoint, out=tmp_path).artifact.card
+    assert card.assumed[-3:] == (
+        "input 224×224 (`input_size`)",
+        "mean and deviation of ImageNet (`mean`, `std`)",
+        "short side 256 before the crop (`resize`)",
+    )
+    card = commands.export(digits_checkpoint, out=tmp_path, **DIGITS_OPTIONS).artifact.card
+    assert not any("`input_size`" in line or "ImageNet" in line or "crop" in line for line in card.assumed)
 
 
 def test_prefix_and_drop(tmp_path, state):

@@ -77,6 +77,13 @@ BAD_OPTIONS = {
     "weights": (["--weights", "int4"], 7, ["unknown weights 'int4': did you mean 'int8'?"]),
     "mean": (["--mean", "0.5"], 8, ["expected --mean as three numbers"]),
     "std": (["--std", "0,1,1"], 8, ["expected positive --std"]),
+    "mean of grey levels": (
+        ["--mean", "123.675,116.28,103.53", "--std", ".2,.2,.2"],
+        8,
+        ["expected --mean of RGB values 0..1", "look like grey levels of 0 to 255; divide them by 255"],
+    ),
+    "std of grey levels": (["--std", "58.395,57.12,57.375"], 8, ["expected --std of RGB", "divide them by 255"]),
+    "negative mean": (["--mean=-.1,.5,.5"], 8, ["expected --mean of RGB values 0..1, found (-0.1"]),
     "resize": (["--resize", "20"], 8, ["expected --resize of at least"]),
     "no resize": (["--resize", "0"], 8, ["expected --resize as a whole number"]),
     "no width": (["--width-mult", "0"], 8, ["expected --width-mult as a number, more than 0"]),
@@ -131,6 +138,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, small_checkpoint):
     for out in (tmp_path / "file", tmp_path / "file" / "below", "/proc/none"):
         done = run_here("export", small_checkpoint, "--out", out, *QUICK)
         refused(done, 10, f"expected to write into '{out}'")
+        assert "make room" not in done.stderr
         assert "trace to ONNX" not in done.stderr, "it should be refused before the long work"
 
 

@@ -27,7 +27,9 @@ def chosen(*words):
     """Option → (value, source)."""
     done = run_here(*words, "--show-config", "--json")
     assert done.returncode == 0, done.stderr
-    return {found["option"]: (found["value"], found["source"]) for found in json.loads(done.stdout)}, done.stderr
+    return {
+        found["option"]: (found["value"], found["source"]) for found in json.loads(done.stdout)["settings"]
+    }, done.stderr
 
 
 def test_the_command_line_counts_more_than_the_command_and_that_more_than_the_defaults(project):

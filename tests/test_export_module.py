@@ -169,6 +169,8 @@ def test_bad_settings_are_refused(foreign, tmp_path):
     module, example = foreign["grey"]
     with pytest.raises(OptionError, match="three channels"):
         dcd_deploy.export_module(module, example, out=tmp_path, mean=[0.5, 0.5, 0.5])
+    with pytest.raises(OptionError, match="grey levels of 0 to 255; divide them by 255"):
+        dcd_deploy.export_module(*foreign["segmenter"], out=tmp_path, std=[58.395, 57.12, 57.375])
     with pytest.raises(CaptureError, match="leaf"):
         dcd_deploy.export_module(module, example, out=tmp_path, leaf=("nowhere",))
     with pytest.raises(CaptureError, match="check the example"):

@@ -176,6 +176,6 @@ def test_damaged_files(tmp_path, suffix):
 
 
 def test_a_checkpoint_is_no_model_file(digits_checkpoint):
-    with pytest.raises(UnknownNameError, match=r"kind of model file '\.tar'"):
+    with pytest.raises(UnknownNameError, match=r"kind of model file '\.pth\.tar': this is a checkpoint"):
         summarise_mobile(digits_checkpoint)
     refused(run_here("inspect", "none.onnx", "--mobile"), 3, "none.onnx")

@@ -142,9 +142,12 @@ def test_bad_files(digits_export, digits_tflite, tmp_path):
                 commands.profile(damaged, runs=1)
     with pytest.raises(InputFileError):
         commands.profile(tmp_path / "missing.onnx")
-    (tmp_path / "model.bin").write_bytes(b"x")
+    for name in ("model.bin", "model.ort"):
+        (tmp_path / name).write_bytes(b"x")
     with pytest.raises(UnknownNameError, match="kind of model file"):
         commands.profile(tmp_path / "model.bin")
+    with pytest.raises(UnknownNameError, match=r"to profile '\.ort': give the \.onnx file of the same network\. Known"):
+        commands.profile(tmp_path / "model.ort")
     with pytest.raises(UnknownNameError, match="table of a profile"):
         check_table("colour")
 

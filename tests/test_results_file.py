@@ -190,7 +190,7 @@ def test_another_version_says_which_is_read(version, tmp_path):
     ("content", "message"),
     [
         (b"{", "expected a JSON document"),
-        (b"\xff\xfe", "expected a JSON document"),
+        (b"\xff\xfe", "expected a JSON document, found other bytes than text; give what "),
         (b"[" * 100_000, "nested too deeply"),
         (b"[NaN]", "NaN is not a number"),
         (b'{"kind": 1, "kind": 2}', "two fields of one name"),

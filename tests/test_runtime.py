@@ -1,6 +1,7 @@
 """An exported file in an app: no torch, its own preprocessing and labels, nothing trusted that it says."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 from command_line import without
 from conftest import DIGITS
 
+from dcd_deploy import commands
 from dcd_deploy.artifacts import Preprocessing
 from dcd_deploy.errors import (
     InputFileError,
@@ -128,10 +130,26 @@ def test_self_check_can_fail(digits_export):
         check.checked(tolerance=check.relative / 2)
 
 
+@pytest.mark.parametrize("command", [open_model, commands.verify, commands.profile, commands.runtimes])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("dcd.pth.tar", "'.pth.tar': this is a checkpoint; run 'dcd-deploy export' on it first. Known: .onnx"),
+        ("net.safetensors", "'.safetensors': this is a checkpoint; run 'dcd-deploy export'"),
+        ("seven.PNG", "'.png': this is a picture; the model file comes first. Known"),
+        ("net.onnx.json", "'.json': give the model file, not what lies beside it"),
+    ],
+)
+def test_what_is_no_model_file_is_named(tmp_path, command, name, words):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UnknownNameError, match=re.escape(words)):
+        command(tmp_path / name)
+
+
 def test_files_that_are_no_models(tmp_path, digits_export):
     with pytest.raises(InputFileError, match="no such file"):
         open_model(tmp_path / "none.onnx")
-    with pytest.raises(UnknownNameError, match=r"unknown kind of model file '.pdf'"):
+    with pytest.raises(UnknownNameError, match=r"unknown kind of model file '.pdf'\. Known: \.onnx, "):
         open_model(tmp_path / "paper.pdf")
     whole = digits_export.artifact.path.read_bytes()
     for name, content in (("cut", whole[: len(whole) // 2]), ("noise", b"\x00" * 100), ("text", b"hello")):
@@ -179,6 +197,30 @@ def test_inputs_of_the_wrong_kind(digits_export):
     ):
         with pytest.raises(OptionError, match="expected an RGB picture"):
             model.predict(picture)
+
+
+class Tensor:
+    """As those of torch and others, which give an array if they are asked."""
+
+    numpy = None
+
+
+def test_tensors_are_told_how_to_become_arrays(digits_export):
+    model = open_model(digits_export.artifact.path)
+    for run in (model.run, model.run_all):
+        with pytest.raises(OptionError, match=r"found Tensor; give numpy's arrays: a tensor's \.numpy\(\)"):
+            run(Tensor())
+    with pytest.raises(OptionError, match="found list$"):
+        model.run([])
+
+
+def test_shapes_are_told_as_they_are_given(digits_tflite):
+    """Channels first, whatever the file has."""
+    model = open_model(digits_tflite.artifact.path)
+    assert model.card.input.shape == (1, 32, 32, 3)
+    words = "shape (1, 32, 32, 3) and type float32 (it takes (1, 3, 32, 32) of float32, channels first, whatever"
+    with pytest.raises(ModelFileError, match=re.escape(words)):
+        model.run_all(np.zeros(model.card.input.shape, np.float32))
 
 
 def test_a_missing_package_names_its_extra(monkeypatch):

@@ -217,7 +217,11 @@ def test_widths_of_a_network_that_has_none(free):
         ({"against": "static:0"}, OptionError, "a width above 0 and at most 8, found 0"),
         ({"against": "static:9"}, OptionError, "a width above 0 and at most 8, found 9"),
         ({"runtime": "onnx"}, UnknownNameError, "did you mean 'onnxruntime'"),
-        ({"runtime": "litert"}, OptionError, "expected `runtime` onnxruntime or .* or opencv4 for 'digits.onnx'"),
+        (
+            {"runtime": "litert"},
+            OptionError,
+            "expected `runtime` onnxruntime or .* or opencv4 for 'digits.onnx', found litert$",
+        ),
     ],
 )
 def test_what_cannot_be_measured(onnx_file, options, error, message):

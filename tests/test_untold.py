@@ -16,7 +16,7 @@ from dcd_deploy.models.fit import fit_checkpoint
 from dcd_deploy.models.infer import SpecOverrides
 from dcd_deploy.models.registry import build
 from dcd_deploy.models.spec import GATE_NAMES, NetworkSpec
-from dcd_deploy.models.untold import Untold
+from dcd_deploy.models.untold import Untold, assumed_of_pictures
 
 
 def set_eps(network):
@@ -122,6 +122,19 @@ def test_what_is_assumed_is_said(tmp_path):
         "strides 2,1,2,2,2, the stem's first (`stem_stride`, `last_stride`, `strides`)",
         "a pool behind the stem (`stem_pool`)",
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ((), ("mean and deviation of ImageNet (`mean`, `std`)", "short side 37 before the crop (`resize`)")),
+        (("mean", "resize"), ("deviation of ImageNet (`std`)",)),
+        (("std",), ("mean of ImageNet (`mean`)", "short side 37 before the crop (`resize`)")),
+        (("mean", "std", "resize"), ()),
+    ],
+)
+def test_what_is_assumed_of_pictures_is_said(said, words):
+    assert assumed_of_pictures(37, said) == words
 
 
 WRONG = [

@@ -116,7 +116,10 @@ class _Maker:
                 else [usual_runtime(model)]
             )
             if not chosen:
-                raise OptionError(expected=f"`runtime` {' or '.join(known)} for '{model.name}'", found="neither")
+                raise OptionError(
+                    expected=f"`runtime` {' or '.join(known)} for '{model.name}'",
+                    found=", ".join(self.request.runtimes),
+                )
             yield from ((runtime, model, batch) for runtime in chosen for batch in self.request.batches)
             return
         existing_file(model, "a checkpoint or a model file")

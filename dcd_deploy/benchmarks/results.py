@@ -162,7 +162,7 @@ def _check_model(model: CountedModel, place: str) -> None:
 
 LARGEST_BYTES = 32 << 20  # a hundred times what a usual run writes; in memory it is twenty times as large
 SCHEMA_FILE = Path(__file__).with_name("bench.schema.json")
-HINT = f"write one with 'dcd-deploy bench', as JSON; what it holds is said in {SCHEMA_FILE.name}"
+HINT = "give what 'dcd-deploy bench --save FILE.json' wrote"
 
 
 def write_result(path: str | os.PathLike[str], result: BenchResult) -> None:
@@ -213,6 +213,8 @@ def read_document(path: Path, expected: str) -> Any:
     path = existing_file(path, expected)
     try:
         return read_json(path, LARGEST_BYTES)
+    except UnicodeDecodeError as error:
+        raise _error(path, "expected a JSON document, found other bytes than text", HINT) from error
     except ValueError as error:
         raise _error(path, f"expected a JSON document, but: {str(error)[:120]}", HINT) from error
 

@@ -27,6 +27,7 @@ MOST_DRIFT, MOST_SPREAD, MOST_WIDTH = 0.05, 0.025, 0.05
 FEWEST_RUNS, FEWEST_BLOCKS = 100, 20
 MOST_CLOCK_CHANGE = 0.05
 MOST_OTHERS = 0.1  # cores
+LOADED = "use neither times nor ratios"
 STEADY_GOVERNORS = ("performance", "userspace")
 
 
@@ -101,6 +102,6 @@ def _on_clock(machine: Machine, environment: Environment) -> Iterator[Verdict]:
 
 def _on_load(machine: Machine) -> Iterator[Verdict]:
     if machine.others_busy_cores is not None and machine.others_busy_cores > MOST_OTHERS:
-        yield Verdict(LOAD, f"other processes kept {machine.others_busy_cores:.1f} cores busy meanwhile")
+        yield Verdict(LOAD, f"other processes kept {machine.others_busy_cores:.1f} cores busy meanwhile; {LOADED}")
     if machine.stolen_cores is not None and machine.stolen_cores > MOST_OTHERS:
-        yield Verdict(LOAD, f"the host took {machine.stolen_cores:.1f} cores away meanwhile")
+        yield Verdict(LOAD, f"the host took {machine.stolen_cores:.1f} cores away meanwhile; {LOADED}")

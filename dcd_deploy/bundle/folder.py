@@ -17,6 +17,7 @@ from dcd_deploy.bundle.golden import TOLERANCE, Golden, classifier_card, drawn_p
 from dcd_deploy.bundle.sample import sample_files
 from dcd_deploy.errors import OptionError, OutputError, UnknownNameError
 from dcd_deploy.files import existing_file, staging, suffix_of
+from dcd_deploy.runtimes.choice import runtimes_for
 from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.onnxruntime import X86_ALONE
 from dcd_deploy.runtimes.preprocessing import Picture
@@ -109,6 +110,7 @@ def _check_folder(folder: Path) -> None:
 
 def _check_file(path: Path, platform: str) -> None:
     suffixes = PLATFORMS[platform].suffixes
+    runtimes_for(path)  # names what is no model file at all
     if suffix_of(path) not in suffixes:
         raise OptionError(
             expected=f"a model file ({' or '.join(suffixes)}) for {platform}",

@@ -74,8 +74,7 @@ def parse_preprocessing(input_size: Size, mean: Channels, std: Channels, resize:
     settings = Preprocessing.for_size(
         height, width, **{key: value for key, value in given.items() if value is not None}
     )
-    if min(settings.std) <= 0:
-        raise OptionError(expected="positive `std`", found=settings.std)
+    _check_normalisation(settings)
     if settings.resize < max(height, width):
         raise OptionError(expected=f"`resize` of at least the input size {max(height, width)}", found=settings.resize)
     if settings.resize > MOST_ZOOM * max(height, width):
@@ -83,6 +82,16 @@ def parse_preprocessing(input_size: Size, mean: Channels, std: Channels, resize:
             expected=f"`resize` of at most {MOST_ZOOM} times the input size {max(height, width)}", found=settings.resize
         )
     return settings
+
+
+def _check_normalisation(settings: Preprocessing) -> None:
+    """Raise OptionError where mean and deviation are not of RGB values 0..1."""
+    if min(settings.std) <= 0:
+        raise OptionError(expected="positive `std`", found=settings.std)
+    for option, values in (("mean", settings.mean), ("std", settings.std)):
+        if min(values) < 0 or max(values) > 1:
+            grey = "these look like grey levels of 0 to 255; divide them by 255" if max(values) > 1 else ""
+            raise OptionError(expected=f"`{option}` of RGB values 0..1", found=values, advice=grey)
 
 
 def checked_name(name: str) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from dcd_deploy.artifacts import FLOAT32_TOLERANCE, Preprocessing
 from dcd_deploy.commands.arguments import (
@@ -46,7 +46,7 @@ def export(
     checkpoint: Annotated[StrPath, Argument("Checkpoint: .pth.tar, .pt, .pth, .safetensors, or an index of shards.")],
     *,
     to: Annotated[
-        str | Sequence[str], Option(f"Formats, separated by commas: {', '.join(FORMATS)}.", beside=True)
+        str | Sequence[str], Option(f"Formats, separated by commas: {', '.join(FORMATS)} (or executorch).", beside=True)
     ] = "onnx",
     out: Annotated[StrPath, Option("Folder to write into.")] = ".",
     name: Annotated[str | None, Option("Name of the files.", default="network and input size")] = None,
@@ -106,7 +106,9 @@ def export(
     mean: Annotated[
         Channels, Option("Mean of R,G,B in 0..1.", PICTURES, default="0.485,0.456,0.406", beside=True)
     ] = None,
-    std: Annotated[Channels, Option("Deviation of R,G,B.", PICTURES, default="0.229,0.224,0.225", beside=True)] = None,
+    std: Annotated[
+        Channels, Option("Deviation of R,G,B in 0..1.", PICTURES, default="0.229,0.224,0.225", beside=True)
+    ] = None,
     resize: Annotated[
         int | None,
         Option("Short side before the centre crop.", PICTURES, default="input size · 256/224", beside=True),
@@ -154,7 +156,7 @@ def export(
     if tuned is not None:
         check_tuned_for(tuned, target, precision, lowering)
     build = BuildConfig(
-        preprocessing=_early_preprocessing(network, mean, std, resize),
+        **_early_preprocessing(network, mean, std, resize),
         batch=parse_batch(batch),
         lowering="auto" if tuned else str(lowering),
         target=tuned.target if tuned else target,
@@ -221,24 +223,29 @@ def _check_early(build: BuildConfig, formats: Sequence[str], calibrate: StrPath 
 
 def _for_network(build: BuildConfig, found: TrainedNetwork) -> BuildConfig:
     """Return the settings with what the network itself tells."""
+    picture = _is_picture(found.network.examples[0].shape)
     return replace(
         build,
-        preprocessing=build.preprocessing if _is_picture(found.network.examples[0].shape) else None,
+        preprocessing=build.preprocessing if picture else None,
         inputs=entries_of(found.network),
         alone=found.network.alone,
-        assumed=found.assumed,
+        assumed=(*found.assumed, *(build.assumed if picture else ())),
     )
 
 
-def _early_preprocessing(
-    network: NetworkOptions, mean: Channels, std: Channels, resize: int | None
-) -> Preprocessing | None:
-    """Return how a picture becomes the input, as far as the options tell; None where nobody said of a user's own."""
+def _early_preprocessing(network: NetworkOptions, mean: Channels, std: Channels, resize: int | None) -> dict[str, Any]:
+    """Return how a picture becomes the input, and what of it is assumed; None where nobody said of a user's own."""
+    from dcd_deploy.models.untold import assumed_of_pictures
+
     if network.get("network") is None:
-        return parse_preprocessing(network.get("input_size", USUAL_SIZE), mean, std, resize)
-    shape = network.get("input_shape")
-    assert shape is not None  # ``check_options`` has seen it
-    return picture_preprocessing(parse_shape(shape), mean, std, resize)
+        found: Preprocessing | None = parse_preprocessing(network.get("input_size", USUAL_SIZE), mean, std, resize)
+    else:
+        shape = network.get("input_shape")
+        assert shape is not None  # ``check_options`` has seen it
+        found = picture_preprocessing(parse_shape(shape), mean, std, resize)
+    given = {"mean": mean, "std": std, "resize": resize}
+    said = [name for name, value in given.items() if value is not None]
+    return {"preprocessing": found, "assumed": () if found is None else assumed_of_pictures(found.resize, said)}
 
 
 def _is_picture(shape: Sequence[int]) -> bool:

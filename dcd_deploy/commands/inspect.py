@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Unpack, cast
@@ -12,6 +13,7 @@ from dcd_deploy.commands.network import (
     overrides_of,
     read_weights,
     trained_network,
+    untold_size,
 )
 from dcd_deploy.commands.network_options import NetworkOptions
 from dcd_deploy.commands.options import Argument, Option, StrPath
@@ -66,7 +68,8 @@ def inspect(
     with progress("read checkpoint"):
         weights = read_weights(path, network)
     with progress("recognise and count the network"):
-        return inspect_checkpoint(weights, *size, overrides_of(network))
+        found = inspect_checkpoint(weights, *size, overrides_of(network))
+    return replace(found, assumed=(*found.assumed, *untold_size(network)))
 
 
 def _isolated(summarise: str, path: Path) -> Any:

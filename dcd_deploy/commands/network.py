@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from dcd_deploy.artifacts import FEATURES, OUTPUT, ModelCard
@@ -162,7 +162,15 @@ def _known(checkpoint: StrPath, options: NetworkOptions, made_as: NetworkSpec | 
 
     check_options(options)
     size = parse_size(options.get("input_size", USUAL_SIZE))
-    return known_network(read_weights(checkpoint, options), size, overrides_of(options), made_as)
+    found = known_network(read_weights(checkpoint, options), size, overrides_of(options), made_as)
+    return replace(found, assumed=(*found.assumed, *untold_size(options)))
+
+
+def untold_size(options: NetworkOptions) -> tuple[str, ...]:
+    """Return the input size of a known network in words, where no option says it."""
+    from dcd_deploy.models.untold import assumed_size
+
+    return () if "input_size" in options else (assumed_size(*parse_size(USUAL_SIZE)),)
 
 
 def _users(checkpoint: StrPath, options: NetworkOptions, made_as: NetworkSpec | None) -> TrainedModule:

@@ -10,8 +10,7 @@ from dcd_deploy.commands.options import Argument, Option, StrPath
 from dcd_deploy.commands.values import (
     parse_count,
 )
-from dcd_deploy.errors import UnknownNameError
-from dcd_deploy.files import check_no_folder, check_writable, existing_file, suffix_of
+from dcd_deploy.files import check_no_folder, check_writable, existing_file, suffix_of, unknown_model_file
 from dcd_deploy.optional import require
 from dcd_deploy.progress import Progress, silent
 
@@ -97,4 +96,4 @@ def _nodes(path: Path) -> tuple[FileNode, ...]:
         return read_tflite_nodes(path)
     if suffix_of(path) == ".pte":
         return ()  # a program names none
-    raise UnknownNameError("kind of model file", path.suffix or str(path), (".onnx", ".tflite", ".pte"))
+    raise unknown_model_file(path, (".onnx", ".tflite", ".pte"), "kind of model file to profile")

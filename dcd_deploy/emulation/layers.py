@@ -30,8 +30,8 @@ from dcd_deploy.emulation.guest import opened_guest
 from dcd_deploy.emulation.plugin import NODE, RUN, arguments, read_counts
 from dcd_deploy.emulation.programs import qemu_version
 from dcd_deploy.emulation.root import installed_root
-from dcd_deploy.errors import DeviceAnswerError, UnknownNameError
-from dcd_deploy.files import suffix_of
+from dcd_deploy.errors import DeviceAnswerError
+from dcd_deploy.files import suffix_of, unknown_model_file
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.nodes import FileNode
@@ -113,7 +113,7 @@ def count_layers(path: Path, file_nodes: Sequence[FileNode], core: Core, progres
         DeviceAnswerError: the runtime's profile and the counts cannot be brought together.
     """
     if suffix_of(path) != ".onnx":
-        raise UnknownNameError("kind of model file to count by layer", path.suffix or str(path), (".onnx",))
+        raise unknown_model_file(path, (".onnx",), "kind of model file to count by layer")
     with progress(f"count {RUNTIME} on {core.name}"):
         with isolated_model(path, threads=1, runtime=RUNTIME) as model:
             network = network_name(model.card)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from dcd_deploy.errors import UnknownNameError
-from dcd_deploy.files import existing_file, suffix_of
+from dcd_deploy.files import existing_file, suffix_of, unknown_model_file
 from dcd_deploy.runtimes.nodes import NAME
 
 LAYERS_SHOWN = 3
@@ -82,7 +81,7 @@ def summarise_mobile(path: Path) -> MobileSummary:
     """
     suffix = suffix_of(existing_file(path, "a model file"))
     if suffix not in READERS:
-        raise UnknownNameError("kind of model file", suffix or str(path), tuple(READERS))
+        raise unknown_model_file(path, READERS)
     module, _, name = READERS[suffix].partition(":")
     read: Callable[[Path], tuple[Accelerator, ...]] = getattr(import_module(module), name)
     return MobileSummary(path, read(path), NOTES[suffix])

@@ -28,19 +28,13 @@ from dcd_deploy.models.checkpoint_content import (
     lacking,
     read_state,
 )
+from dcd_deploy.models.foreign_files import FIRST_BYTES, meaning_of
 from dcd_deploy.models.pickled_values import PickleError
 from dcd_deploy.models.safetensors_files import EXPECTED, INDEX_SUFFIX, in_folder, read_file, read_shards, shards_size
 from dcd_deploy.models.torch_files import DamagedError, ScriptError, torch_file
 
 DATA_PARALLEL, COMPILED = "module.", "_orig_mod."  # what DataParallel and torch.compile put before keys
 COUNTERS = ("n_averaged", "total_ops", "total_params")  # of averages, and of profilers that count operations
-
-SIGNATURES = {
-    b"version https://git-lfs": "a Git LFS pointer; fetch the real file with 'git lfs pull'",
-    b"<!DOCTYPE html": "an HTML page; download the file itself",
-    b"<html": "an HTML page; download the file itself",
-    b"\x08": "probably an ONNX model; give the PyTorch checkpoint that it came from",
-}
 
 
 @dataclass(frozen=True)
@@ -84,7 +78,7 @@ def read_checkpoint(
     """
     path = existing_file(in_folder(Path(path)), EXPECTED)
     with path.open("rb") as file:
-        start = file.read(64)
+        start = file.read(FIRST_BYTES)
     sharded = path.name.endswith(INDEX_SUFFIX)
     if sharded or (start[8:9] == b"{" and not start.startswith(b"PK")):
         found = _read_safetensors(path, sharded=sharded, ema=ema)
@@ -117,9 +111,8 @@ def _read_torch(path: Path, start: bytes, *, ema: bool) -> Checkpoint:
 def _reason(error: Exception, start: bytes) -> str:
     if isinstance(error, ScriptError):
         return "it is a TorchScript program; save the network's state_dict() instead"
-    for signature, meaning in SIGNATURES.items():
-        if start.startswith(signature):
-            return f"found {meaning}"
+    if (meaning := meaning_of(start)) is not None:
+        return f"found {meaning}"
     if isinstance(error, DamagedError):
         return f"it is damaged or cut off{_in_brackets(error)}; fetch it again"
     return "it is none, or is damaged or cut off; expected what torch.save or safetensors writes"

@@ -1,4 +1,4 @@
-"""What no tensor of a checkpoint tells: BatchNorm's eps, the gate, the "+ q", strides, the stem's pool.
+"""What no tensor of a checkpoint tells: BatchNorm's eps, the gate, the "+ q", strides, the stem's pool, its pictures.
 
 Networks that differ in these have the same tensors and another function. Where nobody says otherwise they are taken
 as published, and that is said.
@@ -6,6 +6,7 @@ as published, and that is said.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from dcd_deploy.errors import OptionError, UnknownNameError
@@ -117,6 +118,24 @@ def assumed(spec: NetworkSpec, said: Untold, usual: tuple[int, ...], *, has_pool
         found += _assumed_strides(said, spec.strides or usual)
     if said.stem_pool is None and has_pool:
         found.append(f"{'a' if spec.stem_pool else 'no'} pool behind the stem (`stem_pool`)")
+    return tuple(found)
+
+
+def assumed_size(height: int, width: int) -> str:
+    """Return in a few words the input size that nobody said, with the option that sets it."""
+    return f"input {height}×{width} (`input_size`)"
+
+
+def assumed_of_pictures(resize: int, said: Collection[str]) -> tuple[str, ...]:
+    """Return in a few words each how pictures become an input, where no option is ``said``; ``resize`` is the usual."""
+    names = {"mean": "mean", "std": "deviation"}
+    open_ = [option for option in names if option not in said]
+    found = []
+    if open_:
+        words, options = " and ".join(names[each] for each in open_), ", ".join(f"`{each}`" for each in open_)
+        found.append(f"{words} of ImageNet ({options})")
+    if "resize" not in said:
+        found.append(f"short side {resize} before the crop (`resize`)")
     return tuple(found)
 
 

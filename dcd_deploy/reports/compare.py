@@ -22,7 +22,10 @@ def show_comparison(screen: Console, comparison: ResultComparison) -> None:
         device = any(change.device != LOCAL for change in comparison.changes)
         rows = ((change.device,) * device + _row(change) for change in comparison.changes)
         show_table(screen, "", ("device",) * device + COLUMNS, rows, left=2 + device)
-        line(screen, "Times of two runs have the machine's mood in them; the ratios, measured in turns, do not.")
+        line(
+            screen,
+            "Times of two runs have the machine's mood in them; ratios have not, while nothing else wants the core.",
+        )
     if comparison.counts:
         show_table(screen, COUNTS, COUNT_COLUMNS, map(_count_row, comparison.counts), left=3)
         line(screen, "Counts repeat to 0.001 of themselves, and to less in large networks; none of them is a time.")

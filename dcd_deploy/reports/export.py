@@ -36,6 +36,7 @@ STAGES = {
     "tflite": ("TFLite graph", "as converted", "finished"),
     "pte": ("ExecuTorch program, one partition for XNNPACK", "as lowered", "finished"),
 }
+TWIN = "static twin: the trained weights, heads fixed at their mean; for timing, no baseline of accuracy"
 NOISE_COLUMNS = ("layer", "role", "isolated", "accumulated", "kernel or λ")
 FORMATS = {"onnx": "ONNX", "ort": "ONNX, saved as .ort", "tflite": "TFLite", "pte": "ExecuTorch"}
 
@@ -85,7 +86,7 @@ def _title(card: ModelCard) -> str:
 def _written(file: ExportedFile) -> str:
     path, sidecar = file.artifact.path, file.artifact.sidecar_path.name
     words = f"{path} ({numbers.size(path.stat().st_size)}) and {sidecar}"
-    return words if file.baseline is None else f"{words}; {file.baseline.name} (static twin, untrained, for timing)"
+    return words if file.baseline is None else f"{words}; {file.baseline.name} ({TWIN})"
 
 
 def export_as_plain(result: ExportResult) -> dict[str, Any]:

@@ -46,6 +46,7 @@ PLAIN = {
     "LayerCounts": "counts:layer_counts_as_plain",
     "ProfileResult": "profile:profile_as_plain",
 }
+LISTS = {"Prediction": "predictions", "Setting": "settings"}  # class of each of several → what they are in the object
 CARRIED = ("report", "result", "mismatch")  # what an error brings along
 
 
@@ -67,7 +68,9 @@ def show(screen: Console, result: Any, request: Mapping[str, Any]) -> None:
 
 
 def as_plain(result: Any) -> Any:
-    """Return a result as dicts, lists, texts and numbers."""
+    """Return a result as a dict of dicts, lists, texts and numbers."""
+    if isinstance(result, list):
+        return {LISTS[_kind(result)]: machine.as_plain(result)}
     name = PLAIN.get(_kind(result))
     return machine.as_plain(result) if name is None else _function(name)(result)
 

@@ -35,7 +35,7 @@ def check_save(paths: Sequence[Path], command: str = "bench") -> None:
     known: Collection[str] = PLAIN_FORMS.get(command, WRITERS)
     for path in paths:
         if suffix_of(path) not in known:
-            raise UnknownNameError("kind of report", path.suffix or path.name, known)
+            raise UnknownNameError("kind of report", path.suffix or path.name, known, advice="")
         for package in packages_of(suffix_of(path), command):
             check_installed(package)
         check_writable(path.parent)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from dcd_deploy.artifacts import LITERT_COMPILED, METADATA_KEY
 from dcd_deploy.card_json import read_card
-from dcd_deploy.errors import ModelFileError, UnknownNameError
-from dcd_deploy.files import existing_file, suffix_of
+from dcd_deploy.errors import ModelFileError
+from dcd_deploy.files import existing_file, suffix_of, unknown_model_file
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.executorch import ExecuTorchSession
 from dcd_deploy.runtimes.flatbuffer import read_texts
@@ -90,7 +90,7 @@ def runtimes_for(path: Path) -> list[str]:
     """
     known = [name for name, runtime in RUNTIMES.items() if runtime.suffix == suffix_of(path)]
     if not known:
-        raise UnknownNameError("kind of model file", path.suffix or str(path), SUFFIXES)
+        raise unknown_model_file(path, SUFFIXES)
     return known
 
 

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dcd_deploy.errors import MissingDependencyError, UnknownNameError, shown
-from dcd_deploy.files import suffix_of
+from dcd_deploy.files import suffix_of, unknown_model_file
 from dcd_deploy.made_once import cache_folder, key_of, made_once
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.others.process import environment_of
@@ -85,7 +85,7 @@ def check_kind(model: Path) -> None:
     """Raise UnknownNameError where no runtime reads files of a model's kind."""
     kinds = tuple(dict.fromkeys(suffix for known in KNOWN.values() for suffix in known.suffixes))
     if suffix_of(model) not in kinds:
-        raise UnknownNameError("kind of model file", suffix_of(model), kinds)
+        raise unknown_model_file(model, kinds)
 
 
 def known_runtime(name: str) -> KnownRuntime:

@@ -89,9 +89,10 @@ class LiteRtSession:
         for index, values, wanted in zip(self._inputs, inputs, self.inputs):
             given = laid_out(values, wanted)
             if given.shape != wanted.shape or given.dtype != wanted.dtype:
+                first = ", channels first, whatever the file has" if wanted.layout == NHWC else ""
                 raise ModelFileError(
-                    f"the model cannot run on an input of shape {given.shape} and type {given.dtype} "
-                    f"(it takes {wanted.shape} of {wanted.dtype})"
+                    f"the model cannot run on an input of shape {values.shape} and type {values.dtype} "
+                    f"(it takes {wanted.torch_shape} of {wanted.dtype}{first})"
                 )
             self._set(index, np.ascontiguousarray(given))
         return self._runner()

@@ -48,6 +48,12 @@ def _of_type(values: Input, dtype: str) -> Input:
     return np.ascontiguousarray(values, UINT8 if dtype == UINT8 else np.float32)
 
 
+def _as_array(*inputs: object) -> str:
+    """Say how inputs become arrays, where they are tensors of a library that has them."""
+    tensors = any(hasattr(each, "numpy") for each in inputs)
+    return "give numpy's arrays: a tensor's .numpy()" if tensors else ""
+
+
 class Model:
     """An opened model with what its file says about itself; ``card`` is None in a file that is not one of ours.
 
@@ -69,7 +75,7 @@ class Model:
         """
         shape = np.shape(images) if isinstance(images, np.ndarray) else type(images).__name__
         if not isinstance(images, np.ndarray) or images.ndim != 4 or len(images) == 0:
-            raise OptionError(expected="images of shape (N, 3, H, W)", found=shape)
+            raise OptionError(expected="images of shape (N, 3, H, W)", found=shape, advice=_as_array(images))
         return self.run_all(images)[0]
 
     def run_all(self, *inputs: Input) -> tuple[Array, ...]:
@@ -77,7 +83,11 @@ class Model:
         counts = {len(values) if isinstance(values, np.ndarray) and values.ndim else 0 for values in inputs}
         if len(counts) != 1 or 0 in counts:
             found = ", ".join(str(np.shape(v)) if isinstance(v, np.ndarray) else type(v).__name__ for v in inputs)
-            raise OptionError(expected="arrays of as many samples for every input of the model", found=found or "none")
+            raise OptionError(
+                expected="arrays of as many samples for every input of the model",
+                found=found or "none",
+                advice=_as_array(*inputs),
+            )
         check_count(inputs, self.session.inputs)
         inputs = tuple(map(_of_type, inputs, (each.dtype for each in self.session.inputs)))
         (count,), batch = counts, self.session.inputs[0].shape[0]
@@ -117,7 +127,7 @@ class Model:
             raise OptionError(
                 expected="a model that takes RGB pictures",
                 found=f"one that takes {self.session.inputs[0].shape} and says no preprocessing",
-                advice="call run_named() with inputs that you prepared yourself",
+                advice="in Python, run_named() takes inputs that you prepared yourself",
             )
         return preprocess(as_picture(image), settings, self.session.inputs[0].dtype)
 
@@ -157,7 +167,7 @@ class Model:
             raise OptionError(
                 expected="a classifier, whose only output is (N, classes)",
                 found=f"outputs {outputs}",
-                advice="call run_named()",
+                advice="in Python, run_named() returns them",
             )
 
     def _likeliest(self, probabilities: NDArray[np.float64], top: int) -> list[Prediction]:
@@ -178,7 +188,7 @@ class Model:
             raise ModelFileError(
                 expected=f"a model exported by dcd-deploy, with a '{METADATA_KEY}' entry in its metadata",
                 found="none: a foreign file, or a copy that lost it",
-                advice="export it again, or call run() with an input that you normalised yourself",
+                advice="export it again; in Python, run() takes an input that you normalised yourself",
             )
         return self.card
 

@@ -87,7 +87,11 @@ def decoded(source: Path | io.BytesIO | Any, where: str) -> Picture:
             return _pixels(source, image_module, operations)
     except Exception as error:  # a damaged picture fails in as many ways as there are formats
         reason = shown(str(error) or type(error).__name__, 200)
-        raise InputFileError(expected=f"a picture at {where}", but=f"it cannot be read: {reason}") from error
+        raise InputFileError(
+            expected=f"a picture at {where}",
+            but=f"it cannot be read: {reason}",
+            advice=f"give a PNG or JPEG file, or a {ARRAY} file of RGB (height, width, 3) in uint8",
+        ) from error
 
 
 def _pixels(image: Any, image_module: Any, operations: Any) -> Picture:
