@@ -20,7 +20,7 @@ from dcd_deploy.commands.arguments import (
     parse_preprocessing,
 )
 from dcd_deploy.commands.calibration import calibrated, check_calibrate, precision_settings
-from dcd_deploy.commands.module import entries_of, for_runtime, picture_preprocessing
+from dcd_deploy.commands.module import entries_of, for_runtime, picture_preprocessing, with_assumed
 from dcd_deploy.commands.network import USUAL_SIZE, TrainedNetwork, check_options, trained_network
 from dcd_deploy.commands.network_options import NetworkOptions
 from dcd_deploy.commands.options import FORM, PICTURES, Argument, Option, StrPath
@@ -235,17 +235,13 @@ def _for_network(build: BuildConfig, found: TrainedNetwork) -> BuildConfig:
 
 def _early_preprocessing(network: NetworkOptions, mean: Channels, std: Channels, resize: int | None) -> dict[str, Any]:
     """Return how a picture becomes the input, and what of it is assumed; None where nobody said of a user's own."""
-    from dcd_deploy.models.untold import assumed_of_pictures
-
     if network.get("network") is None:
         found: Preprocessing | None = parse_preprocessing(network.get("input_size", USUAL_SIZE), mean, std, resize)
     else:
         shape = network.get("input_shape")
         assert shape is not None  # ``check_options`` has seen it
         found = picture_preprocessing(parse_shape(shape), mean, std, resize)
-    given = {"mean": mean, "std": std, "resize": resize}
-    said = [name for name, value in given.items() if value is not None]
-    return {"preprocessing": found, "assumed": () if found is None else assumed_of_pictures(found.resize, said)}
+    return with_assumed(found, mean, std, resize)
 
 
 def _is_picture(shape: Sequence[int]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dcd_deploy.artifacts import FLOAT32_TOLERANCE, Preprocessing
 from dcd_deploy.commands.arguments import checked_name, parse_formats, parse_labels, parse_preprocessing
@@ -87,7 +87,7 @@ def export_module(
     with threads_by_load():
         network = network_of(module, example)
     build = BuildConfig(
-        preprocessing=picture_preprocessing(network.examples[0].shape[1:], mean, std, resize),
+        **with_assumed(picture_preprocessing(network.examples[0].shape[1:], mean, std, resize), mean, std, resize),
         inputs=entries_of(network),
         batch=parse_batch(batch),
         lowering="auto" if tuned else str(lowering),
@@ -182,3 +182,12 @@ def picture_preprocessing(
             advice="leave them out, and `input_` uint8 with them",
         )
     return parse_preprocessing((int(shape[1]), int(shape[2])), mean, std, resize)
+
+
+def with_assumed(found: Preprocessing | None, mean: Channels, std: Channels, resize: int | None) -> dict[str, Any]:
+    """Return, for a ``BuildConfig``, how a picture becomes the input, and in words what of it nobody said."""
+    from dcd_deploy.models.untold import assumed_of_pictures
+
+    given = {"mean": mean, "std": std, "resize": resize}
+    said = [name for name, value in given.items() if value is not None]
+    return {"preprocessing": found, "assumed": () if found is None else assumed_of_pictures(found.resize, said)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -37,6 +37,7 @@ STAGES = {
     "pte": ("ExecuTorch program, one partition for XNNPACK", "as lowered", "finished"),
 }
 TWIN = "static twin: the trained weights, heads fixed at their mean; for timing, no baseline of accuracy"
+MOST_NOTES = 4  # of one pass
 NOISE_COLUMNS = ("layer", "role", "isolated", "accumulated", "kernel or λ")
 FORMATS = {"onnx": "ONNX", "ort": "ONNX, saved as .ort", "tflite": "TFLite", "pte": "ExecuTorch"}
 
@@ -111,8 +112,21 @@ def _show_file(screen: Console, file: ExportedFile, *, verbose: bool) -> None:
         line(screen, f"  weights: {_weights(built.weights, built.sizes)}")
     else:
         line(screen, f"  precision: {precision_words(precision)}")
-    for note in (*built.report.notes, *built.notes):
+    for note in _few((*built.report.notes, *built.notes)):
         line(screen, f"  note: {note}")
+
+
+def _few(notes: Sequence[str]) -> Iterator[str]:
+    """Give the notes, but of what one pass left as it was the first ones alone: networks have dozens of reshapes."""
+    of_pass: Counter[str] = Counter()
+    for note in notes:
+        name = note.partition(": '")[0]  # as ``lowering.deploy`` begins what a pass says of a path
+        of_pass[name] += ": '" in note
+        if of_pass[name] <= MOST_NOTES:
+            yield note
+    for name, count in of_pass.items():
+        if count > MOST_NOTES:
+            yield f"{name}: {count - MOST_NOTES} more, which the file's sidecar lists"
 
 
 def _nearness(report: VerificationReport) -> str:
