@@ -146,3 +146,30 @@ def test_buffers_of_any_kind_and_outputs_that_are_one_tensor(tmp_path):
     with torch.no_grad():
         for ours, theirs in zip(session.run(None, {"input": x.numpy()}), module(x), strict=True):
             torch.testing.assert_close(torch.from_numpy(ours), theirs, rtol=1e-4, atol=1e-4)
+
+
+class Gridded(nn.Module):
+    """YOLOv5's head keeps the grids of the size that it saw last, in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.grids = nn.Conv2d(3, 4, 1), [torch.empty(0)]
+
+    def forward(self, x):
+        y = self.conv(x)
+        if self.grids[0].shape != y.shape[2:]:
+            self.grids[0] = torch.arange(y.shape[2] * y.shape[3], dtype=y.dtype).view(y.shape[2:])
+        return y + self.grids[0]
+
+
+@pytest.mark.parametrize("called", [False, True])
+def test_tensors_that_a_module_keeps_in_a_list(called, tmp_path):
+    network, x = Gridded().eval(), torch.randn(1, 3, 4, 5)
+    with torch.no_grad():
+        wanted = network(x) if called else Gridded.forward(Gridded().eval(), x)
+    kept = network.grids[0]
+    result = dcd_deploy.export_module(network, x, out=tmp_path)
+    assert result.built.report.passed
+    assert network.grids[0] is kept
+    assert kept.dtype == torch.float32
+    assert wanted.shape == (1, 4, 4, 5)

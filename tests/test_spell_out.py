@@ -11,8 +11,10 @@ from dcd_deploy import export_module
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.onnx.trace import trace_onnx
 from dcd_deploy.lowering.capture import capture
+from dcd_deploy.lowering.graph import op_name
 from dcd_deploy.lowering.network import network_of
 from dcd_deploy.lowering.passes.spell_out import SpanMaximum, SpellOut, attention
+from dcd_deploy.runtimes import open_model
 from dcd_deploy.samples import InputSpec
 
 
@@ -107,3 +109,43 @@ def test_convolutions_of_volumes_without_a_bias(tmp_path):
     biases = {node.input[2] for node in graph.node if node.op_type == "Conv" and len(node.input) > 2}
     assert {len(tensor.dims) for tensor in graph.initializer if tensor.name in biases} <= {1}
     assert result.built.report.passed
+
+
+class Anchored(nn.Module):
+    """Ultralytics' heads fill their anchors' strides with a tensor's number."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.conv, self.strides, self.way = nn.Conv2d(3, 4, 1), torch.tensor([8.0, 16.0]), way
+
+    def forward(self, x):
+        y = self.conv(x).flatten(2)
+        if self.way == "full":
+            return y * torch.full((y.shape[-1],), self.strides[1], dtype=y.dtype)
+        return y * y.new_full((y.shape[-1],), self.strides[1].item() if self.way == "item" else self.strides[1])
+
+
+@pytest.mark.parametrize("way", ["full", "new_full", "item"])
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_a_tensor_fills_another(tmp_path, way, format):
+    network, x = Anchored(way).eval(), torch.randn(1, 3, 4, 5)
+    (found,) = open_model(export_module(network, x, to=format, out=tmp_path).artifact.path).run_all(x.numpy())
+    torch.testing.assert_close(torch.from_numpy(found), network(x))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        lambda x: x.chunk(3, 1),
+        lambda x: x.split([1, 4], 1),
+        lambda x: torch.split(x, 2, dim=1),
+        lambda x: x.chunk(2, 2),
+    ],
+)
+def test_parts_are_slices_for_xnnpack(parts):
+    network = network_of(Calling(lambda x: [*(y * 2 for y in parts(x)), parts(x)[-1]]).eval(), torch.randn(1, 5, 6, 4))
+    graph = capture(network).graph
+    assert SpellOut(sliced=True)(graph).changed == 2
+    for ours, theirs in zip(graph.module(*network.examples), network.run(*network.examples), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert not {"chunk", "split"} & {op_name(node) for node in graph.nodes if node.op.startswith("call")}

@@ -70,7 +70,7 @@ def plan(target: Target, choice: Choice = AUTO, keep_float: Collection[str] = ()
     ordinary: tuple[Pass, ...] = (DropDropout(), FoldNorms(), PoolByWindows())
     if target.is_batch_free or target.backend.name in (LAST, XNNPACK):
         ordinary += (ConvolveByProducts(groups_alone=target.backend.name not in (LAST, XNNPACK)),)
-    ordinary += (SpellOut(batch_free=target.is_batch_free),)
+    ordinary += (SpellOut(batch_free=target.is_batch_free, sliced=target.backend.name == XNNPACK),)
     layout: tuple[Pass, ...] = ()
     if target.backend.name == LAST:
         layout = (LayOut(),)

@@ -10,6 +10,7 @@ import copy
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves
 
 from dcd_deploy.errors import CaptureError
 from dcd_deploy.lowering.failure import first_line
@@ -52,11 +53,13 @@ def float64_copy(module: nn.Module) -> tuple[nn.Module, list[str]]:
 
 
 def _detached(module: nn.Module) -> dict[int, object]:
-    """Return float64 copies of tensors that are plain attributes.
+    """Return float64 copies of tensors that are plain attributes, or in lists and dicts that are.
 
-    deepcopy refuses those that have a history, and ``double`` does not see them.
+    deepcopy refuses those that have a history, and ``double`` does not see them: grids that a detection head keeps.
     """
-    plain = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor)]
+    owned = vars(nn.Module())  # of torch's own, whose tensors it sees
+    values = [value for part in module.modules() for name, value in vars(part).items() if name not in owned]
+    plain = [value for value in tree_leaves(values) if isinstance(value, Tensor)]
     copies = {id(value): value.detach().cpu().clone() for value in plain}
     return {key: one.double() if one.is_floating_point() else one for key, one in copies.items()}
 

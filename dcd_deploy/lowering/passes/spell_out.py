@@ -4,6 +4,8 @@ AdaptiveMaxPool2d(n), cells of several sizes     →   the largest of each span 
 attention of (N, L, E), or of five dimensions    →   attention of (N, 1, L, E), or of (A·B, H, L, E)
 x², of any dimensions                            →   x · x
 mean of windows, divided by another number       →   mean of windows, times what that makes of it
+full(size, tensor), as heads make their anchors  →   ones(size) times the tensor
+x.chunk(n), x.split(sizes), for XNNPACK          →   slices of x
 x.squeeze(), of a free batch                     →   x.squeeze(…) of the others: the batch is one at times
 convolution of volumes without a bias            →   with one of zeros: torch's exporter makes it one of (K, 2)
 """
@@ -11,6 +13,7 @@ convolution of volumes without a bias            →   with one of zeros: torch'
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Container, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -25,6 +28,9 @@ from dcd_deploy.lowering.layers import frozen
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
 
 ATTENTION, POOLING, VOLUMES = "scaled_dot_product_attention", "adaptive_max_pool2d", "conv3d"
+SECTIONS = "split_size_or_sections"
+SPLITS = ("split", "split_with_sizes", "chunk")
+NUMBERS = ("item", "_local_scalar_dense")
 HEADED = 4  # dimensions of (N, H, L, E)
 
 
@@ -34,32 +40,41 @@ class SpellOut(Pass):
     name: ClassVar[str] = "spell out"
     reason: ClassVar[str] = "exporters refuse them"
 
-    def __init__(self, *, batch_free: bool = False) -> None:
-        self.batch_free = batch_free
+    def __init__(self, *, batch_free: bool = False, sliced: bool = False) -> None:
+        self.batch_free, self.sliced = batch_free, sliced
 
     def apply(self, graph: NetworkGraph) -> PassResult:
         result = PassResult()
         for node in list(graph.nodes):
-            if _is_attention(node):
-                node.target = attention
-                result.changed += 1
+            if (function := self._function(node)) is not None:
+                node.op, node.target = "call_function", function
             elif _is_square(node):
                 node.target, node.args = torch.mul, (node.args[0], node.args[0])
-                result.changed += 1
-            elif self.batch_free and _is_whole_squeeze(node):
-                node.op, node.target = "call_function", squeezed
-                result.changed += 1
-            elif node.op == "call_function" and op_name(node) == VOLUMES:
-                node.target = convolved_volumes
-                result.changed += 1
+            elif _is_number_of(node, FILLING):
+                node.replace_all_uses_with(node.all_input_nodes[0])
+                graph.module.graph.erase_node(node)
+            elif self.sliced and _is_split(node):
+                _slice(graph, node)
             elif (made := _pooling(graph, node) or _mean(graph, node) or _volumes(graph, node)) is not None:
                 path = graph.add_module(f"{node.name}_spelled", made)
                 with graph.module.graph.inserting_before(node):
                     found = copy_meta(node, graph.module.graph.call_module(path, (node.all_input_nodes[0],)))
                 node.replace_all_uses_with(found)
                 graph.module.graph.erase_node(node)
-                result.changed += 1
+            else:
+                continue
+            result.changed += 1
         return result
+
+    def _function(self, node: fx.Node) -> Callable[..., Tensor] | None:
+        """Return the function of ours that stands for one with the same arguments."""
+        if _is_attention(node):
+            return attention
+        if node.op == "call_function" and op_name(node) == VOLUMES:
+            return convolved_volumes
+        if self.batch_free and _is_whole_squeeze(node):
+            return squeezed
+        return FILLING[op_name(node)] if _is_filling(node) else None
 
 
 def _is_attention(node: fx.Node) -> bool:
@@ -84,6 +99,58 @@ def _pooling(graph: NetworkGraph, node: fx.Node) -> SpanMaximum | None:
 
 def _is_square(node: fx.Node) -> bool:
     return node.op == "call_function" and op_name(node) == "pow" and not node.kwargs and node.args[1:] == (2,)
+
+
+def _is_filling(node: fx.Node) -> bool:
+    """Whether a node fills a tensor with the number of another."""
+    if node.op not in ("call_function", "call_method") or op_name(node) not in FILLING or not node.args:
+        return False
+    return isinstance(node.kwargs.get("fill_value", node.args[-1]), fx.Node)
+
+
+def _is_number_of(node: fx.Node, readers: Container[str]) -> bool:
+    """Whether a node makes a number of a tensor for such readers alone."""
+    if node.op not in ("call_function", "call_method") or op_name(node) not in NUMBERS:
+        return False
+    return bool(node.users) and all(op_name(user) in readers for user in node.users)
+
+
+def filled(size: Sequence[int], fill_value: Tensor, *, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
+    """Return ``full`` of a tensor's number."""
+    return torch.ones(size, dtype=dtype or fill_value.dtype) * fill_value
+
+
+def newly_filled(x: Tensor, size: Sequence[int], fill_value: Tensor, *, dtype: Any = None, **_: Any) -> Tensor:
+    """Return ``new_full`` of a tensor's number."""
+    return filled(size, fill_value, dtype=dtype or x.dtype)
+
+
+FILLING: dict[str, Callable[..., Tensor]] = {"full": filled, "new_full": newly_filled}
+
+
+def _is_split(node: fx.Node) -> bool:
+    """Whether a node splits a tensor of which each part is read by its number."""
+    if node.op not in ("call_function", "call_method") or op_name(node) not in SPLITS:
+        return False
+    return all(op_name(user) == "getitem" and isinstance(user.args[1], int) and shape(user) for user in node.users)
+
+
+def _slice(graph: NetworkGraph, node: fx.Node) -> None:
+    """Let each part of a split be a slice."""
+    whole, (name, settings) = node.all_input_nodes[0], name_and_settings(node, None)
+    axis = settings.get("dim", 0)
+    length = (shape(whole) or ())[axis]
+    given: Any = settings["chunks"] if name == "chunk" else settings.get("split_sizes", settings.get(SECTIONS))
+    step = -(-length // given) if name == "chunk" else given
+    sizes = list(given) if isinstance(given, list | tuple) else [step] * -(-length // step)
+    for user in list(node.users):
+        number = int(user.args[1]) % len(sizes)  # type: ignore[arg-type]  # ``_is_split`` has seen it
+        with graph.module.graph.inserting_before(user):
+            arguments = (whole, axis, sum(sizes[:number]), (shape(user) or ())[axis])
+            part = copy_meta(user, graph.module.graph.call_function(torch.narrow, arguments))
+        user.replace_all_uses_with(part)
+        graph.module.graph.erase_node(user)
+    graph.module.graph.erase_node(node)
 
 
 def _is_whole_squeeze(node: fx.Node) -> bool:
