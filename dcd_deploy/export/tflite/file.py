@@ -20,6 +20,7 @@ from dcd_deploy import __version__
 from dcd_deploy.artifacts import INPUT, METADATA_KEY, OUTPUT, ModelCard
 from dcd_deploy.errors import ExportError, ModelFileError
 from dcd_deploy.export.stats import GraphStats
+from dcd_deploy.export.tflite.copies import copy_what_is_read_later
 from dcd_deploy.export.tflite.metadata import BUFFER_NAME, labels_archive, standard_metadata
 from dcd_deploy.export.tflite.naming import name_tflite
 from dcd_deploy.lowering.places import Place
@@ -106,6 +107,7 @@ def finish(
     graph = model.graph
     graph.name = "main"
     _name_ends(model, inputs, outputs)
+    copy_what_is_read_later(model, schema())
     name_tflite(graph, model.operator_name, places, {name.encode() for name in outputs})
     model.root.description = f"dcd-deploy {__version__}"
     model.root.metadata = [m for m in model.root.metadata or [] if text_of(m.name) not in CONVERTER_NOTES]

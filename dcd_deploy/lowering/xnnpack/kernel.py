@@ -40,7 +40,7 @@ class XnnpackKernel(OneMatrixLowering):
         operator = phi_by_columns(by_rows)
         g = self.geometry = operator.geometry
         self.attention = PooledAttention(operator, size)
-        self.shift = _ComputedBias(by_rows)
+        self.shift = ComputedBias(by_rows)
         self.kernel = XnnpackRows(operator)
         self.pixels = nn.Identity() if g.vector else pixels(g, size)
         self.applied, self.activation = XnnpackApplied(), nn.Identity()
@@ -57,7 +57,7 @@ class XnnpackKernel(OneMatrixLowering):
         return y
 
 
-class _ComputedBias(nn.Module):
+class ComputedBias(nn.Module):
     """b(x) as a row (1, K), or None; a constant one is computed too: the delegate of 1.5 crashes on one by a weight."""
 
     def __init__(self, operator: DynamicOperator) -> None:

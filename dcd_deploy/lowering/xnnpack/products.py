@@ -17,13 +17,11 @@ from torch import Tensor
 from dcd_deploy.dynamic.operator import DynamicOperator
 from dcd_deploy.dynamic.shape import LOW_RANK, MapSize, OperatorShape
 from dcd_deploy.lowering.assemble import terms as costs
-from dcd_deploy.lowering.assemble.activations import with_relu6
-from dcd_deploy.lowering.assemble.attention import Bias
+from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
 from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.channels_first.parts import Patches
-from dcd_deploy.lowering.layers import linear_of
 from dcd_deploy.lowering.lowering import ONE, Cost, Lowering
-from dcd_deploy.lowering.xnnpack.kernel import XnnpackRows
+from dcd_deploy.lowering.xnnpack.kernel import ComputedBias, XnnpackRows
 from dcd_deploy.lowering.xnnpack.parts import PooledAttention
 
 
@@ -35,19 +33,21 @@ class XnnpackProducts(Lowering):
 
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
         super().__init__(operator, size)
-        operator = without_copies(with_relu6(operator), size)
+        by_rows = without_copies(with_relu6(operator), size)
+        operator = phi_by_columns(by_rows)
         g = self.geometry = operator.geometry
         self.attention, self.kernel = PooledAttention(operator, size), XnnpackRows(operator)
-        self.bias, self.patches = Bias(operator, linear_of), Patches(g)
+        self.bias, self.patches = ComputedBias(by_rows), Patches(g)
         self.sides = (size.out_height, size.out_width)
 
     def forward(self, x: Tensor, operand: Tensor | None = None) -> Tensor:
         g = self.geometry
-        heads, stages, _ = self.attention(x if operand is None else operand)
-        kernel = self.kernel(heads, None).reshape(g.groups, g.K // g.groups, -1)
+        heads, stages, phi = self.attention(x if operand is None else operand)
+        half = None if phi is None else self.kernel.project_by(phi)
+        kernel = self.kernel(heads, half).reshape(g.groups, g.K // g.groups, -1)
         patches = self.patches(x).reshape(g.groups, kernel.shape[2], math.prod(self.sides))
         y = torch.bmm(kernel, patches).reshape(1, g.K, *self.sides)
-        bias = self.bias(heads, stages)
+        bias = self.bias(heads, stages, half)
         return y if bias is None else y + bias.reshape(1, g.K, 1, 1)
 
     @classmethod
@@ -55,7 +55,9 @@ class XnnpackProducts(Lowering):
         """Return why that is not the layer."""
         if shape.geometry.vector:
             return "it has no patches"
-        return "its low rank reads all channels, not those of a group" if LOW_RANK in shape.terms else None
+        if LOW_RANK in shape.terms and shape.geometry.groups > 1:
+            return "its low rank reads all channels, not those of a group"
+        return None
 
     @classmethod
     def suits(cls, shape: OperatorShape) -> bool:
