@@ -21,6 +21,7 @@ from dcd_deploy.lowering.passes.activate_within import ActivateWithin
 from dcd_deploy.lowering.passes.contract import Pass
 from dcd_deploy.lowering.passes.convolve_by_products import ConvolveByProducts
 from dcd_deploy.lowering.passes.drop_dropout import DropDropout
+from dcd_deploy.lowering.passes.fold_by_convolution import FoldByConvolution
 from dcd_deploy.lowering.passes.fold_norms import FoldNorms
 from dcd_deploy.lowering.passes.lay_out import LayOut
 from dcd_deploy.lowering.passes.pool_by_windows import PoolByWindows
@@ -73,7 +74,7 @@ def plan(target: Target, choice: Choice = AUTO, keep_float: Collection[str] = ()
     ordinary += (SpellOut(batch_free=target.is_batch_free, sliced=target.backend.name == XNNPACK),)
     layout: tuple[Pass, ...] = ()
     if target.backend.name == LAST:
-        layout = (LayOut(),)
+        layout = (FoldByConvolution(), LayOut())
     elif target.backend.name == XNNPACK:
         layout = (ActivateWithin(),)
     return Plan(substitute, wrap, (*ordinary, substitute, *layout, wrap))

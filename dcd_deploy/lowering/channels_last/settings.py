@@ -18,6 +18,7 @@ Settings = dict[str, Any]
 PARAMETERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), ("weight", "bias", "stride", "padding", "dilation", "groups")),
     "conv_transpose2d": ("weight", "bias", "stride", "padding", "output_padding", "groups", "dilation"),
+    **dict.fromkeys(("fold", "col2im"), ("output_size", "kernel_size", "dilation", "padding", "stride")),
     "linear": ("weight", "bias"),
     "batch_norm": ("running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"),
     "max_pool2d": ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
@@ -75,6 +76,7 @@ MODULES: dict[type[nn.Module], str] = {
     nn.AdaptiveAvgPool2d: "adaptive_avg_pool2d",
     nn.AdaptiveMaxPool2d: "adaptive_max_pool2d",
     nn.Upsample: "interpolate",
+    nn.Fold: "fold",
     nn.PixelShuffle: "pixel_shuffle",
     nn.PixelUnshuffle: "pixel_unshuffle",
     nn.ConstantPad2d: "pad",
