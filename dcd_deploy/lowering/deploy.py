@@ -1,7 +1,7 @@
 """From a captured network to its deploy graph for one target: the passes in their order, and what they say.
 
-    captured graph → drop dropout → fold norms → pool by windows → substitute → (activate within) →
-        (lay out channels last) → wrap
+    captured graph → drop dropout → fold norms → pool by windows → (convolve by products) → spell out → substitute →
+        (activate within, or fold by convolution → lay out channels last) → wrap
 
 ``prepared`` is the graph as the choice of lowerings sees it: dropout gone, norms folded into the layers before them.
 """
