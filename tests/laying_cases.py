@@ -133,6 +133,7 @@ MAPS = {
     "_upsample_nearest_exact2d": of(lambda m, x: aten._upsample_nearest_exact2d.vec(x, [18, 14], None)),
     "upsample_bilinear2d": of(lambda m, x: aten.upsample_bilinear2d.vec(x, None, False, [2.0, 3.0])),
     "pixel_shuffle": layer(nn.PixelShuffle(2), 8),
+    "fold": of(lambda m, x: F.fold(x.flatten(2), x.shape[2:], 1)),
     "pixel_unshuffle": Of(lambda m, x: F.pixel_unshuffle(x[..., :8, :6], 2)),
     "pad": of(lambda m, x: F.pad(x, (1, 2, 0, 3), value=0.5)),
     "pad channels": of(lambda m, x: F.pad(x, (0, 0, 1, 0, 2, 1))),
