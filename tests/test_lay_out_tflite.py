@@ -55,7 +55,8 @@ def check_tflite(deploy, module, *inputs, batch):
 
 @pytest.mark.parametrize("part", range(BUNDLES))
 def test_every_operator_as_tflite_computes_it(part):
-    module = Together(list(CASES.values())[part::BUNDLES]).double().eval()
+    cases = [case for name, case in CASES.items() if name != "fold"]  # ``FoldByConvolution`` takes it before
+    module = Together(cases[part::BUNDLES]).double().eval()
     x = example().double()
     graph, _ = laid_out(module, x)
     check_tflite(graph.module, module, x, batch=len(x))
