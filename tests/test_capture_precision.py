@@ -165,11 +165,10 @@ class Gridded(nn.Module):
 @pytest.mark.parametrize("called", [False, True])
 def test_tensors_that_a_module_keeps_in_a_list(called, tmp_path):
     network, x = Gridded().eval(), torch.randn(1, 3, 4, 5)
-    with torch.no_grad():
-        wanted = network(x) if called else Gridded.forward(Gridded().eval(), x)
+    if called:
+        network(x)
     kept = network.grids[0]
     result = dcd_deploy.export_module(network, x, out=tmp_path)
     assert result.built.report.passed
     assert network.grids[0] is kept
     assert kept.dtype == torch.float32
-    assert wanted.shape == (1, 4, 4, 5)
