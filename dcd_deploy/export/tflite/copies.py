@@ -67,7 +67,7 @@ def _copy(model: Any, schema: Any, reshape: Any) -> Any:
     graph.tensors.append(tensor)
     operator = schema.OperatorT()
     operator.opcodeIndex, operator.inputs, operator.outputs = (
-        _maximum(model, schema),
+        operator_number(model, schema, "MAXIMUM", 1),
         [source] * 2,
         [len(graph.tensors) - 1],
     )
@@ -77,14 +77,15 @@ def _copy(model: Any, schema: Any, reshape: Any) -> Any:
     return operator
 
 
-def _maximum(model: Any, schema: Any) -> int:
-    """Return the number of the operator, which is added where the graph has none."""
-    number, codes = schema.BuiltinOperator.MAXIMUM, model.root.operatorCodes
+def operator_number(model: Any, schema: Any, name: str, version: int) -> int:
+    """Return the number of an operator, which is added where the graph has none of its kind."""
+    number, codes = getattr(schema.BuiltinOperator, name), model.root.operatorCodes
     for index, code in enumerate(codes):
         if max(code.builtinCode, code.deprecatedBuiltinCode) == number:
+            code.version = max(code.version, version)
             return index
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = number
-    code.version = 1
+    code.version = version
     codes.append(code)
     return len(codes) - 1

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dcd_deploy.export.tflite.copies import operator_number
 from dcd_deploy.export.tflite.file import TfliteModel, schema, text_of
 
 VERSIONS = {"MEAN": 2, "RESHAPE": 1}  # that take int8
@@ -69,23 +70,10 @@ def reshape(model: TfliteModel, source: int, result: int) -> Any:
 
 def _operator(model: TfliteModel, name: str, inputs: list[int], output: int, options: Any, kind: str) -> Any:
     operator = schema().OperatorT()
-    operator.opcodeIndex, operator.inputs, operator.outputs = _code(model, name), inputs, [output]
+    operator.opcodeIndex = operator_number(model, schema(), name, VERSIONS[name])
+    operator.inputs, operator.outputs = inputs, [output]
     operator.builtinOptions, operator.builtinOptionsType = options, getattr(schema().BuiltinOptions, kind)
     return operator
-
-
-def _code(model: TfliteModel, name: str) -> int:
-    """Return the number of an operator, which is added where the graph has none of its kind."""
-    number, codes = getattr(schema().BuiltinOperator, name), model.root.operatorCodes
-    for index, code in enumerate(codes):
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == number:
-            code.version = max(code.version, VERSIONS[name])
-            return index
-    code = schema().OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = number
-    code.version = VERSIONS[name]
-    codes.append(code)
-    return len(codes) - 1
 
 
 def _numbers(model: TfliteModel, values: Sequence[int]) -> int:
