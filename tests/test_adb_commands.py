@@ -10,6 +10,7 @@ from phones import BENCHMARK_MODEL, QUICK, RUNNER, make_root, script
 from dcd_deploy.benchmarks.results import read_result
 
 
+@pytest.mark.exhaustive
 def test_the_command_saves_a_result_like_any_other(phone_side, tmp_path, onnx_pair, perf_test):
     saved = [tmp_path / f"result.{suffix}" for suffix in ("json", "md", "csv")]
     options = [option for path in saved for option in ("--save", path)]
@@ -50,6 +51,7 @@ def test_each_failure_has_its_exit_code(phone_side, adb_server, tmp_path, tflite
     assert code(tflite_pair[0], "--device", f"adb:{adb_server.phones[-1].serial}", "--runner", BENCHMARK_MODEL) == 18
 
 
+@pytest.mark.exhaustive
 def test_phones_of_a_fleet(phone_side, adb_server, tmp_path, onnx_pair, tflite_pair, perf_test):
     other = adb_server.plug_in(PhoneSide(make_root(tmp_path / "other"), "Other Phone"))
     fleet = tmp_path / "devices.toml"

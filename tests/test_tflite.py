@@ -160,6 +160,7 @@ def test_verify_predict_and_bench(digits_tflite, digits_checkpoint):
     assert "static twin" in result.trials[0].ratios
 
 
+@pytest.mark.exhaustive
 def test_a_twin_is_made_where_none_lies_beside(digits_tflite, tmp_path):
     path = tmp_path / "alone.tflite"
     path.write_bytes(digits_tflite.artifact.path.read_bytes())

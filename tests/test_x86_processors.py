@@ -100,7 +100,7 @@ def test_in_blocks_of_either_size(cases, block):
         assert error(run_in_blocks_of(block, moved, x), wanted) <= LIMIT, key
 
 
-@pytest.mark.parametrize("processor", EMULATED)
+@pytest.mark.parametrize("processor", ["AVX2", pytest.param("neither AVX nor AVX2", marks=pytest.mark.exhaustive)])
 def test_on_other_processors(cases, processor):
     folder, found = cases
     done = emulated(processor, "-c", RUN, folder)
