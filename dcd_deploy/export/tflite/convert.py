@@ -150,21 +150,9 @@ class NamedNetwork(nn.Module):
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
         last = self.layout == NHWC
         answer = self.network(*(to_channels_first(x) if last and x.ndim == 4 else x for x in inputs))
-        found = apart(answer if isinstance(answer, tuple | list) else (answer,))
+        found = answer if isinstance(answer, tuple | list) else (answer,)
         maps = (to_channels_last(y) if last and y.ndim == 4 else y for y in found)
         return dict(zip(self.outputs, maps, strict=True))
-
-
-def apart(outputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return outputs of which one that is given twice is two tensors: a tensor of a file has one name.
-
-    The larger of a value and itself is the value, and no converter takes it out.
-    """
-    found: list[Tensor] = []
-    for values in outputs:
-        given_before = any(values is other for other in outputs[: len(found)])
-        found.append(torch.maximum(values, values) if given_before else values)
-    return found
 
 
 def to_tflite(

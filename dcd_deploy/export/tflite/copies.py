@@ -1,4 +1,4 @@
-"""Reshapes of what is read later, as reshapes of a copy: LiteRT's own kernels would change it.
+"""Copies of tensors: of what is reshaped and read later, which LiteRT's own kernels would change.
 
     x = ADD(a, b)      the last to read a, and so x has the memory of a
     y = RESHAPE(x)     has it too
@@ -33,7 +33,10 @@ def copy_what_is_read_later(model: Any, schema: Any) -> int:
         place for place, name in enumerate(names) if name in SHARING and _is_changed(graph, names, readers, place)
     ]
     for place in reversed(needed):
-        graph.operators.insert(place, _copy(model, schema, graph.operators[place]))
+        reshape = graph.operators[place]
+        copy, number = copied(model, schema, int(reshape.inputs[0]))
+        reshape.inputs = [number, *map(int, reshape.inputs[1:])]
+        graph.operators.insert(place, copy)
     return len(needed)
 
 
@@ -59,22 +62,22 @@ def _readers_of_results(graph: Any, names: Sequence[str], readers: Readers, plac
             yield reader
 
 
-def _copy(model: Any, schema: Any, reshape: Any) -> Any:
-    """Return the operator that copies what a reshape reads, which then reads the copy."""
-    graph, source = model.graph, int(reshape.inputs[0])
+def copied(model: Any, schema: Any, source: int) -> tuple[Any, int]:
+    """Return an operator that copies a tensor, to be put among the others, and the number of the copy.
+
+    It is the larger of a value and itself, since TFLite has no operator that copies.
+    """
+    graph = model.graph
     before, tensor = graph.tensors[source], schema.TensorT()
     tensor.shape, tensor.type, tensor.buffer, tensor.name = before.shape, before.type, 0, before.name + b"/copy"
     graph.tensors.append(tensor)
+    number = len(graph.tensors) - 1
     operator = schema.OperatorT()
-    operator.opcodeIndex, operator.inputs, operator.outputs = (
-        operator_number(model, schema, "MAXIMUM", 1),
-        [source] * 2,
-        [len(graph.tensors) - 1],
-    )
+    operator.opcodeIndex = operator_number(model, schema, "MAXIMUM", 1)
+    operator.inputs, operator.outputs = [source] * 2, [number]
     operator.builtinOptions = schema.MaximumMinimumOptionsT()
     operator.builtinOptionsType = schema.BuiltinOptions.MaximumMinimumOptions
-    reshape.inputs = [len(graph.tensors) - 1, *map(int, reshape.inputs[1:])]
-    return operator
+    return operator, number
 
 
 def operator_number(model: Any, schema: Any, name: str, version: int) -> int:

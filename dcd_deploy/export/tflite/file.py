@@ -20,7 +20,7 @@ from dcd_deploy import __version__
 from dcd_deploy.artifacts import INPUT, METADATA_KEY, OUTPUT, ModelCard
 from dcd_deploy.errors import ExportError, ModelFileError
 from dcd_deploy.export.stats import GraphStats
-from dcd_deploy.export.tflite.copies import copy_what_is_read_later
+from dcd_deploy.export.tflite.copies import copied, copy_what_is_read_later
 from dcd_deploy.export.tflite.metadata import BUFFER_NAME, labels_archive, standard_metadata
 from dcd_deploy.export.tflite.naming import name_tflite
 from dcd_deploy.lowering.places import Place
@@ -101,7 +101,7 @@ def finish(
     The graph and its one signature have them alike. ``places`` says of which layer the modules of the deploy form are.
 
     Raises:
-        ExportError: two outputs are one tensor, which cannot have two names.
+        ExportError: the converter left an input or an output out.
     """
     model = TfliteModel.from_bytes(content)
     graph = model.graph
@@ -124,21 +124,28 @@ def _name_ends(model: TfliteModel, inputs: Sequence[str], outputs: Sequence[str]
             found=f"{len(graph.inputs)} inputs and {sorted(places)}",
             advice="an input that nothing reads cannot stay",
         )
-    if twice := [f"'{name}'" for name in outputs if list(places.values()).count(places[name]) > 1]:
-        raise ExportError(
-            expected="outputs that are tensors of their own",
-            found=f"{' and '.join(twice)} computed alike, which the converter makes one",
-            advice="let the network return it once",
-        )
     order = {int(entry.tensorIndex): i for i, entry in enumerate(signature.inputs)}
     entries = sorted(
         map(int, graph.inputs), key=lambda tensor: _argument(text_of(signature.inputs[order[tensor]].name))
     )
-    graph.inputs, graph.outputs = entries, [places[name] for name in outputs]
+    graph.inputs, graph.outputs = entries, _apart(model, [places[name] for name in outputs])
     for tensor, name in (*zip(entries, inputs, strict=True), *zip(graph.outputs, outputs, strict=True)):
         graph.tensors[tensor].name = name.encode()
     signature.inputs = [_tensor_map(name, tensor) for name, tensor in zip(inputs, entries, strict=True)]
-    signature.outputs = [_tensor_map(name, places[name]) for name in outputs]
+    signature.outputs = [_tensor_map(name, tensor) for name, tensor in zip(outputs, graph.outputs, strict=True)]
+
+
+def _apart(model: TfliteModel, outputs: Sequence[int]) -> list[int]:
+    """Return outputs of which none is another: a tensor has one name, and the converter makes one of two alike."""
+    found: list[int] = []
+    for tensor in outputs:
+        if tensor in found:
+            copy, number = copied(model, schema(), tensor)
+            model.graph.operators.append(copy)
+            found.append(number)
+        else:
+            found.append(tensor)
+    return found
 
 
 def _argument(name: str) -> int:
