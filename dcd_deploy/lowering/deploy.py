@@ -25,6 +25,7 @@ from dcd_deploy.lowering.passes.fold_by_convolution import FoldByConvolution
 from dcd_deploy.lowering.passes.fold_norms import FoldNorms
 from dcd_deploy.lowering.passes.lay_out import LayOut
 from dcd_deploy.lowering.passes.pool_by_windows import PoolByWindows
+from dcd_deploy.lowering.passes.spell_for_xnnpack import SpellForXnnpack
 from dcd_deploy.lowering.passes.spell_out import SpellOut
 from dcd_deploy.lowering.passes.substitute import AUTO, Choice, Substitute
 from dcd_deploy.lowering.passes.wrap import Wrap
@@ -72,6 +73,8 @@ def plan(target: Target, choice: Choice = AUTO, keep_float: Collection[str] = ()
     if target.is_batch_free or target.backend.name in (LAST, XNNPACK):
         ordinary += (ConvolveByProducts(groups_alone=target.backend.name not in (LAST, XNNPACK)),)
     ordinary += (SpellOut(batch_free=target.is_batch_free, sliced=target.backend.name == XNNPACK),)
+    if target.backend.name == XNNPACK:
+        ordinary += (SpellForXnnpack(),)
     layout: tuple[Pass, ...] = ()
     if target.backend.name == LAST:
         layout = (FoldByConvolution(), LayOut())

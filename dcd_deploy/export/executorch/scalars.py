@@ -1,8 +1,8 @@
 """Arithmetic with plain numbers, as ExecuTorch's exporter hands it to XNNPACK, before that exporter begins.
 
-    x + 3            x + 3.0             an integer beside floats becomes a tensor of integers, and an operator that casts it
-    add(x, y, a)     x + a y             XNNPACK's sum has no factor
-    1 / x            1.0 / x             a quotient of a constant: there is no reciprocal
+x + 3            x + 3.0             an integer would be a tensor of integers, and cast by an operator
+add(x, y, a)     x + a y             XNNPACK's sum has no factor
+1 / x            1.0 / x             a quotient of a constant: there is no reciprocal
 """
 
 from __future__ import annotations
@@ -13,13 +13,9 @@ import torch
 from torch import fx
 
 aten = torch.ops.aten
-WITH_NUMBERS = frozenset(
-    getattr(operator, overload)
-    for operator in (aten.add, aten.add_, aten.sub, aten.sub_, aten.mul, aten.mul_, aten.div, aten.div_, aten.rsub)
-    for overload in operator.overloads()
-    if overload in ("Tensor", "Scalar")
-)
-SCALED = {aten.add.Tensor, aten.add_.Tensor, aten.sub.Tensor, aten.sub_.Tensor}
+SCALED = frozenset({aten.add.Tensor, aten.add_.Tensor, aten.sub.Tensor, aten.sub_.Tensor})
+PRODUCTS = frozenset({aten.mul.Tensor, aten.mul_.Tensor, aten.div.Tensor, aten.div_.Tensor})
+WITH_NUMBERS = SCALED | PRODUCTS | {aten.rsub.Scalar}
 
 
 def spell_out_numbers(graph: fx.Graph) -> None:

@@ -1,0 +1,234 @@
+"""What XNNPACK has no operator for, in operators that it has, so that a network stays one partition.
+
+hardsigmoid(x)                        →   clamp(x + 3, 0, 6) / 6
+elu, softplus, mish                   →   of exponentials of what is below zero
+nearest ×n                            →   each pixel by a column of ones, then each row of pixels
+softmax over channels                 →   of pixels as they lie
+mean, largest over channels           →   a convolution by 1/C, the largest of a pixel as it lies
+largest of a whole map                →   pooling by a window as large
+x.expand_as(y) ⊙ y                    →   x ⊙ y, which broadcasts
+a @ b of three or more dimensions     →   a product of batches of matrices
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from dcd_deploy.lowering.channels_last.settings import Settings, name_and_settings
+from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, op_name, shape
+from dcd_deploy.lowering.layers import frozen
+from dcd_deploy.lowering.passes.contract import Pass, PassResult
+
+Sides = tuple[int, ...]
+OfTensor = Callable[[Tensor], Tensor]
+BROADCASTING = ("add", "sub", "mul", "truediv", "div", "iadd", "imul", "add_", "mul_")
+MAP = 4  # dimensions
+CHANNELS, SPATIAL = [1], [2, 3]
+
+
+class SpellForXnnpack(Pass):
+    """Replace such operators; what they compute stays."""
+
+    name: ClassVar[str] = "spell out for XNNPACK"
+    reason: ClassVar[str] = "what it does not take runs outside, a hundred times slower"
+
+    def apply(self, graph: NetworkGraph) -> PassResult:
+        result = PassResult()
+        for node in list(graph.nodes):
+            if node.op not in ("call_function", "call_method", "call_module") or shape(node) is None:
+                continue
+            if _is_expanded_for_nothing(node):
+                node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]  # a node
+                graph.module.graph.erase_node(node)
+            elif (function := _product(node)) is not None:
+                node.op, node.target = "call_function", function
+            elif (spelled := _spelled(graph, node)) is not None:
+                path = graph.add_module(f"{node.name}_spelled", spelled)
+                with graph.module.graph.inserting_before(node):
+                    found = copy_meta(node, graph.module.graph.call_module(path, (node.all_input_nodes[0],)))
+                node.replace_all_uses_with(found)
+                graph.module.graph.erase_node(node)
+            else:
+                continue
+            result.changed += 1
+        return result
+
+
+class Spelled(nn.Module):
+    """A function of one tensor, with the constants that it needs."""
+
+    def __init__(self, function: Callable[..., Tensor], *constants: Tensor) -> None:
+        super().__init__()
+        self.function = function
+        self.constants = nn.ParameterList(frozen(each) for each in constants)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, *self.constants)
+
+
+def _spelled(graph: NetworkGraph, node: fx.Node) -> Spelled | None:
+    """Return what a node becomes, if it has one operand and is one of these."""
+    before = shape(node.all_input_nodes[0]) if len(node.all_input_nodes) == 1 else None
+    if before is None:
+        return None
+    name, settings = name_and_settings(node, graph.submodule(node))
+    if name in ELEMENTWISE:
+        return ELEMENTWISE[name](graph, node)
+    made = MAPS.get(name)
+    return None if made is None or len(before) != MAP else made(before, shape(node) or (), settings)
+
+
+# Elementwise: what is exponentiated is never above zero
+
+
+def below(x: Tensor) -> Tensor:
+    """Return exp(-|x|)."""
+    return torch.exp(torch.neg(torch.abs(x)))
+
+
+def hardsigmoid(x: Tensor) -> Tensor:
+    """Return the hard sigmoid."""
+    return torch.clamp(x + 3.0, 0.0, 6.0) / 6.0
+
+
+def softplus(x: Tensor) -> Tensor:
+    """Return log(1 + exp(x))."""
+    return torch.relu(x) + torch.log(below(x) + 1.0)
+
+
+def mish(x: Tensor) -> Tensor:
+    """Return x tanh(softplus(x))."""
+    return x * torch.tanh(softplus(x))
+
+
+def _elu(graph: NetworkGraph, node: fx.Node) -> Spelled:
+    module = graph.submodule(node)
+    given: Any = node.kwargs.get("alpha", node.args[1] if len(node.args) > 1 else 1.0)
+    alpha = float(getattr(module, "alpha", given))
+    return Spelled(lambda x: torch.relu(x) + (torch.exp(torch.clamp(x, -math.inf, 0.0)) - 1.0) * alpha)
+
+
+def _plain(graph: NetworkGraph, node: fx.Node) -> bool:
+    """Whether a softplus has its usual slope."""
+    return float(getattr(graph.submodule(node), "beta", 1)) == 1 and len(node.args) == 1 and not node.kwargs
+
+
+ELEMENTWISE: dict[str, Callable[[NetworkGraph, fx.Node], Spelled | None]] = {
+    "hardsigmoid": lambda *_: Spelled(hardsigmoid),
+    "softplus": lambda graph, node: Spelled(softplus) if _plain(graph, node) else None,
+    "mish": lambda *_: Spelled(mish),
+    "elu": _elu,
+}
+
+
+# Maps
+
+
+def rows(x: Tensor) -> Tensor:
+    """Return a map (N, C, H, W) as its pixels (N, H, W, C), as they lie in the delegate."""
+    return x.permute(0, 2, 3, 1)
+
+
+def as_map(pixels: Tensor, height: int, width: int) -> Tensor:
+    """Return pixels (N, H·W, C) as a map (N, C, H, W)."""
+    return pixels.reshape(len(pixels), height, width, -1).permute(0, 3, 1, 2)
+
+
+def _nearest(before: Sides, after: Sides, settings: Settings) -> Spelled | None:
+    mode = settings.get("mode", "nearest")
+    if mode not in ("nearest", "nearest-exact") or any(large % side for large, side in zip(after, before, strict=True)):
+        return None
+    (channels, height, width), (down, right) = before[1:], (after[2] // before[2], after[3] // before[3])
+
+    def repeated(x: Tensor, beside: Tensor, below: Tensor) -> Tensor:
+        wide = rows(x).reshape(-1, 1, channels) * beside
+        tall = wide.reshape(-1, 1, width * right * channels) * below
+        return as_map(tall.reshape(len(x), -1, channels), height * down, width * right)
+
+    ones = [torch.ones(1, times, 1, dtype=torch.float64) for times in (right, down)]
+    return Spelled(repeated, *ones)
+
+
+def _softmax(before: Sides, _: Sides, settings: Settings) -> Spelled | None:
+    if settings.get("dim") not in (1, -3) or settings.get("dtype") is not None:
+        return None
+    channels, height, width = before[1:]
+    # of three dimensions: of a map, the delegate takes the last axis of what lies there, whatever it is
+    return Spelled(lambda x: as_map(torch.softmax(rows(x).reshape(len(x), -1, channels), 2), height, width))
+
+
+def _mean(before: Sides, after: Sides, settings: Settings) -> Spelled | None:
+    if _axes(settings) != CHANNELS:
+        return None
+    share = torch.full((1, before[1], 1, 1), 1 / before[1], dtype=torch.float64)
+    return Spelled(lambda x, share: F.conv2d(x, share).reshape(len(x), *after[1:]), share)
+
+
+def _largest(before: Sides, after: Sides, settings: Settings) -> Spelled | None:
+    axes, channels = _axes(settings), before[1]
+    if axes == SPATIAL:
+        return Spelled(lambda x: F.max_pool2d(x, before[2:]).reshape(len(x), *after[1:]))
+    if axes == CHANNELS:
+        # the channels of a pixel as a row of a map of one channel
+        return Spelled(
+            lambda x: F.max_pool2d(rows(x).reshape(len(x), 1, -1, channels), (1, channels)).reshape(len(x), *after[1:])
+        )
+    return None
+
+
+def _pooled(before: Sides, after: Sides, _: Settings) -> Spelled | None:
+    return Spelled(lambda x: F.max_pool2d(x, before[2:])) if after[2:] == (1, 1) else None
+
+
+def _axes(settings: Settings) -> list[int] | None:
+    given = settings.get("dim")
+    if given is None:
+        return None
+    return sorted(axis % MAP for axis in (given if isinstance(given, list | tuple) else [given]))
+
+
+MAPS: dict[str, Callable[[Sides, Sides, Settings], Spelled | None]] = {
+    **dict.fromkeys(("interpolate", "upsample_nearest2d", "_upsample_nearest_exact2d"), _nearest),
+    **dict.fromkeys(("softmax", "_softmax"), _softmax),
+    "mean": _mean,
+    "amax": _largest,
+    "adaptive_max_pool2d": _pooled,
+}
+
+
+# Several operands
+
+
+def _is_expanded_for_nothing(node: fx.Node) -> bool:
+    """Whether all that read an expanded tensor would broadcast it themselves."""
+    if op_name(node) not in ("expand", "expand_as") or not isinstance(node.args[0], fx.Node):
+        return False
+    return bool(node.users) and all(_broadcasts(user, node) for user in node.users)
+
+
+def _broadcasts(user: fx.Node, node: fx.Node) -> bool:
+    others = [each for each in user.args if isinstance(each, fx.Node) and each is not node]
+    named = op_name(user) in BROADCASTING and len(user.args) == 2
+    return named and len(others) == 1 and shape(others[0]) == shape(user)
+
+
+def _product(node: fx.Node) -> OfTensor | None:
+    """Return the product of batches of matrices that a product of two tensors of as many dimensions is."""
+    if op_name(node) != "matmul" or len(node.args) != 2:
+        return None
+    first, second = (shape(each) if isinstance(each, fx.Node) else None for each in node.args)
+    if first is None or second is None or first[:-2] != second[:-2] or len(first) < 3:
+        return None
+    return batched  # type: ignore[return-value]  # of two
+
+
+def batched(a: Tensor, b: Tensor) -> Tensor:
+    """Return a b, of (…, L, M) and (…, M, N)."""
+    product = torch.bmm(a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:]))
+    return product.reshape(*a.shape[:-2], *product.shape[-2:])

@@ -1,0 +1,99 @@
+"""What XNNPACK has no operator for: the same in others, one by one in float64, and together in one partition."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from capturing import Calling
+from deployed import captured, deployed
+from torch import nn
+
+from dcd_deploy import export_module
+from dcd_deploy.lowering.passes.spell_for_xnnpack import SpellForXnnpack
+from dcd_deploy.lowering.targets import EXECUTORCH
+from dcd_deploy.runtimes import open_model
+
+
+def attention(y):
+    pixels = y.flatten(2)
+    return torch.matmul(torch.softmax(torch.matmul(pixels, pixels.transpose(1, 2)), -1), pixels).view_as(y)
+
+
+SPELLED = {
+    "hardsigmoid": F.hardsigmoid,
+    "Hardsigmoid": nn.Hardsigmoid(),
+    "elu": F.elu,
+    "elu of another slope": nn.ELU(0.5),
+    "softplus": F.softplus,
+    "Softplus": nn.Softplus(),
+    "mish": nn.Mish(),
+    "nearest": lambda y: F.interpolate(y, scale_factor=2),
+    "nearest of two factors": lambda y: F.interpolate(y, size=(9, 16)),
+    "nearest along one side": nn.Upsample(scale_factor=(1, 3)),
+    "softmax": lambda y: y.softmax(1),
+    "Softmax2d": nn.Softmax2d(),
+    "mean over channels": lambda y: y.mean(1, keepdim=True),
+    "mean, and no side": lambda y: y.mean(-3),
+    "largest over channels": lambda y: y.amax(1, keepdim=True),
+    "largest over a map": lambda y: y.amax((2, 3)),
+    "AdaptiveMaxPool2d": nn.AdaptiveMaxPool2d(1),
+    "expand_as": lambda y: y * y.mean((2, 3), keepdim=True).expand_as(y),
+    "expand": lambda y: y.mean((2, 3), keepdim=True).expand(y.shape) + y,
+    "products": attention,
+}
+LEFT = {
+    "softplus of another slope": nn.Softplus(beta=2),  # left as they are
+    "softmax of columns": lambda y: y.softmax(3),
+    "nearest of no whole factor": lambda y: F.interpolate(y, size=(5, 7)),
+    "amax of rows": lambda y: y.amax(2),
+    "an expanded output": lambda y: y.mean((2, 3), keepdim=True).expand_as(y),
+}
+X = 3 * torch.randn(4, 3, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def network(function):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 6, 1), function if isinstance(function, nn.Module) else Calling(function)).eval()
+
+
+@pytest.mark.parametrize("name", [*SPELLED, *LEFT])
+def test_it_computes_the_same(name):
+    net = network({**SPELLED, **LEFT}[name])
+    form = deployed(net, 3, 4, target=EXECUTORCH).module
+    assert (SpellForXnnpack()(captured(net, 3, 4).graph).changed > 0) == (name in SPELLED)
+    with torch.inference_mode():
+        wanted = net.double()(X)
+        for samples in (1, 4):
+            found = form(X[:samples])
+            assert found.shape == wanted[:samples].shape
+            assert (found - wanted[:samples]).abs().max() <= 1e-12 * wanted.abs().max()
+
+
+class Everything(nn.Module):
+    """A segmenter with the gates and heads that people give theirs, and whole numbers beside tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(10, 4, 1)
+        self.squeeze, self.excite = nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 1)
+
+    def forward(self, x):
+        y = F.elu(self.stem(2 * x - 1))
+        gate = F.hardsigmoid(self.excite(F.mish(self.squeeze(F.adaptive_avg_pool2d(y, 1)))))
+        y = y * gate.expand_as(y)
+        y = F.relu6(y + 3) / 6
+        y = torch.cat([y, y.mean(1, keepdim=True), y.amax(1, keepdim=True)], 1)
+        y = torch.add(y, F.softplus(attention(y)), alpha=0.5)
+        classes = F.interpolate(self.head(y), scale_factor=2).softmax(1)
+        return classes, 1 / (y.amax((2, 3)) + 2)
+
+
+@pytest.mark.long
+def test_all_of_it_is_one_partition(tmp_path):
+    torch.manual_seed(0)
+    net, x = Everything().eval(), torch.randn(1, 3, 12, 16)
+    made = export_module(net, x, to="executorch", out=tmp_path)
+    with torch.inference_mode():
+        wanted = net(x)
+    for found, right in zip(open_model(made.artifact.path).run_all(x.numpy()), wanted, strict=True):
+        assert np.abs(found - right.numpy()).max() <= 1e-5 * right.abs().max()
