@@ -25,6 +25,7 @@ from dcd_deploy.lowering.passes.fold_by_convolution import FoldByConvolution
 from dcd_deploy.lowering.passes.fold_norms import FoldNorms
 from dcd_deploy.lowering.passes.lay_out import LayOut
 from dcd_deploy.lowering.passes.pool_by_windows import PoolByWindows
+from dcd_deploy.lowering.passes.sizes_as_numbers import SizesAsNumbers
 from dcd_deploy.lowering.passes.spell_for_xnnpack import SpellForXnnpack
 from dcd_deploy.lowering.passes.spell_out import SpellOut
 from dcd_deploy.lowering.passes.substitute import AUTO, Choice, Substitute
@@ -65,11 +66,11 @@ class Plan:
 def plan(target: Target, choice: Choice = AUTO, keep_float: Collection[str] = ()) -> Plan:
     """Return the passes for a target.
 
-    Dropout goes first, since it may stand between a layer and its norm; norms before the choice, since a lowering is
-    made of folded weights; the layout, or what a lowering takes into itself, after it; names last.
+    Sizes come first; then dropout, since it may stand between a layer and its norm; norms before the choice, since a
+    lowering is made of folded weights; the layout, or what a lowering takes into itself, after it; names last.
     """
     substitute, wrap = Substitute(target, choice, keep_float), Wrap()
-    ordinary: tuple[Pass, ...] = (DropDropout(), FoldNorms(), PoolByWindows())
+    ordinary: tuple[Pass, ...] = (SizesAsNumbers(), DropDropout(), FoldNorms(), PoolByWindows())
     if target.is_batch_free or target.backend.name in (LAST, XNNPACK):
         ordinary += (ConvolveByProducts(groups_alone=target.backend.name not in (LAST, XNNPACK)),)
     ordinary += (SpellOut(batch_free=target.is_batch_free, sliced=target.backend.name == XNNPACK),)
