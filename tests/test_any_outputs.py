@@ -16,7 +16,7 @@ from dcd_deploy.card_json import read_card
 from dcd_deploy.errors import CaptureError, ExportError, ModelFileError, OptionError, VerificationError
 from dcd_deploy.export.reference import generated_reference, make_reference, run_torch, runner
 from dcd_deploy.export.verify import compare
-from dcd_deploy.lowering.network import flat
+from dcd_deploy.lowering.outputs import flat
 from dcd_deploy.runtimes import open_model, self_check
 from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.onnxruntime import OnnxRuntimeSession

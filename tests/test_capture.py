@@ -192,20 +192,6 @@ def test_a_submodule_is_kept_whole_where_that_is_asked_for():
         capture(network_of(module, example), leaf=("nowhere",))
 
 
-def test_hooks_that_look_on_are_left_out_and_others_refused():
-    module, example = NETWORKS["grey"]()
-    seen = []
-    handle = module.stem.register_forward_hook(lambda *_: seen.append(1))
-    network = network_of(module, example)
-    assert "stem" in next(note for note in network.notes if "hooks" in note)
-    assert_same(capture(network).graph, network)
-    handle.remove()
-    module.stem.register_forward_hook(lambda _module, _inputs, output: 2 * output)
-    with pytest.raises(CaptureError, match="hooks of 'stem'"):
-        network_of(module, example)
-    assert len(module.stem._forward_hooks) == 1
-
-
 @pytest.mark.parametrize("kind", ["prune", "weight_norm", "parametrized"])
 def test_weights_that_are_computed_before_each_call_are_constants(kind):
     module, example = NETWORKS["segmenter"]()
@@ -226,7 +212,7 @@ def test_weights_that_are_computed_before_each_call_are_constants(kind):
 
 
 def test_names_of_outputs():
-    from dcd_deploy.lowering.network import flat
+    from dcd_deploy.lowering.outputs import flat
 
     one = torch.zeros(1)
     assert list(flat(one)) == ["output"]

@@ -117,7 +117,10 @@ def test_foreign_hooks_are_refused():
     refusal = recognise(module, (X,))
     assert "'q' has a forward hook" in refusal.reason
     handle.remove()
+    module.register_forward_hook(lambda *_: None)
     proved(module, X)
+    module.register_forward_hook(lambda _module, _inputs, output: 2 * output)
+    assert "of its output's range" in recognise(module, (X,)).reason
 
 
 @pytest.mark.parametrize("part", ["conv", "fc_phi", "q"])

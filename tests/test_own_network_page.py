@@ -88,9 +88,9 @@ def counting(module, y):
     return y
 
 
-def doubling():
-    module = Convolved(lambda _, y: y)
-    module.conv.register_forward_hook(lambda _module, _inputs, output: 2 * output)
+def closed():
+    module = Convolved(lambda module, y: y + module.calls)
+    module.conv.register_forward_hook(lambda _module, _inputs, output: setattr(module, "calls", output))
     return module
 
 
@@ -123,7 +123,7 @@ MODULES = {
     "takes one input at a time": lambda: Convolved(lambda _, y: y.view(4, 10, 10)[None]),
     "inputs of floating point": lambda: nn.Embedding(3, 4),
     "the same for all inputs": lambda: Convolved(lambda _, y: (y, torch.ones(5, 4))),
-    "hooks … change what it computes": doubling,
+    "its forward hooks may write to what they were made with": closed,
     "a module with weights, found one on the device 'meta'": lambda: nn.Conv2d(3, 4, 3, device="meta"),
 }
 SETTINGS = {"takes one input at a time": {"batch": "dynamic"}}

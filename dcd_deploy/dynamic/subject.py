@@ -76,9 +76,13 @@ def _same(a: object, b: object) -> bool:
 
 
 def check_hooks(module: nn.Module) -> None:
-    """Raise OutsideError where somebody's hooks run with the module: what they do is in none of its parts."""
+    """Raise OutsideError where somebody's hooks run with the module's parts, or change its inputs.
+
+    A forward hook of the module itself is followed where the module is called (``lowering.capture``).
+    """
     for name, part in module.named_modules():
-        for hook in (*part._forward_hooks.values(), *part._forward_pre_hooks.values()):  # noqa: SLF001 - torch has no other
+        behind = part._forward_hooks.values() if name else ()  # noqa: SLF001 - torch has no other
+        for hook in (*behind, *part._forward_pre_hooks.values()):  # noqa: SLF001
             if not type(hook).__module__.startswith(TORCHS_OWN):
                 where = f"its part '{name}'" if name else "it"
                 called = getattr(hook, "__qualname__", type(hook).__name__)

@@ -26,7 +26,7 @@ from dcd_deploy.export.telling import REPRODUCIBLE
 from dcd_deploy.export.truth import Outputs, TrainReference
 from dcd_deploy.export.verify import DEPLOY_TOLERANCE, Runner
 from dcd_deploy.lowering.failure import at, first_line
-from dcd_deploy.lowering.network import flat
+from dcd_deploy.lowering.outputs import flat
 from dcd_deploy.samples import Images, Inputs, InputSpec, generated_inputs
 
 CONTRASTS = (1.0, 0.5, 0.25)

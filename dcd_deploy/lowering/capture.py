@@ -159,7 +159,17 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         del module_qualified_name
-        return m in self.whole or is_torch_layer(m)
+        return m in self.whole or (is_torch_layer(m) and not m._forward_hooks and not m._forward_pre_hooks)  # noqa: SLF001
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Call the hooks of what is kept whole, which fx passes by."""
+        found = super().call_module(m, forward, args, kwargs)
+        for hook in m._forward_hooks.values() if m in self.whole else ():  # noqa: SLF001
+            changed = hook(m, args, found)
+            found = found if changed is None else changed
+        return found
 
 
 def is_torch_layer(module: nn.Module) -> bool:

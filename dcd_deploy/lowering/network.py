@@ -1,9 +1,4 @@
-"""A user's module made ready: its float64 copy, its example, and names for what goes in and out.
-
-Pruning, weight norm and spectral norm compute a weight before each call, in a hook or in a parametrisation; in eval
-mode it is a constant, which is kept. A hook that only looks on (logging, feature maps) may go. One that changes what
-its module gives would be lost in silence, and is refused.
-"""
+"""A user's module made ready: its float64 copy, its example, and names for what goes in and out."""
 
 from __future__ import annotations
 
@@ -14,7 +9,6 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from dcd_deploy.dynamic.float64 import InFloat64
 from dcd_deploy.dynamic.operator import DynamicOperator
@@ -22,130 +16,16 @@ from dcd_deploy.dynamic.recognise import recognise
 from dcd_deploy.errors import CaptureError, WeightValueError
 from dcd_deploy.lowering.failure import at, first_line
 from dcd_deploy.lowering.float64_copy import float64_copy
+from dcd_deploy.lowering.hooks import HOOKED, check_hooks, has_hooks, without_hooks
+from dcd_deploy.lowering.outputs import OUTPUT, flat
 from dcd_deploy.lowering.squeezed_batch import NOTE as SQUEEZED
 from dcd_deploy.lowering.squeezed_batch import with_batch
 
-OUTPUT = "output"
-
-
-def flat(result: object, alone: str = OUTPUT) -> dict[str, Tensor]:
-    """Return the tensors of an output under their names: the keys of dicts, else ``alone``, or "output_0" and on.
-
-    Raises:
-        CaptureError: there is something else than tensors in it, or two of them get one name.
-    """
-    if isinstance(result, tuple | list) and len(result) == 1:
-        (result,) = result
-    leaves = [(alone, result)] if isinstance(result, Tensor) else _leaves(result, ())
-    found = dict(leaves)
-    if len(found) < len(leaves):
-        names = [name for name, _ in leaves]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise CaptureError(
-            expected="outputs with names of their own", found=f"two called '{twice}'", advice="rename one"
-        )
-    if not found:
-        raise CaptureError(expected="a network that returns tensors", found="one that returns none")
-    for name, value in found.items():
-        if not value.is_floating_point():
-            raise CaptureError(
-                expected=f"output '{name}' of the network as a tensor of floating point",
-                found=value.dtype,
-                advice="return what it was computed from",
-            )
-    return found
-
-
-def _leaves(value: object, path: tuple[str, ...]) -> list[tuple[str, Tensor]]:
-    """Return (name, tensor) for each tensor in nested tuples, lists and dicts; None is passed over."""
-    if isinstance(value, Tensor):
-        named = path if path and not path[0].isdigit() else (OUTPUT, *path)
-        return [("_".join(named), value)]
-    if value is None:
-        return []
-    if isinstance(value, Mapping):
-        return [leaf for key, one in value.items() for leaf in _leaves(one, (*path, _name(key)))]
-    if isinstance(value, tuple | list):
-        return [leaf for i, one in enumerate(value) for leaf in _leaves(one, (*path, str(i)))]
-    where = f" at '{'_'.join(path)}'" if path else ""
-    raise CaptureError(
-        expected="tensors as the network's outputs (or tuples, lists and dicts of them)",
-        found=f"{type(value).__name__}{where}",
-        advice="wrap the network in a module that returns tensors",
-    )
-
-
-def _name(key: object) -> str:
-    """Return a name for what stands at a key of a dict: ("disp", 0) is "disp_0"."""
-    if isinstance(key, tuple) and key:
-        return "_".join(map(_name, key))
-    if isinstance(key, int) and not isinstance(key, bool):
-        return str(key)
-    if not isinstance(key, str) or not key:
-        raise CaptureError(
-            expected="outputs with names",
-            found=f"the key {key!r}",
-            advice="use texts, whole numbers, or tuples of them, as the dict's keys",
-        )
-    return key
-
-
-SAME = 1e-12  # of an output's range
 DOUBLE = re.compile(r"\bdouble\b", re.IGNORECASE)
 UNSEEN = (
     "it is run in float64, and layers or tensors in plain lists stay as they are: use nn.ModuleList, register_buffer"
 )
 FITTING = "check the example's channels, size and number of tensors"
-
-
-def without_hooks(module: nn.Module, examples: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> list[str]:
-    """Take hooks and parametrisations off a module that has just been run, and say so.
-
-    Raises:
-        CaptureError: without its hooks it computes something else.
-    """
-    hooked = [path for path, part in module.named_modules() if part._forward_hooks or part._forward_pre_hooks]  # noqa: SLF001 - there is no public question
-    for part in list(module.modules()):
-        _settle(part)
-    if not hooked:
-        return []
-    with torch.no_grad(), InFloat64():
-        found = flat(module(*examples)).values()
-    for now, before in zip(found, outputs, strict=True):
-        spread = float(before.max() - before.min()) or 1.0
-        if not float((now - before).abs().max()) <= SAME * spread:
-            raise CaptureError(
-                f"the forward hooks of '{hooked[0] or 'the module'}' change what it computes, which no file can hold; "
-                "remove them, or put what they do into forward"
-            )
-    return [
-        f"forward hooks were left out, which change no output: {', '.join(path or 'the module' for path in hooked)}"
-    ]
-
-
-def _settle(part: nn.Module) -> None:
-    """Drop the hooks of a module, and make parameters of the weights that they or its parametrisations computed."""
-    part._forward_hooks.clear()  # noqa: SLF001
-    part._forward_pre_hooks.clear()  # noqa: SLF001
-    if parametrize.is_parametrized(part):
-        _without_parametrizations(part)
-    for name in ("weight", "bias"):
-        if isinstance(value := vars(part).get(name), Tensor):
-            delattr(part, name)
-            part.register_parameter(name, nn.Parameter(value.detach().clone(), requires_grad=False))
-
-
-def _without_parametrizations(part: nn.Module) -> None:
-    """Make parameters of the values, and a module of its own class of it.
-
-    torch's own function takes the names off the class, which is that of the user's module too.
-    """
-    names = list(part.parametrizations)  # type: ignore[arg-type]  # a ModuleDict
-    values = {name: getattr(part, name).detach().clone() for name in names}
-    del part.parametrizations
-    part.__class__ = type(part).__mro__[1]
-    for name, value in values.items():
-        part.register_parameter(name, nn.Parameter(value, requires_grad=False))
 
 
 INPUT = "input"
@@ -198,6 +78,8 @@ def network_of(module: nn.Module, example: Tensor | Sequence[Tensor], alone: str
     doubles = tuple(e.detach().cpu().double() if e.is_floating_point() else e.detach().cpu() for e in examples)
     outputs = flat(_first_run(ready, doubles), alone)
     _check_finite(ready, outputs)
+    if has_hooks(ready):
+        check_hooks(module, ready, doubles)
     notes += without_hooks(ready, doubles, tuple(outputs.values()))
     if with_batch(ready, doubles, list(outputs.values())):
         notes.append(SQUEEZED)
@@ -250,5 +132,5 @@ def _first_run(module: nn.Module, examples: tuple[Tensor, ...]) -> object:
         shapes = ", ".join(str(tuple(one.shape)) for one in examples)
         raise CaptureError(
             f"the module does not run on an example of shape {shapes}{at(module, error)}: {first_line(error)}; "
-            f"{UNSEEN if DOUBLE.search(str(error)) else FITTING}"
+            f"{UNSEEN if DOUBLE.search(str(error)) else HOOKED if has_hooks(module) else FITTING}"
         ) from error

@@ -24,7 +24,8 @@ from dcd_deploy.export.pipeline import capture_network
 from dcd_deploy.export.reference import run_torch
 from dcd_deploy.export.sensitivity import Heads, Observe, observing
 from dcd_deploy.lowering.capture import Captured
-from dcd_deploy.lowering.network import OUTPUT, network_of
+from dcd_deploy.lowering.network import network_of
+from dcd_deploy.lowering.outputs import OUTPUT
 from dcd_deploy.lowering.static_twin import mean_heads
 from dcd_deploy.models.checkpoint import read_checkpoint
 from dcd_deploy.models.fit import fit, load_network
