@@ -13,7 +13,7 @@ the nodes. It cannot follow control flow that depends on shapes or values; ``tor
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from dcd_deploy.lowering.annotate import annotate_places, annotate_shapes
 from dcd_deploy.lowering.dynamic_layers import Expected, Where, dynamic_layers, here
 from dcd_deploy.lowering.exported import drop_assertions, graph_by_export
 from dcd_deploy.lowering.failure import at, first_line
-from dcd_deploy.lowering.graph import NetworkGraph
+from dcd_deploy.lowering.graph import ORIGIN, NetworkGraph
 from dcd_deploy.lowering.network import Network
 from dcd_deploy.lowering.precision import name_single
 from dcd_deploy.lowering.reassemble import reassemble
@@ -189,11 +189,30 @@ def _by_fx(network: Network, layers: dict[str, CanonicalLayer], leaf: tuple[str,
         graph = tracer.trace(module, concrete_args=names or None)
     made = fx.GraphModule(module, graph, type(module).__name__)
     drop_assertions(made)
+    _keep_parts(made, layers)
     for path, layer in layers.items():
         parent, _, name = path.rpartition(".")
         setattr(made.get_submodule(parent), name, layer)
     _order_operands(made, layers)
     return made
+
+
+def _keep_parts(made: fx.GraphModule, layers: Iterable[str]) -> None:
+    """Keep what a network reads of a dynamic layer from outside it (``self.dy.weight``), when the layer is replaced."""
+    kept: dict[str, str] = {}
+    for node in made.graph.nodes:
+        path = str(node.target)
+        if node.op not in ("get_attr", "call_module") or not any(path.startswith(f"{layer}.") for layer in layers):
+            continue
+        if path not in kept:
+            owner, _, name = path.rpartition(".")
+            value = getattr(made.get_submodule(owner), name)
+            kept[path] = free = f"{path.replace('.', '_')}_kept"
+            if isinstance(value, nn.Module | nn.Parameter):
+                setattr(made, free, value)
+            else:
+                made.register_buffer(free, value)
+        node.meta[ORIGIN], node.target = path, kept[path]
 
 
 def _free_arguments(module: nn.Module, count: int) -> dict[str, Any]:

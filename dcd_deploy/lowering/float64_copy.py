@@ -81,7 +81,7 @@ def _check_python(module: nn.Module) -> None:
 
 
 def _uncompiled(module: nn.Module) -> nn.Module:
-    """Return a module with what torch.compile was given in place of what it made, in place."""
+    """Return a module with what torch.compile or DataParallel was given in place of what it made, in place."""
     for parent in list(module.modules()):
         for name, part in list(parent.named_children()):
             setattr(parent, name, _original(part))
@@ -89,6 +89,8 @@ def _uncompiled(module: nn.Module) -> nn.Module:
 
 
 def _original(module: nn.Module) -> nn.Module:
+    if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return _original(module.module)
     original = getattr(module, "_orig_mod", None)
     compiled = type(module).__module__.startswith("torch._dynamo.")
     return original if compiled and isinstance(original, nn.Module) else module

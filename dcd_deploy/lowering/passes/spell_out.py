@@ -6,6 +6,7 @@ x², of any dimensions                            →   x · x
 mean of windows, divided by another number       →   mean of windows, times what that makes of it
 full(size, tensor), as heads make their anchors  →   ones(size) times the tensor
 x.chunk(n), x.split(sizes), for XNNPACK          →   slices of x
+x.clamp(1e-7, 1)                                 →   x.clamp(1e-7, 1.0): torch decomposes none of two kinds of numbers
 x.squeeze(), of a free batch                     →   x.squeeze(…) of the others: the batch is one at times
 convolution of volumes without a bias            →   with one of zeros: torch's exporter makes it one of (K, 2)
 """
@@ -50,6 +51,9 @@ class SpellOut(Pass):
                 node.op, node.target = "call_function", function
             elif _is_square(node):
                 node.target, node.args = torch.mul, (node.args[0], node.args[0])
+            elif _has_mixed_bounds(node):
+                node.args = tuple(float(each) if type(each) is int else each for each in node.args)
+                node.kwargs = {key: float(each) if type(each) is int else each for key, each in node.kwargs.items()}
             elif _is_number_of(node, FILLING):
                 node.replace_all_uses_with(node.all_input_nodes[0])
                 graph.module.graph.erase_node(node)
@@ -99,6 +103,12 @@ def _pooling(graph: NetworkGraph, node: fx.Node) -> SpanMaximum | None:
 
 def _is_square(node: fx.Node) -> bool:
     return node.op == "call_function" and op_name(node) == "pow" and not node.kwargs and node.args[1:] == (2,)
+
+
+def _has_mixed_bounds(node: fx.Node) -> bool:
+    """Whether a node clamps between a whole number and another."""
+    clamps = node.op in ("call_function", "call_method") and op_name(node) in ("clamp", "clip")
+    return clamps and {int, float} <= {type(each) for each in (*node.args, *node.kwargs.values())}
 
 
 def _is_filling(node: fx.Node) -> bool:
