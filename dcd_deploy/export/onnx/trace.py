@@ -183,6 +183,14 @@ def _trace(
     except torch.onnx.OnnxExporterError as error:
         raise refused("torch's ONNX exporter", network, error, _said(error)) from error
     assert program is not None
+    sizes = [value.shape[0] for value in program.model.graph.inputs if value.shape is not None]
+    if batch is None and any(isinstance(size, int) for size in sizes):
+        raise ExportError(
+            expected="a network that leaves the batch free",
+            found=f"a forward from which torch.export concludes that it is {len(examples[0])}, as from a split by the "
+            "batch's size",
+            advice="use slices (`y[:n]`, `y[n:]`), or export at `batch` 1",
+        )
     return program
 
 

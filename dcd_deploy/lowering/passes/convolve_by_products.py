@@ -45,11 +45,13 @@ class ConvolveByProducts(Pass):
             groups = settings.get("groups", 1)
             padding = settings.get("padding", 0)
             needless = self.groups_alone or name != "conv2d"  # by a number of groups, signals and volumes are taken
-            if isinstance(padding, str) or (needless and not isinstance(groups, fx.Node)):
+            if needless and not isinstance(groups, fx.Node):
                 continue
             kernel = shape(settings["weight"])
             assert kernel is not None
-            given = {"stride": settings.get("stride", 1), "dilation": settings.get("dilation", 1), "padding": padding}
+            dilation = settings.get("dilation", 1)
+            padding = _in_numbers(padding, kernel[2:], dilation)
+            given = {"stride": settings.get("stride", 1), "dilation": dilation, "padding": padding}
             made = Products(DIMENSIONS[name], kernel[1:], **given)
             path = graph.add_module(f"{node.name}_products", made)
             operands = (node.all_input_nodes[0], settings["weight"], settings.get("bias"), groups)
@@ -67,12 +69,14 @@ class Products(nn.Module):
     The pixels under each tap are a convolution by constant kernels, each of which has a single one.
     """
 
-    def __init__(self, conv: Convolution, kernel: tuple[int, ...], **settings: Sizes) -> None:
+    def __init__(self, conv: Convolution, kernel: tuple[int, ...], **settings: Sizes | str) -> None:
         super().__init__()
         self.channels, *sides = kernel  # of a group
         taps = math.prod(sides)
         self.inputs = self.channels * taps
-        given = {name: _each_side(value, len(sides)) for name, value in settings.items()}
+        given = {
+            name: value if isinstance(value, str) else _each_side(value, len(sides)) for name, value in settings.items()
+        }
         pixels = conv(self.channels, self.inputs, tuple(sides), groups=self.channels, bias=len(sides) > 2, **given)
         ones = torch.eye(taps, dtype=torch.float64).view(-1, 1, *sides)
         pixels.weight = frozen(ones.repeat(self.channels, *[1] * (1 + len(sides))))
@@ -90,6 +94,16 @@ class Products(nn.Module):
             y = kernels @ pixels.reshape(x.shape[0], groups, self.inputs, math.prod(sides))
         y = y.reshape(x.shape[0], -1, *sides)
         return y if bias is None else y + bias.reshape(-1, *[1] * len(sides))
+
+
+def _in_numbers(padding: Sizes | str, kernel: tuple[int, ...], dilation: Sizes) -> Sizes | str:
+    """Return "valid" and "same" as numbers, but where the sides of a map get different ones."""
+    if not isinstance(padding, str):
+        return padding
+    around = [step * (taps - 1) for taps, step in zip(kernel, _each_side(dilation, len(kernel)), strict=True)]
+    if padding == "valid":
+        return 0
+    return padding if any(each % 2 for each in around) else tuple(each // 2 for each in around)
 
 
 def _each_side(value: Sizes, sides: int) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ LAYERS = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.
 FUNCTIONS = frozenset(
     {"dropout", "dropout1d", "dropout2d", "feature_dropout", "alpha_dropout", "detach", "contiguous", "clone", "alias"}
 )
+STRIDED = ("view_as_complex", "as_strided")  # which ask how a tensor lies: a copy does something for them
 
 
 class DropDropout(Pass):
@@ -41,4 +42,6 @@ def does_nothing(graph: NetworkGraph, node: fx.Node) -> bool:
         return False
     if (module := graph.submodule(node)) is not None:
         return isinstance(module, LAYERS) and not module.training
+    if any(op_name(user) in STRIDED for user in node.users):
+        return False
     return node.op in ("call_function", "call_method") and op_name(node) in FUNCTIONS

@@ -7,6 +7,8 @@ mean of windows, divided by another number       →   mean of windows, times wh
 full(size, tensor), as heads make their anchors  →   ones(size) times the tensor
 x.chunk(n), x.split(sizes), for XNNPACK          →   slices of x
 x.clamp(1e-7, 1)                                 →   x.clamp(1e-7, 1.0): torch decomposes none of two kinds of numbers
+einsum of three tensors and more                 →   of two at a time: torch takes a batch of one for no batch
+x.chunk(n), of a free batch                      →   slices of it: torch's exporter fixes the batch
 x.squeeze(), of a free batch                     →   x.squeeze(…) of the others: the batch is one at times
 convolution of volumes without a bias            →   with one of zeros: torch's exporter makes it one of (K, 2)
 """
@@ -27,6 +29,7 @@ from dcd_deploy.lowering.channels_last.settings import name_and_settings
 from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, op_name, shape
 from dcd_deploy.lowering.layers import frozen
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
+from dcd_deploy.lowering.passes.spelled import chunked, is_chunk_of_batch, is_einsum_of_several, pairwise
 
 ATTENTION, POOLING, VOLUMES = "scaled_dot_product_attention", "adaptive_max_pool2d", "conv3d"
 SECTIONS = "split_size_or_sections"
@@ -50,7 +53,7 @@ class SpellOut(Pass):
             if (function := self._function(node)) is not None:
                 node.op, node.target = "call_function", function
             elif _is_square(node):
-                node.target, node.args = torch.mul, (node.args[0], node.args[0])
+                node.op, node.target, node.args = "call_function", torch.mul, (node.args[0], node.args[0])
             elif _has_mixed_bounds(node):
                 node.args = tuple(float(each) if type(each) is int else each for each in node.args)
                 node.kwargs = {key: float(each) if type(each) is int else each for key, each in node.kwargs.items()}
@@ -70,7 +73,7 @@ class SpellOut(Pass):
             result.changed += 1
         return result
 
-    def _function(self, node: fx.Node) -> Callable[..., Tensor] | None:
+    def _function(self, node: fx.Node) -> Callable[..., Any] | None:
         """Return the function of ours that stands for one with the same arguments."""
         if _is_attention(node):
             return attention
@@ -78,6 +81,10 @@ class SpellOut(Pass):
             return convolved_volumes
         if self.batch_free and _is_whole_squeeze(node):
             return squeezed
+        if self.batch_free and is_chunk_of_batch(node):
+            return chunked
+        if is_einsum_of_several(node):
+            return pairwise
         return FILLING[op_name(node)] if _is_filling(node) else None
 
 
@@ -102,7 +109,9 @@ def _pooling(graph: NetworkGraph, node: fx.Node) -> SpanMaximum | None:
 
 
 def _is_square(node: fx.Node) -> bool:
-    return node.op == "call_function" and op_name(node) == "pow" and not node.kwargs and node.args[1:] == (2,)
+    if node.op not in ("call_function", "call_method") or node.kwargs:
+        return False
+    return (op_name(node) == "pow" and node.args[1:] == (2,)) or (op_name(node) == "square" and len(node.args) == 1)
 
 
 def _has_mixed_bounds(node: fx.Node) -> bool:
