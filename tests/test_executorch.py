@@ -70,6 +70,8 @@ def test_no_operator_only_to_change_a_shape_that_the_delegate_takes_as_it_is(exp
     assert kinds["BATCH_MATMUL"] == 0
     cells, phi, scale, bias, output = 2, 4, 2, 1, 1
     assert kinds["RESHAPE"] == cells + phi + scale + bias + output
+    kernels, residual, branch = 2, 1, 1
+    assert kinds["ADD"] == kernels + residual + branch, "the constant bias is a column of P, and no sum"
 
 
 def test_it_answers_as_the_network(exported):

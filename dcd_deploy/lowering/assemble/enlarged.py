@@ -7,6 +7,7 @@ to x alone:
     LowRank     P̃ Φ̃ Q̃     Q̃ = (Q t1; 0 1)     Φ̃ = (Φ 0; 0 1)     P̃ = (P  P t2 + bias)
     Mixture     Σ π_m (W_m b_m),     and b_m + bias for b_m where the π add up to 1
 
+Of a LowRank term, the latent map alone can have the channel of ones: P̃ (Φ̃ (Q; 0) x + Φ̃ (t1; 1)) has no other bias.
 Any can have channels of zeros, in and out, for maps that are padded likewise.
 """
 
@@ -59,6 +60,26 @@ def homogeneous(operator: DynamicOperator) -> DynamicOperator | None:
     g = replace(operator.geometry, C=operator.geometry.C + 1)
     terms = tuple(_term(mixture if isinstance(term, Mixture) else term, bias) for term in operator.terms)
     return replace(operator, geometry=g, attention=attention, terms=terms, bias=None)
+
+
+def with_latent_one(operator: DynamicOperator) -> DynamicOperator:
+    """Return the operator whose constant bias is a column of P, which a latent channel of ones takes there.
+
+    It is itself where it has no such bias, or Φ is not linear in what the stages give. Φ is by rows.
+    """
+    low_rank, bias = operator.term(LowRank), constant_bias(operator)
+    if low_rank is None or bias is None:
+        return operator
+    head = operator.attention.heads[PHI]
+    if head is None or not is_linear(head):
+        return operator
+    shift, one = _or_zeros(low_rank.query_shift, low_rank.query[:, 0]), low_rank.query.new_ones(1)
+    larger = LowRank(
+        torch.cat([low_rank.project, bias[:, None]], 1), F.pad(low_rank.query, (0, 0, 0, 1)), torch.cat([shift, one])
+    )
+    heads = {**operator.attention.heads, PHI: _with_one(head, low_rank.latent)}
+    terms = tuple(larger if term is low_rank else term for term in operator.terms)
+    return replace(operator, attention=replace(operator.attention, heads=heads), terms=terms, bias=None)
 
 
 def _with_one(head: Dense, latent: int) -> Dense:

@@ -2,9 +2,10 @@
 
     V = P Φ                 linear of P by Φᵀ
     W = V Q + λ ⊙ W0        linear of V by Qᵀ
-    b = V t1 + P t2 + …     linear of V by t1: V is in the cache, and a dense layer of the attention's would be read
+    b = V t1 + …            linear of V by t1: V is in the cache, and a dense layer of the attention's would be read
     y = act(x Wᵀ + b)       linear of the map's pixels by W, with its bias; the delegate fuses the activation
 
+The latent map has a channel of ones, so that the constant bias is a column of P, and no sum (``with_latent_one``).
 XNNPACK's convolution takes constant weights alone; its fully connected operator computed ones too.
 """
 
@@ -21,6 +22,7 @@ from dcd_deploy.dynamic.operator import DynamicOperator, LowRank
 from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
 from dcd_deploy.lowering.assemble.attention import Bias, Heads
+from dcd_deploy.lowering.assemble.enlarged import with_latent_one
 from dcd_deploy.lowering.assemble.kernel import Kernel
 from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.layers import frozen, linear_of
@@ -36,7 +38,7 @@ class XnnpackKernel(OneMatrixLowering):
 
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
         super().__init__(operator, size)
-        by_rows = without_copies(with_relu6(operator), size)
+        by_rows = with_latent_one(without_copies(with_relu6(operator), size))
         operator = phi_by_columns(by_rows)
         g = self.geometry = operator.geometry
         self.attention = PooledAttention(operator, size)
