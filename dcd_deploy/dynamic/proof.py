@@ -9,6 +9,7 @@ of a fixed size), the random maps have the real size too.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -61,7 +62,11 @@ def _apart() -> Iterator[None]:
 def _first(module: nn.Module, candidates: Sequence[DynamicOperator], args: Args) -> DynamicOperator:
     subject = TriedModule(module)
     answered = [(args, subject.answer(args))]
-    fitting = [one for one in candidates if one.attention.own == (len(args) == 1)]
+    shapes = args[0].shape, answered[0][1].shape
+    taking = [one for one in candidates if one.attention.own == (len(args) == 1)]
+    fitting = fitting_size(taking, *shapes)
+    if taking and not fitting:
+        raise OutsideError(_sizes_differ(*shapes))
     nearest, tried = math.inf, 0
     for period in _periods(fitting):
         random = _answered(subject, args, period)
@@ -80,6 +85,19 @@ def _first(module: nn.Module, candidates: Sequence[DynamicOperator], args: Args)
         if not any(isinstance(part, WINDOWS) for part in module.modules()):
             break  # it takes maps of any size, so the small ones have judged
     raise OutsideError(_reason(tried, nearest))
+
+
+def fitting_size(
+    candidates: Sequence[DynamicOperator], x: Sequence[int], y: Sequence[int]
+) -> tuple[DynamicOperator, ...]:
+    """Return the candidates whose convolution makes an output of shape y of an input of shape x."""
+    makes = functools.cache(lambda geometry: geometry.output(x) == tuple(y))
+    return tuple(one for one in candidates if makes(one.geometry))
+
+
+def _sizes_differ(x: Sequence[int], y: Sequence[int]) -> str:
+    sizes = f"its output has shape {tuple(y)} for an input of {tuple(x)}"
+    return f"it holds the parts, but {sizes}: no convolution that they suggest makes this size"
 
 
 def _periods(candidates: Sequence[DynamicOperator]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@
 
 dcd        by matrix decomposition; dcd_roles tells its parts apart
 dy_conv    attention over kernels;  condconv  the same with a sigmoid, or routed from outside;  odconv  over every axis
-bank       the kernels of a mixture, and their convolution
+bank       the kernels of a mixture;  settings  their convolution: what is said of it, and guesses
 trunk      the stages of an attention
 parts      tensors, convolutions, norms and activations, read from foreign modules
 """

@@ -4,13 +4,11 @@ Kernels: a tensor (M, K, C/groups, kh, kw), or (M, K, C/groups·kh·kw) with the
 one flat for each kernel, (M, K·C/groups·kh·kw), with the sizes in integers or in a tuple that ends with (K, C/groups,
 kh, kw); a list of M kernels, or of M convolutions of one geometry; M such convolutions as children of their own, beside
 an attention; one weight (M·K, C/groups, kh, kw) beside an attention that gives M shares, in either order of M and K.
-Padding "same" depends on the size of the map: a choice for each remainder of its sides by the stride;
-where it adds more behind than in front, the kernels get taps of zeros in front.
+Where padding adds more behind than in front, the kernels get taps of zeros in front.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,21 +22,24 @@ from dcd_deploy.dynamic.adapters.parts import (
     conv_geometry,
     dense_sizes,
     is_dense,
-    pair,
     shapes_of,
     tensor_of,
     tensors_of,
     weight_of,
 )
-from dcd_deploy.dynamic.operator import ConvGeometry, Pair
-
-STRIDE, PADDING = ("stride", "strides"), ("padding", "pad")
-DILATION, GROUPS = ("dilation", "dilations"), ("groups", "group")
-KERNEL = ("kernel_size", "kernel", "ksize", "k")
-OUTPUTS = ("out_channels", "out_planes", "out_chs", "planes", "out_dim", "oup", "cout")
+from dcd_deploy.dynamic.adapters.settings import (
+    DILATION,
+    KERNEL,
+    OUTPUTS,
+    PADDING,
+    STRIDE,
+    Sides,
+    convolutions,
+    pair_named,
+)
+from dcd_deploy.dynamic.operator import ConvGeometry
 
 MOST_KERNELS = 64
-Sides = tuple[int, int]  # in front and behind
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _full(module: nn.Module, shape: Sequence[int]) -> tuple[int, ...] | None:
     if len(shape) == 5 or (len(shape) == 6 and shape[0] == 1):
         return tuple(shape[-5:])
     if len(shape) == 3 and 1 < shape[0] <= MOST_KERNELS and _is_like_a_convolution(module):
-        kernel = _pair_named(module, KERNEL) or (1, 1)
+        kernel = pair_named(module, KERNEL) or (1, 1)
         each, rest = divmod(shape[2], math.prod(kernel) or 1)
         return None if rest or not each else (shape[0], shape[1], each, *kernel)
     row = _of_row(module, shape[1]) if len(shape) == 2 else None
@@ -97,7 +98,7 @@ def _full(module: nn.Module, shape: Sequence[int]) -> tuple[int, ...] | None:
 
 def _of_row(module: nn.Module, numbers: int) -> tuple[int, ...] | None:
     """Return (K, C/groups, kh, kw) of a flat kernel of so many numbers, as attributes say."""
-    kernel, outputs = _pair_named(module, KERNEL), _pair_named(module, OUTPUTS)
+    kernel, outputs = pair_named(module, KERNEL), pair_named(module, OUTPUTS)
     each = outputs[0] * math.prod(kernel) if kernel and outputs else 0
     if kernel and outputs and each and numbers % each == 0:
         return (outputs[0], numbers // each, *kernel)
@@ -121,7 +122,7 @@ def unsized(module: nn.Module) -> str | None:
 
 
 def _is_like_a_convolution(module: nn.Module) -> bool:
-    said = any(_pair_named(module, names) is not None for names in (STRIDE, PADDING, DILATION, KERNEL))
+    said = any(pair_named(module, names) is not None for names in (STRIDE, PADDING, DILATION, KERNEL))
     return said or "conv" in type(module).__name__.lower()
 
 
@@ -135,56 +136,9 @@ def _biases(shape: Sequence[int], others: Mapping[str, Tensor]) -> tuple[Tensor 
     return inside, outside
 
 
-def _said(module: nn.Module, names: Sequence[str]) -> Iterator[object]:
-    """Yield what the module holds under these names: as attributes, then in dicts, as those for ``F.conv2d`` are."""
-    kept = [value for key, value in vars(module).items() if isinstance(value, dict) and not key.startswith("_")]
-    for name in names:
-        yield getattr(module, name, None)
-    for settings, name in itertools.product(kept, names):
-        yield settings.get(name)
-
-
-def _pair_named(module: nn.Module, names: Sequence[str]) -> Pair | None:
-    return next((found for one in _said(module, names) if (found := pair(one)) is not None), None)
-
-
 def _with_geometry(module: nn.Module, kernels: Tensor, bias: Tensor | None, outside: Tensor | None) -> Iterator[Bank]:
-    _, K, grouped, *kernel = kernels.shape
-    dilation = _pair_named(module, DILATION) or (1, 1)
-    stride = _pair_named(module, STRIDE) or (1, 1)
-    groups = _pair_named(module, GROUPS)
-    mode = next((one for one in _said(module, ["padding_mode"]) if isinstance(one, str)), "zeros")
-    for one in [groups[0]] if groups else [K, 1] if grouped == 1 else [1]:
-        plain = ConvGeometry(
-            C=grouped * one,
-            K=K,
-            kernel=(kernel[0], kernel[1]),
-            stride=stride,
-            dilation=dilation,
-            groups=one,
-            padding_mode=mode,
-        )
-        for rows, columns in _paddings(module, plain):
-            yield from _padded(Bank(kernels, bias, outside, plain), rows, columns)
-
-
-def _paddings(module: nn.Module, g: ConvGeometry) -> Iterator[tuple[Sides, Sides]]:
-    """Yield the zeros in front and behind, of rows and of columns."""
-    said = _pair_named(module, PADDING)
-    same = any(value is True and "pad" in name for name, value in vars(module).items())
-    if said is not None and not same:
-        yield (said[0], said[0]), (said[1], said[1])
-        return
-    if said is None and not any(isinstance(one, str) and one in {"same", "SAME"} for one in _said(module, PADDING)):
-        yield (0, 0), (0, 0)
-    yield from itertools.product(*(_same(*axis) for axis in zip(g.kernel, g.stride, g.dilation, strict=True)))
-
-
-def _same(kernel: int, stride: int, dilation: int) -> list[Sides]:
-    """Return what "same" padding adds, for each remainder of the side by the stride."""
-    extent = dilation * (kernel - 1) + 1
-    totals = [max(extent - (remainder or stride), 0) for remainder in range(stride)]
-    return [(total // 2, total - total // 2) for total in dict.fromkeys(totals)]
+    for plain, rows, columns in convolutions(module, kernels.shape):
+        yield from _padded(Bank(kernels, bias, outside, plain), rows, columns)
 
 
 def _padded(bank: Bank, rows: Sides, columns: Sides) -> Iterator[Bank]:

@@ -9,7 +9,7 @@ padding that depends on the size of the map.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from torch import nn
@@ -20,7 +20,7 @@ from dcd_deploy.dynamic.attention import Activation, Attention
 from dcd_deploy.dynamic.operator import KERNELS, DynamicOperator, Mixture, OutsideError, Refusal
 
 FAMILY = "dy_conv"
-MOST = 512  # candidates
+MOST, MOST_IN_ALL = 512, 4096  # candidates of one convolution, and of all that may be: the size of the output picks
 WRITTEN = (30.0, 34.0, 31.0)  # temperatures that stand in a forward: the paper's, and those of usual code
 
 
@@ -37,16 +37,33 @@ def mixtures(
 ) -> tuple[DynamicOperator, ...] | Refusal | None:
     """Return the mixtures of the module's kernels by an attention that it holds, with each of the activations."""
     try:
-        every = [_of_bank(family, module, bank, routings) for bank in banks(module)]
+        every = [_of_bank(family, bank, routing, routings) for bank, routing in routed(module, chained)]
     except OutsideError as outside:
         return Refusal(family, str(outside))
-    return tuple(itertools.islice(itertools.chain(*every), MOST)) or None
+    return limited(every) or None
+
+
+def routed(
+    module: nn.Module, attention: Callable[[nn.Module, Bank], Routing | None]
+) -> Iterator[tuple[Bank, Routing | None]]:
+    """Yield the module's banks of kernels with their attention, which is read once for all guesses of a convolution."""
+    read: dict[object, Routing | None] = {}
+    for bank in banks(module):
+        key = (bank.geometry.C, bank.without)
+        if key not in read:
+            read[key] = attention(module, bank)
+        yield bank, read[key]
+
+
+def limited(every: Iterable[Iterator[DynamicOperator]]) -> tuple[DynamicOperator, ...]:
+    """Return the candidates, so many of each convolution and of all."""
+    some = (itertools.islice(one, MOST) for one in every)
+    return tuple(itertools.islice(itertools.chain.from_iterable(some), MOST_IN_ALL))
 
 
 def _of_bank(
-    family: str, module: nn.Module, bank: Bank, activations: tuple[Activation, ...]
+    family: str, bank: Bank, routing: Routing | None, activations: tuple[Activation, ...]
 ) -> Iterator[DynamicOperator]:
-    routing = chained(module, bank)
     if routing is None or [len(head.weight) for head in routing.heads.values()] != [bank.count]:
         return iter(())
     return _choices(family, bank, routing, activations)
