@@ -3,7 +3,7 @@
 import pytest
 import torch
 from dynamic_layers import lively
-from mixture_layers import MixedKernels
+from mixture_layers import MixedKernels, RoutedFromOutside, per_sample
 from proving import proved, random
 from torch import nn
 
@@ -56,6 +56,74 @@ def test_settings_of_another_name(name, named):
     for setting in ("stride", "padding", "dilation"):
         value = wanted[setting]
         assert getattr(g, setting) == (value if isinstance(value, tuple) else (value, value))
+
+
+GROUPED = {
+    "grouped": {"groups": 2},
+    "pooled to 2x2": {"groups": 3, "C": 12, "K": 9, "pool": 2, "linear": True},
+    "depthwise": {"K": 6, "groups": 6},
+    "all of them": {"groups": 3, "K": 9, "stride": 2, "padding": 2, "dilation": 2},
+}
+
+
+class SeenInBlocks(OtherNames):
+    """Its attention sees more of a channel than its mean."""
+
+    def __init__(self, C, pool, **sizes):
+        super().__init__(C=C, **sizes)
+        self.route.fc1 = nn.Linear(C * pool * pool, self.route.fc1.out_features, bias=False)
+        self.route.avgpool = nn.AdaptiveAvgPool2d(pool)
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_groups_of_another_name(name):
+    options = GROUPED[name]
+    module = (SeenInBlocks if "pool" in options else OtherNames)(**options)
+    operator = proved(lively(module), random(2, options.get("C", 6), 14, 13))
+    assert operator.geometry.groups == options["groups"]
+
+
+def test_groups_of_another_name_where_the_attention_is_outside():
+    class Split(RoutedFromOutside):
+        def __init__(self):
+            super().__init__(groups=2)
+            self.parts = vars(self).pop("groups")
+
+        def forward(self, x, routing):
+            weight = (routing @ self.experts).view(len(x), self.out_channels, -1, *self.kernel_size)
+            return per_sample(x, weight, routing @ self.bias, stride=1, padding=1, dilation=1, groups=self.parts)
+
+    assert proved(lively(Split()), random(2, 6, 9, 8), random(2, 4)).geometry.groups == 2
+
+
+class SeesOthers(OtherNames):
+    """Its attention sees a number of values that no groups explain; it takes a second tensor, or none."""
+
+    def __init__(self, **sizes):
+        super().__init__(linear=True, **sizes)
+        self.route.fc1, self.route.avgpool = nn.Linear(7, 3), nn.Identity()
+
+    def forward(self, x, seen=None):
+        means = x.mean((2, 3), keepdim=True)
+        pi = self.route(torch.cat([means, means[:, :1]], 1))
+        weight = torch.einsum("nm,mkcab->nkcab", pi, self.weight)
+        return per_sample(x, weight, pi @ self.bias, **self.geometry())
+
+
+def test_an_attention_that_fits_no_groups_is_told():
+    refusal = recognise(lively(SeesOthers()), (random(2, 6, 9, 8),))
+    assert isinstance(refusal, Refusal)
+    assert "its attention takes 7 values, which do not fit the 6 channels that its kernels read" in refusal.reason
+
+
+def test_a_layer_of_more_tensors_than_its_parts_is_told():
+    class Also(OtherNames):
+        def forward(self, *given):
+            return super().forward(given[0]) + given[1].mean()
+
+    refusal = recognise(lively(Also()), (random(2, 6, 9, 8), random(2, 6, 9, 8), random(2, 6)))
+    assert isinstance(refusal, Refusal)
+    assert "of fewer tensors than the 3 that it takes" in refusal.reason
 
 
 def test_what_is_told_is_not_guessed():

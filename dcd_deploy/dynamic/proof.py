@@ -63,10 +63,10 @@ def _first(module: nn.Module, candidates: Sequence[DynamicOperator], args: Args)
     subject = TriedModule(module)
     answered = [(args, subject.answer(args))]
     shapes = args[0].shape, answered[0][1].shape
-    taking = [one for one in candidates if one.attention.own == (len(args) == 1)]
+    taking = [one for one in candidates if len(args) == (1 if one.attention.own else 2)]
     fitting = fitting_size(taking, *shapes)
-    if taking and not fitting:
-        raise OutsideError(_sizes_differ(*shapes))
+    if not fitting:
+        raise OutsideError(_sizes_differ(*shapes) if taking else _inputs_differ(candidates, len(args)))
     nearest, tried = math.inf, 0
     for period in _periods(fitting):
         random = _answered(subject, args, period)
@@ -100,6 +100,19 @@ def _sizes_differ(x: Sequence[int], y: Sequence[int]) -> str:
     return f"it holds the parts, but {sizes}: no convolution that they suggest makes this size"
 
 
+def _inputs_differ(candidates: Sequence[DynamicOperator], count: int) -> str:
+    if not candidates:
+        return "it holds no parts of a dynamic layer"
+    if count != 1:
+        return f"it holds the parts of a layer of fewer tensors than the {count} that it takes"
+    attention, channels = candidates[0].attention, candidates[0].geometry.C
+    first = [*attention.stages, *(head for head in attention.heads.values() if head is not None)][:1]
+    if attention.pool is None or not first:
+        return "it holds the parts, but they weigh by a second tensor, and it takes one"
+    values = first[0].weight.shape[1]
+    return f"its attention takes {values} values, which do not fit the {channels} channels that its kernels read"
+
+
 def _periods(candidates: Sequence[DynamicOperator]) -> tuple[int, ...]:
     """Return by what the sides of small maps may differ from the real ones, and 0 for maps of the real size."""
     return math.lcm(*(side for one in candidates for side in one.geometry.stride)), 0
@@ -116,8 +129,6 @@ def _affordable(candidates: Sequence[DynamicOperator], args: Args) -> Sequence[D
 
 
 def _reason(tried: int, nearest: float) -> str:
-    if not tried:
-        return "it holds the parts, but takes another number of tensors than they suggest"
     found = f"differs by {nearest:.1e} of its output's range" if math.isfinite(nearest) else "cannot run on its inputs"
     readings = "the canonical operator" if tried == 1 else f"the nearest of {tried} canonical operators"
     return f"it holds the parts, but computes something else: {readings} {found} (allowed: {TOLERANCE:.0e})"

@@ -9,8 +9,9 @@ Where padding adds more behind than in front, the kernels get taps of zeros in f
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -137,20 +138,23 @@ def _biases(shape: Sequence[int], others: Mapping[str, Tensor]) -> tuple[Tensor 
 
 
 def _with_geometry(module: nn.Module, kernels: Tensor, bias: Tensor | None, outside: Tensor | None) -> Iterator[Bank]:
+    @functools.cache  # for all guesses of a convolution
+    def with_zeros(rows: int, columns: int) -> Tensor:
+        return F.pad(kernels, (columns, 0, rows, 0)) if rows or columns else kernels
+
     for plain, rows, columns in convolutions(module, kernels.shape):
-        yield from _padded(Bank(kernels, bias, outside, plain), rows, columns)
+        yield from _padded(Bank(kernels, bias, outside, plain), rows, columns, with_zeros)
 
 
-def _padded(bank: Bank, rows: Sides, columns: Sides) -> Iterator[Bank]:
+def _padded(bank: Bank, rows: Sides, columns: Sides, with_zeros: Callable[[int, int], Tensor]) -> Iterator[Bank]:
     """Yield the bank with this padding; none where taps of zeros cannot stand for what is more behind than in front."""
     more = [behind - front for front, behind in (rows, columns)]
     g = bank.geometry
     taps = [m // d for m, d in zip(more, g.dilation, strict=True)]
     if any(m < 0 or m % d for m, d in zip(more, g.dilation, strict=True)) or (any(more) and g.padding_mode != "zeros"):
         return
-    kernels = F.pad(bank.kernels, (taps[1], 0, taps[0], 0)) if any(taps) else bank.kernels
     kernel = (g.kernel[0] + taps[0], g.kernel[1] + taps[1])
-    yield replace(bank, kernels=kernels, geometry=replace(g, kernel=kernel, padding=(rows[1], columns[1])))
+    yield replace(bank, kernels=with_zeros(*taps), geometry=replace(g, kernel=kernel, padding=(rows[1], columns[1])))
 
 
 def _of_convolutions(module: nn.Module) -> tuple[Bank, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
-from dcd_deploy.dynamic.adapters.parts import pair
+from dcd_deploy.dynamic.adapters.parts import dense_sizes, is_dense, pair
 from dcd_deploy.dynamic.operator import ConvGeometry, Pair
 
 STRIDE, PADDING = ("stride", "strides"), ("padding", "pad")
@@ -23,6 +23,7 @@ OUTPUTS = ("out_channels", "out_planes", "out_chs", "planes", "out_dim", "oup", 
 STRIDES: tuple[Pair, ...] = ((1, 1), (2, 2), (4, 4), (3, 3), (2, 1), (1, 2))
 DILATIONS: tuple[Pair, ...] = ((1, 1), (2, 2), (3, 3), (4, 4))
 LARGEST_RATE, MOST_RATES = 36, 4  # of the dilations under another name: an ASPP's largest, and how many are tried
+POOLED, MOST_GROUPS = (1, 4, 9), 6  # pixels of a channel that an attention sees, and how many guesses are tried
 
 Sides = tuple[int, int]  # in front and behind
 Padded = tuple[ConvGeometry, Sides, Sides]  # the convolution, without the zeros that rows and columns get
@@ -70,8 +71,18 @@ def _dilations(module: nn.Module, kernel: Pair) -> tuple[Pair, ...]:
 
 
 def _groups(module: nn.Module, K: int, grouped: int) -> list[int]:
+    """Return what is said, else a group for each channel, one, and those of the channels that an attention sees.
+
+    Without an attention, which is outside then, any that the outputs can be in.
+    """
     said = pair_named(module, GROUPS)
-    return [said[0]] if said else [K, 1] if grouped == 1 else [1]
+    if said is not None:
+        return [said[0]]
+    dense = [dense_sizes(part)[1] for part in module.modules() if is_dense(part)]
+    seen = [divmod(values, grouped * pixels) for values in dict.fromkeys(dense) for pixels in POOLED]
+    every = [groups for groups, rest in seen if rest == 0] if dense else range(2, K + 1)
+    fitting = [groups for groups in every if groups > 1 and K % groups == 0]
+    return list(dict.fromkeys([*([K] if grouped == 1 else []), 1, *fitting[:MOST_GROUPS]]))
 
 
 def _is_same(module: nn.Module) -> bool:
