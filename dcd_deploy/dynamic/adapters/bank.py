@@ -2,8 +2,9 @@
 
 Kernels: a tensor (M, K, C/groups, kh, kw), or (M, K, C/groups·kh·kw) with the kernel's size in integers, 1×1 without;
 one flat for each kernel, (M, K·C/groups·kh·kw), with the sizes in integers or in a tuple that ends with (K, C/groups,
-kh, kw); a list of M kernels, or of M convolutions of one geometry; M such convolutions as children of their own, beside
-an attention; one weight (M·K, C/groups, kh, kw) beside an attention that gives M shares, in either order of M and K.
+kh, kw); a list or dict of M kernels, or of M convolutions of one geometry, each by itself or in a module that holds
+nothing else; M such convolutions as children of their own, beside an attention; one weight (M·K, C/groups, kh, kw)
+beside an attention that gives M shares, in either order of M and K.
 Where padding adds more behind than in front, the kernels get taps of zeros in front.
 """
 
@@ -19,9 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_deploy.dynamic.adapters.parts import (
+    activation_of,
     children_of,
     conv_geometry,
     dense_sizes,
+    inside,
     is_dense,
     shapes_of,
     tensor_of,
@@ -38,6 +41,7 @@ from dcd_deploy.dynamic.adapters.settings import (
     convolutions,
     pair_named,
 )
+from dcd_deploy.dynamic.attention import IDENTITY
 from dcd_deploy.dynamic.operator import ConvGeometry
 
 MOST_KERNELS = 64
@@ -74,8 +78,9 @@ def banks(module: nn.Module) -> tuple[Bank, ...]:
 
 def routes_itself(module: nn.Module) -> bool:
     """Whether the module holds kernels, and layers that may weigh them; copies no weight."""
-    lists = any(isinstance(child, (nn.ModuleList, nn.ParameterList)) for child in module.children())
-    kernels = lists or _named_kernels(module) is not None or bool(apart(module) or _one_weight(module))
+    lists = any(isinstance(child, nn.ModuleList) for child in module.children()) or bool(_parameter_lists(module))
+    listed = lists or any(True for _ in _listed(module))
+    kernels = listed or _named_kernels(module) is not None or bool(apart(module) or _one_weight(module))
     return kernels and any(is_dense(part) for part in module.modules())
 
 
@@ -171,10 +176,34 @@ def _of_convolutions(module: nn.Module) -> tuple[Bank, ...]:
 
 
 def _listed(module: nn.Module) -> Iterator[tuple[tuple[str, ...], list[nn.Module]]]:
+    """Yield the lists of convolutions that may be kernels, with their names; copies no weight.
+
+    Many modules have dicts of convolutions, and lists of modules that hold one. These are kernels only where what is
+    beside them ends in a layer that gives each of them a number.
+    """
     for name, child in children_of(module).items():
-        convs = list(child.children()) if isinstance(child, nn.ModuleList) else []
-        if len(convs) > 1 and all(isinstance(conv, nn.Conv2d) for conv in convs):
+        held = list(child.children()) if isinstance(child, (nn.ModuleList, nn.ModuleDict)) else []
+        convs = [conv for one in held if (conv := _only_convolution(one)) is not None]
+        if not 1 < len(convs) == len(held) <= MOST_KERNELS:
+            continue
+        plain = isinstance(child, nn.ModuleList) and convs == held
+        if plain or shares_beside(module, (name,)) == len(convs):
             yield (name,), convs
+
+
+def _only_convolution(module: nn.Module) -> nn.Module | None:
+    """Return the convolution that a module is, or holds beside nothing but dropout and the like."""
+    if isinstance(module, nn.Conv2d):
+        return module
+    leaves = [part for _, part in inside(module)] if children_of(module) else []
+    convs = [part for part in leaves if isinstance(part, nn.Conv2d)]
+    same = all(part in convs or activation_of(part) == IDENTITY for part in leaves)
+    return convs[0] if len(convs) == 1 and same else None
+
+
+def might_mix(module: nn.Module) -> list[list[nn.Module]]:
+    """Return the convolutions of one geometry that might be kernels, in a list or children of their own."""
+    return [convs for _, convs in (*_listed(module), *apart(module))]
 
 
 def apart(module: nn.Module) -> list[tuple[tuple[str, ...], list[nn.Module]]]:
@@ -201,15 +230,26 @@ def shares_beside(module: nn.Module, names: Collection[str] = ()) -> int:
 
 
 def _of_parameters(module: nn.Module) -> tuple[Bank, ...]:
-    """Return the banks that a list of kernels of one shape is."""
-    for name, child in children_of(module).items():
-        kernels = list(tensors_of(child).values()) if isinstance(child, nn.ParameterList) else []
-        if len(kernels) < 2 or len({one.shape for one in kernels}) != 1 or kernels[0].dim() != 4:
+    """Return the banks that a list or dict of kernels of one shape is; their biases may be another, or in the same."""
+    lists = {name: list(tensors_of(child).values()) for name, child in _parameter_lists(module).items()}
+    for name, tensors in lists.items():
+        kernels = [one for one in tensors if one.dim() == 4]
+        if len(kernels) < 2 or len({one.shape for one in kernels}) != 1:
             continue
         stacked = torch.stack(kernels)
-        made = _with_geometry(module, stacked, *_biases(stacked.shape, tensors_of(module)))
-        return tuple(replace(bank, without=(name,)) for bank in made)
+        M, K = stacked.shape[:2]
+        rows = {key: [one for one in each if one.shape == (K,)] for key, each in lists.items()}
+        listed = {key: torch.stack(each) for key, each in rows.items() if len(each) == M}
+        if len(tensors) != M * (1 + (name in listed)):
+            continue
+        made = _with_geometry(module, stacked, *_biases(stacked.shape, listed | tensors_of(module)))
+        return tuple(replace(bank, without=(name, *listed)) for bank in made)
     return ()
+
+
+def _parameter_lists(module: nn.Module) -> dict[str, nn.Module]:
+    kinds = (nn.ParameterList, nn.ParameterDict)
+    return {name: child for name, child in children_of(module).items() if isinstance(child, kinds)}
 
 
 def _one_weight(module: nn.Module) -> str | None:
