@@ -4,7 +4,7 @@
                         | Refusal                        holds them, but is outside the canonical operator
                         | None                           is of another kind
 
-dcd        by matrix decomposition; dcd_roles tells its parts apart
+dcd        by matrix decomposition; dcd_roles tells its parts apart, dcd_branches opens its heads
 dy_conv    attention over kernels;  condconv  the same with a sigmoid, or routed from outside;  odconv  over every axis
 bank       the kernels of a mixture;  settings  their convolution: what is said of it, and guesses
 trunk      the stages of an attention
