@@ -17,6 +17,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from dcd_deploy.dynamic.attention import Activation
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.float64 import InFloat64
 from dcd_deploy.dynamic.operator import DynamicOperator, OutsideError, Refusal
@@ -26,6 +27,7 @@ TOLERANCE = 1e-10  # of the range of a sample's output
 BATCHES = ((1.0, 1000.0), (-0.1, -30.0))  # the scale of each sample, and so both signs of what a batch sums up to
 SMALL_SIDE = 4  # pixels at least; what "same" padding adds depends on the real side's remainder by the stride
 BUDGET, LEAST = 10**10, 8  # multiply-adds for the candidates of one layer, and how many are tried at least
+BEHIND = ("relu", "relu6", "silu", "hardswish", "gelu", "sigmoid", "hardsigmoid", "tanh")  # functions of an output
 WINDOWS = (nn.AvgPool2d, nn.MaxPool2d)  # pools over a window of a fixed size
 
 
@@ -67,7 +69,7 @@ def _first(module: nn.Module, candidates: Sequence[DynamicOperator], args: Args)
     fitting = fitting_size(taking, *shapes)
     if not fitting:
         raise OutsideError(_sizes_differ(*shapes) if taking else _inputs_differ(candidates, len(args)))
-    nearest, tried = math.inf, 0
+    nearest, tried, behind = math.inf, 0, None
     for period in _periods(fitting):
         random = _answered(subject, args, period)
         if not random:
@@ -81,10 +83,10 @@ def _first(module: nn.Module, candidates: Sequence[DynamicOperator], args: Args)
                 subject.check_unchanged()
                 return one
             nearest = min(nearest, worst)
-        tried = len(affordable)
+        tried, behind = len(affordable), _function_behind(affordable, inputs)
         if not any(isinstance(part, WINDOWS) for part in module.modules()):
             break  # it takes maps of any size, so the small ones have judged
-    raise OutsideError(_reason(tried, nearest))
+    raise OutsideError(_reason(tried, nearest) if behind is None else _is_followed(behind))
 
 
 def fitting_size(
@@ -134,6 +136,25 @@ def _reason(tried: int, nearest: float) -> str:
     return f"it holds the parts, but computes something else: {readings} {found} (allowed: {TOLERANCE:.0e})"
 
 
+def _function_behind(candidates: Sequence[DynamicOperator], answered: Sequence[tuple[Args, Tensor]]) -> str | None:
+    """Return the function of a candidate's output that the module is; None where it is none of the usual ones."""
+    for one in candidates:
+        left = set(BEHIND)
+        for inputs, expected in answered:
+            found = _output(one, inputs)
+            near = () if found is None else [n for n in left if _relative(Activation(n)(found), expected) <= TOLERANCE]
+            left &= set(near)
+            if not left:
+                break
+        if left:
+            return min(left)
+    return None
+
+
+def _is_followed(function: str) -> str:
+    return f"it computes {function} of a dynamic convolution: with {function} outside of its forward it is recognised"
+
+
 def _answered(subject: TriedModule, args: Args, period: int) -> list[tuple[Args, Tensor]]:
     """Return random arguments like ``args`` with the module's answers; none where it does not take small ones.
 
@@ -166,16 +187,22 @@ def _random_like(arg: Tensor, scales: Sequence[float], generator: torch.Generato
 def _difference(operator: DynamicOperator, answered: Sequence[tuple[Args, Tensor]]) -> float:
     """Return the largest difference, over the range of a sample's output, on the first inputs where it is too large."""
     worst = 0.0
-    layer = CanonicalLayer(operator)
     for inputs, expected in answered:
-        try:
-            found = layer(*inputs)
-        except (RuntimeError, IndexError, ValueError, AssertionError):
-            return math.inf
-        worst = max(worst, _relative(found, expected))
+        found = _output(operator, inputs)
+        worst = math.inf if found is None else max(worst, _relative(found, expected))
         if worst > TOLERANCE:
             return worst
     return worst
+
+
+def _output(operator: DynamicOperator, inputs: Args) -> Tensor | None:
+    """Return what an operator makes of its inputs; None where it takes no such."""
+    try:
+        y = CanonicalLayer(operator)(*inputs)
+    except (RuntimeError, IndexError, ValueError, AssertionError):
+        return None
+    assert isinstance(y, Tensor)
+    return y
 
 
 def _relative(found: Tensor, expected: Tensor) -> float:

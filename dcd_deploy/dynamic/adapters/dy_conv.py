@@ -15,6 +15,7 @@ from dataclasses import replace
 from torch import nn
 
 from dcd_deploy.dynamic.adapters.bank import Bank, banks, routes_itself
+from dcd_deploy.dynamic.adapters.norm_behind import with_norms
 from dcd_deploy.dynamic.adapters.trunk import Routing, chained, temperatures
 from dcd_deploy.dynamic.attention import Activation, Attention
 from dcd_deploy.dynamic.operator import KERNELS, DynamicOperator, Mixture, OutsideError, Refusal
@@ -46,13 +47,30 @@ def mixtures(
 def routed(
     module: nn.Module, attention: Callable[[nn.Module, Bank], Routing | None]
 ) -> Iterator[tuple[Bank, Routing | None]]:
-    """Yield the module's banks of kernels with their attention, which is read once for all guesses of a convolution."""
-    read: dict[object, Routing | None] = {}
-    for bank in banks(module):
+    """Yield the module's banks of kernels with their attention, which is read once for all guesses of a convolution.
+
+    Raises:
+        OutsideError: no bank has an attention that can be read; the first of them says why.
+    """
+    read: dict[object, Routing | OutsideError | None] = {}
+    for bank in with_norms(module, banks(module)):
         key = (bank.geometry.C, bank.without)
         if key not in read:
-            read[key] = attention(module, bank)
-        yield bank, read[key]
+            read[key] = _read(module, bank, attention)
+        if not isinstance(found := read[key], OutsideError):
+            yield bank, found
+    outside = [one for one in read.values() if isinstance(one, OutsideError)]
+    if outside and not any(isinstance(one, Routing) for one in read.values()):
+        raise outside[0]
+
+
+def _read(
+    module: nn.Module, bank: Bank, attention: Callable[[nn.Module, Bank], Routing | None]
+) -> Routing | OutsideError | None:
+    try:
+        return attention(module, bank)
+    except OutsideError as outside:
+        return outside
 
 
 def limited(every: Iterable[Iterator[DynamicOperator]]) -> tuple[DynamicOperator, ...]:
