@@ -16,6 +16,7 @@ Where a module is none, an adapter's ``Refusal`` says to which family it is near
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -57,6 +58,16 @@ class ConvGeometry:
     def depthwise(self) -> bool:
         """Whether each channel has a filter of its own."""
         return 1 < self.groups == self.C == self.K
+
+    def output(self, x: Sequence[int]) -> tuple[int, ...] | None:
+        """Return the shape of the output for maps x (N, C, H, W) or vectors (N, C); None where it takes none such."""
+        sides = [] if self.vector else [*zip(self.kernel, self.stride, self.padding, self.dilation, strict=True)]
+        if len(x) != 2 + len(sides) or x[1] != self.C:
+            return None
+        reached = [side + 2 * p - d * (k - 1) - 1 for side, (k, _, p, d) in zip(x[2:], sides, strict=True)]
+        if any(one < 0 for one in reached):
+            return None
+        return (x[0], self.K, *(one // s + 1 for one, (_, s, _, _) in zip(reached, sides, strict=True)))
 
     @property
     def origin(self) -> Pair:

@@ -9,6 +9,7 @@ of a fixed size), the random maps have the real size too.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from dcd_deploy.dynamic.attention import Activation
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.float64 import InFloat64
 from dcd_deploy.dynamic.operator import DynamicOperator, OutsideError, Refusal
@@ -25,6 +27,7 @@ TOLERANCE = 1e-10  # of the range of a sample's output
 BATCHES = ((1.0, 1000.0), (-0.1, -30.0))  # the scale of each sample, and so both signs of what a batch sums up to
 SMALL_SIDE = 4  # pixels at least; what "same" padding adds depends on the real side's remainder by the stride
 BUDGET, LEAST = 10**10, 8  # multiply-adds for the candidates of one layer, and how many are tried at least
+BEHIND = ("relu", "relu6", "silu", "hardswish", "gelu", "sigmoid", "hardsigmoid", "tanh")  # functions of an output
 WINDOWS = (nn.AvgPool2d, nn.MaxPool2d)  # pools over a window of a fixed size
 
 
@@ -61,8 +64,12 @@ def _apart() -> Iterator[None]:
 def _first(module: nn.Module, candidates: Sequence[DynamicOperator], args: Args) -> DynamicOperator:
     subject = TriedModule(module)
     answered = [(args, subject.answer(args))]
-    fitting = [one for one in candidates if one.attention.own == (len(args) == 1)]
-    nearest, tried = math.inf, 0
+    shapes = args[0].shape, answered[0][1].shape
+    taking = [one for one in candidates if len(args) == (1 if one.attention.own else 2)]
+    fitting = fitting_size(taking, *shapes)
+    if not fitting:
+        raise OutsideError(_sizes_differ(*shapes) if taking else _inputs_differ(candidates, len(args)))
+    nearest, tried, behind = math.inf, 0, None
     for period in _periods(fitting):
         random = _answered(subject, args, period)
         if not random:
@@ -76,10 +83,36 @@ def _first(module: nn.Module, candidates: Sequence[DynamicOperator], args: Args)
                 subject.check_unchanged()
                 return one
             nearest = min(nearest, worst)
-        tried = len(affordable)
+        tried, behind = len(affordable), _function_behind(affordable, inputs)
         if not any(isinstance(part, WINDOWS) for part in module.modules()):
             break  # it takes maps of any size, so the small ones have judged
-    raise OutsideError(_reason(tried, nearest))
+    raise OutsideError(_reason(tried, nearest) if behind is None else _is_followed(behind))
+
+
+def fitting_size(
+    candidates: Sequence[DynamicOperator], x: Sequence[int], y: Sequence[int]
+) -> tuple[DynamicOperator, ...]:
+    """Return the candidates whose convolution makes an output of shape y of an input of shape x."""
+    makes = functools.cache(lambda geometry: geometry.output(x) == tuple(y))
+    return tuple(one for one in candidates if makes(one.geometry))
+
+
+def _sizes_differ(x: Sequence[int], y: Sequence[int]) -> str:
+    sizes = f"its output has shape {tuple(y)} for an input of {tuple(x)}"
+    return f"it holds the parts, but {sizes}: no convolution that they suggest makes this size"
+
+
+def _inputs_differ(candidates: Sequence[DynamicOperator], count: int) -> str:
+    if not candidates:
+        return "it holds no parts of a dynamic layer"
+    if count != 1:
+        return f"it holds the parts of a layer of fewer tensors than the {count} that it takes"
+    attention, channels = candidates[0].attention, candidates[0].geometry.C
+    first = [*attention.stages, *(head for head in attention.heads.values() if head is not None)][:1]
+    if attention.pool is None or not first:
+        return "it holds the parts, but they weigh by a second tensor, and it takes one"
+    values = first[0].weight.shape[1]
+    return f"its attention takes {values} values, which do not fit the {channels} channels that its kernels read"
 
 
 def _periods(candidates: Sequence[DynamicOperator]) -> tuple[int, ...]:
@@ -98,11 +131,30 @@ def _affordable(candidates: Sequence[DynamicOperator], args: Args) -> Sequence[D
 
 
 def _reason(tried: int, nearest: float) -> str:
-    if not tried:
-        return "it holds the parts, but takes another number of tensors than they suggest"
     found = f"differs by {nearest:.1e} of its output's range" if math.isfinite(nearest) else "cannot run on its inputs"
     readings = "the canonical operator" if tried == 1 else f"the nearest of {tried} canonical operators"
     return f"it holds the parts, but computes something else: {readings} {found} (allowed: {TOLERANCE:.0e})"
+
+
+def _function_behind(candidates: Sequence[DynamicOperator], answered: Sequence[tuple[Args, Tensor]]) -> str | None:
+    """Return the function of a candidate's output that the module is; None where it is none of the usual ones."""
+    if any(float(expected.min()) < -1 for _, expected in answered):
+        return None  # none of them gives less, and another pass over all candidates takes long
+    for one in candidates:
+        left = set(BEHIND)
+        for inputs, expected in answered:
+            found = _output(one, inputs)
+            near = () if found is None else [n for n in left if _relative(Activation(n)(found), expected) <= TOLERANCE]
+            left &= set(near)
+            if not left:
+                break
+        if left:
+            return min(left)
+    return None
+
+
+def _is_followed(function: str) -> str:
+    return f"it computes {function} of a dynamic convolution: with {function} outside of its forward it is recognised"
 
 
 def _answered(subject: TriedModule, args: Args, period: int) -> list[tuple[Args, Tensor]]:
@@ -137,16 +189,22 @@ def _random_like(arg: Tensor, scales: Sequence[float], generator: torch.Generato
 def _difference(operator: DynamicOperator, answered: Sequence[tuple[Args, Tensor]]) -> float:
     """Return the largest difference, over the range of a sample's output, on the first inputs where it is too large."""
     worst = 0.0
-    layer = CanonicalLayer(operator)
     for inputs, expected in answered:
-        try:
-            found = layer(*inputs)
-        except (RuntimeError, IndexError, ValueError, AssertionError):
-            return math.inf
-        worst = max(worst, _relative(found, expected))
+        found = _output(operator, inputs)
+        worst = math.inf if found is None else max(worst, _relative(found, expected))
         if worst > TOLERANCE:
             return worst
     return worst
+
+
+def _output(operator: DynamicOperator, inputs: Args) -> Tensor | None:
+    """Return what an operator makes of its inputs; None where it takes no such."""
+    try:
+        y = CanonicalLayer(operator)(*inputs)
+    except (RuntimeError, IndexError, ValueError, AssertionError):
+        return None
+    assert isinstance(y, Tensor)
+    return y
 
 
 def _relative(found: Tensor, expected: Tensor) -> float:

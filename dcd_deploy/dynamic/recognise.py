@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dcd_deploy.dynamic.adapters import FAMILIES
-from dcd_deploy.dynamic.adapters.bank import apart
+from dcd_deploy.dynamic.adapters.bank import might_mix
 from dcd_deploy.dynamic.float64 import InFloat64
 from dcd_deploy.dynamic.operator import DynamicOperator, Refusal
 from dcd_deploy.dynamic.proof import prove
@@ -55,7 +55,7 @@ def is_another(module: nn.Module, args: tuple[Tensor, ...]) -> bool:
     A block of two such convolutions and a layer of two outputs holds all that a mixture does. No user of it should be
     told that its block is no dynamic layer.
     """
-    read: dict[nn.Module, list[Tensor]] = {conv: [] for _, convs in apart(module) for conv in convs}
+    read: dict[nn.Module, list[Tensor]] = {conv: [] for convs in might_mix(module) for conv in convs}
     if not read:
         return False
 

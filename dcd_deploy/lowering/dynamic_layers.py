@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dcd_deploy.dynamic.operator import DynamicOperator
-from dcd_deploy.dynamic.proof import prove
+from dcd_deploy.dynamic.proof import fitting_size, prove
 from dcd_deploy.dynamic.recognise import Refusal, candidates, is_another
 from dcd_deploy.lowering.network import Network
 
@@ -78,10 +79,10 @@ def dynamic_layers(
     refused: dict[str, Refusal] = {}
     found = _candidates(network.module, leaf)
     while found:
-        calls = _arguments(network, {path: network.module.get_submodule(path) for path in found})
-        called = {path: said for path, said in found.items() if path in calls}
+        calls, sizes = _calls(network, {path: network.module.get_submodule(path) for path in found})
+        called = {path: _fitting(said, calls[path], sizes.get(path)) for path, said in found.items() if path in calls}
         for path, outcome in where(partial(_prove, network.module, calls), called).items():
-            said = found[path]
+            said = called[path]
             if isinstance(outcome, Refusal):
                 refused[path] = outcome
             elif isinstance(said, tuple):
@@ -118,9 +119,19 @@ def _candidates(module: nn.Module, leaf: Sequence[str], top: str = "") -> dict[s
     return found
 
 
-def _arguments(network: Network, layers: dict[str, nn.Module]) -> dict[str, tuple[Tensor, ...]]:
-    """Return what each layer gets at its first call when the network runs on its example."""
+def _fitting(said: Candidates, args: tuple[Tensor, ...], size: torch.Size | None) -> Candidates:
+    """Return those that make an output of this size, so that layers of one kind have the same; all where none does."""
+    if isinstance(said, Refusal) or size is None or not args:
+        return said
+    return fitting_size(said, args[0].shape, size) or said
+
+
+def _calls(
+    network: Network, layers: dict[str, nn.Module]
+) -> tuple[dict[str, tuple[Tensor, ...]], dict[str, torch.Size]]:
+    """Return what each layer gets at its first call when the network runs on its example, and its output's size."""
     calls: dict[str, tuple[Tensor, ...]] = {}
+    sizes: dict[str, torch.Size] = {}
 
     def noting(path: str) -> Callable[..., None]:
         def note(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -129,10 +140,19 @@ def _arguments(network: Network, layers: dict[str, nn.Module]) -> dict[str, tupl
 
         return note
 
+    def sizing(path: str) -> Callable[..., None]:
+        def note(module: nn.Module, given: tuple[Any, ...], y: object) -> None:
+            del module, given
+            if isinstance(y, Tensor):
+                sizes.setdefault(path, y.shape)
+
+        return note
+
     handles = [part.register_forward_pre_hook(noting(path), with_kwargs=True) for path, part in layers.items()]
+    handles += [part.register_forward_hook(sizing(path)) for path, part in layers.items()]
     try:
         network.run(*network.examples)
     finally:
         for handle in handles:
             handle.remove()
-    return calls
+    return calls, sizes

@@ -4,9 +4,9 @@
                         | Refusal                        holds them, but is outside the canonical operator
                         | None                           is of another kind
 
-dcd        by matrix decomposition; dcd_roles tells its parts apart
+dcd        by matrix decomposition; dcd_roles tells its parts apart, dcd_branches opens its heads
 dy_conv    attention over kernels;  condconv  the same with a sigmoid, or routed from outside;  odconv  over every axis
-bank       the kernels of a mixture, and their convolution
+bank       the kernels of a mixture;  settings  their convolution: what is said of it, and guesses;  norm_behind  a norm
 trunk      the stages of an attention
 parts      tensors, convolutions, norms and activations, read from foreign modules
 """

@@ -2,17 +2,17 @@
 
 Kernels: a tensor (M, K, C/groups, kh, kw), or (M, K, C/groups·kh·kw) with the kernel's size in integers, 1×1 without;
 one flat for each kernel, (M, K·C/groups·kh·kw), with the sizes in integers or in a tuple that ends with (K, C/groups,
-kh, kw); a list of M kernels, or of M convolutions of one geometry; M such convolutions as children of their own, beside
-an attention; one weight (M·K, C/groups, kh, kw) beside an attention that gives M shares, in either order of M and K.
-Padding "same" depends on the size of the map: a choice for each remainder of its sides by the stride;
-where it adds more behind than in front, the kernels get taps of zeros in front.
+kh, kw); a list or dict of M kernels, or of M convolutions of one geometry, each by itself or in a module that holds
+nothing else; M such convolutions as children of their own, beside an attention; one weight (M·K, C/groups, kh, kw)
+beside an attention that gives M shares, in either order of M and K.
+Where padding adds more behind than in front, the kernels get taps of zeros in front.
 """
 
 from __future__ import annotations
 
-import itertools
+import functools
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,25 +20,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_deploy.dynamic.adapters.parts import (
+    activation_of,
     children_of,
     conv_geometry,
     dense_sizes,
+    inside,
     is_dense,
-    pair,
     shapes_of,
     tensor_of,
     tensors_of,
     weight_of,
 )
-from dcd_deploy.dynamic.operator import ConvGeometry, Pair
-
-STRIDE, PADDING = ("stride", "strides"), ("padding", "pad")
-DILATION, GROUPS = ("dilation", "dilations"), ("groups", "group")
-KERNEL = ("kernel_size", "kernel", "ksize", "k")
-OUTPUTS = ("out_channels", "out_planes", "out_chs", "planes", "out_dim", "oup", "cout")
+from dcd_deploy.dynamic.adapters.settings import (
+    DILATION,
+    KERNEL,
+    OUTPUTS,
+    PADDING,
+    STRIDE,
+    Sides,
+    convolutions,
+    pair_named,
+)
+from dcd_deploy.dynamic.attention import IDENTITY
+from dcd_deploy.dynamic.operator import ConvGeometry
 
 MOST_KERNELS = 64
-Sides = tuple[int, int]  # in front and behind
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,9 @@ def banks(module: nn.Module) -> tuple[Bank, ...]:
 
 def routes_itself(module: nn.Module) -> bool:
     """Whether the module holds kernels, and layers that may weigh them; copies no weight."""
-    lists = any(isinstance(child, (nn.ModuleList, nn.ParameterList)) for child in module.children())
-    kernels = lists or _named_kernels(module) is not None or bool(apart(module) or _one_weight(module))
+    lists = any(isinstance(child, nn.ModuleList) for child in module.children()) or bool(_parameter_lists(module))
+    listed = lists or any(True for _ in _listed(module))
+    kernels = listed or _named_kernels(module) is not None or bool(apart(module) or _one_weight(module))
     return kernels and any(is_dense(part) for part in module.modules())
 
 
@@ -88,7 +95,7 @@ def _full(module: nn.Module, shape: Sequence[int]) -> tuple[int, ...] | None:
     if len(shape) == 5 or (len(shape) == 6 and shape[0] == 1):
         return tuple(shape[-5:])
     if len(shape) == 3 and 1 < shape[0] <= MOST_KERNELS and _is_like_a_convolution(module):
-        kernel = _pair_named(module, KERNEL) or (1, 1)
+        kernel = pair_named(module, KERNEL) or (1, 1)
         each, rest = divmod(shape[2], math.prod(kernel) or 1)
         return None if rest or not each else (shape[0], shape[1], each, *kernel)
     row = _of_row(module, shape[1]) if len(shape) == 2 else None
@@ -97,7 +104,7 @@ def _full(module: nn.Module, shape: Sequence[int]) -> tuple[int, ...] | None:
 
 def _of_row(module: nn.Module, numbers: int) -> tuple[int, ...] | None:
     """Return (K, C/groups, kh, kw) of a flat kernel of so many numbers, as attributes say."""
-    kernel, outputs = _pair_named(module, KERNEL), _pair_named(module, OUTPUTS)
+    kernel, outputs = pair_named(module, KERNEL), pair_named(module, OUTPUTS)
     each = outputs[0] * math.prod(kernel) if kernel and outputs else 0
     if kernel and outputs and each and numbers % each == 0:
         return (outputs[0], numbers // each, *kernel)
@@ -121,7 +128,7 @@ def unsized(module: nn.Module) -> str | None:
 
 
 def _is_like_a_convolution(module: nn.Module) -> bool:
-    said = any(_pair_named(module, names) is not None for names in (STRIDE, PADDING, DILATION, KERNEL))
+    said = any(pair_named(module, names) is not None for names in (STRIDE, PADDING, DILATION, KERNEL))
     return said or "conv" in type(module).__name__.lower()
 
 
@@ -135,68 +142,24 @@ def _biases(shape: Sequence[int], others: Mapping[str, Tensor]) -> tuple[Tensor 
     return inside, outside
 
 
-def _said(module: nn.Module, names: Sequence[str]) -> Iterator[object]:
-    """Yield what the module holds under these names: as attributes, then in dicts, as those for ``F.conv2d`` are."""
-    kept = [value for key, value in vars(module).items() if isinstance(value, dict) and not key.startswith("_")]
-    for name in names:
-        yield getattr(module, name, None)
-    for settings, name in itertools.product(kept, names):
-        yield settings.get(name)
-
-
-def _pair_named(module: nn.Module, names: Sequence[str]) -> Pair | None:
-    return next((found for one in _said(module, names) if (found := pair(one)) is not None), None)
-
-
 def _with_geometry(module: nn.Module, kernels: Tensor, bias: Tensor | None, outside: Tensor | None) -> Iterator[Bank]:
-    _, K, grouped, *kernel = kernels.shape
-    dilation = _pair_named(module, DILATION) or (1, 1)
-    stride = _pair_named(module, STRIDE) or (1, 1)
-    groups = _pair_named(module, GROUPS)
-    mode = next((one for one in _said(module, ["padding_mode"]) if isinstance(one, str)), "zeros")
-    for one in [groups[0]] if groups else [K, 1] if grouped == 1 else [1]:
-        plain = ConvGeometry(
-            C=grouped * one,
-            K=K,
-            kernel=(kernel[0], kernel[1]),
-            stride=stride,
-            dilation=dilation,
-            groups=one,
-            padding_mode=mode,
-        )
-        for rows, columns in _paddings(module, plain):
-            yield from _padded(Bank(kernels, bias, outside, plain), rows, columns)
+    @functools.cache  # for all guesses of a convolution
+    def with_zeros(rows: int, columns: int) -> Tensor:
+        return F.pad(kernels, (columns, 0, rows, 0)) if rows or columns else kernels
+
+    for plain, rows, columns in convolutions(module, kernels.shape):
+        yield from _padded(Bank(kernels, bias, outside, plain), rows, columns, with_zeros)
 
 
-def _paddings(module: nn.Module, g: ConvGeometry) -> Iterator[tuple[Sides, Sides]]:
-    """Yield the zeros in front and behind, of rows and of columns."""
-    said = _pair_named(module, PADDING)
-    same = any(value is True and "pad" in name for name, value in vars(module).items())
-    if said is not None and not same:
-        yield (said[0], said[0]), (said[1], said[1])
-        return
-    if said is None and not any(isinstance(one, str) and one in {"same", "SAME"} for one in _said(module, PADDING)):
-        yield (0, 0), (0, 0)
-    yield from itertools.product(*(_same(*axis) for axis in zip(g.kernel, g.stride, g.dilation, strict=True)))
-
-
-def _same(kernel: int, stride: int, dilation: int) -> list[Sides]:
-    """Return what "same" padding adds, for each remainder of the side by the stride."""
-    extent = dilation * (kernel - 1) + 1
-    totals = [max(extent - (remainder or stride), 0) for remainder in range(stride)]
-    return [(total // 2, total - total // 2) for total in dict.fromkeys(totals)]
-
-
-def _padded(bank: Bank, rows: Sides, columns: Sides) -> Iterator[Bank]:
+def _padded(bank: Bank, rows: Sides, columns: Sides, with_zeros: Callable[[int, int], Tensor]) -> Iterator[Bank]:
     """Yield the bank with this padding; none where taps of zeros cannot stand for what is more behind than in front."""
     more = [behind - front for front, behind in (rows, columns)]
     g = bank.geometry
     taps = [m // d for m, d in zip(more, g.dilation, strict=True)]
     if any(m < 0 or m % d for m, d in zip(more, g.dilation, strict=True)) or (any(more) and g.padding_mode != "zeros"):
         return
-    kernels = F.pad(bank.kernels, (taps[1], 0, taps[0], 0)) if any(taps) else bank.kernels
     kernel = (g.kernel[0] + taps[0], g.kernel[1] + taps[1])
-    yield replace(bank, kernels=kernels, geometry=replace(g, kernel=kernel, padding=(rows[1], columns[1])))
+    yield replace(bank, kernels=with_zeros(*taps), geometry=replace(g, kernel=kernel, padding=(rows[1], columns[1])))
 
 
 def _of_convolutions(module: nn.Module) -> tuple[Bank, ...]:
@@ -213,10 +176,34 @@ def _of_convolutions(module: nn.Module) -> tuple[Bank, ...]:
 
 
 def _listed(module: nn.Module) -> Iterator[tuple[tuple[str, ...], list[nn.Module]]]:
+    """Yield the lists of convolutions that may be kernels, with their names; copies no weight.
+
+    Many modules have dicts of convolutions, and lists of modules that hold one. These are kernels only where what is
+    beside them ends in a layer that gives each of them a number.
+    """
     for name, child in children_of(module).items():
-        convs = list(child.children()) if isinstance(child, nn.ModuleList) else []
-        if len(convs) > 1 and all(isinstance(conv, nn.Conv2d) for conv in convs):
+        held = list(child.children()) if isinstance(child, (nn.ModuleList, nn.ModuleDict)) else []
+        convs = [conv for one in held if (conv := _only_convolution(one)) is not None]
+        if not 1 < len(convs) == len(held) <= MOST_KERNELS:
+            continue
+        plain = isinstance(child, nn.ModuleList) and convs == held
+        if plain or shares_beside(module, (name,)) == len(convs):
             yield (name,), convs
+
+
+def _only_convolution(module: nn.Module) -> nn.Module | None:
+    """Return the convolution that a module is, or holds beside nothing but dropout and the like."""
+    if isinstance(module, nn.Conv2d):
+        return module
+    leaves = [part for _, part in inside(module)] if children_of(module) else []
+    convs = [part for part in leaves if isinstance(part, nn.Conv2d)]
+    same = all(part in convs or activation_of(part) == IDENTITY for part in leaves)
+    return convs[0] if len(convs) == 1 and same else None
+
+
+def might_mix(module: nn.Module) -> list[list[nn.Module]]:
+    """Return the convolutions of one geometry that might be kernels, in a list or children of their own."""
+    return [convs for _, convs in (*_listed(module), *apart(module))]
 
 
 def apart(module: nn.Module) -> list[tuple[tuple[str, ...], list[nn.Module]]]:
@@ -243,15 +230,26 @@ def shares_beside(module: nn.Module, names: Collection[str] = ()) -> int:
 
 
 def _of_parameters(module: nn.Module) -> tuple[Bank, ...]:
-    """Return the banks that a list of kernels of one shape is."""
-    for name, child in children_of(module).items():
-        kernels = list(tensors_of(child).values()) if isinstance(child, nn.ParameterList) else []
-        if len(kernels) < 2 or len({one.shape for one in kernels}) != 1 or kernels[0].dim() != 4:
+    """Return the banks that a list or dict of kernels of one shape is; their biases may be another, or in the same."""
+    lists = {name: list(tensors_of(child).values()) for name, child in _parameter_lists(module).items()}
+    for name, tensors in lists.items():
+        kernels = [one for one in tensors if one.dim() == 4]
+        if len(kernels) < 2 or len({one.shape for one in kernels}) != 1:
             continue
         stacked = torch.stack(kernels)
-        made = _with_geometry(module, stacked, *_biases(stacked.shape, tensors_of(module)))
-        return tuple(replace(bank, without=(name,)) for bank in made)
+        M, K = stacked.shape[:2]
+        rows = {key: [one for one in each if one.shape == (K,)] for key, each in lists.items()}
+        listed = {key: torch.stack(each) for key, each in rows.items() if len(each) == M}
+        if len(tensors) != M * (1 + (name in listed)):
+            continue
+        made = _with_geometry(module, stacked, *_biases(stacked.shape, listed | tensors_of(module)))
+        return tuple(replace(bank, without=(name, *listed)) for bank in made)
     return ()
+
+
+def _parameter_lists(module: nn.Module) -> dict[str, nn.Module]:
+    kinds = (nn.ParameterList, nn.ParameterDict)
+    return {name: child for name, child in children_of(module).items() if isinstance(child, kinds)}
 
 
 def _one_weight(module: nn.Module) -> str | None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from dcd_deploy.dynamic.adapters.bank import Bank, banks, routes_itself, unsized
 from dcd_deploy.dynamic.adapters.dy_conv import mixture, mixtures
+from dcd_deploy.dynamic.adapters.norm_behind import with_norms
 from dcd_deploy.dynamic.adapters.parts import is_dense
 from dcd_deploy.dynamic.adapters.trunk import takes_operand, temperatures
 from dcd_deploy.dynamic.attention import Activation, Attention, Dense
@@ -34,7 +35,7 @@ def candidates(module: nn.Module) -> tuple[DynamicOperator, ...] | Refusal | Non
     if reason := unsized(module):
         return Refusal(FAMILY, reason)
     try:
-        found = banks(module) if takes_operand(module) else ()
+        found = with_norms(module, banks(module)) if takes_operand(module) else ()
         return tuple(one for bank in found for one in _from_outside(module, bank)) or None
     except OutsideError as outside:
         return Refusal(FAMILY, str(outside))

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
+from dcd_deploy.dynamic.adapters.dcd_branches import taken_apart
 from dcd_deploy.dynamic.adapters.dcd_roles import Roles, check_names, roles_of
 from dcd_deploy.dynamic.adapters.dcd_terms import Mask, Parts, Places, TermChoice, Terms
 from dcd_deploy.dynamic.adapters.parts import (
@@ -53,6 +54,8 @@ def _readings(module: nn.Module, parts: Parts) -> Iterator[Iterator[DynamicOpera
         OutsideError: every assignment has a part outside the operator; the first of them says which.
     """
     assignments = [(parts, roles) for roles in roles_of(parts.layers)]
+    if not assignments:
+        assignments = taken_apart(parts.children)
     if not assignments:
         check_names(parts.layers)
         assignments = [(opened, roles) for opened in _opened(parts) for roles in roles_of(opened.layers)]

@@ -9,18 +9,19 @@ padding that depends on the size of the map.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from torch import nn
 
 from dcd_deploy.dynamic.adapters.bank import Bank, banks, routes_itself
+from dcd_deploy.dynamic.adapters.norm_behind import with_norms
 from dcd_deploy.dynamic.adapters.trunk import Routing, chained, temperatures
 from dcd_deploy.dynamic.attention import Activation, Attention
 from dcd_deploy.dynamic.operator import KERNELS, DynamicOperator, Mixture, OutsideError, Refusal
 
 FAMILY = "dy_conv"
-MOST = 512  # candidates
+MOST, MOST_IN_ALL = 512, 4096  # candidates of one convolution, and of all that may be: the size of the output picks
 WRITTEN = (30.0, 34.0, 31.0)  # temperatures that stand in a forward: the paper's, and those of usual code
 
 
@@ -37,16 +38,50 @@ def mixtures(
 ) -> tuple[DynamicOperator, ...] | Refusal | None:
     """Return the mixtures of the module's kernels by an attention that it holds, with each of the activations."""
     try:
-        every = [_of_bank(family, module, bank, routings) for bank in banks(module)]
+        every = [_of_bank(family, bank, routing, routings) for bank, routing in routed(module, chained)]
     except OutsideError as outside:
         return Refusal(family, str(outside))
-    return tuple(itertools.islice(itertools.chain(*every), MOST)) or None
+    return limited(every) or None
+
+
+def routed(
+    module: nn.Module, attention: Callable[[nn.Module, Bank], Routing | None]
+) -> Iterator[tuple[Bank, Routing | None]]:
+    """Yield the module's banks of kernels with their attention, which is read once for all guesses of a convolution.
+
+    Raises:
+        OutsideError: no bank has an attention that can be read; the first of them says why.
+    """
+    read: dict[object, Routing | OutsideError | None] = {}
+    for bank in with_norms(module, banks(module)):
+        key = (bank.geometry.C, bank.without)
+        if key not in read:
+            read[key] = _read(module, bank, attention)
+        if not isinstance(found := read[key], OutsideError):
+            yield bank, found
+    outside = [one for one in read.values() if isinstance(one, OutsideError)]
+    if outside and not any(isinstance(one, Routing) for one in read.values()):
+        raise outside[0]
+
+
+def _read(
+    module: nn.Module, bank: Bank, attention: Callable[[nn.Module, Bank], Routing | None]
+) -> Routing | OutsideError | None:
+    try:
+        return attention(module, bank)
+    except OutsideError as outside:
+        return outside
+
+
+def limited(every: Iterable[Iterator[DynamicOperator]]) -> tuple[DynamicOperator, ...]:
+    """Return the candidates, so many of each convolution and of all."""
+    some = (itertools.islice(one, MOST) for one in every)
+    return tuple(itertools.islice(itertools.chain.from_iterable(some), MOST_IN_ALL))
 
 
 def _of_bank(
-    family: str, module: nn.Module, bank: Bank, activations: tuple[Activation, ...]
+    family: str, bank: Bank, routing: Routing | None, activations: tuple[Activation, ...]
 ) -> Iterator[DynamicOperator]:
-    routing = chained(module, bank)
     if routing is None or [len(head.weight) for head in routing.heads.values()] != [bank.count]:
         return iter(())
     return _choices(family, bank, routing, activations)

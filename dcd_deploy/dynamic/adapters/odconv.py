@@ -16,14 +16,13 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from dcd_deploy.dynamic.adapters.bank import Bank, banks, routes_itself
-from dcd_deploy.dynamic.adapters.dy_conv import mixture
+from dcd_deploy.dynamic.adapters.bank import Bank, routes_itself
+from dcd_deploy.dynamic.adapters.dy_conv import limited, mixture, routed
 from dcd_deploy.dynamic.adapters.trunk import Routing, branched, temperatures
 from dcd_deploy.dynamic.attention import Activation, Attention, Dense
 from dcd_deploy.dynamic.operator import FILTERS, INPUTS, KERNELS, TAPS, DynamicOperator, OutsideError, Refusal
 
 FAMILY = "odconv"
-MOST = 512  # candidates
 NAMES = {
     INPUTS: r"channel|(^|\.|_)in",
     FILTERS: r"filter|(^|\.|_)out",
@@ -50,13 +49,13 @@ def candidates(module: nn.Module) -> tuple[DynamicOperator, ...] | Refusal | Non
     try:
         found = [
             _choices(module, bank, routing, roles)
-            for bank in banks(module)
-            if (routing := branched(module, bank)) is not None
+            for bank, routing in routed(module, branched)
+            if routing is not None
             for roles in _roles(bank, routing)
         ]
     except OutsideError as outside:
         return Refusal(FAMILY, str(outside))
-    return tuple(itertools.islice(itertools.chain(*found), MOST)) or None
+    return limited(found) or None
 
 
 def _roles(bank: Bank, routing: Routing) -> list[Heads]:
@@ -94,6 +93,8 @@ def _biased(bank: Bank, roles: Heads) -> list[Bank]:
 
 
 def _scaled(head: Dense, activation: Activation, temperature: float) -> Dense:
+    if temperature == 1.0:  # so that candidates share the weights
+        return replace(head, activation=activation)
     bias = None if head.bias is None else head.bias / temperature
     return Dense(head.weight / temperature, bias, activation)
 
