@@ -48,6 +48,16 @@ STORAGES = {
     "QInt32Storage": torch.qint32,
     "UntypedStorage": torch.uint8,
 }
+# torch computes nothing in them, and each of their numbers is one of float32
+FLOAT8 = frozenset(
+    (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz, torch.float8_e8m0fnu)
+)
+PLAIN = FLOAT8 | frozenset(
+    (
+        *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool),
+        *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+    )
+)  # the others are complex, quantised, or several numbers in a byte
 # what torch calls when it rebuilds a tensor that is no plain array of real numbers
 NOT_PLAIN = {
     "torch._utils._rebuild_qtensor": "quantised",
@@ -138,7 +148,7 @@ def not_plain(value: object) -> str | None:
     """Return of which kind a tensor is that cannot be taken as an array of real numbers; None if it can."""
     if isinstance(value, Foreign):
         return NOT_PLAIN.get(value.name)
-    if isinstance(value, StoredTensor) and ((dtype := dtype_of(value)) is None or dtype.is_complex):
+    if isinstance(value, StoredTensor) and dtype_of(value) not in PLAIN:
         return (value.dtype or value.storage.kind).removeprefix("torch.")
     return None
 
