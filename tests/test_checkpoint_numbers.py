@@ -6,9 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dcd_deploy.errors import WeightValueError
+from dcd_deploy.errors import CheckpointError, WeightValueError
 from dcd_deploy.models.checkpoint import read_checkpoint
 from dcd_deploy.models.fit import fit, load_network
+from dcd_deploy.models.pickled_values import Storage, StoredTensor
+from dcd_deploy.models.torch_files import MOST_EXPANDED, DamagedError, ExpandedError, tensor
 
 
 def number_of_eight_bits(byte, exponent_bits, bias, *, fnuz):
@@ -59,3 +61,53 @@ def test_weights_of_eight_bits_are_loaded_and_those_that_are_no_numbers_refused(
     checkpoint = read_checkpoint(path)
     with pytest.raises(WeightValueError, match=r"1 of \d+ NaN or infinite in 'conv1.weight'"):
         load_network(checkpoint, fit(checkpoint))
+
+
+STRIDED = {
+    "expanded": torch.full((1,), 0.5).expand(8),
+    "expanded rows": torch.arange(4.0)[:, None].expand(4, 3),
+    "a number for all": torch.tensor(0.5).expand(2, 3),
+    "windows that overlap": torch.arange(8.0).unfold(0, 4, 1),
+    "transposed": torch.arange(6.0).view(2, 3).t(),
+    "every second": torch.arange(9.0)[1::2],
+    "expanded from the middle": torch.arange(9.0)[8:].expand(5),
+}
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("kind", STRIDED)
+def test_strides_are_followed(tmp_path, kind, zipped):
+    torch.save({"a": STRIDED[kind], "b": torch.ones(2)}, tmp_path / "net", _use_new_zipfile_serialization=zipped)
+    found = read_checkpoint(tmp_path / "net").state_dict["a"]
+    assert torch.equal(found, STRIDED[kind])
+
+
+def run_of(numbers):
+    """Return the reader of a storage with these numbers."""
+    content = bytearray(torch.tensor(numbers).numpy().tobytes())
+    return lambda storage, size: content
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "stride"), [(3, (8,), (0,)), (0, (8,), (1,)), (1, (2, 2), (2, 0)), (0, (2, 5), (0, 1))]
+)
+def test_memory_outside_of_the_storage_is_refused(offset, shape, stride):
+    storage = Storage("0", "torch.FloatStorage", 3)
+    with pytest.raises(DamagedError, match="claims shape .*, but the file holds less than that"):
+        tensor(StoredTensor(storage, offset, shape, stride), run_of([1.0, 2.0, 3.0]))
+
+
+@pytest.mark.parametrize("shape", [(MOST_EXPANDED + 1,), (1 << 40, 1 << 40), (1 << 47,) * 60])
+def test_a_small_file_makes_no_huge_tensor(shape):
+    storage = Storage("0", "torch.FloatStorage", 1)
+    with pytest.raises(ExpandedError, match="expanded from at most 1 numbers in the file"):
+        tensor(StoredTensor(storage, 0, shape, (0,) * len(shape)), run_of([1.0]))
+
+
+def test_nor_do_many_expanded_tensors_together(tmp_path):
+    each = torch.ones(1).expand(MOST_EXPANDED // 2)
+    torch.save({"a": each, "b": each}, tmp_path / "net")
+    assert len(read_checkpoint(tmp_path / "net").state_dict) == 2
+    torch.save({"a": each, "b": each, "c": torch.ones(1).expand(2)}, tmp_path / "net")
+    with pytest.raises(CheckpointError, match=r"'c' in '.*net': with others, .* save .contiguous\(\) tensors"):
+        read_checkpoint(tmp_path / "net")

@@ -8,6 +8,7 @@ Numbers are read only for the tensors that are asked for.
 
 from __future__ import annotations
 
+import math
 import mmap
 import zipfile
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ ZIP = b"PK"
 PICKLE = "data.pkl"
 SCRIPT = "constants.pkl"  # TorchScript's own
 LITTLE = b"little"
+MOST_EXPANDED = 1 << 24  # numbers that a file's expanded tensors may have, all together
 COUNT_BYTES = 8  # before each run of a legacy file stands how many numbers it has
 
 STORAGES = {
@@ -75,6 +77,10 @@ class DamagedError(ValueError):
     """A file that is cut off, altered, or of another program; the message says where."""
 
 
+class ExpandedError(ValueError):
+    """A tensor whose few numbers in the file stand for far more."""
+
+
 class ScriptError(ValueError):
     """A TorchScript program."""
 
@@ -106,6 +112,7 @@ def tensor(stored: StoredTensor, run: Run) -> Tensor:
 
     Raises:
         DamagedError: it claims more than its storage holds, or sizes that no tensor has.
+        ExpandedError: it is expanded to more than ``MOST_EXPANDED`` numbers.
     """
     try:
         return _tensor(stored, run)
@@ -117,17 +124,27 @@ def _tensor(stored: StoredTensor, run: Run) -> Tensor:
     dtype = dtype_of(stored)
     if dtype is None:
         raise DamagedError(f"numbers of type {stored.dtype or stored.storage.kind}")
-    elements = 1
-    for size in stored.shape:
-        elements *= size
+    elements = math.prod(stored.shape)
     if elements == 0:
         return torch.empty(stored.shape, dtype=dtype)
     content = run(stored.storage, element_bytes(stored))
     held = len(content) // dtype.itemsize
-    last = stored.offset + sum((size - 1) * step for size, step in zip(stored.shape, stored.stride, strict=True))
-    if last >= held or elements > held:
+    if stored.offset + _span(stored) > held:
         raise DamagedError(f"claims shape {stored.shape}, but the file holds less than that")
+    if expanded(stored) > MOST_EXPANDED:
+        raise ExpandedError(f"claims shape {stored.shape}, expanded from at most {held} numbers in the file")
     return torch.frombuffer(content, dtype=dtype, count=held).as_strided(stored.shape, stored.stride, stored.offset)
+
+
+def expanded(stored: StoredTensor) -> int:
+    """Return how many numbers a tensor has whose strides let several of them be one in the file; 0 of any other."""
+    elements = math.prod(stored.shape)
+    return elements if elements > _span(stored) else 0
+
+
+def _span(stored: StoredTensor) -> int:
+    """Return from its first number to behind its last how many there are in the file."""
+    return 1 + sum((size - 1) * step for size, step in zip(stored.shape, stored.stride, strict=True))
 
 
 def dtype_of(stored: StoredTensor) -> torch.dtype | None:
