@@ -16,6 +16,7 @@ from dcd_deploy.stages import interruptions_held_back, stage_in
 
 BLOCK_BYTES = 1 << 20
 LONGEST_PATH = 300
+LONGEST_NAME = 255  # bytes, on every usual file system
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -171,6 +172,17 @@ def _is_there(place: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
+
+
+def check_names(targets: Iterable[Path]) -> None:
+    """Raise OptionError where the name of a file that is to be written is longer than file systems take."""
+    for target in targets:
+        if (length := len(utf8(target.name))) > LONGEST_NAME:
+            raise OptionError(
+                expected=f"a `name` with which no file's is longer than {LONGEST_NAME} bytes, as file systems take it",
+                found=f"{length} of '{shown(target.name)}'",
+                advice="choose a shorter one",
+            )
 
 
 def check_no_folder(targets: Iterable[Path]) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dcd_deploy.errors import OutputError
-from dcd_deploy.files import staging
+from dcd_deploy.errors import OptionError, OutputError
+from dcd_deploy.files import check_names, staging
 
 NAMES = ("a", "b", "c")
 
@@ -98,3 +98,10 @@ def test_a_symbolic_link_is_replaced_and_restored_itself(folder, monkeypatch):
     monkeypatch.undo()
     stage(folder)
     assert not (folder / "a").is_symlink()
+
+
+def test_names_that_no_file_system_takes(tmp_path):
+    check_names([tmp_path / ("x" * 255), tmp_path / ("ä" * 127)])
+    for name in ("x" * 256, "ä" * 128):
+        with pytest.raises(OptionError, match="longer than 255 bytes, as file systems take it, found 256 of"):
+            check_names([tmp_path / "a", tmp_path / name])
