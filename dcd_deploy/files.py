@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +16,7 @@ from dcd_deploy.stages import interruptions_held_back, stage_in
 
 BLOCK_BYTES = 1 << 20
 LONGEST_PATH = 300
+LONGEST_NAME = 255  # bytes, on every usual file system
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -173,6 +174,17 @@ def _is_there(place: Path) -> bool:
     return True
 
 
+def check_names(targets: Iterable[Path]) -> None:
+    """Raise OptionError where the name of a file that is to be written is longer than file systems take."""
+    for target in targets:
+        if (length := len(utf8(target.name))) > LONGEST_NAME:
+            raise OptionError(
+                expected=f"a `name` with which no file's is longer than {LONGEST_NAME} bytes, as file systems take it",
+                found=f"{length} of '{shown(target.name)}'",
+                advice="choose a shorter one",
+            )
+
+
 def check_no_folder(targets: Iterable[Path]) -> None:
     """Raise OutputError if a folder is where a file is to go."""
     for target in targets:
@@ -189,18 +201,31 @@ def staging(folder: Path) -> Iterator[Path]:
     """Yield a hidden folder inside ``folder``; when the block ends well, move what lies in it into ``folder``.
 
     When the block or a move fails or is interrupted the hidden folder goes, and files already in ``folder`` stay, or
-    become again, as they were. After a kill the next call in this folder sees to that (``stages``).
+    become again, as they were; so do folders that were made for it. After a kill the next call in this folder sees to
+    the files (``stages``).
 
     Raises:
         OutputError: ``folder`` cannot be made or written, a folder is where a file is to go, or the disk is full.
     """
-    with _output_errors(folder):
+    with _output_errors(folder), _made_folder(folder), stage_in(folder) as stage:
+        yield stage.new
+        check_no_folder(folder / path.name for path in sorted(stage.new.iterdir()))
+        with interruptions_held_back():
+            stage.move()
+
+
+@contextmanager
+def _made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder, and those above it that are missing; where the block fails, those that are empty go again."""
+    missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        with stage_in(folder) as stage:
-            yield stage.new
-            check_no_folder(folder / path.name for path in sorted(stage.new.iterdir()))
-            with interruptions_held_back():
-                stage.move()
+        yield
+    except BaseException:
+        for place in missing:
+            with suppress(OSError):  # it was not made, or somebody has put something into it
+                place.rmdir()
+        raise
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -41,6 +41,8 @@ KINDS = {
     "sparse": lambda: torch.ones(2, 2).to_sparse(),
     "ComplexFloatStorage": lambda: torch.ones(2, dtype=torch.complex64),
     "meta": lambda: torch.empty(2, device="meta"),
+    "float4_e2m1fn_x2": lambda: torch.ones(2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
+    "bits8": lambda: torch.ones(2, dtype=torch.uint8).view(torch.bits8),
 }
 
 

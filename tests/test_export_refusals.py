@@ -1,5 +1,7 @@
 """What a converter refuses is named by operator and place, and the advice is what helps."""
 
+import re
+
 import pytest
 import torch
 from capturing import Calling
@@ -7,10 +9,11 @@ from foreign_networks import conv3
 from torch import nn
 
 import dcd_deploy
-from dcd_deploy.errors import ExportError
+from dcd_deploy.errors import ExportError, ModelFileError
 from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.executorch.convert import check_one_partition
 from dcd_deploy.export.refusal import LOWERING, ORDINARY, advice, culprit, module_path, named_in, refused
+from dcd_deploy.export.tflite import build
 
 EXAMPLE = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -31,12 +34,17 @@ def no_such_kernel(x):
     return torch.special.bessel_j0(x)
 
 
+def added_elsewhere(x):
+    return torch.zeros_like(x).scatter_add(1, torch.arange(x.shape[1] - 1, -1, -1).expand_as(x), x)
+
+
 @pytest.mark.parametrize(
     ("to", "function", "words"),
     [
         ("onnx", no_such_kernel, r"ONNX exporter refused the network for bessel_j0 in 'head\.1': No ONNX function"),
         ("tflite", no_such_kernel, r"refused the network for special_bessel_j0 in 'head\.1': Lowering not found"),
         ("tflite", lambda x: x.topk(3).values, r"made STABLEHLO_SORT of what .* behind 'conv', which TFLite's"),
+        ("tflite", added_elsewhere, r"made STABLEHLO_SCATTER of what .* behind 'conv', .* not take in this form"),
     ],
 )
 def test_an_ordinary_operator(tmp_path, to, function, words):
@@ -95,3 +103,22 @@ def test_what_xnnpack_leaves_is_named(traced):
             Edge.graph.node_copy(node, lambda _: Edge.graph.placeholder("x"))
     with pytest.raises(ExportError, match=r"1 × tanh\.default outside \(the first in 'head\.1'\).*in other operators"):
         check_one_partition(Edge, form)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("Didn't find op for builtin opcode 'STABLEHLO_SORT' version '1'.", "STABLEHLO_SORT .* does not have; "),
+        ("Node number 9 (STABLEHLO_CASE) failed to prepare.", "STABLEHLO_CASE .* does not take in this form; "),
+        ("Node number 9 (CONV_2D) failed to prepare.", None),  # what is TFLite's own is not the network's fault
+        ("Node number 9 (STABLEHLO_CASE) failed to invoke.", None),
+    ],
+)
+def test_what_the_interpreter_says_it_lacks(monkeypatch, said, words):
+    monkeypatch.setattr(build, "_behind", lambda model, operator: "")
+
+    def opened(_):
+        raise ModelFileError(said)
+
+    with pytest.raises(ExportError if words else ModelFileError, match=words or re.escape(said)):
+        build._session(opened, b"")

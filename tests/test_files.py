@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dcd_deploy.errors import OutputError
-from dcd_deploy.files import staging
+from dcd_deploy.errors import OptionError, OutputError
+from dcd_deploy.files import check_names, staging
 
 NAMES = ("a", "b", "c")
 
@@ -23,10 +23,12 @@ def contents(folder):
     return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
 
 
-def stage(folder):
+def stage(folder, error=None):
     with staging(folder) as place:
         for name in NAMES:
             (place / name).write_text("new")
+        if error is not None:
+            raise error
 
 
 def test_all_move(folder):
@@ -43,11 +45,12 @@ def test_a_folder_in_the_way(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["a", "b", "c"]
 
 
-def fail_at(monkeypatch, failing, error):
+def fail_at(monkeypatch, failing, error, before=lambda: None):
     honest = Path.replace
 
     def replace(self, target):
         if target.name == failing and self.read_text() == "new":
+            before()
             raise error
         return honest(self, target)
 
@@ -98,3 +101,39 @@ def test_a_symbolic_link_is_replaced_and_restored_itself(folder, monkeypatch):
     monkeypatch.undo()
     stage(folder)
     assert not (folder / "a").is_symlink()
+
+
+def test_names_that_no_file_system_takes(tmp_path):
+    check_names([tmp_path / ("x" * 255), tmp_path / ("ä" * 127)])
+    for name in ("x" * 256, "ä" * 128):
+        with pytest.raises(OptionError, match="longer than 255 bytes, as file systems take it, found 256 of"):
+            check_names([tmp_path / "a", tmp_path / name])
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full", "stop"])
+@pytest.mark.parametrize("moves", [False, True], ids=["while files are made", "as they move"])
+def test_folders_that_were_made_for_it_go_again(tmp_path, monkeypatch, error, moves):
+    (tmp_path / "there").mkdir()
+    if moves:
+        fail_at(monkeypatch, "b", error)
+    with pytest.raises((OutputError, KeyboardInterrupt)):
+        stage(tmp_path / "there" / "new" / "newer", None if moves else error)
+    assert list((tmp_path / "there").iterdir()) == [], "what was there before stays"
+
+
+def test_a_folder_that_cannot_be_made_leaves_none_of_those_above_it(tmp_path):
+    with pytest.raises(OutputError, match="name too long"), staging(tmp_path / "new" / ("x" * 256)):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_somebody_else_put_something_into_stays(tmp_path, monkeypatch):
+    fail_at(monkeypatch, "b", OSError(28, "No space left on device"), (tmp_path / "a" / "theirs").touch)
+    with pytest.raises(OutputError):
+        stage(tmp_path / "a" / "b")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["theirs"]
+
+
+def test_folders_stay_where_it_ends_well(tmp_path):
+    stage(tmp_path / "new" / "newer")
+    assert contents(tmp_path / "new" / "newer") == dict.fromkeys(NAMES, "new")

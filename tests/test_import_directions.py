@@ -19,6 +19,7 @@ ALLOWED = {
     "optional": {"errors"},
     "own_process": set(),
     "progress": set(),
+    "settings_kept": set(),
     "files": {"errors", "stages"},
     "native_output": set(),
     "artifacts": {"errors", "files"},
@@ -26,7 +27,7 @@ ALLOWED = {
     "samples": {"errors", "files", "artifacts"},
     "dynamic": {"errors"},
     "network_names": set(),
-    "models": {"errors", "fields", "optional", "files", "network_names"},
+    "models": {"errors", "fields", "optional", "files", "network_names", "settings_kept"},
     "lowering": {"errors", "dynamic"},
     "runtimes": {
         "errors",

@@ -1,5 +1,6 @@
 """What a training script has set does not reach an export, and is as it was behind it."""
 
+import logging
 import random
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from dynamic_layers import Decomposed, lively
 from torch import nn
 
 from dcd_deploy import deploy_form, export_module
-from dcd_deploy.errors import ExportError
+from dcd_deploy.errors import CaptureError, ExportError
 
 X = torch.randn(1, 3, 8, 8)
 FIRST = """
@@ -49,3 +50,34 @@ def test_so_they_do_where_it_is_refused(tmp_path):
     with pytest.raises(ExportError):
         export_module(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)), X, out=tmp_path)
     assert random.getstate() == before
+
+
+class Logs(nn.Conv2d):
+    def forward(self, x):
+        sys.setrecursionlimit(sys.getrecursionlimit() + 1)
+        logging.basicConfig(level=logging.ERROR, force=True)
+        return super().forward(x)
+
+
+def test_so_do_the_recursion_limit_and_the_root_logger():
+    root = logging.getLogger()
+    before = (sys.getrecursionlimit(), root.level, list(root.handlers))
+    deploy_form(nn.Sequential(Logs(3, 4, 1)), X)
+    assert (sys.getrecursionlimit(), root.level, list(root.handlers)) == before
+
+
+class Ends(nn.Module):
+    def __init__(self, error):
+        super().__init__()
+        self.conv, self.error = nn.Conv2d(3, 4, 1), error
+
+    def forward(self, x):
+        raise self.error("enough")
+
+
+@pytest.mark.parametrize("error", [SystemExit, GeneratorExit])
+def test_a_forward_that_ends_the_process_is_refused(error):
+    with pytest.raises(CaptureError, match=f"does not run on an example .*: {error.__name__}: enough"):
+        deploy_form(Ends(error), X)
+    with pytest.raises(KeyboardInterrupt):
+        deploy_form(Ends(KeyboardInterrupt), X)

@@ -1,5 +1,8 @@
 """A user's own Python file: it makes the network, or is refused in one line."""
 
+import logging
+import sys
+
 import pytest
 import torch
 
@@ -102,6 +105,50 @@ def test_a_script_that_ends_itself_is_refused(tmp_path):
     path.write_text("raise SystemExit(2)\n")
     with pytest.raises(NetworkError, match="cannot be run: SystemExit at line 1: 2"):
         network_from_file(f"{path}:net")
+
+
+OWN_ERROR = "class Stop(BaseException): pass\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"{OWN_ERROR}raise Stop('enough')", "cannot be run: Stop at line 2: enough"),
+        (f"{OWN_ERROR}def net(): raise Stop", "raised Stop at line 2"),
+        ("def net(): raise GeneratorExit", "raised GeneratorExit at line 1"),
+    ],
+)
+def test_errors_of_their_own_kind_are_refused(tmp_path, text, words):
+    (tmp_path / "own.py").write_text(text)
+    with pytest.raises(NetworkError, match=words):
+        network_from_file(f"{tmp_path / 'own.py'}:net")
+
+
+@pytest.mark.parametrize("text", ["raise KeyboardInterrupt", "def net(): raise KeyboardInterrupt"])
+def test_an_interruption_is_none_of_them(tmp_path, text):
+    (tmp_path / "own.py").write_text(text)
+    with pytest.raises(KeyboardInterrupt):
+        network_from_file(f"{tmp_path / 'own.py'}:net")
+
+
+SETTING = "sys.setrecursionlimit({limit}); logging.basicConfig(level=0, force=True)"
+
+
+@pytest.mark.parametrize("where", ["file", "factory", "a factory that fails"])
+def test_what_a_file_sets_for_the_process_is_undone(tmp_path, where):
+    limit, root = sys.getrecursionlimit(), logging.getLogger()
+    before = (limit, root.level, list(root.handlers))
+    setting = SETTING.format(limit=limit + 7)
+    lines = ["import sys, logging, torch", setting if where == "file" else "", "def net():"]
+    lines += ["    " + (setting if where != "file" else "pass"), f"    assert sys.getrecursionlimit() > {limit - 1}"]
+    lines += ["    1 / 0" if "fails" in where else "    return torch.nn.Identity()"]
+    (tmp_path / "own.py").write_text("\n".join(lines))
+    if "fails" in where:
+        with pytest.raises(NetworkError, match="ZeroDivisionError"):
+            network_from_file(f"{tmp_path / 'own.py'}:net")
+    else:
+        network_from_file(f"{tmp_path / 'own.py'}:net")
+    assert (sys.getrecursionlimit(), root.level, list(root.handlers)) == before
 
 
 def test_lazy_layers_are_refused():

@@ -27,6 +27,7 @@ from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.choice import RUNTIMES, SUFFIXES, runtimes_for, usual_runtime
 from dcd_deploy.runtimes.environments import KNOWN
 from dcd_deploy.runtimes.isolated import isolated_card, isolated_model
+from dcd_deploy.runtimes.sidecar import warn_of_sidecar
 
 STATIC, NONE, RELEASED = "static", "none", "released"
 ExportModel = Callable[[Path, str, int | None, Path], Path]  # checkpoint, suffix, batch, folder → model file
@@ -108,7 +109,7 @@ class _Maker:
     def _files(self, model: Path) -> Iterator[tuple[str, Path, int | None]]:
         """Yield runtime, model file and batch."""
         if suffix_of(model) in SUFFIXES:
-            existing_file(model, "a model file")
+            warn_of_sidecar(existing_file(model, "a model file"))
             known = list(dict.fromkeys((*runtimes_for(model), *other_runtimes(suffix_of(model)))))
             chosen = (
                 [name for name in self.request.runtimes if name in known]

@@ -20,7 +20,7 @@ from dcd_deploy.commands.values import (
     parse_size,
     parse_triple,
 )
-from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError
+from dcd_deploy.errors import InputFileError, OptionError, UnknownNameError, shown
 from dcd_deploy.files import existing_file
 from dcd_deploy.optional import FORMATS, require_packages
 
@@ -96,8 +96,13 @@ def _check_normalisation(settings: Preprocessing) -> None:
 
 def checked_name(name: str) -> str:
     """Return the name, if a file can have it anywhere."""
-    if not re.fullmatch(r"[\w+-][\w.+ -]*(?<! )", name):
-        raise OptionError(expected="a `name` of letters, digits, spaces, '_', '-', '+' and '.'", found=f"'{name}'")
+    if not re.fullmatch(r"[\w+][\w.+ -]*(?<! )", name):
+        option = "programs take what begins with '-' for an option; begin with a letter" if name[:1] == "-" else ""
+        raise OptionError(
+            expected="a `name` of letters, digits, spaces, '_', '-', '+' and '.'",
+            found=f"'{shown(name)}'",
+            advice=option,
+        )
     return name
 
 

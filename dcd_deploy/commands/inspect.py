@@ -75,9 +75,11 @@ def inspect(
 def _isolated(summarise: str, path: Path) -> Any:
     """Call a function, of a module, in a process of its own, which a hostile file may take down."""
     from dcd_deploy.runtimes.isolated import Isolated
+    from dcd_deploy.runtimes.sidecar import warn_of_sidecar
 
     module, _, name = summarise.partition(":")
     with Isolated(existing_file(path, "a model file")) as other:
+        warn_of_sidecar(path)
         return other.call(getattr(import_module(module), name), path)
 
 

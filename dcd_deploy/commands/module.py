@@ -78,7 +78,7 @@ def export_module(
     from dcd_deploy.export.build_config import BuildConfig
     from dcd_deploy.export.describe import Source
     from dcd_deploy.export.formats import check_config
-    from dcd_deploy.export.pipeline import ExportConfig, capture_network, export_network
+    from dcd_deploy.export.pipeline import ExportConfig, capture_network, check_targets, export_network
     from dcd_deploy.lowering.network import network_of
 
     tuned = tuned_lowering(lowering, foreign=foreign_lowering)
@@ -106,6 +106,7 @@ def export_module(
     check_calibrate(precision, calibrate)
     build = calibrated(build, calibrate, progress)
     config = ExportConfig(Path(out), checked_name(name), build, formats, parse_labels(labels), with_baseline)
+    check_targets(config)
     captured = capture_network(network, leaf, progress, formats)
     if tuned is not None:
         captured = captured.proved()

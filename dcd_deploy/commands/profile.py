@@ -48,6 +48,7 @@ def profile(
     from dcd_deploy.benchmarks.profile_run import profile_model
     from dcd_deploy.runtimes.choice import usual_runtime
     from dcd_deploy.runtimes.isolated import PROFILE_LIMIT, Isolated
+    from dcd_deploy.runtimes.sidecar import warn_of_sidecar
 
     check_cores(threads, None)
     runs = parse_count("runs", runs, MOST_RUNS)
@@ -55,6 +56,7 @@ def profile(
         check_writable(Path(csv).parent)
         check_no_folder([Path(csv)])
     path = existing_file(model, "a model file")
+    warn_of_sidecar(path)
     runtime = usual_runtime(path)  # here, where what it warns of is seen
     with Isolated(path, PROFILE_LIMIT) as other:
         nodes = other.call(_nodes, path)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, TypeVar, Unpack
 
 from dcd_deploy.commands.arguments import Reference, Samples, Tolerance, emulated_core
 from dcd_deploy.commands.network import as_in_file, made_as, trained_network
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from dcd_deploy.emulation.cores import Core
     from dcd_deploy.export.verify import VerificationReport
     from dcd_deploy.runtimes import Model, SelfCheck
+
+Result = TypeVar("Result", "VerificationReport", "SelfCheck")
 
 
 def verify(
@@ -56,18 +59,19 @@ def verify(
             from dcd_deploy.export.recorded import verify_against_recorded
 
             stage = f"model file{_on(core)}"
-            return verify_against_recorded(model, recorded, tolerance=tolerance, stage=stage, progress=progress)
+            report = verify_against_recorded(model, recorded, tolerance=tolerance, stage=stage, progress=progress)
+            return _with_remarks(report, Path(artifact))
         if checkpoint is None:
             from dcd_deploy.runtimes import self_check
 
             with progress(f"self-check{_on(core)}"):
-                return self_check(model).checked(tolerance)
+                return _with_remarks(self_check(model).checked(tolerance), Path(artifact))
         require("torch")
         card = model.described()
         from dcd_deploy.export.recheck import verify_against_network
 
         found = trained_network(checkpoint, made_as=made_as(card), progress=progress, **as_in_file(card, network))
-        return verify_against_network(
+        report = verify_against_network(
             model,
             found.captured(progress),
             found.checkpoint,
@@ -79,6 +83,14 @@ def verify(
             stage=f"model file{_on(core)}",
             progress=progress,
         )
+        return _with_remarks(report, Path(artifact))
+
+
+def _with_remarks(result: Result, artifact: Path) -> Result:
+    """Return a result that also says where the file is not the one that was exported."""
+    from dcd_deploy.runtimes.sidecar import remarks_on_sidecar
+
+    return replace(result, notes=(*remarks_on_sidecar(artifact), *result.notes))
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from dcd_deploy.labelled_images.calibration_manifest import KEY, CalibrationMani
 from dcd_deploy.labelled_images.form import Images
 from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.model import Model, open_model
+from dcd_deploy.runtimes.sidecar import LARGEST_SIDECAR, sidecar_of
 
-LARGEST_SIDECAR = 1 << 28
 Run = Callable[[Images], Logits]
 
 
@@ -85,7 +85,7 @@ def _calibration(path: Path, model: Model) -> frozenset[str]:
     Raises:
         ModelFileError: what they say is damaged.
     """
-    sidecar = path.with_name(f"{path.name}.json")
+    sidecar = sidecar_of(path)
     try:
         said = parse_json(model.session.metadata.get(METADATA_KEY, "{}"))
         if KEY not in said and sidecar.is_file():

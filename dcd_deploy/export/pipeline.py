@@ -18,7 +18,7 @@ from dcd_deploy.export.describe import Source, describe_export, describe_model
 from dcd_deploy.export.formats import Begun, begin_formats, build_formats, load_builders
 from dcd_deploy.export.input_type import taking_input
 from dcd_deploy.export.twin import build_twins, mean_twin, twin_content
-from dcd_deploy.files import check_no_folder, check_writable, staging, utf8
+from dcd_deploy.files import check_names, check_no_folder, check_writable, staging, utf8
 from dcd_deploy.lowering.capture import Captured, capture, capture_expecting
 from dcd_deploy.lowering.dynamic_layers import Layers, Outcomes, Proof, here
 from dcd_deploy.lowering.network import Network
@@ -177,7 +177,8 @@ def _begun(captured: Captured, config: ExportConfig, progress: Progress) -> tupl
 
 
 def check_targets(config: ExportConfig) -> None:
-    """Raise OutputError if a file cannot be written where it is to go."""
+    """Raise OutputError if a file cannot be written where it is to go, and OptionError if its name is too long."""
+    check_names(config.targets())
     check_writable(config.out)
     check_no_folder(config.targets())
 

@@ -6,6 +6,9 @@ The user's own module is left as it is. What had to be changed on the copy is sa
 from __future__ import annotations
 
 import copy
+import dis
+from collections.abc import Iterator
+from types import CellType, FunctionType, MethodType
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +26,7 @@ def float64_copy(module: nn.Module) -> tuple[nn.Module, list[str]]:
         CaptureError: it is no module of Python in floating point, has no weights yet, or cannot be copied.
     """
     _check_python(module)
+    _check_forwards(module)
     notes = []
     if lazy := next((name for name, tensor in module.named_parameters() if is_lazy(tensor)), None):
         raise CaptureError(
@@ -78,6 +82,37 @@ def _check_python(module: nn.Module) -> None:
                 found=f"{where}, of a network that was prepared for quantisation",
                 advice="pass the network before that; `precision` int8 quantises it",
             )
+
+
+def _check_forwards(module: nn.Module) -> None:
+    """Raise CaptureError where a forward that was put on a part, not its class, holds on to this very module.
+
+    deepcopy leaves functions as they are: the copy would run the layers of the original, in float32 and as they are.
+    """
+    parts = dict.fromkeys(map(id, module.modules()))
+    for path, part in module.named_modules():
+        forward = vars(part).get("forward") if _original(part) is part else None  # torch.compile's is taken off
+        if isinstance(forward, FunctionType) and any(id(held) in parts for held in _held(forward, set())):
+            where = f"'{path}', a {type(part).__name__}," if path else f"a {type(part).__name__}"
+            raise CaptureError(
+                expected="a module whose forward is its class's",
+                found=f"{where} with a function in its place that holds on to the module, which no copy can follow",
+                advice="write it as the forward of a class, or as types.MethodType(function, module) that takes self",
+            )
+
+
+def _held(function: FunctionType, seen: set[int]) -> Iterator[nn.Module]:
+    """Yield the modules that a function reads from where it was written, or whose methods it calls from there."""
+    seen.add(id(function))
+    names = {each.argval for each in dis.get_instructions(function) if each.opname == "LOAD_GLOBAL"}
+    values = [function.__globals__[name] for name in names if name in function.__globals__]
+    values += [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]  # an empty one raises
+    for value in values:
+        owner = getattr(value, "__self__", value) if isinstance(value, MethodType) else value
+        if isinstance(owner, nn.Module):
+            yield owner
+        elif isinstance(owner, FunctionType) and id(owner) not in seen:
+            yield from _held(owner, seen)
 
 
 def _uncompiled(module: nn.Module) -> nn.Module:

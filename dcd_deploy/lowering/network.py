@@ -128,7 +128,9 @@ def _first_run(module: nn.Module, examples: tuple[Tensor, ...]) -> object:
     try:
         with torch.no_grad(), InFloat64():
             return module(*examples)
-    except Exception as error:  # whatever a user's module raises
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a user's module raises
         shapes = ", ".join(str(tuple(one.shape)) for one in examples)
         raise CaptureError(
             f"the module does not run on an example of shape {shapes}{at(module, error)}: {first_line(error)}; "

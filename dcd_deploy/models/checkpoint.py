@@ -9,6 +9,7 @@ an object, a whole pickled network, the file is refused by its name.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from dcd_deploy.models.checkpoint_content import (
 from dcd_deploy.models.foreign_files import FIRST_BYTES, meaning_of
 from dcd_deploy.models.pickled_values import PickleError
 from dcd_deploy.models.safetensors_files import EXPECTED, INDEX_SUFFIX, in_folder, read_file, read_shards, shards_size
-from dcd_deploy.models.torch_files import DamagedError, ScriptError, torch_file
+from dcd_deploy.models.torch_files import FLOAT8, PLAIN, DamagedError, ScriptError, torch_file
 
 DATA_PARALLEL, COMPILED = "module.", "_orig_mod."  # what DataParallel and torch.compile put before keys
 COUNTERS = ("n_averaged", "total_ops", "total_params")  # of averages, and of profilers that count operations
@@ -86,7 +87,18 @@ def read_checkpoint(
         found = _read_torch(path, start, ema=ema)
     chosen = _chosen(_without_wrappers(found), prefix, drop)
     check_float(path, chosen.state_dict)
-    return chosen
+    return _widened(chosen)
+
+
+def _widened(checkpoint: Checkpoint) -> Checkpoint:
+    """Return the checkpoint with its tensors of float8 as float32, which has all of their numbers."""
+    state = checkpoint.state_dict
+    narrow = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in state.values() if tensor.dtype in FLOAT8)
+    if not narrow:
+        return checkpoint
+    wide = {key: tensor.float() if tensor.dtype in FLOAT8 else tensor for key, tensor in state.items()}
+    kinds = ", ".join(f"{name} ({count})" for name, count in sorted(narrow.items()))
+    return checkpoint.with_state(wide, f"tensors of {kinds} are taken as float32, which has the same numbers")
 
 
 def _read_safetensors(path: Path, *, sharded: bool, ema: bool) -> Checkpoint:
@@ -126,7 +138,7 @@ def _checked(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Refuse tensors of safetensors that are no plain arrays, and names that no network has."""
     for key, value in tensors.items():
         check_key(path, key)
-        if value.layout != torch.strided or value.is_complex():
+        if value.layout != torch.strided or value.dtype not in PLAIN:
             raise CheckpointError(expected=f"plain real tensors in '{path}'", found=f"{value.dtype} at '{shown(key)}'")
     return tensors
 

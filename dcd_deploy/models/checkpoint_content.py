@@ -12,7 +12,16 @@ from torch import Tensor
 
 from dcd_deploy.errors import CheckpointError, shown
 from dcd_deploy.models.pickled_values import Foreign, StoredTensor
-from dcd_deploy.models.torch_files import DamagedError, Run, TorchFile, not_plain, tensor
+from dcd_deploy.models.torch_files import (
+    MOST_EXPANDED,
+    DamagedError,
+    ExpandedError,
+    Run,
+    TorchFile,
+    expanded,
+    not_plain,
+    tensor,
+)
 
 STATE_KEYS = ("state_dict", "model", "model_state_dict", "net", "network", "weights")
 EMA_KEYS = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema", "model_ema_state_dict")
@@ -123,7 +132,7 @@ def _is_state(value: Mapping[Any, Any]) -> bool:
 def read_state(path: Path, entries: Mapping[str, Any], run: Run) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Read the tensors of a mapping; what else it holds (``_extra_state``, versions) is left, and that is said."""
     state: dict[str, Tensor] = {}
-    left = []
+    left, all_expanded = [], 0
     for key, value in entries.items():
         check_key(path, key)
         if (kind := not_plain(value)) is not None:
@@ -135,12 +144,27 @@ def read_state(path: Path, entries: Mapping[str, Any], run: Run) -> tuple[dict[s
         if not isinstance(value, StoredTensor):
             left.append(shown(key))
             continue
-        try:
-            state[key] = tensor(value, run)
-        except DamagedError as error:
-            raise CheckpointError(f"'{shown(key)}' in '{path}': {error}; fetch the file again") from error
+        state[key] = _read(path, key, value, run)
+        all_expanded += expanded(value)
+        if all_expanded > MOST_EXPANDED:
+            raise _too_expanded(path, key, f"with others, has {all_expanded} expanded numbers")
     more = ", …" * (len(left) > SHOWN)
     return state, (f"left out, being no tensors: {', '.join(left[:SHOWN])}{more}",) if left else ()
+
+
+def _read(path: Path, key: str, value: StoredTensor, run: Run) -> Tensor:
+    try:
+        return tensor(value, run)
+    except DamagedError as error:
+        raise CheckpointError(f"'{shown(key)}' in '{path}': {error}; fetch the file again") from error
+    except ExpandedError as error:
+        raise _too_expanded(path, key, str(error)) from error
+
+
+def _too_expanded(path: Path, key: str, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"'{shown(key)}' in '{path}': {found}, more than the {MOST_EXPANDED} that are taken; save .contiguous() tensors"
+    )
 
 
 def check_key(path: Path, key: str) -> None:

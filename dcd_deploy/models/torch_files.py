@@ -8,6 +8,7 @@ Numbers are read only for the tensors that are asked for.
 
 from __future__ import annotations
 
+import math
 import mmap
 import zipfile
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ ZIP = b"PK"
 PICKLE = "data.pkl"
 SCRIPT = "constants.pkl"  # TorchScript's own
 LITTLE = b"little"
+MOST_EXPANDED = 1 << 24  # numbers that a file's expanded tensors may have, all together
 COUNT_BYTES = 8  # before each run of a legacy file stands how many numbers it has
 
 STORAGES = {
@@ -48,6 +50,16 @@ STORAGES = {
     "QInt32Storage": torch.qint32,
     "UntypedStorage": torch.uint8,
 }
+# torch computes nothing in them, and each of their numbers is one of float32
+FLOAT8 = frozenset(
+    (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz, torch.float8_e8m0fnu)
+)
+PLAIN = FLOAT8 | frozenset(
+    (
+        *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool),
+        *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+    )
+)  # the others are complex, quantised, or several numbers in a byte
 # what torch calls when it rebuilds a tensor that is no plain array of real numbers
 NOT_PLAIN = {
     "torch._utils._rebuild_qtensor": "quantised",
@@ -63,6 +75,10 @@ Run = Callable[[Storage, int], bytearray]  # a storage and the bytes of one of i
 
 class DamagedError(ValueError):
     """A file that is cut off, altered, or of another program; the message says where."""
+
+
+class ExpandedError(ValueError):
+    """A tensor whose few numbers in the file stand for far more."""
 
 
 class ScriptError(ValueError):
@@ -96,6 +112,7 @@ def tensor(stored: StoredTensor, run: Run) -> Tensor:
 
     Raises:
         DamagedError: it claims more than its storage holds, or sizes that no tensor has.
+        ExpandedError: it is expanded to more than ``MOST_EXPANDED`` numbers.
     """
     try:
         return _tensor(stored, run)
@@ -107,17 +124,27 @@ def _tensor(stored: StoredTensor, run: Run) -> Tensor:
     dtype = dtype_of(stored)
     if dtype is None:
         raise DamagedError(f"numbers of type {stored.dtype or stored.storage.kind}")
-    elements = 1
-    for size in stored.shape:
-        elements *= size
+    elements = math.prod(stored.shape)
     if elements == 0:
         return torch.empty(stored.shape, dtype=dtype)
     content = run(stored.storage, element_bytes(stored))
     held = len(content) // dtype.itemsize
-    last = stored.offset + sum((size - 1) * step for size, step in zip(stored.shape, stored.stride, strict=True))
-    if last >= held or elements > held:
+    if stored.offset + _span(stored) > held:
         raise DamagedError(f"claims shape {stored.shape}, but the file holds less than that")
+    if expanded(stored) > MOST_EXPANDED:
+        raise ExpandedError(f"claims shape {stored.shape}, expanded from at most {held} numbers in the file")
     return torch.frombuffer(content, dtype=dtype, count=held).as_strided(stored.shape, stored.stride, stored.offset)
+
+
+def expanded(stored: StoredTensor) -> int:
+    """Return how many numbers a tensor has whose strides let several of them be one in the file; 0 of any other."""
+    elements = math.prod(stored.shape)
+    return elements if elements > _span(stored) else 0
+
+
+def _span(stored: StoredTensor) -> int:
+    """Return from its first number to behind its last how many there are in the file."""
+    return 1 + sum((size - 1) * step for size, step in zip(stored.shape, stored.stride, strict=True))
 
 
 def dtype_of(stored: StoredTensor) -> torch.dtype | None:
@@ -138,7 +165,7 @@ def not_plain(value: object) -> str | None:
     """Return of which kind a tensor is that cannot be taken as an array of real numbers; None if it can."""
     if isinstance(value, Foreign):
         return NOT_PLAIN.get(value.name)
-    if isinstance(value, StoredTensor) and ((dtype := dtype_of(value)) is None or dtype.is_complex):
+    if isinstance(value, StoredTensor) and dtype_of(value) not in PLAIN:
         return (value.dtype or value.storage.kind).removeprefix("torch.")
     return None
 

@@ -28,6 +28,7 @@ from dcd_deploy.errors import NetworkError, shown
 from dcd_deploy.files import existing_file
 from dcd_deploy.models.checkpoint import DATA_PARALLEL, Checkpoint, renamed
 from dcd_deploy.models.reparametrised import put_together
+from dcd_deploy.settings_kept import settings_kept
 
 COUNTER = "num_batches_tracked"  # BatchNorm's own, which old checkpoints lack and evaluation does not use
 
@@ -147,8 +148,11 @@ def _loaded(path: Path) -> ModuleType:
         sys.path.insert(0, folder)
     sys.modules[spec.name] = module
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever the user's file raises; a script may end itself
+        with settings_kept():
+            spec.loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's file raises; a script may end itself
         raise NetworkError(f"'{path.name}' cannot be run: {_said(error, path)}") from error
     return module
 
@@ -187,8 +191,11 @@ def _called(factory: Any, arguments: dict[str, Any], title: str) -> Any:
     except ValueError:
         pass  # a callable without a signature says by itself what it takes
     try:
-        return factory(**arguments)
-    except (Exception, SystemExit) as error:  # whatever the user's factory raises
+        with settings_kept():
+            return factory(**arguments)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's factory raises
         raise NetworkError(f"'{title}' raised {_said(error, Path(title.partition(':')[0]))}") from error
 
 

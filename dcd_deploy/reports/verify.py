@@ -66,6 +66,8 @@ def _title(report: VerificationReport) -> str:
 
 def show_self_check(screen: Console, check: SelfCheck) -> None:
     """Print the result of a model's check on the samples that it carries."""
+    for note in check.notes:
+        line(screen, note)
     line(
         screen,
         f"self-check on {check.samples} samples: error {numbers.error(check.relative)} of the range, "

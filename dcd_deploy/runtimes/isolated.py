@@ -31,6 +31,7 @@ from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.choice import RUNTIMES, usual_runtime
 from dcd_deploy.runtimes.model import Model, as_model
 from dcd_deploy.runtimes.session import Array, Input, Session
+from dcd_deploy.runtimes.sidecar import warn_of_sidecar
 
 TIME_LIMIT = 50.0  # seconds, of one call; a network for a phone takes one at most
 PROFILE_LIMIT = 600.0  # of many calls
@@ -150,6 +151,7 @@ def isolated_model(path: str | os.PathLike[str], *, threads: int = 0, runtime: s
     """
     path = existing_file(path, "a model file")
     runtime = runtime or usual_runtime(path)
+    warn_of_sidecar(path)
     with Isolated(path) as other:
         session = IsolatedSession(other, path, threads, runtime)
         yield as_model(session, RUNTIMES[runtime].suffix.removeprefix("."))

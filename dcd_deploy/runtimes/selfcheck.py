@@ -21,13 +21,17 @@ from dcd_deploy.samples import InputSpec, generated_inputs
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """The largest error over the carried samples, relative to the range of the reference outputs."""
+    """The largest error over the carried samples, relative to the range of the reference outputs.
+
+    ``notes`` say what is amiss with the file beside that.
+    """
 
     samples: int
     max_abs: float
     relative: float
     tolerance: float
     stated_tolerance: float
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

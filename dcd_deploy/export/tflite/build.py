@@ -41,7 +41,9 @@ from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.litert_compiled import LiteRtCompiledSession
 
 COMPILED, XNNPACK = "TFLite, CompiledModel", "TFLite, XNNPACK"
-LACKING = re.compile(r"Didn't find op for builtin opcode '(\w+)'")  # an interpreter's words
+LACKING = re.compile(  # an interpreter's words; of some operators it has one form
+    r"Didn't find op for builtin opcode '(?P<none>\w+)'|Node number \d+ \((?P<form>STABLEHLO_\w+)\) failed to prepare"
+)
 STAGES: dict[str, Callable[[bytes], LiteRtSession]] = {
     "TFLite, plain kernels": partial(LiteRtSession, xnnpack=False),
     XNNPACK: LiteRtSession,
@@ -145,9 +147,11 @@ def _session(opened: Callable[[bytes], LiteRtSession], model: bytes) -> LiteRtSe
     except ModelFileError as error:
         if (lacking := LACKING.search(str(error))) is None:
             raise
+        operator = lacking["none"] or lacking["form"]
+        amiss = "does not have" if lacking["none"] else "does not take in this form"
         raise ExportError(
-            f"litert-torch made {lacking[1]} of what the network computes{_behind(model, lacking[1])}, which TFLite's "
-            f"interpreter does not have; {ORDINARY}{ONNX_INSTEAD}"
+            f"litert-torch made {operator} of what the network computes{_behind(model, operator)}, which TFLite's "
+            f"interpreter {amiss}; {ORDINARY}{ONNX_INSTEAD}"
         ) from error
 
 
