@@ -36,7 +36,9 @@ FOUR = list(FLOAT8)[:4]  # that have a sign, and that safetensors has
 
 
 @pytest.mark.parametrize(
-    ("save", "dtype"), [*itertools.product([torch.save], FLOAT8), *itertools.product([save_file], FOUR)], ids=str
+    ("save", "dtype"),
+    [*itertools.product([torch.save], FLOAT8), *itertools.product([save_file], FOUR)],
+    ids=lambda given: getattr(given, "__name__", str(given)),  # not where it lies in one process
 )
 def test_every_number_of_eight_bits_is_read_exactly(tmp_path, save, dtype):
     numbers = {byte: number for byte in range(256) if (number := FLOAT8[dtype](byte)) is not None}
