@@ -44,6 +44,21 @@ class Best(nn.Module):
         return y.view(n, c, *y.shape[2:])
 
 
+class Enlarging(nn.Module):
+    """A dynamic transposed convolution, a group or two for each sample, as generators have them."""
+
+    def __init__(self, groups=1, **settings):
+        super().__init__()
+        self.bank, self.mix = nn.Parameter(torch.randn(4, 8, 6 // groups, 4, 3) / 9), nn.Linear(8, 4)
+        self.groups, self.settings = groups, settings
+
+    def forward(self, x):
+        n, c, h, w = x.shape
+        kernels = torch.einsum("nm,mcokl->ncokl", self.mix(x.mean((2, 3))).softmax(1), self.bank).flatten(0, 1)
+        y = F.conv_transpose2d(x.reshape(1, n * c, h, w), kernels, groups=n * self.groups, **self.settings)
+        return y.view(n, -1, *y.shape[2:])
+
+
 def siamese(cut):
     def function(y):
         one, other = cut(torch.cat([y, 2 * y.flip(3)]), y.shape[0])
@@ -63,6 +78,8 @@ NETWORKS = {
     "einsum of three, with spaces": lambda: Mixed("b m, m k c, b c -> b k"),
     "same": lambda: Best(3, "same"),
     "valid": lambda: Best(3, "valid"),
+    "transposed": lambda: Enlarging(stride=2, padding=1),
+    "transposed, in groups": lambda: Enlarging(2, stride=(2, 3), padding=(0, 1), output_padding=(1, 0), dilation=2),
     "chunks of the batch": lambda: siamese(lambda y, _: torch.chunk(y, 2)),
     "chunks by a method": lambda: siamese(lambda y, _: y.chunk(chunks=2, dim=0)),
     "complex": lambda: Calling(turned),

@@ -72,7 +72,8 @@ def plan(target: Target, choice: Choice = AUTO, keep_float: Collection[str] = ()
     substitute, wrap = Substitute(target, choice, keep_float), Wrap()
     ordinary: tuple[Pass, ...] = (SizesAsNumbers(), DropDropout(), FoldNorms(), PoolByWindows())
     if target.is_batch_free or target.backend.name in (LAST, XNNPACK):
-        ordinary += (ConvolveByProducts(groups_alone=target.backend.name not in (LAST, XNNPACK)),)
+        rest = target.backend.name in (LAST, XNNPACK)
+        ordinary += (ConvolveByProducts(groups_alone=not rest, transposed=target.backend.name != LAST),)
     ordinary += (SpellOut(batch_free=target.is_batch_free, sliced=target.backend.name == XNNPACK),)
     if target.backend.name == XNNPACK:
         ordinary += (SpellForXnnpack(),)

@@ -4,7 +4,7 @@
 
 A dynamic layer that was recognised has a lowering. One that was not is left with its own convolution, of all samples at
 once, a group for each: TFLite's converter and XNNPACK take constant kernels alone, and ONNX a number of groups alone,
-which a free batch is not. That is so of signals (N, C, L) and volumes (N, C, D, H, W) as well.
+which a free batch is not. That is so of signals (N, C, L) and volumes (N, C, D, H, W) as well, and of transposed ones.
 """
 
 from __future__ import annotations
@@ -16,43 +16,41 @@ from typing import ClassVar
 import torch
 from torch import Tensor, fx, nn
 
-from dcd_deploy.lowering.channels_last.settings import name_and_settings
+from dcd_deploy.lowering.channels_last.settings import Settings, name_and_settings
 from dcd_deploy.lowering.channels_last.side_by_side import convolving as side_by_side
 from dcd_deploy.lowering.computed_weights import convolving
 from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, shape
 from dcd_deploy.lowering.layers import Sizes, frozen
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
+from dcd_deploy.lowering.passes.transposed_products import transposed_products
 
 Convolution = Callable[..., nn.Conv1d | nn.Conv2d | nn.Conv3d]
 DIMENSIONS: dict[str, Convolution] = {"conv1d": nn.Conv1d, "conv2d": nn.Conv2d, "conv3d": nn.Conv3d}
 
 
 class ConvolveByProducts(Pass):
-    """Replace such convolutions: all of them, or where the number of groups is computed alone."""
+    """Replace such convolutions: all of them, or where the number of groups is computed alone.
+
+    Not ``transposed`` ones for TFLite, whose converter takes those of a single group as they are.
+    """
 
     name: ClassVar[str] = "convolve by products"
     reason: ClassVar[str] = "converters take constant kernels, and groups by their number, alone"
 
-    def __init__(self, *, groups_alone: bool) -> None:
-        self.groups_alone = groups_alone
+    def __init__(self, *, groups_alone: bool, transposed: bool = True) -> None:
+        self.groups_alone, self.transposed = groups_alone, transposed
 
     def apply(self, graph: NetworkGraph) -> PassResult:
         result = PassResult()
         for node in convolving(graph):
             name, settings = name_and_settings(node, None)
-            if name not in DIMENSIONS:
-                continue
             groups = settings.get("groups", 1)
-            padding = settings.get("padding", 0)
-            needless = self.groups_alone or name != "conv2d"  # by a number of groups, signals and volumes are taken
-            if needless and not isinstance(groups, fx.Node):
+            if name == "conv_transpose2d" and not self.transposed:
                 continue
-            kernel = shape(settings["weight"])
-            assert kernel is not None
-            dilation = settings.get("dilation", 1)
-            padding = _in_numbers(padding, kernel[2:], dilation)
-            given = {"stride": settings.get("stride", 1), "dilation": dilation, "padding": padding}
-            made = Products(DIMENSIONS[name], kernel[1:], **given)
+            needless = self.groups_alone or name != "conv2d"  # by a number of groups, the others are taken
+            made = None if needless and not isinstance(groups, fx.Node) else _products(node, name, settings)
+            if made is None:
+                continue
             path = graph.add_module(f"{node.name}_products", made)
             operands = (node.all_input_nodes[0], settings["weight"], settings.get("bias"), groups)
             with graph.module.graph.inserting_before(node):
@@ -61,6 +59,18 @@ class ConvolveByProducts(Pass):
             graph.module.graph.erase_node(node)
             result.changed += 1
         return result
+
+
+def _products(node: fx.Node, name: str, settings: Settings) -> nn.Module | None:
+    if name == "conv_transpose2d":
+        return transposed_products(node, settings)
+    if name not in DIMENSIONS:
+        return None
+    kernel, dilation = shape(settings["weight"]), settings.get("dilation", 1)
+    assert kernel is not None
+    padding = _in_numbers(settings.get("padding", 0), kernel[2:], dilation)
+    given = {"stride": settings.get("stride", 1), "dilation": dilation, "padding": padding}
+    return Products(DIMENSIONS[name], kernel[1:], **given)
 
 
 class Products(nn.Module):
