@@ -76,7 +76,7 @@ def test_files_of_raw_bytes_and_in_int8(request, tmp_path, kind, seven):
     assert re.match(rf"{seven}\d\d\.\d %", found["classes"])
 
 
-@pytest.mark.parametrize("how", ["choose", "drop"])
+@pytest.mark.parametrize("how", ["choose", pytest.param("drop", marks=pytest.mark.exhaustive)])
 def test_the_page_checks_itself_and_says_seven(folder, tmp_path, how):
     site = shutil.copytree(folder, tmp_path / "site")
     shutil.copy(DIGITS / "seven.png", site / "seven.png")

@@ -65,6 +65,7 @@ def samples(scale=5.0, noise=0.01, seed=0, pairs=60, drifting=0.5, rounds=5):
     return Samples((1.0,), (2.0,), (3.0,), blocks, tuple(i * rounds // pairs for i in range(pairs)))
 
 
+@pytest.mark.exhaustive
 def test_equal_models_have_a_ratio_of_one_within_the_interval():
     inside = 0
     for seed in range(40):

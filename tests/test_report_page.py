@@ -146,7 +146,7 @@ def test_a_browser_draws_the_page(realistic, tmp_path, theme):
     assert ("rgb(98, 180, 245)" if theme == "dark" else "rgb(11, 95, 165)") in styles, "the theme's colours"
 
 
-@pytest.mark.long
+@pytest.mark.exhaustive  # ``test_the_policy_stops_what_gets_past_the_escaping`` is long
 @pytest.mark.skipif(not CHROMIUM, reason="needs Chromium, which make test-long installs")
 def test_a_browser_shows_hostile_names_as_text(hostile, tmp_path):
     write_page(tmp_path / "page.html", hostile, profiles=[EVIL], command=benching.HOSTILE)

@@ -38,7 +38,7 @@ def network(function):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("format", ["onnx", "tflite"])
+@pytest.mark.parametrize("format", ["onnx", pytest.param("tflite", marks=pytest.mark.exhaustive)])
 def test_they_are_exported(tmp_path, format, name):
     net = network(NETWORKS[name])
     free = {"batch": "dynamic"} if format == "onnx" else {}

@@ -101,6 +101,7 @@ def test_at_a_free_batch(tmp_path, name):
         assert np.abs(model.run(x.numpy()) - right).max() <= 1e-5 * np.ptp(right)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["einsum of three", "same", "squares of five axes"])
 def test_in_tflite(tmp_path, name):
     net = network(NETWORKS[name])

@@ -27,7 +27,7 @@ FLOAT32 = 5e-5
 NETWORKS = [
     "mobilenetv2_dcd_w0.1_10c_64px",
     pytest.param("mobilenetv2_dcd_w1.0", marks=pytest.mark.exhaustive),
-    "resnet18_dcd",
+    pytest.param("resnet18_dcd", marks=pytest.mark.exhaustive),
 ]
 
 
