@@ -24,7 +24,7 @@ DAMAGED = {
 }
 
 
-@pytest.fixture(params=["onnx", "tflite"])
+@pytest.fixture(params=["onnx", pytest.param("tflite", marks=pytest.mark.exhaustive)])
 def copy(request, digits_export, digits_tflite, tmp_path):
     """A file that was exported, with its sidecar."""
     source = (digits_export if request.param == "onnx" else digits_tflite).artifact.path
@@ -50,7 +50,7 @@ def commands(path):
     }
 
 
-NAMES = tuple(commands(""))
+NAMES = [pytest.param(name, marks=[pytest.mark.exhaustive] * (name == "mobile")) for name in commands("")]
 
 
 @pytest.mark.filterwarnings("always::dcd_deploy.runtimes.sidecar.OtherFileWarning")
