@@ -74,6 +74,14 @@ class NetworkGraph:
         self.module.add_submodule(free, module)
         return free
 
+    def put_in_place(self, node: fx.Node, path: str, module: nn.Module, *operands: Any) -> None:
+        """Let a module, added at ``path`` or like it, compute what a node does, of its first input or ``operands``."""
+        path = self.add_module(path, module)
+        with self.module.graph.inserting_before(node):
+            call = self.module.graph.call_module(path, operands or (node.all_input_nodes[0],))
+        node.replace_all_uses_with(copy_meta(node, call))
+        self.module.graph.erase_node(node)
+
     def recompiled(self) -> NetworkGraph:
         """Check the graph after a change of its nodes, and compile it anew."""
         self.module.graph.eliminate_dead_code()

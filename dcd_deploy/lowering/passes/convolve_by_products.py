@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from dcd_deploy.lowering.channels_last.settings import Settings, name_and_settings
 from dcd_deploy.lowering.channels_last.side_by_side import convolving as side_by_side
 from dcd_deploy.lowering.computed_weights import convolving
-from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, shape
+from dcd_deploy.lowering.graph import NetworkGraph, shape
 from dcd_deploy.lowering.layers import Sizes, frozen
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
 from dcd_deploy.lowering.passes.transposed_products import transposed_products
@@ -51,12 +51,8 @@ class ConvolveByProducts(Pass):
             made = None if needless and not isinstance(groups, fx.Node) else _products(node, name, settings)
             if made is None:
                 continue
-            path = graph.add_module(f"{node.name}_products", made)
             operands = (node.all_input_nodes[0], settings["weight"], settings.get("bias"), groups)
-            with graph.module.graph.inserting_before(node):
-                found = copy_meta(node, graph.module.graph.call_module(path, operands))
-            node.replace_all_uses_with(found)
-            graph.module.graph.erase_node(node)
+            graph.put_in_place(node, f"{node.name}_products", made, *operands)
             result.changed += 1
         return result
 

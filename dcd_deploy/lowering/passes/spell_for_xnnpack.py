@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from dcd_deploy.lowering.channels_last.settings import Settings, name_and_settings
-from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, op_name, shape
+from dcd_deploy.lowering.graph import NetworkGraph, op_name, shape
 from dcd_deploy.lowering.layers import frozen
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
 
@@ -49,11 +49,7 @@ class SpellForXnnpack(Pass):
             elif (function := _product(node)) is not None:
                 node.op, node.target = "call_function", function
             elif (spelled := _spelled(graph, node)) is not None:
-                path = graph.add_module(f"{node.name}_spelled", spelled)
-                with graph.module.graph.inserting_before(node):
-                    found = copy_meta(node, graph.module.graph.call_module(path, (node.all_input_nodes[0],)))
-                node.replace_all_uses_with(found)
-                graph.module.graph.erase_node(node)
+                graph.put_in_place(node, f"{node.name}_spelled", spelled)
             else:
                 continue
             result.changed += 1

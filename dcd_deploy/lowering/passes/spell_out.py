@@ -63,11 +63,7 @@ class SpellOut(Pass):
             elif self.sliced and _is_split(node):
                 _slice(graph, node)
             elif (made := _pooling(graph, node) or _mean(graph, node) or _volumes(graph, node)) is not None:
-                path = graph.add_module(f"{node.name}_spelled", made)
-                with graph.module.graph.inserting_before(node):
-                    found = copy_meta(node, graph.module.graph.call_module(path, (node.all_input_nodes[0],)))
-                node.replace_all_uses_with(found)
-                graph.module.graph.erase_node(node)
+                graph.put_in_place(node, f"{node.name}_spelled", made)
             else:
                 continue
             result.changed += 1
