@@ -24,6 +24,7 @@ from dcd_deploy.lowering.channels_last.settings import Settings, name_and_settin
 from dcd_deploy.lowering.graph import NetworkGraph, op_name, shape
 from dcd_deploy.lowering.layers import frozen
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
+from dcd_deploy.lowering.xnnpack.parts import rows
 
 Sides = tuple[int, ...]
 OfTensor = Callable[[Tensor], Tensor]
@@ -124,11 +125,6 @@ ELEMENTWISE: dict[str, Callable[[NetworkGraph, fx.Node], Spelled | None]] = {
 
 
 # Maps
-
-
-def rows(x: Tensor) -> Tensor:
-    """Return a map (N, C, H, W) as its pixels (N, H, W, C), as they lie in the delegate."""
-    return x.permute(0, 2, 3, 1)
 
 
 def as_map(pixels: Tensor, height: int, width: int) -> Tensor:
