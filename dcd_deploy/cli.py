@@ -9,6 +9,8 @@ kind of error has its own exit code, listed by ``dcd_deploy.errors``; 1 is a def
 from __future__ import annotations
 
 import atexit
+import contextlib
+import faulthandler
 import functools
 import inspect
 import os
@@ -249,6 +251,7 @@ def run(words: Sequence[str]) -> NoReturn:
 def main() -> None:
     """Run the command line. A request to terminate ends it like Ctrl-C, so that nothing is left half-written."""
     settle()
+    _tell_crashes()
     warnings.showwarning = _show_warning
     atexit.register(_end_without_remarks)
     listen()
@@ -260,6 +263,12 @@ def main() -> None:
         if end.code == INTERRUPTED:
             leave_interrupted()
         raise
+
+
+def _tell_crashes() -> None:
+    """Have a native crash, in a library or in the user's own network, name the line of Python that it came from."""
+    with contextlib.suppress(OSError):  # standard error is closed
+        faulthandler.enable(os.dup(2))  # a descriptor of its own: what libraries print is put aside meanwhile
 
 
 def _end_without_remarks() -> None:

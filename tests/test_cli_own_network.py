@@ -1,11 +1,12 @@
 """A network of one's own on the command line: what it prints, and what of it is kept whole."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 import torch
-from command_line import run_here
+from command_line import dcd_deploy, run_here
 from mixture_layers import MixedKernels
 from torch import nn
 from tuning_subjects import FEW
@@ -100,3 +101,12 @@ def test_a_leaf_that_is_not_there_is_refused(own, told, small_checkpoint, tmp_pa
     ):
         with pytest.raises(CaptureError, match="as leaf, found 'nowhere'"):
             refuse()
+
+
+def test_a_native_crash_of_a_network_names_its_line(tmp_path, small_checkpoint):
+    file = tmp_path / "crashing.py"
+    file.write_text("import ctypes\n\n\ndef make():\n    ctypes.string_at(0)\n")
+    done = dcd_deploy("inspect", small_checkpoint, "--network", f"{file}:make", "--input-shape", "3,32,32")
+    assert done.returncode == -signal.SIGSEGV
+    assert "Fatal Python error: Segmentation fault" in done.stderr
+    assert f'File "{file}", line 5 in make' in done.stderr
