@@ -19,6 +19,25 @@ def attention(y):
     return torch.matmul(torch.softmax(torch.matmul(pixels, pixels.transpose(1, 2)), -1), pixels).view_as(y)
 
 
+def of_any_weights(norm):
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in norm.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator))
+    return norm
+
+
+class Permuted(nn.Module):
+    """A norm of each pixel's channels, as timm has it: with its own weights, as a function."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, y):
+        return F.layer_norm(y.permute(0, 2, 3, 1), (6,), self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)
+
+
 SPELLED = {
     "hardsigmoid": F.hardsigmoid,
     "Hardsigmoid": nn.Hardsigmoid(),
@@ -40,12 +59,26 @@ SPELLED = {
     "expand_as": lambda y: y * y.mean((2, 3), keepdim=True).expand_as(y),
     "expand": lambda y: y.mean((2, 3), keepdim=True).expand(y.shape) + y,
     "products": attention,
+    "normalize": F.normalize,
+    "normalize of rows": lambda y: F.normalize(input=y, dim=-1, eps=0.5),
+    "GroupNorm": of_any_weights(nn.GroupNorm(2, 6)),
+    "GroupNorm of one group": of_any_weights(nn.GroupNorm(1, 6, eps=1e-3)),
+    "GroupNorm of a group for each channel": nn.GroupNorm(6, 6, affine=False),
+    "group_norm": lambda y: F.group_norm(y, 3),
+    "InstanceNorm2d": of_any_weights(nn.InstanceNorm2d(6, affine=True)),
+    "LayerNorm": of_any_weights(nn.LayerNorm((6, 3, 4))),
+    "LayerNorm of a row": of_any_weights(nn.LayerNorm(4)),
+    "LayerNorm of a pixel": Permuted(of_any_weights(nn.LayerNorm(6))),
+    "layer_norm": lambda y: F.layer_norm(y, (4,), eps=0.1),
 }
 LEFT = {
     "softplus of another slope": nn.Softplus(beta=2),  # left as they are
     "softmax of columns": lambda y: y.softmax(3),
     "nearest of no whole factor": lambda y: F.interpolate(y, size=(5, 7)),
+    "normalize by another length": lambda y: F.normalize(y, p=1),
     "amax of rows": lambda y: y.amax(2),
+    "InstanceNorm2d of running statistics": nn.InstanceNorm2d(6, track_running_stats=True),
+    "GroupNorm of computed weights": lambda y: F.group_norm(y, 2, 1 + 0 * y.mean((0, 2, 3))),
     "an expanded output": lambda y: y.mean((2, 3), keepdim=True).expand_as(y),
 }
 X = 3 * torch.randn(4, 3, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -76,11 +109,13 @@ class Everything(nn.Module):
         super().__init__()
         self.stem, self.head = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(10, 4, 1)
         self.squeeze, self.excite = nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 1)
+        self.norms = nn.ModuleList(map(of_any_weights, (nn.GroupNorm(2, 8), nn.LayerNorm(8), nn.GroupNorm(1, 8))))
 
     def forward(self, x):
         y = F.elu(self.stem(2 * x - 1))
         gate = F.hardsigmoid(self.excite(F.mish(self.squeeze(F.adaptive_avg_pool2d(y, 1)))))
-        y = y * gate.expand_as(y)
+        grouped, each, whole = self.norms
+        y = whole(each(grouped(y * gate.expand_as(y)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
         y = F.relu6(y + 3) / 6
         y = torch.cat([y, y.mean(1, keepdim=True), y.amax(1, keepdim=True)], 1)
         y = torch.add(y, F.softplus(attention(y)), alpha=0.5)

@@ -18,6 +18,7 @@ from torch import nn
 from dcd_deploy.artifacts import METADATA_KEY
 from dcd_deploy.errors import ExportError
 from dcd_deploy.export.deployable import without_stack_traces
+from dcd_deploy.export.executorch.decompositions import decomposed
 from dcd_deploy.export.executorch.layout import check_version, sink_permutations, without_moves
 from dcd_deploy.export.executorch.scalars import spell_out_numbers
 from dcd_deploy.export.executorch.views import merge_views
@@ -44,7 +45,7 @@ def lower_executorch(single: nn.Module, inputs: Sequence[InputSpec], batch: int 
         examples = tuple(torch.zeros(batch, *each.shape) for each in inputs)
         try:
             with without_stack_traces(), without_moves():
-                program = torch.export.export(single, examples, strict=False)
+                program = decomposed(torch.export.export(single, examples, strict=False))
                 spell_out_numbers(program.graph)
                 edge = exir.to_edge_transform_and_lower(
                     program, partitioner=[_partitioner()], transform_passes=[sink_permutations, merge_views]

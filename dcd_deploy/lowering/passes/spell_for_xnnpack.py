@@ -8,6 +8,7 @@ mean, largest over channels           →   a convolution by 1/C, the largest of
 largest of a whole map                →   pooling by a window as large
 x.expand_as(y) ⊙ y                    →   x ⊙ y, which broadcasts
 a @ b of three or more dimensions     →   a product of batches of matrices
+LayerNorm, GroupNorm, InstanceNorm    →   means and products (``xnnpack.norms``)
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dcd_deploy.lowering.channels_last.settings import Settings, name_and_settin
 from dcd_deploy.lowering.graph import NetworkGraph, op_name, shape
 from dcd_deploy.lowering.layers import frozen
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
+from dcd_deploy.lowering.xnnpack.norms import norm_of
 from dcd_deploy.lowering.xnnpack.parts import rows
 
 Sides = tuple[int, ...]
@@ -47,9 +49,9 @@ class SpellForXnnpack(Pass):
             if _is_expanded_for_nothing(node):
                 node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]  # a node
                 graph.module.graph.erase_node(node)
-            elif (function := _product(node)) is not None:
+            elif (function := _product(node) or _normalised(node)) is not None:
                 node.op, node.target = "call_function", function
-            elif (spelled := _spelled(graph, node)) is not None:
+            elif (spelled := norm_of(graph, node) or _spelled(graph, node)) is not None:
                 graph.put_in_place(node, f"{node.name}_spelled", spelled)
             else:
                 continue
@@ -218,6 +220,17 @@ def _product(node: fx.Node) -> OfTensor | None:
     if first is None or second is None or first[:-2] != second[:-2] or len(first) < 3:
         return None
     return batched  # type: ignore[return-value]  # of two
+
+
+def _normalised(node: fx.Node) -> OfTensor | None:
+    """Return what makes tensors one long, if a node does that by Euclid's length."""
+    given = dict(zip(("p", "dim", "eps"), node.args[1:], strict=False)) | node.kwargs
+    return normalised if op_name(node) == "normalize" and given.get("p", 2) == 2 and not given.get("out") else None
+
+
+def normalised(input: Tensor, p: float = 2, dim: int = 1, eps: float = 1e-12, out: None = None) -> Tensor:  # noqa: A002, ARG001
+    """Return F.normalize(x, 2, dim): the length broadcasts, and is not expanded."""
+    return input / torch.clamp(torch.sqrt((input * input).sum(dim, keepdim=True)), eps)
 
 
 def batched(a: Tensor, b: Tensor) -> Tensor:
