@@ -134,10 +134,26 @@ class Focused(nn.Module):
         return self.classes(tokens[:, 0]), tokens.mean(1)
 
 
+class Followed(nn.Module):
+    """All of them in one network, but those with numbers of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(6, 6, 1)
+        self.functions = [
+            each for name, each in FOLLOWED.items() if name not in ("attention with a bias", "layer_norm")
+        ]
+
+    def forward(self, x):
+        y = self.first(x)
+        return tuple(function(y) for function in self.functions)
+
+
 @pytest.mark.long
-def test_all_of_it_is_one_partition(tmp_path):
+@pytest.mark.parametrize(("network", "sides"), [(Focused, (3, 8, 12)), (Followed, (6, 5, 4))])
+def test_all_of_it_is_one_partition(network, sides, tmp_path):
     torch.manual_seed(0)
-    net, x = Focused().eval(), torch.randn(1, 3, 8, 12)
+    net, x = network().eval(), torch.randn(1, *sides)
     made = export_module(net, x, to="executorch", out=tmp_path)
     with torch.inference_mode():
         wanted = net(x)

@@ -59,6 +59,10 @@ SPELLED = {
     "expand_as": lambda y: y * y.mean((2, 3), keepdim=True).expand_as(y),
     "expand": lambda y: y.mean((2, 3), keepdim=True).expand(y.shape) + y,
     "products": attention,
+    "a whole number": lambda y: y * torch.tensor(2) - torch.tensor(1),
+    "whole numbers": lambda y: y + torch.arange(6).view(6, 1, 1) / (1 + y.abs()),
+    "channels in another order": lambda y: y[:, [2, 1, 0]] + y[:, [3, 4, -1]],
+    "rows twice": lambda y: y[:, :, [0, 0, 2]],
     "normalize": F.normalize,
     "normalize of rows": lambda y: F.normalize(input=y, dim=-1, eps=0.5),
     "GroupNorm": of_any_weights(nn.GroupNorm(2, 6)),
@@ -75,6 +79,8 @@ LEFT = {
     "softplus of another slope": nn.Softplus(beta=2),  # left as they are
     "softmax of columns": lambda y: y.softmax(3),
     "nearest of no whole factor": lambda y: F.interpolate(y, size=(5, 7)),
+    "places, not numbers": lambda y: y[:, torch.arange(3) + torch.tensor(1)],
+    "samples": lambda y: y[[0]] + 0 * y,
     "normalize by another length": lambda y: F.normalize(y, p=1),
     "amax of rows": lambda y: y.amax(2),
     "InstanceNorm2d of running statistics": nn.InstanceNorm2d(6, track_running_stats=True),
@@ -116,7 +122,8 @@ class Everything(nn.Module):
         gate = F.hardsigmoid(self.excite(F.mish(self.squeeze(F.adaptive_avg_pool2d(y, 1)))))
         grouped, each, whole = self.norms
         y = whole(each(grouped(y * gate.expand_as(y)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
-        y = F.relu6(y + 3) / 6
+        y = F.relu6(y[:, [7, 0, 1, 2, 6, 5, 3, 4]] + torch.tensor(3)) / 6
+        y = F.normalize(y) + torch.arange(8).view(8, 1, 1)
         y = torch.cat([y, y.mean(1, keepdim=True), y.amax(1, keepdim=True)], 1)
         y = torch.add(y, F.softplus(attention(y)), alpha=0.5)
         classes = F.interpolate(self.head(y), scale_factor=2).softmax(1)

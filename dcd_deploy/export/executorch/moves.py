@@ -79,11 +79,16 @@ def rolled(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Made:
     return x.reshape(x.shape)
 
 
-def repeated(x: Tensor, repeats: Sequence[int]) -> Tensor:
+def repeated(x: Tensor, repeats: Sequence[int]) -> Made:
     """Return x.repeat(repeats)."""
+    if min(repeats) < 1 or not x.dtype.is_floating_point:
+        return NotImplemented
     x = x.reshape(*(1,) * (len(repeats) - x.dim()), *x.shape)
     for dim, times in enumerate(repeats):
-        x = joined([x] * times, dim)
+        copies = [x]
+        for _ in range(1, times):
+            copies.append(copies[-1] * 1.0)  # XNNPACK joins no tensor with itself
+        x = joined(copies, dim)
     return x.reshape(x.shape)
 
 

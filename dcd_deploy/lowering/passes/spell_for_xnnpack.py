@@ -8,6 +8,7 @@ mean, largest over channels           →   a convolution by 1/C, the largest of
 largest of a whole map                →   pooling by a window as large
 x.expand_as(y) ⊙ y                    →   x ⊙ y, which broadcasts
 a @ b of three or more dimensions     →   a product of batches of matrices
+whole numbers, lists of channels      →   floats, slices (``xnnpack.constants``)
 LayerNorm, GroupNorm, InstanceNorm    →   means and products (``xnnpack.norms``)
 """
 
@@ -25,6 +26,7 @@ from dcd_deploy.lowering.channels_last.settings import Settings, name_and_settin
 from dcd_deploy.lowering.graph import NetworkGraph, op_name, shape
 from dcd_deploy.lowering.layers import frozen
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
+from dcd_deploy.lowering.xnnpack.constants import taken, taking, whole_as_floats
 from dcd_deploy.lowering.xnnpack.norms import norm_of
 from dcd_deploy.lowering.xnnpack.parts import rows
 
@@ -42,8 +44,12 @@ class SpellForXnnpack(Pass):
     reason: ClassVar[str] = "what it does not take runs outside, a hundred times slower"
 
     def apply(self, graph: NetworkGraph) -> PassResult:
-        result = PassResult()
+        result = PassResult(changed=whole_as_floats(graph))
         for node in list(graph.nodes):
+            if (places := taking(node)) is not None:
+                node.target, node.args = taken, (node.args[0], *places)
+                result.changed += 1
+                continue
             if node.op not in ("call_function", "call_method", "call_module") or shape(node) is None:
                 continue
             if _is_expanded_for_nothing(node):
