@@ -80,7 +80,7 @@ def test_each_readme_is_a_screen_and_each_page_begins_with_its_command(platform)
     assert f"(apps/{platform}.md)" in (DOCS / "apps.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("suffix", ["onnx", "tflite"])
+@pytest.mark.parametrize("suffix", ["onnx", pytest.param("tflite", marks=pytest.mark.exhaustive)])
 def test_the_sample_says_seven(request, tmp_path, suffix):
     path = request.getfixturevalue("onnx_file" if suffix == "onnx" else "digits_tflite")
     path = path if suffix == "onnx" else path.artifact.path

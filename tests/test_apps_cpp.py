@@ -62,7 +62,9 @@ def pixels(tmp_path_factory):
 
 
 @needs_compiler
-@pytest.mark.parametrize("sizes", [tuple(LARGE.values()), (32, 32, 32), (480, 480, 501)])
+@pytest.mark.parametrize(
+    "sizes", [pytest.param(tuple(LARGE.values()), marks=pytest.mark.exhaustive), (32, 32, 32), (480, 480, 501)]
+)
 def test_it_resizes_as_pillow(pixels, tmp_path, sizes):
     path = odd_picture(tmp_path / "odd.png")
     (tmp_path / "odd.ppm").write_bytes(ppm(read_picture(path)))

@@ -42,7 +42,7 @@ def test_bad_checkpoints(tmp_path, small_checkpoint, make, code, words):
     (out / "resnet10_dcd_32.onnx").write_bytes(b"an earlier export")
     make(checkpoint, small_checkpoint)
     before = contents(out)
-    refused(dcd_deploy("export", checkpoint, "--out", out, *QUICK), code, *words)
+    refused(run_here("export", checkpoint, "--out", out, *QUICK), code, *words)
     refused(run_here("inspect", checkpoint), code, *words)
     assert contents(out) == before
 

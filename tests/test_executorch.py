@@ -102,7 +102,10 @@ def test_the_kept_file_still_runs():
     assert_near(open_model(SMALL, threads=1).run(inputs(2)), ANSWERS)
 
 
-@pytest.mark.parametrize(("settings", "lowering"), [({"groups": 6, "K": 6}, "products"), ({}, "kernel")])
+@pytest.mark.parametrize(
+    ("settings", "lowering"),
+    [({"groups": 6, "K": 6}, "products"), pytest.param({}, "kernel", marks=pytest.mark.exhaustive)],
+)
 def test_layers_whose_inputs_and_taps_are_scaled(settings, lowering, tmp_path):
     """ODConv: expanded values, and a depthwise one, in operators that XNNPACK has."""
     network = lively(nn.Sequential(nn.Conv2d(3, 6, 3), OmniDimensional(**settings), nn.ReLU()))

@@ -25,7 +25,12 @@ def foreign():
     return {name: make() for name, make in NETWORKS.items()}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+FEW = ("plain", "segmenter", "grey")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.exhaustive] * (name not in FEW)) for name in NETWORKS]
+)
 def test_onnx_at_a_free_batch_is_right_for_any(name, foreign, tmp_path):
     module, example = foreign[name]
     result = dcd_deploy.export_module(module, example, out=tmp_path, batch="dynamic")

@@ -112,9 +112,16 @@ MOST_NODES = {  # of the finished graph: a node more is a cost that somebody has
 MOST_DIGITS = {"onnx": 614, "tflite": 454}
 
 
-@pytest.mark.parametrize("target", [ONNXRUNTIME_X86, PORTABLE_ONNX], ids=lambda target: target.name)
-@pytest.mark.parametrize("name", NETWORKS)
+TARGETS_OF_ONNX = {target.name: target for target in (ONNXRUNTIME_X86, PORTABLE_ONNX)}
+SHOWN_BY_OTHERS = {("mobilenetv2_dcd_w1.0", "portable"), ("resnet18_dcd", "onnxruntime-x86")}
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [pytest.param(*case, marks=[pytest.mark.exhaustive] * (case in SHOWN_BY_OTHERS)) for case in MOST_NODES],
+)
 def test_onnx(name, target):
+    target = TARGETS_OF_ONNX[target]
     case, network = captured_case(name)
     traced = to_onnx(lower(network, target).module, *case.input.shape[2:])
     simplified = simplify(traced.tidied)

@@ -108,7 +108,9 @@ def test_a_difference_in_one_of_them_alone_is_refused(stage, tmp_path, monkeypat
     [
         (mixtures, {"pointwise": True, "strided": True, "grouped": False}),
         (NETWORKS["segmenter"], {"merge.layer": True}),  # two outputs, a map each
-        (NETWORKS["two inputs"], {}),  # two outputs of another rank each, and an input beside the picture
+        pytest.param(
+            NETWORKS["two inputs"], {}, marks=pytest.mark.exhaustive
+        ),  # two outputs of another rank each, and an input beside the picture
     ],
 )
 def test_your_own_networks(make, lowered, tmp_path):

@@ -61,7 +61,8 @@ class WeightMaking(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("channels", "layer", "outputs"), [(WIDEST + 1, depthwise, WIDEST + 1), (560, WeightMaking, 9)]
+    ("channels", "layer", "outputs"),
+    [(WIDEST + 1, depthwise, WIDEST + 1), pytest.param(560, WeightMaking, 9, marks=pytest.mark.exhaustive)],
 )
 def test_the_file_runs_without_xnnpack(tmp_path, channels, layer, outputs):
     """The gate has it run by both kernels; before, the plain one went on for ever."""

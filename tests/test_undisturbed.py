@@ -40,6 +40,7 @@ def test_a_deploy_form_under_autocast_is_proved():
     assert {weight.dtype for weight in form.parameters()} == {torch.float32}
 
 
+@pytest.mark.exhaustive
 def test_pythons_random_numbers_stay_where_they_were(tmp_path):
     done = subprocess.run([sys.executable, "-c", FIRST, tmp_path], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
