@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from capturing import Calling
 from torch import nn
 
@@ -25,6 +26,21 @@ def test_of_what_a_pass_left_the_first_are_shown(count, tmp_path, capsys):
     assert said.count("note: fold norms: '") == MOST_NOTES
     assert ("note: fold norms: 3 more, which the file's sidecar lists" in said) == (count > MOST_NOTES)
     assert sum(note.startswith("fold norms: ") for note in result.built.notes) == count
+
+
+class NormedAndActive(nn.BatchNorm2d):
+    """As timm has it: the norm is a function of the module's own forward."""
+
+    def forward(self, x):
+        return F.relu(
+            F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        )
+
+
+def test_a_norm_is_named_as_its_module_is(tmp_path):
+    net = nn.Sequential(nn.ReLU(), NormedAndActive(3)).eval()
+    result = export_module(net, torch.randn(1, 3, 4, 4), out=tmp_path)
+    assert "fold norms: '1': there is no convolution or linear layer before it" in result.built.notes
 
 
 def test_other_notes_are_all_shown(tmp_path, capsys):

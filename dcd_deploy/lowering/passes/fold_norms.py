@@ -37,7 +37,7 @@ class FoldNorms(Pass):
             if not isinstance(norm, NORMS):
                 continue
             if reason := _why_not(graph, node, norm):
-                result.refusals.append(PassRefusal(str(node.target), reason))
+                result.refusals.append(PassRefusal(_path(node), reason))
                 continue
             _fold(graph, node, norm)
             result.changed += 1
@@ -51,6 +51,11 @@ class FoldNorms(Pass):
         return None
 
 
+def _path(node: fx.Node) -> str:
+    """Return the path of a layer in the trained network, where it may be a function (timm's BatchNormAct2d)."""
+    return str(node.meta.get(ORIGIN, node.target))
+
+
 def _why_not(graph: NetworkGraph, node: fx.Node, norm: nn.Module) -> str | None:
     """Return why a norm stays; None where it can be folded."""
     if not isinstance(norm.running_mean, Tensor) or norm.training:
@@ -61,9 +66,9 @@ def _why_not(graph: NetworkGraph, node: fx.Node, norm: nn.Module) -> str | None:
     if not isinstance(layer, Foldable):
         return "there is no convolution or linear layer before it"
     if len(before.users) > 1:
-        return f"'{before.target}' before it is read by others too"
+        return f"'{_path(before)}' before it is read by others too"
     if isinstance(layer, nn.Linear) and len(before.meta.get("shape") or (0, 0)) != 2:
-        return f"its channels are not the last axis of '{before.target}'"
+        return f"its channels are not the last axis of '{_path(before)}'"
     return None
 
 
