@@ -30,6 +30,7 @@ from dcd_deploy.lowering.exported import drop_assertions, graph_by_export
 from dcd_deploy.lowering.failure import at, first_line
 from dcd_deploy.lowering.graph import ORIGIN, NetworkGraph
 from dcd_deploy.lowering.network import Network
+from dcd_deploy.lowering.positions import drop_positions
 from dcd_deploy.lowering.precision import name_single
 from dcd_deploy.lowering.reassemble import reassemble
 from dcd_deploy.lowering.reshapes import reshape_views
@@ -141,6 +142,7 @@ def _checked(network: Network, made: fx.GraphModule) -> NetworkGraph:
     """Return a traced graph with its functions reassembled, its shapes and places noted, and its outputs compared."""
     _flatten_output(made)
     name_single(made)
+    drop_positions(made)
     reshape_views(made)
     graph = NetworkGraph(made, network.inputs, network.outputs, list(network.notes))
     reassemble(graph)
