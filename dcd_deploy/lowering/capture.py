@@ -30,6 +30,7 @@ from dcd_deploy.lowering.dynamic_layers import Expected, Where, dynamic_layers, 
 from dcd_deploy.lowering.exported import drop_assertions, graph_by_export
 from dcd_deploy.lowering.failure import at, first_line
 from dcd_deploy.lowering.graph import ORIGIN, NetworkGraph
+from dcd_deploy.lowering.made_constants import fold_constants
 from dcd_deploy.lowering.network import Network
 from dcd_deploy.lowering.positions import drop_positions
 from dcd_deploy.lowering.precision import name_single
@@ -146,6 +147,7 @@ def _checked(network: Network, made: fx.GraphModule) -> NetworkGraph:
     reshape_views(made)
     graph = NetworkGraph(made, network.inputs, network.outputs, list(network.notes))
     reassemble(graph)
+    fold_constants(graph)
     answers = annotate_shapes(graph.module, *network.examples)
     annotate_places(graph)
     check_same(network, answers)
