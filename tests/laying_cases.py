@@ -129,6 +129,8 @@ MAPS = {
     "interpolate area": of(lambda m, x: F.interpolate(x, (4, 3), mode="area")),
     "upsample_bilinear2d inside": of(lambda m, x: aten.upsample_bilinear2d.default(x, [18, 10], False, 2.0, 1.5)),
     "upsample_bicubic2d": of(lambda m, x: aten.upsample_bicubic2d.vec(x, [6, 14], True, None)),
+    "_upsample_bilinear2d_aa": of(lambda m, x: aten._upsample_bilinear2d_aa.vec(x, [5, 11], False, None)),
+    "_upsample_bicubic2d_aa": of(lambda m, x: aten._upsample_bicubic2d_aa.vec(x, None, True, [0.5, 2.0])),
     "upsample_nearest2d": of(lambda m, x: aten.upsample_nearest2d.vec(x, [18, 14], None)),
     "_upsample_nearest_exact2d": of(lambda m, x: aten._upsample_nearest_exact2d.vec(x, [18, 14], None)),
     "upsample_bilinear2d": of(lambda m, x: aten.upsample_bilinear2d.vec(x, None, False, [2.0, 3.0])),

@@ -1,7 +1,5 @@
 """What a converter refuses is named by operator and place, and the advice is what helps."""
 
-import re
-
 import pytest
 import torch
 from capturing import Calling
@@ -110,15 +108,38 @@ def test_what_xnnpack_leaves_is_named(traced):
     [
         ("Didn't find op for builtin opcode 'STABLEHLO_SORT' version '1'.", "STABLEHLO_SORT .* does not have; "),
         ("Node number 9 (STABLEHLO_CASE) failed to prepare.", "STABLEHLO_CASE .* does not take in this form; "),
-        ("Node number 9 (CONV_2D) failed to prepare.", None),  # what is TFLite's own is not the network's fault
-        ("Node number 9 (STABLEHLO_CASE) failed to invoke.", None),
+        ("x.cc It is no map.Node number 9 (PAD) failed to prepare.", r"PAD .* in this form \(x.cc It is no map.\); "),
+        ("Something else.", "does not take what litert-torch made of the network: Something else.; "),
     ],
 )
 def test_what_the_interpreter_says_it_lacks(monkeypatch, said, words):
-    monkeypatch.setattr(build, "_behind", lambda model, operator: "")
+    monkeypatch.setattr(build, "_behind", lambda *_: "")
 
     def opened(_):
-        raise ModelFileError(said)
+        raise ModelFileError(f"expected a TFLite model at 'the converted model', but ai-edge-litert says: {said}")
 
-    with pytest.raises(ExportError if words else ModelFileError, match=words or re.escape(said)):
+    with pytest.raises(ExportError, match=words):
         build._session(opened, b"")
+
+
+def test_bytes_that_are_no_model_are_no_fault_of_the_network():
+    with pytest.raises(ModelFileError, match="expected a TFLite model"):
+        build._session(build.STAGES[build.XNNPACK], b"none")
+
+
+class Unpooling(nn.Module):
+    """SegNet's."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        y, positions = nn.functional.max_pool2d(self.first(x), 2, return_indices=True)
+        return nn.functional.max_unpool2d(self.second(y), positions, 2)
+
+
+def test_what_the_interpreter_cannot_prepare_is_named(tmp_path):
+    with pytest.raises(ExportError, match=r"made BROADCAST_TO of what the network computes behind 'second', .*; write"):
+        dcd_deploy.export_module(Unpooling().eval(), torch.randn(1, 3, 16, 16), to="tflite", out=tmp_path)
+    assert not list(tmp_path.iterdir())

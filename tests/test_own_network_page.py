@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from capturing import Calling
 from command_line import run_here
+from dynamic_layers import Decomposed
 from torch import nn
 from torch.ao.quantization import FakeQuantize
 
@@ -88,6 +90,12 @@ def counting(module, y):
     return y
 
 
+def amplifying(y):
+    for _ in range(60):
+        y = torch.sin(4 * y)
+    return y
+
+
 def closed():
     module = Convolved(lambda module, y: y + module.calls)
     module.conv.register_forward_hook(lambda _module, _inputs, output: setattr(module, "calls", output))
@@ -115,6 +123,7 @@ MODULES = {
     "does not run on an example of shape": lambda: nn.Conv2d(1, 4, 3),
     "its control flow independent of the data": lambda: Convolved(lambda _, y: y if y.mean() > 0 else -y),
     "is random, changes its state, or depends on the data": lambda: Convolved(lambda _, y: y + torch.randn_like(y)),
+    "a network that float64 can tell from a wrong one": lambda: nn.Sequential(Decomposed(3, 8), Calling(amplifying)),
     "changes its state": lambda: Convolved(counting),
     "depends on the others of its batch": lambda: Convolved(lambda _, y: y * y.mean().item()),
     "expected tensors as the network's outputs": lambda: Convolved(lambda module, _: module),

@@ -6,7 +6,7 @@ from dynamic_layers import Decomposed, lively
 from torch import nn
 
 from dcd_deploy import deploy_form, export_module
-from dcd_deploy.errors import VerificationError
+from dcd_deploy.errors import CaptureError, VerificationError
 from dcd_deploy.lowering.passes.fold_norms import FoldNorms
 
 X = 100 * torch.randn(1, 3, 8, 8)
@@ -34,6 +34,21 @@ def test_one_that_amplifies_rounding_is_told_so(tmp_path):
         deploy_form(network(1e9), X)
     with pytest.raises(VerificationError, match=TOLD):
         export_module(network(1e9), X, out=tmp_path)
+
+
+def test_one_that_amplifies_the_rounding_of_its_example_is_told_so(tmp_path):
+    with pytest.raises(CaptureError, match=TOLD.replace("outputs move", "'output' moves").replace("their", "its")):
+        export_module(network(1e9), X / 100, out=tmp_path)
+
+
+class Noisy(Restless):
+    def forward(self, x):
+        return super().forward(x) + 1e-6 * torch.rand(())
+
+
+def test_one_that_is_random_too_is_told_that(tmp_path):
+    with pytest.raises(CaptureError, match="its forward is random, changes its state"):
+        export_module(lively(Noisy(1e9)), X / 100, out=tmp_path)
 
 
 def test_of_a_calm_one_a_wrong_form_is_a_defect(monkeypatch):

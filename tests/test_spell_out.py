@@ -50,7 +50,7 @@ def test_it_is_the_same_and_is_exported(name):
 
 @pytest.mark.parametrize("pooling", [nn.AdaptiveMaxPool2d((3, 11)), nn.AdaptiveMaxPool2d(2, return_indices=True)])
 def test_what_needs_no_spelling_stays(pooling):
-    module = nn.Sequential(nn.Conv2d(3, 4, 1), pooling, Calling(lambda y: y[0] if isinstance(y, tuple) else y))
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), pooling, Calling(lambda y: y[0] * y[1] if isinstance(y, tuple) else y))
     assert SpellOut()(capture(network_of(module.eval(), torch.randn(1, 3, 9, 11))).graph).changed == 0
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from dcd_deploy import export_module
 from dcd_deploy.errors import ExportError
-from dcd_deploy.lowering.passes.spelled import chunked, pairwise
+from dcd_deploy.lowering.passes.spelled import chunked, pairwise, spectrum
 from dcd_deploy.runtimes import open_model
 
 X = torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
@@ -134,3 +134,24 @@ def test_a_batch_that_forward_fixes_is_named(tmp_path):
     with pytest.raises(ExportError, match="leaves the batch free, found a forward from which torch.export concludes"):
         export_module(net, X, batch="dynamic", out=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("norm", ["ortho", "forward"])
+@pytest.mark.parametrize("name", ["fx", "export"])
+def test_a_spectrum_that_is_divided(norm, name, tmp_path):
+    def loudness(y):
+        y = y[:, :, 1:] if name == "export" and y.shape[2] % 2 else y
+        return torch.fft.rfft(y, norm=norm).abs()
+
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), Calling(loudness)).eval()
+    x = torch.randn(1, 3, 5, 16)  # its length is a power of two, as the interpreter asks for
+    result = export_module(network, x, to="tflite", layout="nchw", out=tmp_path)
+    (found,) = open_model(result.artifact.path).run_all(x.numpy())
+    assert np.abs(found - network(x).detach().numpy()).max() < 1e-5
+
+
+@pytest.mark.parametrize("norm", [None, "backward", "ortho", "forward"])
+@pytest.mark.parametrize(("n", "dim"), [(None, -1), (7, 2), (20, 3)])
+def test_spectra(norm, n, dim):
+    x = X.double()
+    torch.testing.assert_close(spectrum(x, n, dim, norm), torch.fft.rfft(x, n, dim, norm), rtol=0, atol=1e-12)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
+from dcd_deploy.dynamic.copies import copied_in
 from dcd_deploy.dynamic.operator import OutsideError
 
 STEADY = 1e-12  # of the output's range: sums of several threads may differ in their order
@@ -95,15 +94,7 @@ def float64_copy(module: nn.Module) -> nn.Module:
     Raises:
         OutsideError: the module cannot be copied.
     """
-    memo: dict[int, Tensor] = {}
-    for part in module.modules():  # what torch does not copy: results of computations, as pruning keeps them
-        memo |= {id(v): v.detach().clone() for v in vars(part).values() if isinstance(v, Tensor) and not v.is_leaf}
     try:
-        own = copy.deepcopy(module, memo).to("cpu", torch.float64).eval()
+        return copied_in(module, torch.float64)
     except Exception as error:
         raise OutsideError(f"it cannot be copied: {type(error).__name__}: {error}"[:300]) from error
-    for part in own.modules():
-        for name, value in list(vars(part).items()):
-            if isinstance(value, Tensor) and value.is_floating_point():
-                setattr(part, name, value.to("cpu", torch.float64))
-    return own

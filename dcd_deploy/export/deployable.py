@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.fx.traceback import NodeSource
 
 from dcd_deploy.artifacts import FLOAT32
+from dcd_deploy.dynamic.copies import in_eval
 from dcd_deploy.errors import VerificationError
 from dcd_deploy.export.alongside import threads_by_load
 from dcd_deploy.export.reference import answers_of, blaming_batches, runner
@@ -43,7 +44,7 @@ def deployable(network: M, weights: str = FLOAT32) -> M:
     # The memo tells deepcopy what each tensor becomes, so that no second copy in the network's own precision is made.
     memo: dict[int, object] = {id(weight): _parameter(weight) for weight in network.parameters()}
     memo |= {id(values): _single(values) for values in network.buffers()}
-    single = copy.deepcopy(network, memo).eval()
+    single = in_eval(copy.deepcopy(network, memo))
     for module in single.modules():
         if isinstance(getattr(module, "inplace", None), bool):
             module.inplace = False  # type: ignore[assignment]  # as torch's own modules call it

@@ -15,9 +15,9 @@ from torch.utils._pytree import tree_leaves
 
 from dcd_deploy.dynamic.float64 import arithmetic_of
 from dcd_deploy.errors import ExportError, VerificationError
+from dcd_deploy.lowering.compared import DISTURBANCE, TELLING, disturbed
 
 SAME = 1e-9  # relative to the size: sums by several threads may round differently
-DISTURBANCE = 1e-15  # of an input: some roundings of float64
 Call = tuple[str, list[Tensor], list[Tensor]]
 
 
@@ -82,16 +82,11 @@ def check_calm(network: nn.Module, inputs: tuple[Tensor, ...], allowed: float) -
         VerificationError: by a tenth of what is ``allowed``, relative to their range, or more, so that no form of it
             that sums up in another order can be proved.
     """
-    generator = torch.Generator().manual_seed(0)
-    moved = tuple(
-        values * (1 + DISTURBANCE * torch.randn(values.shape, dtype=values.dtype, generator=generator))
-        for values in inputs
-    )
-    pairs = zip(_outputs(network, inputs), _outputs(network, moved), strict=True)
+    pairs = zip(_outputs(network, inputs), _outputs(network, disturbed(inputs)), strict=True)
     reaction = max(float((one - other).abs().max() / (one.max() - one.min())) for one, other in pairs)
     if reaction >= 0.1 * allowed:
         raise VerificationError(
-            expected="a network that float64 can tell from a wrong one",
+            expected=TELLING,
             found=f"one whose outputs move by {reaction:.0e} of their range where its input moves by {DISTURBANCE:.0e} "
             "of its own",
             advice="an untrained network amplifies rounding: train it, or try real pictures with `samples`",

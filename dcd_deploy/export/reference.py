@@ -7,7 +7,6 @@ itself agrees with itself, computed in both, is taken.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dcd_deploy.artifacts import OUTPUT, Preprocessing
+from dcd_deploy.dynamic.copies import copied_in
 from dcd_deploy.dynamic.float64 import arithmetic_of
 from dcd_deploy.errors import DcdDeployError, ExportError, VerificationError
 from dcd_deploy.export.purity import check_calm, check_each_alone, check_repeatable, same_outputs, state_of
@@ -119,13 +119,13 @@ def _float32_error(
     network: nn.Module, inputs: Inputs, outputs: Mapping[str, Outputs], alone: str, *, one_at_a_time: bool
 ) -> float:
     """Return how far float32 is from the outputs in float64, relative to their range: of the worst of them."""
-    in_float32 = copy.deepcopy(network).float()
+    in_float32 = copied_in(network, torch.float32)
     try:
         single = run_torch(in_float32, inputs, alone, one_at_a_time=one_at_a_time)
     except RuntimeError as error:  # of a tensor that torch does not see, which stayed in float64
         raise ExportError(
             f"the network does not run in float32{at(in_float32, error)}: {first_line(error)}; keep its tensors in "
-            "buffers, not in lists or dicts"
+            "buffers, where torch sees them"
         ) from error
     errors = []
     for name, values in outputs.items():

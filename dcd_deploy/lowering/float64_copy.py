@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from types import CellType, FunctionType, MethodType
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.utils._pytree import tree_leaves
 
+from dcd_deploy.dynamic.copies import settled_in, unseen_in
 from dcd_deploy.errors import CaptureError
 from dcd_deploy.lowering.failure import first_line
 
@@ -45,7 +45,7 @@ def float64_copy(module: nn.Module) -> tuple[nn.Module, list[str]]:
             expected="a module with weights", found="one on the device 'meta'", advice="load its weights first"
         )
     try:
-        ready = _uncompiled(copy.deepcopy(module, _detached(module))).cpu().double().eval()
+        ready = settled_in(_uncompiled(copy.deepcopy(module, unseen_in(module, torch.float64))), torch.float64)
     except Exception as error:  # whatever a user's own __deepcopy__ raises, or torch of tensors with a history
         raise CaptureError(
             f"the module cannot be copied: {first_line(error)}; run it once under torch.no_grad(), or remove what "
@@ -54,18 +54,6 @@ def float64_copy(module: nn.Module) -> tuple[nn.Module, list[str]]:
     for tensor in (*ready.parameters(), *ready.buffers()):
         tensor.detach_()  # a buffer may have been made of a parameter
     return ready, notes
-
-
-def _detached(module: nn.Module) -> dict[int, object]:
-    """Return float64 copies of tensors that are plain attributes, or in lists and dicts that are.
-
-    deepcopy refuses those that have a history, and ``double`` does not see them: grids that a detection head keeps.
-    """
-    owned = vars(nn.Module())  # of torch's own, whose tensors it sees
-    values = [value for part in module.modules() for name, value in vars(part).items() if name not in owned]
-    plain = [value for value in tree_leaves(values) if isinstance(value, Tensor)]
-    copies = {id(value): value.detach().cpu().clone() for value in plain}
-    return {key: one.double() if one.is_floating_point() else one for key, one in copies.items()}
 
 
 def _check_python(module: nn.Module) -> None:

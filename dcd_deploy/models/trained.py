@@ -62,7 +62,9 @@ def users_network(
         NetworkError: the file makes no module, or the weights are not those of that module.
         DcdDeployError: a weight is no number.
     """
-    module = network_from_file(network, arguments).double().eval()
+    module = network_from_file(network, arguments)
+    module.double()
+    module.eval()  # its own ``train`` may return nothing
     named = fitted_to(checkpoint, module)
     check_values(named)
     load_weights(module, named.state_dict, str(named.path), named.left_out)

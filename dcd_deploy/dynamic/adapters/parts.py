@@ -18,6 +18,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from dcd_deploy.dynamic.attention import ACTIVATIONS, IDENTITY, Activation, Dense
+from dcd_deploy.dynamic.copies import in_eval
 from dcd_deploy.dynamic.folds import affine
 from dcd_deploy.dynamic.operator import ConvGeometry, OutsideError, Pair
 
@@ -46,7 +47,7 @@ def tensor_of(module: nn.Module, name: str) -> Tensor | None:
         return copied(original) * copied(mask)
     if parametrize.is_parametrized(module, name):
         assert isinstance(module.parametrizations, nn.ModuleDict)
-        value = copy.deepcopy(module.parametrizations[name]).eval()()  # some change their state in training mode
+        value = in_eval(copy.deepcopy(module.parametrizations[name]))()  # some change their state in training mode
     else:
         value = getattr(module, name, None)
     return copied(value) if isinstance(value, Tensor) else None
@@ -167,7 +168,7 @@ def activation_of(module: nn.Module) -> Activation | None:
     v = torch.linspace(-8, 8, 161, dtype=torch.float64)[None]
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            y = copy.deepcopy(module).eval()(v.clone())
+            y = in_eval(copy.deepcopy(module))(v.clone())
     except Exception:  # noqa: BLE001 - a foreign module may fail in any way, and is no activation then
         return None
     if not isinstance(y, Tensor) or y.shape != v.shape or y.dtype != v.dtype:

@@ -41,9 +41,10 @@ from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.litert_compiled import LiteRtCompiledSession
 
 COMPILED, XNNPACK = "TFLite, CompiledModel", "TFLite, XNNPACK"
-LACKING = re.compile(  # an interpreter's words; of some operators it has one form
-    r"Didn't find op for builtin opcode '(?P<none>\w+)'|Node number \d+ \((?P<form>STABLEHLO_\w+)\) failed to prepare"
+LACKING = re.compile(  # an interpreter's words; of some operators it has some forms
+    r"Didn't find op for builtin opcode '(?P<none>\w+)'|Node number (?P<number>\d+) \((?P<form>\w+)\) failed to prepare"
 )
+SAYS = " says: "  # between the file and an interpreter's own words
 STAGES: dict[str, Callable[[bytes], LiteRtSession]] = {
     "TFLite, plain kernels": partial(LiteRtSession, xnnpack=False),
     XNNPACK: LiteRtSession,
@@ -140,27 +141,33 @@ def _session(opened: Callable[[bytes], LiteRtSession], model: bytes) -> LiteRtSe
     """Return a converted model in a runtime.
 
     Raises:
-        ExportError: litert-torch made operators of it that TFLite's interpreter does not have.
+        ExportError: litert-torch made something of the network that TFLite's interpreter does not take.
     """
     try:
         return opened(model)
     except ModelFileError as error:
-        if (lacking := LACKING.search(str(error))) is None:
+        _, says, said = str(error).partition(SAYS)
+        if not says:  # it is no model, whose bytes are of our own making
             raise
-        operator = lacking["none"] or lacking["form"]
-        amiss = "does not have" if lacking["none"] else "does not take in this form"
-        raise ExportError(
-            f"litert-torch made {operator} of what the network computes{_behind(model, operator)}, which TFLite's "
-            f"interpreter {amiss}; {ORDINARY}{ONNX_INSTEAD}"
-        ) from error
+        raise ExportError(f"{_refused(model, said)}; {ORDINARY}{ONNX_INSTEAD}") from error
 
 
-def _behind(model: bytes, operator: str) -> str:
-    """Return " behind 'path'": the layer of the first operator of this name, or else of the last before it."""
+def _refused(model: bytes, said: str) -> str:
+    """Return what an interpreter does not take of a converted model, in words."""
+    if (lacking := LACKING.search(said)) is None:
+        return f"TFLite's interpreter does not take what litert-torch made of the network: {said}"
+    operator, why = lacking["none"] or lacking["form"], said[: lacking.start()].strip()
+    amiss = "does not have" if lacking["none"] else "does not take in this form" + (f" ({why})" if why else "")
+    behind = _behind(model, operator, int(lacking["number"] or 0))
+    return f"litert-torch made {operator} of what the network computes{behind}, which TFLite's interpreter {amiss}"
+
+
+def _behind(model: bytes, operator: str, number: int) -> str:
+    """Return " behind 'path'": the layer of the first operator of this name from a number on, or the last before it."""
     layer = ""
-    for node in tflite_nodes(model):
+    for i, node in enumerate(tflite_nodes(model)):
         layer = node.layer or layer
-        if node.operator == operator:
+        if node.operator == operator and i >= number:
             break
     return f" behind '{layer}'" if layer else ""
 

@@ -31,6 +31,8 @@ MODES = {
     "_upsample_nearest_exact2d": "nearest-exact",
     "upsample_bilinear2d": "bilinear",
     "upsample_bicubic2d": "bicubic",
+    "_upsample_bilinear2d_aa": "bilinear",
+    "_upsample_bicubic2d_aa": "bicubic",
 }
 RESIZED = ("nearest", "nearest-exact", "bilinear")
 
@@ -200,7 +202,8 @@ def interpolate(site: Site) -> Laid | str:
     if getattr(site.node.target, "_overloadname", "vec") != "vec":
         return "it is called as torch does inside"
     mode = MODES.get(site.name, site.settings.get("mode", "nearest"))
-    aligned, smoothed = bool(site.settings.get("align_corners")), bool(site.settings.get("antialias"))
+    aligned = bool(site.settings.get("align_corners"))
+    smoothed = bool(site.settings.get("antialias")) or site.name.endswith("_aa")
     x, outputs = site.take(site.operand, Layout.LAST), (site.shape[2], site.shape[3])
     factors = _factors(site, size)
     if mode in RESIZED and not smoothed and (aligned or factors is None):

@@ -30,6 +30,8 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "_upsample_nearest_exact2d": ("size", "scale_factor"),
     "upsample_bilinear2d": ("size", "align_corners", "scale_factor"),
     "upsample_bicubic2d": ("size", "align_corners", "scale_factor"),
+    "_upsample_bilinear2d_aa": ("size", "align_corners", "scale_factor"),
+    "_upsample_bicubic2d_aa": ("size", "align_corners", "scale_factor"),
     "pixel_shuffle": ("upscale_factor",),
     "pixel_unshuffle": ("downscale_factor",),
     "pad": ("pad", "mode", "value"),

@@ -131,6 +131,10 @@ def first_operand(node: fx.Node) -> fx.Node | None:
     return operand if isinstance(operand, fx.Node) else None
 
 
+class SeveralError(Exception):
+    """A node of which one tensor is asked gives several; where it stands, it is left as torch has it."""
+
+
 class Site:
     """One node that is to be laid out: what it does, to which values, and how what stands for it is put in."""
 
@@ -148,9 +152,14 @@ class Site:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the node's tensor, as torch has it."""
+        """The shape of the node's tensor, as torch has it.
+
+        Raises:
+            SeveralError: it gives several.
+        """
         found = shape(self.node)
-        assert found is not None
+        if found is None:
+            raise SeveralError("it gives several tensors")
         return found
 
     def shape_of(self, value: object) -> tuple[int, ...] | None:

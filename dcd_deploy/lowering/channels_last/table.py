@@ -31,6 +31,8 @@ TABLE: dict[str, Entry] = {
     "_upsample_nearest_exact2d": maps.interpolate,
     "upsample_bilinear2d": maps.interpolate,
     "upsample_bicubic2d": maps.interpolate,
+    "_upsample_bilinear2d_aa": maps.interpolate,
+    "_upsample_bicubic2d_aa": maps.interpolate,
     "pixel_shuffle": maps.pixel_shuffle,
     "pixel_unshuffle": maps.pixel_unshuffle,
     "pad": maps.pad,

@@ -14,7 +14,7 @@ from torch import fx
 
 from dcd_deploy.lowering.channels_last.elementwise import positive_values
 from dcd_deploy.lowering.channels_last.layout import Layout
-from dcd_deploy.lowering.channels_last.site import Conversion, Laid, LaidGraph, Site
+from dcd_deploy.lowering.channels_last.site import Conversion, Laid, LaidGraph, SeveralError, Site
 from dcd_deploy.lowering.channels_last.table import entry_for
 from dcd_deploy.lowering.graph import SHAPE, NetworkGraph, shape
 from dcd_deploy.lowering.passes.contract import Pass, PassRefusal, PassResult
@@ -61,7 +61,11 @@ def _lay(laid: LaidGraph, node: fx.Node) -> Laid:
     """Return what stands for a node: by its entry in the table, or itself on operands as torch has them."""
     site = Site(laid, node)
     entry = entry_for(site)
-    found: Laid | str | None = entry(site) if entry else NO_ENTRY
+    found: Laid | str | None
+    try:
+        found = entry(site) if entry else NO_ENTRY
+    except SeveralError as several:
+        found = str(several)
     if isinstance(found, Laid):
         return found
     if found is not None:

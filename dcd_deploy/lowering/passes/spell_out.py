@@ -8,6 +8,7 @@ full(size, tensor), as heads make their anchors  →   ones(size) times the tens
 x.chunk(n), x.split(sizes), for XNNPACK          →   slices of x
 x.clamp(1e-7, 1)                                 →   x.clamp(1e-7, 1.0): torch decomposes none of two kinds of numbers
 einsum of three tensors and more                 →   of two at a time: torch takes a batch of one for no batch
+fft.rfft(x, norm="ortho")                        →   fft.rfft(x/√n): TFLite's converter divides none
 x.chunk(n), of a free batch                      →   slices of it: torch's exporter fixes the batch
 x.squeeze(), of a free batch                     →   x.squeeze(…) of the others: the batch is one at times
 convolution of volumes without a bias            →   with one of zeros: torch's exporter makes it one of (K, 2)
@@ -29,7 +30,7 @@ from dcd_deploy.lowering.channels_last.settings import name_and_settings
 from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, op_name, shape
 from dcd_deploy.lowering.layers import frozen
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
-from dcd_deploy.lowering.passes.spelled import chunked, is_chunk_of_batch, is_einsum_of_several, pairwise
+from dcd_deploy.lowering.passes.spelled import chunked, is_chunk_of_batch, spelling_of
 
 ATTENTION, POOLING, VOLUMES = "scaled_dot_product_attention", "adaptive_max_pool2d", "conv3d"
 SECTIONS = "split_size_or_sections"
@@ -79,9 +80,7 @@ class SpellOut(Pass):
             return squeezed
         if self.batch_free and is_chunk_of_batch(node):
             return chunked
-        if is_einsum_of_several(node):
-            return pairwise
-        return FILLING[op_name(node)] if _is_filling(node) else None
+        return FILLING[op_name(node)] if _is_filling(node) else spelling_of(node)
 
 
 def _is_attention(node: fx.Node) -> bool:

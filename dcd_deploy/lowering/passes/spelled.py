@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, fx
 
 from dcd_deploy.lowering.graph import op_name, shape
+
+COUNTED = {"ortho": -0.5, "forward": -1.0}  # how a transform is divided → by which power of its length
 
 
 def is_chunk_of_batch(node: fx.Node) -> bool:
@@ -24,6 +26,20 @@ def chunked(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Return ``chunk`` of what it divides without a rest."""
     size = x.shape[dim] // chunks
     return tuple(x[i * size : (i + 1) * size] for i in range(chunks))
+
+
+def is_normed_spectrum(node: fx.Node) -> bool:
+    """Whether a node is a Fourier transform of real numbers, divided by its length or the root of that."""
+    if node.op != "call_function" or op_name(node) != "fft_rfft":
+        return False
+    return (dict(zip(("n", "dim", "norm"), node.args[1:], strict=False)) | node.kwargs).get("norm") in COUNTED
+
+
+def spectrum(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:  # noqa: A002 - torch's
+    """Return ``fft.rfft``, of numbers that are divided before."""
+    count = input.shape[dim] if n is None else n
+    found: Tensor = torch.fft.rfft(input * float(count) ** COUNTED.get(norm or "", 0.0), n, dim)
+    return found
 
 
 def is_einsum_of_several(node: fx.Node) -> bool:
@@ -45,3 +61,10 @@ def pairwise(equation: str, *operands: Tensor | Sequence[Tensor]) -> Tensor:
         kept = result if i == len(terms) else "".join(dict.fromkeys(each for each in indices + term if each in asked))
         found, indices = torch.einsum(f"{indices},{term}->{kept}", found, tensor), kept
     return found
+
+
+def spelling_of(node: fx.Node) -> Callable[..., Tensor] | None:
+    """Return the function that stands for a node's for any batch, if there is one."""
+    if is_einsum_of_several(node):
+        return pairwise
+    return spectrum if is_normed_spectrum(node) else None
