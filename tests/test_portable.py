@@ -101,6 +101,13 @@ CASES = {
         "(double[N, 3] x) => (double[N, 3, 1, 1] y) <int64[2] a = {2, 3}> { y = Unsqueeze (x, a) }",
         {"Reshape": 1},
     ),
+    "an exact GELU, as torch's exporter writes it": (
+        (
+            "(double[N, 3] x) => (double[N, 3] y) <double r = {1.4142135623730951}, double one = {1}, double h = {0.5}>"
+            " { v = Neg (x) a = Div (v, r) b = Erf (a) c = Add (b, one) d = Mul (c, h) y = Mul (v, d) }"
+        ),
+        {"Neg": 1, "Div": 1, "Erf": 1, "Add": 1, "Mul": 2},
+    ),
     "a softmax times a bank": (
         (
             "(double[1, 2] x) => (double[1, 1, 3] y) <double[1, 2, 3] b = {1, 2, 3, 4, 5, 6}> {"
@@ -127,6 +134,10 @@ LEFT = {
         "(double[1, 2, 7, 7] x) => (double[1, 2] y) <int64[2] a = {2, 3}> { y = ReduceMean <keepdims = 0> (x, a) }"
     ),
     "one new axis": ("(double[1, 3] x) => (double[1, 3, 1] y) <int64[1] a = {2}> { y = Unsqueeze (x, a) }"),
+    "half a gate of something else": (
+        "(double[1, 3] x, double[1, 3] z) => (double[1, 3] y) <double r = {1.5}, double one = {1}, double h = {0.5}>"
+        " { a = Div (z, r) b = Erf (a) c = Add (b, one) d = Mul (c, h) y = Mul (x, d) }"
+    ),
     "an unpadded convolution": (
         "(double[1, 1, 1, 1] x) => (double[1, 1, 1, 1] y) <double[1, 1, 1, 1] w = {2}> { y = Conv (x, w) }"
     ),
@@ -172,11 +183,29 @@ def test_what_needs_no_other_words_is_left(name):
 def test_each_is_needed(monkeypatch, kind):
     """Without it at least one case stays as it was: no rewrite does another's work."""
     monkeypatch.setattr(rewrites, "PASSES", tuple(one for one in PASSES if one is not kind))
-    models = {name: parsed(body) for name, (body, _) in CASES.items()}
+    written = {name: portable(parsed(body)) for name, (body, _) in CASES.items()}
     assert any(
-        operators(portable(model)) != CASES[name][1] or has_padding(portable(model)) for name, model in models.items()
+        operators(model) != CASES[name][1] or has_padding(model) or has_halved_gate(model)
+        for name, model in written.items()
     )
 
 
 def has_padding(model: onnx.ModelProto) -> bool:
     return any(one.name == "pads" and any(one.ints) for node in model.graph.node for one in node.attribute)
+
+
+def has_halved_gate(model: onnx.ModelProto) -> bool:
+    sums = {node.output[0] for node in model.graph.node if node.op_type == "Add"}
+    return any(node.op_type == "Mul" and sums & {*node.input} and "h" in node.input for node in model.graph.node)
+
+
+def test_other_order_of_a_gelu():
+    """Its gate is not halved, which OpenCV crashes on; the test above would see it if it were."""
+    name = "an exact GELU, as torch's exporter writes it"
+    assert has_halved_gate(parsed(CASES[name][0]))
+    assert not has_halved_gate(portable(parsed(CASES[name][0])))
+
+
+def test_half_a_gate_of_something_else_stays():
+    model = parsed(LEFT["half a gate of something else"])
+    assert has_halved_gate(portable(model))

@@ -10,6 +10,7 @@ Each costs onnxruntime nothing measurable. They run in this order, after simplif
     one_pixel        a padded convolution of one pixel → the tap that meets it
     equal_ranks      a softmax times a bank of kernels → of one rank
     many_axes        Unsqueeze by several axes → Reshape
+    exact_gelu       x · (gate · ½) → (x · ½) · gate
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from dcd_deploy.export.onnx.portable.computed_sum import computed_sum
 from dcd_deploy.export.onnx.portable.equal_ranks import equal_ranks
+from dcd_deploy.export.onnx.portable.exact_gelu import exact_gelu
 from dcd_deploy.export.onnx.portable.global_pooling import global_pooling
 from dcd_deploy.export.onnx.portable.hard_sigmoid import hard_sigmoid
 from dcd_deploy.export.onnx.portable.hard_swish import hard_swish
@@ -44,6 +46,7 @@ PASSES: tuple[Rewrite, ...] = (
     one_pixel,
     equal_ranks,
     many_axes,
+    exact_gelu,
 )
 
 
