@@ -3,44 +3,19 @@
 import csv
 import json
 import shutil
-from dataclasses import replace
 
-import numpy as np
-import onnx
 import pytest
 from command_line import run_here
+from faked_runtimes import FAKES, QUICK, fake_one_that_is_right, fake_runtimes
 
 from dcd_deploy import commands
-from dcd_deploy.benchmarks import other_runtimes
 from dcd_deploy.benchmarks import runtimes as benchmark
 from dcd_deploy.benchmarks.runtime_results import HERE
 from dcd_deploy.errors import BenchError, MissingDependencyError, ModelFileError, OptionError, UnknownNameError
-from dcd_deploy.runtimes.environments import KNOWN, KnownRuntime
-from dcd_deploy.runtimes.others import process
+from dcd_deploy.runtimes.environments import KNOWN
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
-WRAPPED = """
-import importlib.util
-from pathlib import Path
-spec = importlib.util.spec_from_file_location("wrapped", Path(__file__).with_name("onnxruntime.py"))
-wrapped = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(wrapped)
-def version(): return "{version}"
-def opened(*arguments):
-    run = wrapped.opened(*arguments)
-    return lambda values: [{answer} for y in run(values)]
-"""
-FAKES = {
-    "crashing": "import os\ndef version(): return '1.5'\ndef opened(*a): os.kill(os.getpid(), 11)\n",
-    "hanging": "import time\ndef version(): return '1.5'\ndef opened(*a): time.sleep(60)\n",
-    "lacking": "import a_package_that_nobody_has\n",
-    "refusing": "def version(): return '1.5'\ndef opened(*a): raise RuntimeError('no such operator: Split')\n",
-    "old": WRAPPED.format(version="0.9.1", answer="y"),
-    "off": WRAPPED.format(version="1.5", answer="y + 1e-2"),
-    "not_a_number": WRAPPED.format(version="1.5", answer="y * float('nan')"),
-    "cut": WRAPPED.format(version="1.5", answer="y[:, :3]"),
-}
 SAID = {
     "crashing": "crashed (SIGSEGV), opening digits.onnx",
     "hanging": "did not end within 5 s, opening digits.onnx",
@@ -52,13 +27,7 @@ SAID = {
 
 @pytest.fixture
 def fakes(tmp_path, monkeypatch):
-    """Runtimes that are at fault, beside onnxruntime."""
-    shutil.copy(process.WORKER, tmp_path / "worker.py")
-    shutil.copy(process.WORKER.with_name("onnxruntime.py"), tmp_path / "onnxruntime.py")
-    for name, text in FAKES.items():
-        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
-        monkeypatch.setitem(KNOWN, name, KnownRuntime(name, "numpy", "1.0", advice="ask for another file"))
-    monkeypatch.setattr(process, "WORKER", tmp_path / "worker.py")
+    fake_runtimes(tmp_path, monkeypatch)
 
 
 def test_a_file_in_the_runtimes_of_this_environment(onnx_file):
@@ -191,12 +160,7 @@ def test_bad_files(onnx_file, tmp_path):
 
 @pytest.fixture
 def beside(fakes, tmp_path, monkeypatch):
-    """A runtime that is right, but not one of ours: bench measures it by the same loop, in its own process."""
-    (tmp_path / "beside.py").write_text(WRAPPED.format(version="1.5", answer="y"), encoding="utf-8")
-    monkeypatch.setitem(KNOWN, "beside", KnownRuntime("beside", "numpy", "1.0"))
-
-
-QUICK = {"min_runs": 8, "min_seconds": 0.01, "rounds": 2}
+    fake_one_that_is_right(tmp_path, monkeypatch)
 
 
 def test_bench_times_every_runtime_by_one_loop(onnx_file, beside):
@@ -226,51 +190,6 @@ def test_bench_times_no_runtime_that_is_wrong_and_keeps_the_others(onnx_file, be
         commands.bench(onnx_file, runtime=f"beside,{name}", memory=False, **QUICK)
     assert [trial.runtime for trial in error.value.result.trials] == ["beside"]
     assert [failed.runtime for failed in error.value.result.failures] == [name]
-
-
-@pytest.mark.parametrize(
-    ("made_for", "words"), [("off", "leave that runtime out: the file is for it"), (None, "`for_`")]
-)
-def test_no_file_is_to_be_exported_for_what_it_is_for(onnx_file, beside, made_for, words, monkeypatch):
-    described = other_runtimes.described_of
-    monkeypatch.setattr(
-        other_runtimes,
-        "described_of",
-        lambda path: (replace((found := described(path))[0], runtime=made_for), found[1]),
-    )
-    with pytest.raises(BenchError, match=words):
-        commands.bench(onnx_file, runtime="off", memory=False, baseline="none", **QUICK)
-
-
-@pytest.fixture
-def changed(onnx_file, tmp_path):
-    """A copy with other weights."""
-    model = onnx.load(onnx_file)
-    largest = max(model.graph.initializer, key=lambda one: onnx.numpy_helper.to_array(one).size)
-    largest.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(largest) * np.float32(1.1), largest.name))
-    onnx.save(model, tmp_path / "changed.onnx")
-    return tmp_path / "changed.onnx"
-
-
-def test_a_file_that_is_wrong_here_too_is_not_blamed_on_another_runtime(changed, beside):
-    with pytest.raises(BenchError, match="it is wrong in onnxruntime too: export or fetch it again"):
-        commands.bench(changed, runtime="off", memory=False, baseline="none", **QUICK)
-    with pytest.raises(BenchError) as error:
-        commands.runtimes(changed, runtime="refusing", baseline="none", blocks=1)
-    assert "no such operator: Split; it is wrong in onnxruntime too" in str(error.value)
-
-
-def test_a_file_whose_input_another_tool_renamed(onnx_file, beside, tmp_path):
-    model = onnx.load(onnx_file)
-    (old,) = (one.name for one in model.graph.input)
-    model.graph.input[0].name = "renamed"
-    for node in model.graph.node:
-        node.input[:] = ["renamed" if name == old else name for name in node.input]
-    onnx.save(model, tmp_path / "copy.onnx")
-    (row,) = commands.runtimes(tmp_path / "copy.onnx", runtime="onnxruntime", baseline=onnx_file, blocks=1).rows
-    assert (row.status, row.cpu.ratio is None) == ("right", False)
-    result = commands.bench(tmp_path / "copy.onnx", runtime="beside", baseline=onnx_file, memory=False, **QUICK)
-    assert list(result.trials[0].ratios) == ["static twin"]
 
 
 @pytest.mark.parametrize(
