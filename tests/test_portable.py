@@ -108,6 +108,19 @@ CASES = {
         ),
         {"Neg": 1, "Div": 1, "Erf": 1, "Add": 1, "Mul": 2},
     ),
+    "a cube": ("(double[N, 3] x) => (double[N, 3] y) <double e = {3}> { y = Pow (x, e) }", {"Mul": 2}),
+    "the sixth power": ("(double[N, 3] x) => (double[N, 3] y) <double e = {6}> { y = Pow (x, e) }", {"Mul": 3}),
+    "a mish, and its tanh": (
+        "(double[N, 3] x) => (double[N, 3] y) { y = Mish (x) }",
+        {"Softplus": 1, "Clip": 1, "Tanh": 1, "Mul": 1},
+    ),
+    "a softplus with torch's threshold": (
+        (
+            "(double[N, 3] x) => (double[N, 3] y) <float one = {1}, float t = {20}> { s = Softplus (x)"
+            " o = CastLike (one, s) d = Div (s, o) c = CastLike (t, x) g = Greater (x, c) y = Where (g, x, d) }"
+        ),
+        {"Softplus": 1},
+    ),
     "a softmax times a bank": (
         (
             "(double[1, 2] x) => (double[1, 1, 3] y) <double[1, 2, 3] b = {1, 2, 3, 4, 5, 6}> {"
@@ -138,6 +151,16 @@ LEFT = {
         "(double[1, 3] x, double[1, 3] z) => (double[1, 3] y) <double r = {1.5}, double one = {1}, double h = {0.5}>"
         " { a = Div (z, r) b = Erf (a) c = Add (b, one) d = Mul (c, h) y = Mul (x, d) }"
     ),
+    "a square": "(double[1, 3] x) => (double[1, 3] y) <double e = {2}> { y = Pow (x, e) }",
+    "a root": "(double[1, 3] x) => (double[1, 3] y) <double e = {0.5}> { a = Abs (x) y = Pow (a, e) }",
+    "a softplus that soon is its input": (
+        "(double[1, 3] x) => (double[1, 3] y) <double one = {1}, double t = {2}> { s = Softplus (x)"
+        " d = Div (s, one) g = Greater (x, t) y = Where (g, x, d) }"
+    ),
+    "a softplus of another slope": (
+        "(double[1, 3] x) => (double[1, 3] y) <double two = {2}, double t = {20}> { z = Mul (x, two) s = Softplus (z)"
+        " d = Div (s, two) g = Greater (z, t) y = Where (g, x, d) }"
+    ),
     "an unpadded convolution": (
         "(double[1, 1, 1, 1] x) => (double[1, 1, 1, 1] y) <double[1, 1, 1, 1] w = {2}> { y = Conv (x, w) }"
     ),
@@ -159,6 +182,15 @@ def test_the_same_in_float64(name):
         assert after.shape == before.shape
         assert np.abs(after - before).max() <= EXACT
         assert np.ptp(before) > 0
+
+
+def test_a_tanh_is_bounded_where_it_is_one():
+    """OpenCV 5 gives not a number far out; others need no bounds."""
+    model = parsed("(double[1, 4] x) => (double[1, 4] y) { y = Tanh (x) }")
+    far = {"x": np.array([[-1000.0, -20.5, 21.0, 1e30]])}
+    assert np.array_equal(ReferenceEvaluator(portable(model)).run(None, far)[0], [[-1, -1, 1, 1]])
+    for name in ("nnapi", "coreml", "openvino"):
+        assert operators(portable(model, name)) == {"Tanh": 1}
 
 
 def test_nnapi_gets_no_uneven_split():
