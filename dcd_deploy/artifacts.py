@@ -164,8 +164,8 @@ class ModelCard:
     ``spec`` has the settings of a network that this program knows; of a user's own module there is none, and ``arch``
     is the name of its class. ``preprocessing`` is None where the first input is no picture of three channels.
     ``assumed`` says what no tensor of a checkpoint tells, and how to set it; ``runtime`` the runtime that the file
-    was made for, where that is not the usual one for its kind. ``target`` and ``opset`` are as the export was told, and
-    None in older files.
+    was made for, where that was said, or is not the usual one for its kind. ``target`` and ``opset`` are as the export
+    was told, and None in older files.
     """
 
     arch: str

@@ -77,8 +77,8 @@ def measured(candidates: Mapping[str, Opened]) -> dict[str, Samples]:
     """Return processor time, block by block, of all in turns, opened anew in each round."""
     blocks: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(OPENINGS):
-        runs = [opened() for opened in candidates.values()]
-        for (cpu, _wall), kept in zip(worker.timed(runs, {}, BLOCKS), blocks.values(), strict=True):
+        runs = [partial(opened(), {}) for opened in candidates.values()]
+        for (cpu, _wall), kept in zip(worker.timed(runs, BLOCKS), blocks.values(), strict=True):
             kept.extend(cpu)
     rounds = tuple(index for index in range(OPENINGS) for _ in range(BLOCKS))
     return {name: Samples((), (), (), tuple((each,) for each in kept), rounds) for name, kept in blocks.items()}

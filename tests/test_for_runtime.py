@@ -17,6 +17,7 @@ from dcd_deploy.errors import ExportError
 from dcd_deploy.export.onnx.mobile import check_one_partition
 from dcd_deploy.export.onnx.portable import ALONE, NEEDLESS
 from dcd_deploy.export.runtime_needs import NEEDS
+from dcd_deploy.runtimes import open_model
 
 ONNX = [name for name, needs in NEEDS.items() if needs.format == "onnx"]
 
@@ -67,6 +68,8 @@ def test_each_is_exported_and_right(exported, name):
     assert result.built.report.passed
     assert commands.verify(result.artifact.path).passed
     assert result.built.config.target == NEEDS[name].targets[0]
+    if NEEDS[name].format == "onnx":
+        assert open_model(result.artifact.path).described().runtime == name
     assert all(any(note in said for said in result.built.notes) for note in NEEDS[name].notes)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from deployed import captured, deployed
@@ -32,6 +33,12 @@ EDGES = (OPSETS.start, 13, TRACED_FROM - 1, TRACED_FROM, OPSETS.stop - 1)  # whe
 def written(traced, opset):
     """The graph of a file."""
     return in_dialect(simplify(traced.tidied), BuildConfig(None, opset=opset))
+
+
+def unread(model):
+    """The constants that nothing reads, subgraphs included: onnxruntime warns of each at every opening."""
+    constants = {one.name for one in model.graph.initializer}
+    return constants - {value.name for value in ir.from_proto(model).graph.initializers.values() if value.uses()}
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +79,7 @@ def test_the_bundled_network(traced_once, bundled, opset):
     model = written(to_onnx(deploy, 32, 32, 1, opset), opset)
     onnx.checker.check_model(model, full_check=True)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", opset)]
+    assert not unread(model)
     assert "Split" in {node.op_type for node in model.graph.node}
     session = OnnxRuntimeSession(model.SerializeToString())
     assert np.abs(np.concatenate([session.run(image[None]) for image in images]) - wanted).max() <= allowed
@@ -98,6 +106,7 @@ def test_any_batch_of_the_golden_network(traced_once):
         traced = to_onnx(deploy, 64, 64, None, opset)
         model = written(traced, opset)
         assert model.opset_import[0].version == opset
+        assert not unread(model)
         assert {"Split", "MatMul"} <= {node.op_type for node in model.graph.node}
         assert case.error(OnnxRuntimeSession(model.SerializeToString()).run(case.input)) <= LIMIT
 
@@ -176,8 +185,15 @@ def test_the_same_in_an_older_opset(body, opset):
     older = in_older_opset(model, opset)
     assert older.opset_import[0].version == opset
     assert not older.graph.value_info
+    assert not unread(older)
     for run in (ReferenceEvaluator(older).run(None, {"x": X})[0], OnnxRuntimeSession(older.SerializeToString()).run(X)):
         assert np.allclose(run, ReferenceEvaluator(model).run(None, {"x": X})[0], atol=1e-6)
+
+
+def test_an_unread_constant_would_be_seen():
+    body = "(float[2, 6] x) => (float[2, 6] y) <float[1] left = {1}, float[1] c = {2}> { y = Mul (x, c) }"
+    assert unread(parsed(body)) == {"left"}
+    assert not unread(in_older_opset(parsed(body), 13))
 
 
 SINCE = {"an operator": 14, "a type": 16}  # of the others 18 is the first that has it

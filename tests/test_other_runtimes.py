@@ -24,6 +24,10 @@ FAKES = {
         "    raise RuntimeError('pip ended with %d' % bool(done.returncode))\n"
     ),
     "lacking_an_output": "def version(): return '1'\ndef opened(*a): return lambda values: []\n",
+    "quoting": (
+        "def version(): return '1'\n"
+        "def opened(*a): raise RuntimeError('in function handleNode\\n> Node [Conv]: parse error\\n> ')\n"
+    ),
 }
 SAID = {
     "crashing": "crashed (SIGSEGV), opening small.onnx",
@@ -31,7 +35,8 @@ SAID = {
     "missing": "importing the package: ModuleNotFoundError: No module named 'a_package_that_nobody_has'",
     "refusing": "opening small.onnx: RuntimeError: no such operator: Split",
     "installing": "opening small.onnx: RuntimeError: pip ended with 1",
-    "lacking_an_output": "its answer cannot be read",
+    "lacking_an_output": "running small.onnx: RuntimeError: it gave 0 of 1 outputs",
+    "quoting": "opening small.onnx: Node [Conv]: parse error",
 }
 
 
@@ -62,6 +67,21 @@ def test_what_a_runtime_answers(small, name):
         assert np.array_equal(model.outputs[0], np.maximum(X - 5, 0))
         assert len(model.cpu_ms) == 2
         assert min(model.cpu_ms) > 0
+
+
+def test_a_file_with_other_names(small, tmp_path):
+    """Of tensors that another tool renamed, "file" included, which numpy takes for its own word."""
+    renamed = tmp_path / "renamed.onnx"
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 18]> net (float[1, 6] file) => (float[1, 6] out) { out = Relu (file) }'
+    )
+    onnx.save(model, renamed)
+    names = {renamed: process.Names(("file",), ("out",))}
+    answer = ask("onnxruntime", [small, renamed], {"x": X - 5}, ["y"], named=names, blocks=1)
+    assert answer.failure is None
+    for one in answer.models:
+        assert np.array_equal(one.outputs[0], np.maximum(X - 5, 0))
+        assert len(one.cpu_ms) == 1
 
 
 @pytest.mark.parametrize("name", FAKES)

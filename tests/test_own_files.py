@@ -1,8 +1,10 @@
 """Profiles, benchmarks and predictions of files of a user's own module: they know from the file what they need."""
 
 import math
+import shutil
 
 import pytest
+from command_line import run_here
 from foreign_networks import DYNAMIC_LAYERS, NETWORKS
 
 import dcd_deploy
@@ -81,6 +83,21 @@ def test_benchmarks_of_any_module(files, to):
             commands.bench(model, **QUICK)
         with pytest.raises(OptionError, match="`against` released"):
             commands.bench(model, baseline="none", against=["released"], **QUICK)
+
+
+def test_runtimes_of_any_module_with_and_without_a_static_twin(files, tmp_path):
+    model = files["grey", "onnx"]
+    result = commands.runtimes(model, runtime="onnxruntime", blocks=1)
+    assert [(row.status, row.cpu.static_ms) for row in result.rows] == [("right", None)]
+    assert "no ratios, since there is no static twin" in result.remark
+    assert "`with_baseline`" in result.remark
+    done = run_here("runtimes", model, "--runtime", "onnxruntime", "--blocks", 1)
+    assert done.returncode == 0
+    assert "--with-baseline" in done.stdout
+    for name in (model.name, f"{model.stem}-static.onnx"):
+        shutil.copy(model, tmp_path / name)
+    result = commands.runtimes(tmp_path / model.name, runtime="onnxruntime", blocks=1)
+    assert (result.rows[0].cpu.ratio is None, result.remark) == (False, None)
 
 
 def test_predictions_need_a_picture(files, tmp_path):

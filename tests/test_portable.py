@@ -101,6 +101,26 @@ CASES = {
         "(double[N, 3] x) => (double[N, 3, 1, 1] y) <int64[2] a = {2, 3}> { y = Unsqueeze (x, a) }",
         {"Reshape": 1},
     ),
+    "an exact GELU, as torch's exporter writes it": (
+        (
+            "(double[N, 3] x) => (double[N, 3] y) <double r = {1.4142135623730951}, double one = {1}, double h = {0.5}>"
+            " { v = Neg (x) a = Div (v, r) b = Erf (a) c = Add (b, one) d = Mul (c, h) y = Mul (v, d) }"
+        ),
+        {"Neg": 1, "Div": 1, "Erf": 1, "Add": 1, "Mul": 2},
+    ),
+    "a cube": ("(double[N, 3] x) => (double[N, 3] y) <double e = {3}> { y = Pow (x, e) }", {"Mul": 2}),
+    "the sixth power": ("(double[N, 3] x) => (double[N, 3] y) <double e = {6}> { y = Pow (x, e) }", {"Mul": 3}),
+    "a mish, and its tanh": (
+        "(double[N, 3] x) => (double[N, 3] y) { y = Mish (x) }",
+        {"Softplus": 1, "Clip": 1, "Tanh": 1, "Mul": 1},
+    ),
+    "a softplus with torch's threshold": (
+        (
+            "(double[N, 3] x) => (double[N, 3] y) <float one = {1}, float t = {20}> { s = Softplus (x)"
+            " o = CastLike (one, s) d = Div (s, o) c = CastLike (t, x) g = Greater (x, c) y = Where (g, x, d) }"
+        ),
+        {"Softplus": 1},
+    ),
     "a softmax times a bank": (
         (
             "(double[1, 2] x) => (double[1, 1, 3] y) <double[1, 2, 3] b = {1, 2, 3, 4, 5, 6}> {"
@@ -127,6 +147,20 @@ LEFT = {
         "(double[1, 2, 7, 7] x) => (double[1, 2] y) <int64[2] a = {2, 3}> { y = ReduceMean <keepdims = 0> (x, a) }"
     ),
     "one new axis": ("(double[1, 3] x) => (double[1, 3, 1] y) <int64[1] a = {2}> { y = Unsqueeze (x, a) }"),
+    "half a gate of something else": (
+        "(double[1, 3] x, double[1, 3] z) => (double[1, 3] y) <double r = {1.5}, double one = {1}, double h = {0.5}>"
+        " { a = Div (z, r) b = Erf (a) c = Add (b, one) d = Mul (c, h) y = Mul (x, d) }"
+    ),
+    "a square": "(double[1, 3] x) => (double[1, 3] y) <double e = {2}> { y = Pow (x, e) }",
+    "a root": "(double[1, 3] x) => (double[1, 3] y) <double e = {0.5}> { a = Abs (x) y = Pow (a, e) }",
+    "a softplus that soon is its input": (
+        "(double[1, 3] x) => (double[1, 3] y) <double one = {1}, double t = {2}> { s = Softplus (x)"
+        " d = Div (s, one) g = Greater (x, t) y = Where (g, x, d) }"
+    ),
+    "a softplus of another slope": (
+        "(double[1, 3] x) => (double[1, 3] y) <double two = {2}, double t = {20}> { z = Mul (x, two) s = Softplus (z)"
+        " d = Div (s, two) g = Greater (z, t) y = Where (g, x, d) }"
+    ),
     "an unpadded convolution": (
         "(double[1, 1, 1, 1] x) => (double[1, 1, 1, 1] y) <double[1, 1, 1, 1] w = {2}> { y = Conv (x, w) }"
     ),
@@ -148,6 +182,15 @@ def test_the_same_in_float64(name):
         assert after.shape == before.shape
         assert np.abs(after - before).max() <= EXACT
         assert np.ptp(before) > 0
+
+
+def test_a_tanh_is_bounded_where_it_is_one():
+    """OpenCV 5 gives not a number far out; others need no bounds."""
+    model = parsed("(double[1, 4] x) => (double[1, 4] y) { y = Tanh (x) }")
+    far = {"x": np.array([[-1000.0, -20.5, 21.0, 1e30]])}
+    assert np.array_equal(ReferenceEvaluator(portable(model)).run(None, far)[0], [[-1, -1, 1, 1]])
+    for name in ("nnapi", "coreml", "openvino"):
+        assert operators(portable(model, name)) == {"Tanh": 1}
 
 
 def test_nnapi_gets_no_uneven_split():
@@ -172,11 +215,29 @@ def test_what_needs_no_other_words_is_left(name):
 def test_each_is_needed(monkeypatch, kind):
     """Without it at least one case stays as it was: no rewrite does another's work."""
     monkeypatch.setattr(rewrites, "PASSES", tuple(one for one in PASSES if one is not kind))
-    models = {name: parsed(body) for name, (body, _) in CASES.items()}
+    written = {name: portable(parsed(body)) for name, (body, _) in CASES.items()}
     assert any(
-        operators(portable(model)) != CASES[name][1] or has_padding(portable(model)) for name, model in models.items()
+        operators(model) != CASES[name][1] or has_padding(model) or has_halved_gate(model)
+        for name, model in written.items()
     )
 
 
 def has_padding(model: onnx.ModelProto) -> bool:
     return any(one.name == "pads" and any(one.ints) for node in model.graph.node for one in node.attribute)
+
+
+def has_halved_gate(model: onnx.ModelProto) -> bool:
+    sums = {node.output[0] for node in model.graph.node if node.op_type == "Add"}
+    return any(node.op_type == "Mul" and sums & {*node.input} and "h" in node.input for node in model.graph.node)
+
+
+def test_other_order_of_a_gelu():
+    """Its gate is not halved, which OpenCV crashes on; the test above would see it if it were."""
+    name = "an exact GELU, as torch's exporter writes it"
+    assert has_halved_gate(parsed(CASES[name][0]))
+    assert not has_halved_gate(portable(parsed(CASES[name][0])))
+
+
+def test_half_a_gate_of_something_else_stays():
+    model = parsed(LEFT["half a gate of something else"])
+    assert has_halved_gate(portable(model))

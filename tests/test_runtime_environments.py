@@ -1,6 +1,7 @@
 """The environments of other runtimes: made whole or not at all, pinned, and found first."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,17 @@ def test_its_own_environment_comes_first():
     python.parent.mkdir(parents=True)
     python.touch()
     assert python_of("openvino") == python
+
+
+def test_a_package_on_the_path_of_this_process_alone_is_not_installed(monkeypatch, tmp_path):
+    """Runtimes are asked in processes that look nowhere but in their environment."""
+    (tmp_path / "here_alone.py").write_text("", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert environments.find_spec("here_alone") is not None
+    assert not environments._has_alone("here_alone")
+    assert environments._has_alone("onnxruntime")
+    monkeypatch.setitem(KNOWN, "opencv", replace(KNOWN["opencv"], package="here_alone"))
+    assert python_of("opencv") is None
 
 
 def test_every_requirement_is_pinned():

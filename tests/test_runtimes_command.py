@@ -6,55 +6,28 @@ import shutil
 
 import pytest
 from command_line import run_here
+from faked_runtimes import FAKES, QUICK, fake_one_that_is_right, fake_runtimes
 
 from dcd_deploy import commands
 from dcd_deploy.benchmarks import runtimes as benchmark
 from dcd_deploy.benchmarks.runtime_results import HERE
 from dcd_deploy.errors import BenchError, MissingDependencyError, ModelFileError, OptionError, UnknownNameError
-from dcd_deploy.runtimes.environments import KNOWN, KnownRuntime
-from dcd_deploy.runtimes.others import process
+from dcd_deploy.runtimes.environments import KNOWN
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
-WRAPPED = """
-import importlib.util
-from pathlib import Path
-spec = importlib.util.spec_from_file_location("wrapped", Path(__file__).with_name("onnxruntime.py"))
-wrapped = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(wrapped)
-def version(): return "{version}"
-def opened(*arguments):
-    run = wrapped.opened(*arguments)
-    return lambda values: [{answer} for y in run(values)]
-"""
-FAKES = {
-    "crashing": "import os\ndef version(): return '1.5'\ndef opened(*a): os.kill(os.getpid(), 11)\n",
-    "hanging": "import time\ndef version(): return '1.5'\ndef opened(*a): time.sleep(60)\n",
-    "lacking": "import a_package_that_nobody_has\n",
-    "refusing": "def version(): return '1.5'\ndef opened(*a): raise RuntimeError('no such operator: Split')\n",
-    "old": WRAPPED.format(version="0.9.1", answer="y"),
-    "off": WRAPPED.format(version="1.5", answer="y + 1e-2"),
-    "not_a_number": WRAPPED.format(version="1.5", answer="y * float('nan')"),
-    "cut": WRAPPED.format(version="1.5", answer="y[:, :3]"),
-}
 SAID = {
     "crashing": "crashed (SIGSEGV), opening digits.onnx",
     "hanging": "did not end within 5 s, opening digits.onnx",
     "lacking": "importing the package: ModuleNotFoundError: No module named 'a_package_that_nobody_has'",
     "refusing": "opening digits.onnx: RuntimeError: no such operator: Split; ask for another file",
-    "cut": "expected reference outputs of shape (3,)",
+    "cut": "expected output 'logits' of shape (1, 10), found (1, 3)",
 }
 
 
 @pytest.fixture
 def fakes(tmp_path, monkeypatch):
-    """Runtimes that are at fault, beside onnxruntime."""
-    shutil.copy(process.WORKER, tmp_path / "worker.py")
-    shutil.copy(process.WORKER.with_name("onnxruntime.py"), tmp_path / "onnxruntime.py")
-    for name, text in FAKES.items():
-        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
-        monkeypatch.setitem(KNOWN, name, KnownRuntime(name, "numpy", "1.0", advice="ask for another file"))
-    monkeypatch.setattr(process, "WORKER", tmp_path / "worker.py")
+    fake_runtimes(tmp_path, monkeypatch)
 
 
 def test_a_file_in_the_runtimes_of_this_environment(onnx_file):
@@ -187,12 +160,7 @@ def test_bad_files(onnx_file, tmp_path):
 
 @pytest.fixture
 def beside(fakes, tmp_path, monkeypatch):
-    """A runtime that is right, but not one of ours: bench measures it by the same loop, in its own process."""
-    (tmp_path / "beside.py").write_text(WRAPPED.format(version="1.5", answer="y"), encoding="utf-8")
-    monkeypatch.setitem(KNOWN, "beside", KnownRuntime("beside", "numpy", "1.0"))
-
-
-QUICK = {"min_runs": 8, "min_seconds": 0.01, "rounds": 2}
+    fake_one_that_is_right(tmp_path, monkeypatch)
 
 
 def test_bench_times_every_runtime_by_one_loop(onnx_file, beside):

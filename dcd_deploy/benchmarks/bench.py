@@ -10,7 +10,7 @@ from pathlib import Path
 from dcd_deploy.benchmarks.environment import Environment
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.process import TIME_LIMIT, Here, Host
-from dcd_deploy.benchmarks.results import AGAINST, MODEL, STATIC, BenchResult, Failure, Memory, Timing, Trial
+from dcd_deploy.benchmarks.results import AGAINST, MODEL, STATIC, BenchResult, Failure, Memory, Timing, Trial, Verdict
 from dcd_deploy.benchmarks.statistics import latency, ratio
 from dcd_deploy.benchmarks.verdicts import verdicts
 from dcd_deploy.benchmarks.worker import MEMORY, NO_AFFINITY, TIME, Request, WorkerAnswer
@@ -31,13 +31,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Case:
-    """What one trial measures in turns: the model first, then all that it is ``compared`` with or only shown beside."""
+    """What one trial measures in turns: the model first, then all that it is ``compared`` with or only shown beside.
+
+    ``remarks`` say what is known against its files.
+    """
 
     entries: tuple[Entry, ...]
     runtime: str
     threads: int = 1
     batch: int | None = None
     compared: bool = True
+    remarks: tuple[Verdict, ...] = ()
 
     @property
     def title(self) -> str:
@@ -138,7 +142,7 @@ def measure_trial(each: Case, config: BenchConfig, place: Host, environment: Env
     timings = tuple(_timing(entry, answer, memory[entry.name]) for entry in each.entries)
     others = timings[1:] if each.compared else ()
     ratios = {other.name: ratio(timings[0].samples, other.samples) for other in others}
-    remarks = verdicts(timings, ratios, answer.machine, environment)
+    remarks = each.remarks + verdicts(timings, ratios, answer.machine, environment)
     setting = (place.name, each.runtime, answer.version, each.threads, answer.batch, answer.cpus)
     return Trial(*setting, timings, ratios, answer.machine, remarks)
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dcd_deploy.artifacts import ModelCard
 from dcd_deploy.benchmarks.bench import Case, case
 from dcd_deploy.benchmarks.other_runtimes import other_runtimes, python_with
 from dcd_deploy.benchmarks.process import LOCAL
-from dcd_deploy.benchmarks.results import Failure
+from dcd_deploy.benchmarks.results import Failure, Verdict
+from dcd_deploy.benchmarks.right_here import wrong_here
+from dcd_deploy.benchmarks.verdicts import WRONG
 from dcd_deploy.errors import ExportError, OptionError, UnknownNameError
 from dcd_deploy.files import existing_file, suffix_of
 from dcd_deploy.models.spec import LARGEST
@@ -27,6 +29,7 @@ from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.choice import RUNTIMES, SUFFIXES, runtimes_for, usual_runtime
 from dcd_deploy.runtimes.environments import KNOWN
 from dcd_deploy.runtimes.isolated import isolated_card, isolated_model
+from dcd_deploy.runtimes.selfcheck import SelfCheck
 from dcd_deploy.runtimes.sidecar import warn_of_sidecar
 
 STATIC, NONE, RELEASED = "static", "none", "released"
@@ -97,6 +100,7 @@ class _Maker:
         self.progress = progress
         self.failures: list[Failure] = []
         self._others: dict[Path, list[tuple[str, Path]]] = {}
+        self._wrong: dict[Path, tuple[str, SelfCheck] | None] = {}
         self._statics: dict[Path, Path | None] = {}
 
     def cases(self, model: Path) -> Iterator[Case]:
@@ -104,7 +108,21 @@ class _Maker:
         for runtime, path, batch in self._files(model):
             static, others = self.static(path), self._against(path)
             for threads in self.request.threads:
-                yield case(path, runtime, static, others, threads=threads, batch=batch)
+                each = case(path, runtime, static, others, threads=threads, batch=batch)
+                yield replace(each, remarks=tuple(self._remarks(each)))
+
+    def _remarks(self, each: Case) -> Iterator[Verdict]:
+        """Yield what is known against the files that a user named; those made for this run were checked."""
+        for entry in each.entries:
+            path = entry.path
+            if path not in self._wrong:
+                self._wrong[path] = None if self.folder in path.parents else wrong_here(path)
+            if (found := self._wrong[path]) is not None:
+                yield Verdict(
+                    WRONG,
+                    f"{entry.name} does not compute what was trained: its error in {found[0]} is "
+                    f"{found[1].relative:.1e} of the outputs' range, above {found[1].tolerance:.1e}",
+                )
 
     def _files(self, model: Path) -> Iterator[tuple[str, Path, int | None]]:
         """Yield runtime, model file and batch."""

@@ -6,6 +6,7 @@ A file that is wrong there is not timed: it is held against the samples that it 
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ from dcd_deploy.artifacts import UINT8, ModelCard
 from dcd_deploy.benchmarks import measure
 from dcd_deploy.benchmarks.machine import watched
 from dcd_deploy.benchmarks.measure import as_samples
+from dcd_deploy.benchmarks.right_here import wrong_here
 from dcd_deploy.benchmarks.worker import MEMORY, Request, WorkerAnswer, fixed_shape, network_name
 from dcd_deploy.errors import BenchError, MissingDependencyError, OptionError
 from dcd_deploy.files import sha256
 from dcd_deploy.runtimes.environments import KNOWN, installable, python_of
-from dcd_deploy.runtimes.isolated import isolated_card
+from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.litert import as_torch, laid_out
-from dcd_deploy.runtimes.others.process import Answer, Loop, ModelAnswer, ask
+from dcd_deploy.runtimes.others.process import Answer, Loop, ModelAnswer, Names, ask
 from dcd_deploy.runtimes.selfcheck import carried_inputs, relative_error
 from dcd_deploy.runtimes.session import Input
 
@@ -59,7 +61,8 @@ def ask_other(request: Request, time_limit: float) -> WorkerAnswer:
         BenchError: the runtime refuses it, crashes, hangs, or computes something else.
     """
     paths = {name: Path(path) for name, path in request.models.items()}
-    cards = {name: isolated_card(path) for name, path in paths.items()}
+    described = {name: described_of(path) for name, path in paths.items()}
+    cards = {name: card for name, (card, _) in described.items()}
     card = next(iter(cards.values()))
     _check_batch(request, card)
     if lack := lack_of(request.runtime, card):
@@ -71,6 +74,7 @@ def ask_other(request: Request, time_limit: float) -> WorkerAnswer:
             tuple(paths.values()),
             inputs_of(card),
             [spec.name for spec in card.outputs],
+            named={path: described[name][1] for name, path in paths.items()},
             python=python_with(request.runtime),
             threads=request.threads,
             loop=None if memory else Loop(LOOP_FILE, asdict(request.config)),
@@ -91,6 +95,18 @@ def ask_other(request: Request, time_limit: float) -> WorkerAnswer:
         answer.idle_mb,
         answer.peak_mb,
     )
+
+
+def described_of(path: Path) -> tuple[ModelCard, Names]:
+    """Return how a file describes itself, and what it calls its tensors, which another tool may have renamed.
+
+    Raises:
+        ModelFileError: it has no description, or is damaged.
+    """
+    with isolated_model(path, threads=1) as model:
+        session = model.session
+        names = Names(*(tuple(tensor.name for tensor in side) for side in (session.inputs, session.outputs)))
+        return model.described(), names
 
 
 def lack_of(name: str, card: ModelCard) -> str:
@@ -120,20 +136,50 @@ def inputs_of(card: ModelCard) -> dict[str, Input]:
 
 
 def error_of(own: ModelAnswer, card: ModelCard) -> float:
-    """Return the largest error over the carried samples, relative to the range of the reference outputs."""
+    """Return the largest error over the carried samples, relative to the range of the reference outputs.
+
+    Raises:
+        BenchError: the runtime gave an output of another shape than the file has.
+    """
+    assert card.reference is not None  # the samples are those that it carries
+    for values, spec in zip(own.outputs, card.outputs, strict=True):
+        found = (len(values) // card.reference.samples, *values.shape[1:])
+        wanted = tuple(size or has for size, has in zip_longest(spec.shape, found, fillvalue=1))
+        if found != wanted[: len(spec.shape)]:
+            raise BenchError(f"expected output '{spec.name}' of shape {wanted[: len(spec.shape)]}, found {found}")
     outputs = [as_torch(values, spec) for values, spec in zip(own.outputs, card.outputs, strict=True)]
     with np.errstate(all="ignore"):  # numbers that lead nowhere show in the error
         return relative_error(card, [tuple(values[i : i + 1] for values in outputs) for i in range(len(outputs[0]))])
 
 
+def way_out(name: str, path: Path, card: ModelCard, another: str) -> str:
+    """Return what to do where a runtime is wrong on a file, or refuses it: ``another`` file, where one would help."""
+    if not another:
+        return ""
+    if (here := wrong_here(path)) is not None:
+        return f"it is wrong in {here[0]} too: export or fetch it again"
+    return "" if card.runtime == name else another
+
+
+def refused(name: str, answer: Answer, path: Path, card: ModelCard) -> str:
+    """Return what is said of a file that a runtime did not run."""
+    advice = way_out(name, path, card, KNOWN[name].advice)
+    return f"{answer.failure}; {advice}" if advice else str(answer.failure)
+
+
 def _check(request: Request, answer: Answer, card: ModelCard) -> None:
-    name = next(iter(request.models))
+    runtime = request.runtime
+    name, path = next((name, Path(path)) for name, path in request.models.items())
     if answer.failure is not None:
-        raise BenchError(f"{request.runtime}: {answer.failure}")
-    error = error_of(answer.models[0], card)
+        raise BenchError(f"{runtime}: {refused(runtime, answer, path, card)}")
+    try:
+        error = error_of(answer.models[0], card)
+    except BenchError as shape:
+        raise BenchError(f"{runtime}: {shape}") from None
     if not error <= card.limit:  # not a number is wrong
+        another = f"export it with `for_` {runtime}, or leave that runtime out"
         raise BenchError(
-            expected=f"'{name}' to compute in {request.runtime} what was trained, within {card.limit:.1e} of the range",
+            expected=f"'{name}' to compute in {runtime} what was trained, within {card.limit:.1e} of the range",
             found=f"an error of {error:.1e}",
-            advice=f"export it with `for_` {request.runtime}, or leave that runtime out",
+            advice=way_out(runtime, path, card, another) or "leave that runtime out: the file is for it already",
         )

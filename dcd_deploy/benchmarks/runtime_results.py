@@ -48,7 +48,10 @@ class RuntimeRow:
 
 @dataclass(frozen=True)
 class RuntimesResult:
-    """The rows, those that are right first, the quickest of them first; ``model`` is None where none was given."""
+    """The rows, those that are right first, the quickest of them first; ``model`` is None where none was given.
+
+    ``remark`` says why there is no ``baseline``, where one was wanted.
+    """
 
     model: str | None
     baseline: str | None
@@ -58,6 +61,7 @@ class RuntimesResult:
     blocks: int
     rows: tuple[RuntimeRow, ...]
     environment: Environment
+    remark: str | None = None
 
     @property
     def quickest(self) -> RuntimeRow | None:

@@ -18,7 +18,14 @@ import numpy as np
 from dcd_deploy.artifacts import ModelCard
 from dcd_deploy.benchmarks.environment import read_environment
 from dcd_deploy.benchmarks.measure import Samples
-from dcd_deploy.benchmarks.other_runtimes import error_of, inputs_of, lack_of, way_to_install
+from dcd_deploy.benchmarks.other_runtimes import (
+    described_of,
+    error_of,
+    inputs_of,
+    lack_of,
+    refused,
+    way_to_install,
+)
 from dcd_deploy.benchmarks.runtime_results import (
     FAILED,
     HERE,
@@ -37,10 +44,10 @@ from dcd_deploy.errors import DcdDeployError
 from dcd_deploy.files import suffix_of
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.environments import KNOWN, environment_folder, python_of
-from dcd_deploy.runtimes.isolated import Isolated, isolated_card
+from dcd_deploy.runtimes.isolated import Isolated
 from dcd_deploy.runtimes.litert import LiteRtSession
 from dcd_deploy.runtimes.nodes import delegation
-from dcd_deploy.runtimes.others.process import Answer, ask
+from dcd_deploy.runtimes.others.process import Answer, Names, ask
 from dcd_deploy.runtimes.pte_file import read_program
 from dcd_deploy.runtimes.session import Input
 
@@ -48,6 +55,7 @@ from dcd_deploy.runtimes.session import Input
 @dataclass(frozen=True)
 class _Subject:
     files: tuple[Path, ...]
+    named: dict[Path, Names]
     card: ModelCard
     inputs: dict[str, Input]
 
@@ -79,9 +87,11 @@ def try_runtimes(
         ModelFileError: it is damaged, or carries no reference.
     """
     environment = read_environment()
-    card = isolated_card(model)
+    files = (model,) if static is None else (model, static)
+    described = {path: described_of(path) for path in files}
+    card = described[model][0]
     inputs = inputs_of(card)
-    subject = _Subject((model,) if static is None else (model, static), card, inputs)
+    subject = _Subject(files, {path: names for path, (_, names) in described.items()}, card, inputs)
     rows = []
     for name in names or [name for name, known in KNOWN.items() if suffix_of(model) in known.suffixes]:
         with progress(name):
@@ -125,13 +135,14 @@ def _tried(name: str, subject: _Subject, threads: int, blocks: int, time_limit: 
         subject.files if known.timed else subject.files[:1],
         subject.inputs,
         [spec.name for spec in subject.card.outputs],
+        named=subject.named,
         python=python,
         threads=threads,
         blocks=blocks * known.timed,
         timeout_s=time_limit,
     )
     if answer.failure is not None:
-        failure = f"{answer.failure}{f'; {known.advice}' * bool(known.advice)}"
+        failure = refused(name, answer, model, subject.card)
         return RuntimeRow(name, FAILED, _place(name, python), answer.version, failure, remark=_remark(name, answer))
     return _answered(name, _place(name, python), answer, subject)
 

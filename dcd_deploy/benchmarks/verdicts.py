@@ -12,7 +12,7 @@ from dcd_deploy.benchmarks.results import Timing, Verdict
 from dcd_deploy.benchmarks.statistics import Ratio
 
 DRIFT, SPREAD, FEW_RUNS, CLOCK, LOAD, UNSURE = "drift", "spread", "few-runs", "clock", "load", "unsure"
-THROTTLED, PLACE = "throttled", "place"
+THROTTLED, PLACE, WRONG = "throttled", "place", "wrong"
 KINDS = {
     DRIFT: "a model became slower or faster while it was measured",
     SPREAD: "single runs differ much from each other",
@@ -21,6 +21,7 @@ KINDS = {
     LOAD: "other processes, or other guests of the host, used the cores meanwhile",
     UNSURE: "the interval of the ratio is wide",
     THROTTLED: "the device slowed itself down to stay cool",
+    WRONG: "a model does not compute what was trained, by the answers that its file carries",
     PLACE: "where it was measured is not where an app would run: an emulator, a phone's shell",
 }
 MOST_DRIFT, MOST_SPREAD, MOST_WIDTH = 0.05, 0.025, 0.05

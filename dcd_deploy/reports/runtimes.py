@@ -71,6 +71,7 @@ def lines(result: RuntimesResult) -> list[str]:
     said = [f"! {row.runtime}: {row.failure}" for row in result.rows if row.failure and row.status != MISSING]
     said += [f"! {row.runtime} {row.version}: {row.remark}" for row in result.rows if row.remark]
     said += [f"{row.runtime} is not installed: {row.failure}" for row in result.rows if row.status == MISSING]
+    said += [f"! {result.remark}"] if result.remark else []
     return said if result.model is None else [*said, *_quickest(result), *_method(result)]
 
 

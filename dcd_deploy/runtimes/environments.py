@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -105,7 +106,22 @@ def python_of(name: str) -> Path | None:
     own = _python_in(environment_folder(name))
     if known.requirements and own.exists():
         return own
-    return Path(sys.executable) if known.here and find_spec(known.package) is not None else None
+    return Path(sys.executable) if known.here and _has_alone(known.package) else None
+
+
+@cache
+def _has_alone(package: str) -> bool:
+    """Whether our Python has a package where it is started alone (``-I``), as runtimes are: without PYTHONPATH.
+
+    Asked of itself only where this process has it, by whatever way.
+    """
+    if find_spec(package) is None:
+        return False
+    ask = f"import sys; from importlib.util import find_spec; sys.exit(find_spec({package!r}) is None)"
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-I", "-c", ask], capture_output=True, env=environment_of(Path(sys.executable)), check=False
+    )
+    return done.returncode == 0
 
 
 def environment_folder(name: str) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dcd_deploy.artifacts import NCHW, TensorSpec
 from dcd_deploy.errors import ModelFileError, shown
-from dcd_deploy.files import existing_file
+from dcd_deploy.files import existing_file, suffix_of
 from dcd_deploy.optional import require
 from dcd_deploy.runtimes.session import Array, Input, check_count, check_threads
 
@@ -47,7 +47,7 @@ class OnnxRuntimeSession:
         self, model: Path | bytes, threads: int = 0, *, blocked: bool = True, profile_prefix: str = ""
     ) -> None:
         if isinstance(model, Path):
-            existing_file(model, "an ONNX model")
+            existing_file(model, _kind(model))
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or it reports home from Linux too, in threads of its own
         runtime = require("onnxruntime")
         options = runtime.SessionOptions()
@@ -67,7 +67,7 @@ class OnnxRuntimeSession:
             self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         except Exception as error:  # onnxruntime's exceptions have no public base; a name may be no text
             raise ModelFileError(
-                expected=f"an ONNX model at {_where(model)}",
+                expected=f"{_kind(model)} at {_where(model)}",
                 but=f"onnxruntime says: {_first_line(error)}",
                 advice=advice(str(error)),
             ) from error
@@ -131,6 +131,10 @@ def _spec(value: Any) -> TensorSpec:
 
 def _shapes(tensors: tuple[TensorSpec, ...]) -> str:
     return " and ".join(str(tensor.shape) for tensor in tensors)
+
+
+def _kind(model: Path | bytes) -> str:
+    return "an .ort model" if isinstance(model, Path) and suffix_of(model) == ".ort" else "an ONNX model"
 
 
 def _where(model: Path | bytes) -> str:

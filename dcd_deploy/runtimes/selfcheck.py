@@ -48,8 +48,8 @@ class SelfCheck:
         if not check.passed:
             raise VerificationError(
                 f"the model does not compute what was trained: expected an error within {check.tolerance:.1e} of the "
-                f"outputs' range, found {check.relative:.2e}; export it again, or check the runtime's version"
-                f"{check.hint()}",
+                f"outputs' range, found {check.relative:.2e}; export it again, or check the runtime's version, "
+                f"unless another tool changed the file as you meant{check.hint()}",
                 check,
             )
         return check

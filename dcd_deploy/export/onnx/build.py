@@ -55,6 +55,11 @@ class BuiltOnnx(BuiltModel):
         """That of the file."""
         return self.config.opset
 
+    @property
+    def runtime(self) -> str | None:
+        """The one that was asked for."""
+        return self.config.runtime
+
     def content(self, card: ModelCard) -> bytes:
         """Return the file, with its description inside."""
         model = onnx.ModelProto()

@@ -26,6 +26,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from dcd_deploy.artifacts import FLOAT32
 from dcd_deploy.errors import ExportError
@@ -74,6 +75,7 @@ def _in_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     for node in tuple(ir.traversal.RecursiveGraphIterator(older.graph)):
         if node.domain == "":
             _lower(node, version, opset)
+    RemoveUnusedNodesPass()(older)  # constants that became attributes: onnxruntime warns of each
     written = ir.to_proto(older)
     del written.graph.value_info[:]  # every runtime infers them anew
     written.ir_version = onnx.helper.find_min_ir_version_for(list(written.opset_import), ignore_unknown=True)

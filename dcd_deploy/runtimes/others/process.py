@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,14 @@ class Loop:
 
 
 @dataclass(frozen=True)
+class Names:
+    """What a file calls its inputs and outputs, in their order."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Answer:
     """What a runtime made of some files; ``failure`` says what went wrong, and then there are no ``models``."""
 
@@ -66,6 +74,7 @@ def ask(
     inputs: Mapping[str, Input],
     outputs: Sequence[str],
     *,
+    named: Mapping[Path, Names] | None = None,
     python: Path = Path(sys.executable),
     threads: int = 1,
     blocks: int = 0,
@@ -76,13 +85,14 @@ def ask(
     """Open files in a runtime, run each on all samples of ``inputs`` (samples, …), and time them in turns.
 
     ``runtime`` is the name of a module beside this one, ``python`` of the environment that has its package. They are
-    timed in so many ``blocks``, or by a ``loop``; ``cpus`` are the cores to keep to.
+    timed in so many ``blocks``, or by a ``loop``; ``cpus`` are the cores to keep to. ``named`` are files that another
+    tool renamed the tensors of.
     """
+    usual = Names(tuple(inputs), tuple(outputs))
     samples = len(next(iter(inputs.values())))
     request = {
         "runtime": runtime,
-        "models": [str(path.resolve()) for path in models],
-        "outputs": list(outputs),
+        "models": [{"path": str(path.resolve()), **asdict((named or {}).get(path, usual))} for path in models],
         "samples": samples,
         "threads": threads,
         "blocks": blocks,
@@ -91,7 +101,7 @@ def ask(
     }
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        np.savez(out / "inputs.npz", **inputs)  # type: ignore[arg-type]  # numpy's stub has no mapping of arrays
+        np.savez(out / "inputs.npz", *inputs.values())
         (out / "request.json").write_text(json.dumps(request), encoding="utf-8")
         command = [str(python), "-I", str(WORKER), str(out / "request.json")]
         try:
@@ -138,8 +148,9 @@ def _answer(runtime: str, out: Path, models: int, outputs: int) -> Answer:
 def _failure(done: subprocess.CompletedProcess[bytes], out: Path) -> str:
     if done.returncode < 0:
         return f"crashed ({signal.Signals(-done.returncode).name}), {_stage(out)}"
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    return f"{_stage(out)}: {shown(lines[-1], LONGEST) if lines else f'exit code {done.returncode}'}"
+    lines = [line.lstrip("> ").strip() for line in done.stderr.decode(errors="replace").splitlines()]
+    said = [line for line in lines if any(map(str.isalnum, line))]  # OpenCV's messages end with a line of "> "
+    return f"{_stage(out)}: {shown(said[-1], LONGEST) if said else f'exit code {done.returncode}'}"
 
 
 def _stage(out: Path) -> str:

@@ -38,31 +38,35 @@ def main() -> None:
     (out / "version").write_text(version, encoding="utf-8")
     answer: dict[str, Any] = {"models": [], "idle_mb": peak_mb()}
     with np.load(out / "inputs.npz") as file:
-        samples = [{name: file[name][row : row + 1] for name in file.files} for row in range(request["samples"])]
-    entries = {name: list(value.shape) for name, value in samples[0].items()}
-    runs = []
-    for index, path in enumerate(request["models"]):
+        arrays = [file[f"arr_{place}"] for place in range(len(file.files))]
+    runs, opening = [], []
+    for index, model in enumerate(request["models"]):
+        path, outputs = model["path"], model["outputs"]
+        samples = [
+            {name: values[row : row + 1] for name, values in zip(model["inputs"], arrays)}
+            for row in range(request["samples"])
+        ]
+        entries = {name: list(value.shape) for name, value in samples[0].items()}
         stage(out, f"opening {Path(path).name}")
         start = time.perf_counter()
-        run = runtime.opened(path, entries, request["outputs"], request["threads"])
+        run = runtime.opened(path, entries, outputs, request["threads"])
         seconds = time.perf_counter() - start
         stage(out, f"running {Path(path).name}")
         results = [run(sample) for sample in samples]
+        if (found := min(map(len, results))) < len(outputs):
+            raise RuntimeError(f"it gave {found} of {len(outputs)} outputs")
         whole = {str(i): np.concatenate(rows) for i, rows in enumerate(zip(*results, strict=True))}
         np.savez(out / f"{index}.npz", **whole)  # type: ignore[arg-type]  # numpy's stub has no mapping of arrays
         left_out = runtime.left_out(path) if hasattr(runtime, "left_out") else None
         answer["models"].append({"open_s": seconds, "left_out": left_out})
-        runs.append(run)
+        runs.append(partial(run, samples[0]))
+        opening.append(partial(opened, runtime, path, entries, outputs, request["threads"], samples[0]))
     answer["peak_mb"] = peak_mb()
     stage(out, "timing")
-    for model, (cpu, wall) in zip(answer["models"], timed(runs, samples[0], request["blocks"])):
+    for model, (cpu, wall) in zip(answer["models"], timed(runs, request["blocks"])):
         model.update(cpu_ms=cpu, wall_ms=wall)
     if request["loop"] is not None:
         runs.clear()  # each round opens the files anew
-        opening = [
-            partial(opened, runtime, path, entries, request["outputs"], request["threads"], samples[0])
-            for path in request["models"]
-        ]
         answer["samples"] = measured(opening, **request["loop"])
     (out / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
 
@@ -87,17 +91,15 @@ def peak_mb() -> float | None:
     return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:")), None)
 
 
-def timed(
-    runs: Sequence[Callable[[Mapping[str, Any]], object]], values: Mapping[str, Any], blocks: int
-) -> list[tuple[list[float], list[float]]]:
+def timed(runs: Sequence[Callable[[], object]], blocks: int) -> list[tuple[list[float], list[float]]]:
     """Return processor and wall milliseconds for one run, of each block of each file, in turns."""
     times: list[tuple[list[float], list[float]]] = [([], []) for _ in runs]
     for _ in range(blocks):
         for (cpu, wall), run in zip(times, runs):
-            run(values)  # the other's data are still in the cache
+            run()  # the other's data are still in the cache
             start = time.process_time(), time.perf_counter()
             for _ in range(BLOCK):
-                run(values)
+                run()
             cpu.append((time.process_time() - start[0]) / BLOCK * 1e3)
             wall.append((time.perf_counter() - start[1]) / BLOCK * 1e3)
     return times

@@ -10,6 +10,11 @@ Each costs onnxruntime nothing measurable. They run in this order, after simplif
     one_pixel        a padded convolution of one pixel → the tap that meets it
     equal_ranks      a softmax times a bank of kernels → of one rank
     many_axes        Unsqueeze by several axes → Reshape
+    exact_gelu       x · (gate · ½) → (x · ½) · gate
+    whole_powers     Pow(x, 3) → Mul(Mul(x, x), x)
+    plain_softplus   a softplus with a threshold → Softplus
+    plain_mish       Mish → x · Tanh(Softplus(x))
+    bounded_tanh     Tanh(x) → Tanh(Clip(x, −20, 20))
 """
 
 from __future__ import annotations
@@ -20,8 +25,10 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from dcd_deploy.export.onnx.portable.bounded_tanh import bounded_tanh
 from dcd_deploy.export.onnx.portable.computed_sum import computed_sum
 from dcd_deploy.export.onnx.portable.equal_ranks import equal_ranks
+from dcd_deploy.export.onnx.portable.exact_gelu import exact_gelu
 from dcd_deploy.export.onnx.portable.global_pooling import global_pooling
 from dcd_deploy.export.onnx.portable.hard_sigmoid import hard_sigmoid
 from dcd_deploy.export.onnx.portable.hard_swish import hard_swish
@@ -31,8 +38,11 @@ from dcd_deploy.export.onnx.portable.many_axes import many_axes
 from dcd_deploy.export.onnx.portable.one_pixel import one_pixel
 from dcd_deploy.export.onnx.portable.one_pooling import one_pooling
 from dcd_deploy.export.onnx.portable.ones_channel import ones_channel
+from dcd_deploy.export.onnx.portable.plain_mish import plain_mish
+from dcd_deploy.export.onnx.portable.plain_softplus import plain_softplus
 from dcd_deploy.export.onnx.portable.single_axis import single_axis
 from dcd_deploy.export.onnx.portable.uneven_split import uneven_split
+from dcd_deploy.export.onnx.portable.whole_powers import whole_powers
 
 Rewrite = Callable[[ir.Graph], None]
 PASSES: tuple[Rewrite, ...] = (
@@ -44,6 +54,11 @@ PASSES: tuple[Rewrite, ...] = (
     one_pixel,
     equal_ranks,
     many_axes,
+    exact_gelu,
+    whole_powers,
+    plain_softplus,
+    plain_mish,
+    bounded_tanh,  # behind what writes one
 )
 
 
@@ -57,8 +72,9 @@ ALONE: dict[str | None, tuple[Rewrite, ...]] = {
 }
 # what a runtime can do without: it is right on what they avoid, and quicker
 NEEDLESS: dict[str | None, tuple[Rewrite, ...]] = {
-    "nnapi": (joined_products,),  # it would split them unevenly
-    "openvino": (hard_sigmoid, computed_sum, large_mean, single_axis),
+    "nnapi": (joined_products, bounded_tanh),  # it would split them unevenly, and has no such Clip
+    "coreml": (bounded_tanh,),
+    "openvino": (hard_sigmoid, computed_sum, large_mean, single_axis, bounded_tanh),
 }
 
 

@@ -1,0 +1,41 @@
+"""A softplus without a threshold from which on it is its input, as torch has it.
+
+    Where(x > 20, x, Softplus(x) / 1)          →          Softplus(x)
+
+From 20 on they differ by less than 3e-9, far below what float32 can tell there. ncnn does not load the words of the
+threshold, and OpenCV 4 refuses the CastLike in them. Of another slope β, which torch divides by, all stays.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from dcd_deploy.export.onnx.portable.rewriting import Value, constant, nodes_of, replace
+
+LEAST = 20.0  # the threshold of torch
+
+
+def plain_softplus(graph: ir.Graph) -> None:
+    """Write every softplus with a high threshold as one operator."""
+    for node in nodes_of(graph, "Where"):
+        condition, value, other = node.inputs
+        greater, divided = _maker(condition, "Greater"), _maker(other, "Div")
+        softplus = None if divided is None else _maker(divided.inputs[0], "Softplus")
+        if greater is None or divided is None or softplus is None:
+            continue
+        same = value is not None and greater.inputs[0] is value and softplus.inputs[0] is value
+        if same and _number(greater.inputs[1]) >= LEAST and _number(divided.inputs[1]) == 1:
+            replace(node, "Softplus", [value])
+
+
+def _maker(value: Value, operator: str) -> ir.Node | None:
+    node = None if value is None else value.producer()
+    return node if node is not None and (node.domain, node.op_type) == ("", operator) else None
+
+
+def _number(value: Value) -> float:
+    """Return a single constant, also one that is cast; not a number of another value."""
+    cast = _maker(value, "CastLike") or _maker(value, "Cast")
+    found = constant(value if cast is None else cast.inputs[0])
+    return float(found.item()) if found is not None and found.size == 1 else float(np.nan)
