@@ -9,8 +9,6 @@ kind of error has its own exit code, listed by ``dcd_deploy.errors``; 1 is a def
 from __future__ import annotations
 
 import atexit
-import contextlib
-import faulthandler
 import functools
 import inspect
 import os
@@ -30,7 +28,7 @@ from dcd_deploy.config import configured
 from dcd_deploy.errors import INTERRUPTED, DcdDeployError, OutputError, UsageError
 from dcd_deploy.files import system_errors_told
 from dcd_deploy.interruption import heeded, leave_interrupted, listen
-from dcd_deploy.native_output import discard_native_output, output_to_stderr
+from dcd_deploy.native_output import discard_native_output, output_to_stderr, tell_crashes
 from dcd_deploy.own_process import settle
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.reports.terminal import plain, spelled
@@ -251,7 +249,7 @@ def run(words: Sequence[str]) -> NoReturn:
 def main() -> None:
     """Run the command line. A request to terminate ends it like Ctrl-C, so that nothing is left half-written."""
     settle()
-    _tell_crashes()
+    tell_crashes()
     warnings.showwarning = _show_warning
     atexit.register(_end_without_remarks)
     listen()
@@ -263,12 +261,6 @@ def main() -> None:
         if end.code == INTERRUPTED:
             leave_interrupted()
         raise
-
-
-def _tell_crashes() -> None:
-    """Have a native crash, in a library or in the user's own network, name the line of Python that it came from."""
-    with contextlib.suppress(OSError):  # standard error is closed
-        faulthandler.enable(os.dup(2))  # a descriptor of its own: what libraries print is put aside meanwhile
 
 
 def _end_without_remarks() -> None:

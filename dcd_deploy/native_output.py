@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import logging
 import os
 import sys
@@ -63,14 +64,25 @@ def captured_native_output() -> Iterator[Callable[[], str]]:
         os.dup2(captured.fileno(), STDERR)
         if _is_descriptor(python_stderr):
             sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1, encoding="utf-8", errors="replace")
+        told_here = not faulthandler.is_enabled()
+        if told_here:  # of a converter's crash the user would see nothing at all
+            faulthandler.enable(terminal)
         try:
             yield lambda: _read(captured.fileno())
         finally:
+            if told_here:
+                faulthandler.disable()
             if sys.stderr is not python_stderr:
                 sys.stderr.close()
                 sys.stderr = python_stderr
             os.dup2(terminal, STDERR)
             os.close(terminal)
+
+
+def tell_crashes() -> None:
+    """Have a native crash, in a library or in the user's own network, name the line of Python that it came from."""
+    with contextlib.suppress(OSError):  # standard error is closed
+        faulthandler.enable(os.dup(STDERR))  # a descriptor of its own: what libraries print is put aside meanwhile
 
 
 def discard_native_output() -> None:

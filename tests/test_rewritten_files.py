@@ -8,8 +8,11 @@ import pytest
 from ai_edge_quantizer import quantizer, recipe
 from command_line import BENCH, run_here
 from conftest import DIGITS
+from foreign_networks import NETWORKS
+from onnxruntime.quantization import quantize_dynamic
 
-from dcd_deploy.errors import ModelFileError
+import dcd_deploy
+from dcd_deploy.errors import ModelFileError, VerificationError
 from dcd_deploy.export.tflite.file import TfliteModel
 from dcd_deploy.runtimes import open_model
 from dcd_deploy.runtimes.flatbuffer import BUFFER_OFFSET, BUFFER_SIZE, MODEL_BUFFERS, Table
@@ -55,6 +58,18 @@ def test_a_quantised_copy_is_inspected_and_timed_and_fails_in_words(quantised, d
     done = run_here("verify", quantised)
     assert done.returncode not in (0, 1)
     assert "expected an error within" in done.stderr
+
+
+def test_onnxruntimes_own_quantisation_works_as_the_page_about_trouble_says(tmp_path):
+    """Of convolutions with computed weights and a bias; with its defaults it takes them for constant."""
+    module, example = NETWORKS["grey"]()
+    path = dcd_deploy.export_module(module, example, out=tmp_path, name="mine").artifact.path
+    copy = tmp_path / "copy.onnx"
+    quantize_dynamic(path, copy, op_types_to_quantize=["MatMul", "Gemm"])
+    assert "MatMulInteger" in {node.op_type for node in onnx.load(copy).graph.node}
+    done = run_here("verify", copy)
+    assert done.returncode in (0, VerificationError.exit_code)
+    assert "self-check on" in done.stdout
 
 
 @pytest.mark.parametrize("change", [emptied, stripped])

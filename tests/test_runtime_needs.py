@@ -5,9 +5,11 @@ import subprocess
 import sys
 
 import pytest
+from rewriting import parsed
 
 from dcd_deploy import commands
-from dcd_deploy.errors import OptionError, UnknownNameError
+from dcd_deploy.errors import ExportError, OptionError, UnknownNameError
+from dcd_deploy.export.onnx import build
 from dcd_deploy.export.runtime_needs import NEEDS
 
 REFUSED = {
@@ -64,3 +66,13 @@ def test_help_names_them_all():
         env={**os.environ, "COLUMNS": "400"},
     )
     assert all(name in done.stdout for name in NEEDS)
+
+
+def test_boolean_constants_are_refused_where_they_are_not_read():
+    """OpenCV 4 opens no such file; torch's exporter writes masks so, for pooling to cells of several sizes."""
+    masked = parsed("(float[2] x) => (float[2] y) <bool[2] m = {1, 0}, float z = {0}> { y = Where (m, x, z) }")
+    plain = parsed("(float[2] x) => (float[2] y) { y = Relu (x) }")
+    with pytest.raises(ExportError, match="opencv4 reads no boolean constants, and the network has 'm'; pool to cells"):
+        build._checked_for_runtime(masked, "opencv4")
+    build._checked_for_runtime(plain, "opencv4")
+    build._checked_for_runtime(masked, "opencv")

@@ -20,7 +20,7 @@ class RuntimeNeeds:
     ``format`` is its own, ``also`` another that it reads; ``targets`` are those it runs, the best first.
     ``constant_kernels``: it takes no convolution with computed weights, or not every one. ``bytes``: pictures as raw
     bytes were tried on it. ``one_partition``: of onnxruntime's table of operators for mobile processors the file may
-    use no other. ``notes`` are told at export.
+    use no other. ``booleans``: it reads constants of truth values. ``notes`` are told at export.
     """
 
     since: str
@@ -32,6 +32,7 @@ class RuntimeNeeds:
     fixed_batch: bool = False
     constant_kernels: bool = False
     one_partition: bool = False
+    booleans: bool = True
     notes: tuple[str, ...] = ()
 
     def check(
@@ -78,7 +79,7 @@ NEEDS = {
     "ncnn": RuntimeNeeds("1.0.20261020, pnnx 20261020", fixed_batch=True, notes=(HALF,)),
     "tract": RuntimeNeeds("0.23"),
     "opencv": RuntimeNeeds("5.0"),
-    "opencv4": RuntimeNeeds("4.14", constant_kernels=True),
+    "opencv4": RuntimeNeeds("4.14", constant_kernels=True, booleans=False),
     "onnx2tf": RuntimeNeeds("1.29", fixed_batch=True, constant_kernels=True, notes=("`to` tflite is quicker",)),
     "nnapi": RuntimeNeeds(
         "1.16", newest_opset=19, fixed_batch=True, constant_kernels=True, one_partition=True, notes=(NOT_RUN,)

@@ -21,6 +21,7 @@ import onnx
 
 from dcd_deploy import __version__
 from dcd_deploy.artifacts import FLOAT16, FLOAT32, INT8, METADATA_KEY, ModelCard
+from dcd_deploy.errors import ExportError, shown
 from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.export.checked_reference import CheckedReference
@@ -120,7 +121,19 @@ def _checked_for_runtime(model: onnx.ModelProto, runtime: str | None) -> tuple[s
     needs = needs_of(runtime)
     if needs.one_partition:
         check_one_partition(model, runtime)
+    if not needs.booleans:
+        _check_no_booleans(model, runtime)
     return tuple(f"{runtime}: {note}" for note in needs.notes)
+
+
+def _check_no_booleans(model: onnx.ModelProto, runtime: str) -> None:
+    """Raise ExportError where a constant has truth values, as torch writes pooling to cells of several sizes."""
+    kind = onnx.TensorProto.BOOL
+    if (name := next((one.name for one in model.graph.initializer if one.data_type == kind), None)) is not None:
+        raise ExportError(
+            f"{runtime} reads no boolean constants, and the network has '{shown(name)}'; pool to cells of one size "
+            "where it pools adaptively, compute masks as numbers, or export it for another runtime"
+        )
 
 
 def _compared(stage: str, model: onnx.ModelProto, checked: CheckedReference, config: BuildConfig) -> CheckedReference:
