@@ -24,7 +24,7 @@ from dcd_deploy.runtimes.isolated import isolated_model
 from dcd_deploy.runtimes.litert import as_torch, laid_out
 from dcd_deploy.runtimes.others.process import Answer, Loop, ModelAnswer, Names, ask
 from dcd_deploy.runtimes.selfcheck import carried_inputs, relative_error
-from dcd_deploy.runtimes.session import Input
+from dcd_deploy.runtimes.session import Input, Session
 
 LOOP_FILE = Path(measure.__file__)
 
@@ -104,9 +104,21 @@ def described_of(path: Path) -> tuple[ModelCard, Names]:
         ModelFileError: it has no description, or is damaged.
     """
     with isolated_model(path, threads=1) as model:
-        session = model.session
-        names = Names(*(tuple(tensor.name for tensor in side) for side in (session.inputs, session.outputs)))
-        return model.described(), names
+        return model.described(), _names_in(model.session)
+
+
+def names_of(path: Path) -> Names:
+    """Return what a file calls its tensors.
+
+    Raises:
+        ModelFileError: it is damaged.
+    """
+    with isolated_model(path, threads=1) as model:
+        return _names_in(model.session)
+
+
+def _names_in(session: Session) -> Names:
+    return Names(*(tuple(tensor.name for tensor in side) for side in (session.inputs, session.outputs)))
 
 
 def lack_of(name: str, card: ModelCard) -> str:

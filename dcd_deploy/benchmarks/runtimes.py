@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from dcd_deploy.benchmarks.other_runtimes import (
     error_of,
     inputs_of,
     lack_of,
+    names_of,
     refused,
     way_to_install,
 )
@@ -40,7 +42,7 @@ from dcd_deploy.benchmarks.runtime_results import (
     RuntimesResult,
 )
 from dcd_deploy.benchmarks.statistics import ratio
-from dcd_deploy.errors import DcdDeployError
+from dcd_deploy.errors import DcdDeployError, ModelFileError
 from dcd_deploy.files import suffix_of
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.environments import KNOWN, environment_folder, python_of
@@ -88,10 +90,13 @@ def try_runtimes(
     """
     environment = read_environment()
     files = (model,) if static is None else (model, static)
-    described = {path: described_of(path) for path in files}
-    card = described[model][0]
+    card, called = described_of(model)
+    named = {model: called}
+    if static is not None:
+        with suppress(ModelFileError):  # what is wrong with it, each runtime says in its row
+            named[static] = names_of(static)
     inputs = inputs_of(card)
-    subject = _Subject(files, {path: names for path, (_, names) in described.items()}, card, inputs)
+    subject = _Subject(files, named, card, inputs)
     rows = []
     for name in names or [name for name, known in KNOWN.items() if suffix_of(model) in known.suffixes]:
         with progress(name):
