@@ -14,7 +14,7 @@ LONG = {
         "emulated_executorch fleets ssh ssh_fleet ssh_lacking ssh_setup ssh_tuning"
     ),
     "processors by emulation, the old interpreter": "x86_processors tflite_interpreters",
-    "browsers, compilers": "apps_web apps_cpp apps_android",
+    "browsers, compilers": "apps_web apps_cpp",
     "formats": (
         "ahead executorch export_module int8 litert_compiled litert_compiled_lacking onnx opsets own_network_page "
         "tflite without_xnnpack"
@@ -29,6 +29,7 @@ EXHAUSTIVE = {
         "litert_compiled_commands ort_files own_files own_networks own_networks_int8 photographs_export raw_bytes "
         "recorded recording rewritten_files small_files small_weights trials tuning tuning_choice"
     ),
+    "compilers for phones": "apps_android",
     "networks, layers and layouts": (
         "deploy_form dynamic_timm in_blocks lay_out_tflite mixtures_in_blocks networks node_names own_sizes profile "
         "recognise sweep tflite_gate untold"

@@ -55,7 +55,8 @@ def other():
 @pytest.mark.parametrize(
     ("to", "there"),
     [
-        ("onnx,tflite", [(0, True), (2, True), (1, True)]),
+        pytest.param("onnx,tflite", [(0, True), (2, True), (1, True)], marks=pytest.mark.exhaustive),
+        ("onnx", [(0, True), (2, True)]),
         pytest.param("onnx,executorch", [(0, True), (2, True)], marks=pytest.mark.exhaustive),
     ],
 )

@@ -74,7 +74,7 @@ def test_a_file_for_any_tflite_sets_no_flag(of_tflite):
     assert "XNNPACK_FLAGS: Int? = null" in texts(of_tflite)["LiteRtRunner.kt"]
 
 
-@pytest.mark.long
+@pytest.mark.exhaustive
 def test_a_file_for_compiled_model(digits_compiled, tmp_path):
     folder = made(digits_compiled.artifact.path, "android", tmp_path / "app")
     assert f"XNNPACK_FLAGS: Int? = {FLAGS}" in texts(folder)["LiteRtRunner.kt"]

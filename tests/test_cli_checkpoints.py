@@ -39,6 +39,7 @@ def test_inspect_says_what_was_done_and_assumed(lightning, state):
     assert "; input 224×224 (--input-size)\n" in run_here("inspect", lightning).stdout
 
 
+@pytest.mark.exhaustive
 def test_what_is_assumed_of_pictures_is_in_the_file(tmp_path, digits_checkpoint):
     card = commands.export(digits_checkpoint, out=tmp_path).artifact.card
     assert card.assumed[-3:] == (

@@ -25,12 +25,13 @@ def foreign():
     return {name: make() for name, make in NETWORKS.items()}
 
 
-FEW = ("plain", "segmenter", "grey")
-
-
-@pytest.mark.parametrize(
+FEW = ("segmenter", "grey", "shape flow")
+EACH = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.exhaustive] * (name not in FEW)) for name in NETWORKS]
 )
+
+
+@EACH
 def test_onnx_at_a_free_batch_is_right_for_any(name, foreign, tmp_path):
     module, example = foreign[name]
     result = dcd_deploy.export_module(module, example, out=tmp_path, batch="dynamic")
@@ -44,7 +45,7 @@ def test_onnx_at_a_free_batch_is_right_for_any(name, foreign, tmp_path):
         assert_right(session.run(None, fed), wanted, rows)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@EACH
 def test_files_of_one_sample_are_right(name, foreign, tmp_path):
     module, example = foreign[name]
     result = dcd_deploy.export_module(module, example, to="onnx,tflite", out=tmp_path, name="m")

@@ -51,7 +51,8 @@ def test_a_pooling_where_torch_export_captured(name, to, batch, tmp_path):
     assert np.abs(found - network(X).detach().numpy()).max() < 1e-5
 
 
-@pytest.mark.parametrize("name", ["to one", "to cells of several sizes"])
+@pytest.mark.long
+@pytest.mark.parametrize("name", [pytest.param("to one", marks=pytest.mark.exhaustive), "to cells of several sizes"])
 def test_to_executorch(name, tmp_path):
     assert export_module(ByExport(POOLINGS[name]).eval(), X, to="executorch", out=tmp_path).built.report.passed
 
