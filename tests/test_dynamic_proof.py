@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from dynamic_layers import Decomposed, lively
+from dynamic_layers import Decomposed, DecomposedOtherwiseNamed, lively
 from mixture_layers import MixedKernels
 from proving import assert_equal, proved, random
 from torch import nn
@@ -109,6 +109,26 @@ def test_refusals(name):
 def test_the_figure_is_told():
     refusal = recognise(lively(Branching()), (X,))
     assert "of its output's range (allowed: 1e-10)" in refusal.reason
+
+
+class Near(Decomposed):
+    """A layer but for more than any rounding."""
+
+    def forward(self, x):
+        return super().forward(x) * (1 + 1e-9)
+
+
+def test_what_is_near_but_no_rounding_is_refused():
+    refusal = recognise(lively(Near(), 1), (X,))
+    assert isinstance(refusal, Refusal)
+    assert "computes something else" in refusal.reason
+
+
+def test_an_output_of_one_value_that_cancels():
+    """Of one value there is no range, and where it cancels its roundings are many of it."""
+    sizes = {"C": 9, "K": 1, "L": 1, "S": 2, "kernel": (3, 1), "stride": 2, "dilation": 2, "pool": 2}
+    habits = dict.fromkeys(("plus_query", "held", "bias", "part_bias", "out_norm", "holds_pool", "weigh"), False)
+    proved(lively(DecomposedOtherwiseNamed(**sizes, **habits, norms=()), 0), random(2, 9, 2, 2))
 
 
 def test_foreign_hooks_are_refused():

@@ -21,9 +21,11 @@ from dcd_deploy.dynamic.attention import Activation
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.float64 import InFloat64
 from dcd_deploy.dynamic.operator import DynamicOperator, OutsideError, Refusal
+from dcd_deploy.dynamic.rounding import disturbed
 from dcd_deploy.dynamic.subject import Args, TriedModule
 
 TOLERANCE = 1e-10  # of the range of a sample's output
+NEAR, ROUNDINGS = 1e-6, 10  # where a sample's output is one value, which may cancel: what moves it as much is tried
 BATCHES = ((1.0, 1000.0), (-0.1, -30.0))  # the scale of each sample, and so both signs of what a batch sums up to
 SMALL_SIDE = 4  # pixels at least; what "same" padding adds depends on the real side's remainder by the stride
 BUDGET, LEAST = 10**10, 8  # multiply-adds for the candidates of one layer, and how many are tried at least
@@ -79,7 +81,7 @@ def _first(module: nn.Module, candidates: Sequence[DynamicOperator], args: Args)
         affordable = _affordable(fitting, inputs[0][0])
         for one in affordable:
             worst = _difference(one, inputs)
-            if worst <= TOLERANCE:
+            if worst <= TOLERANCE or (worst < NEAR and _is_rounding(subject, one, inputs)):
                 subject.check_unchanged()
                 return one
             nearest = min(nearest, worst)
@@ -197,6 +199,18 @@ def _difference(operator: DynamicOperator, answered: Sequence[tuple[Args, Tensor
     return worst
 
 
+def _is_rounding(subject: TriedModule, operator: DynamicOperator, answered: Sequence[tuple[Args, Tensor]]) -> bool:
+    """Whether an operator differs from the module by what roundings of its input, ten times as many, make of it."""
+    for inputs, expected in answered:
+        found, moved = _output(operator, inputs), subject.answer(disturbed(inputs))
+        if found is None or not found.shape == moved.shape == expected.shape:
+            return False
+        limits = (TOLERANCE * _ranges(expected)).maximum(ROUNDINGS * _apart_by(moved, expected))
+        if bool((_apart_by(found, expected) > limits).any()):
+            return False
+    return True
+
+
 def _output(operator: DynamicOperator, inputs: Args) -> Tensor | None:
     """Return what an operator makes of its inputs; None where it takes no such."""
     try:
@@ -210,7 +224,15 @@ def _output(operator: DynamicOperator, inputs: Args) -> Tensor | None:
 def _relative(found: Tensor, expected: Tensor) -> float:
     if found.shape != expected.shape or not bool(found.isfinite().all()):
         return math.inf
+    ranges = _ranges(expected)
+    return float((_apart_by(found, expected) / ranges.clamp_min(torch.finfo(ranges.dtype).tiny)).max())
+
+
+def _ranges(expected: Tensor) -> Tensor:
+    """Return the range of each sample's output, or where its values are alike a part of them."""
     rows = expected.flatten(1)
-    ranges = (rows.amax(1) - rows.amin(1)).maximum(rows.abs().amax(1) * 1e-3)
-    differences = (found.flatten(1) - rows).abs().amax(1)
-    return float((differences / ranges.clamp_min(torch.finfo(rows.dtype).tiny)).max())
+    return (rows.amax(1) - rows.amin(1)).maximum(rows.abs().amax(1) * 1e-3)
+
+
+def _apart_by(found: Tensor, expected: Tensor) -> Tensor:
+    return (found - expected).flatten(1).abs().amax(1)

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from dcd_deploy.dynamic.float64 import arithmetic_of
+from dcd_deploy.dynamic.rounding import DISTURBANCE, disturbed
 from dcd_deploy.errors import ExportError, VerificationError
-from dcd_deploy.lowering.compared import DISTURBANCE, TELLING, disturbed
+from dcd_deploy.lowering.compared import TELLING
 
 SAME = 1e-9  # relative to the size: sums by several threads may round differently
 Call = tuple[str, list[Tensor], list[Tensor]]

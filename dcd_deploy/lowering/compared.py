@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dcd_deploy.dynamic.rounding import DISTURBANCE, disturbed
 from dcd_deploy.errors import CaptureError
 from dcd_deploy.lowering.network import Network
 
 EXACT = 1e-10  # of an output's range: the graph is the module's own arithmetic, in another order at the most
-DISTURBANCE = 1e-15  # of an input: some roundings of float64
 GOOD_PART = 0.1  # of a difference that rounding explains: a graph's roundings are more than those of its inputs
 TELLING = "a network that float64 can tell from a wrong one"
 
@@ -46,15 +46,6 @@ def check_same(network: Network, found: Sequence[Tensor]) -> None:
             f"the module's graph computes something else than the module: '{name}' differs by {worst:.1e} of its "
             "range; its forward is random, changes its state, or depends on the data"
         )
-
-
-def disturbed(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return inputs that have moved by some roundings of float64."""
-    generator = torch.Generator().manual_seed(0)
-    return tuple(
-        values * (1 + DISTURBANCE * torch.randn(values.shape, dtype=values.dtype, generator=generator))
-        for values in inputs
-    )
 
 
 def _reaction(network: Network, number: int) -> float:
