@@ -149,10 +149,8 @@ class Followed(nn.Module):
         return tuple(function(y) for function in self.functions)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(
-    ("network", "sides"), [pytest.param(Focused, (3, 8, 12), marks=pytest.mark.exhaustive), (Followed, (6, 5, 4))]
-)
+@pytest.mark.exhaustive  # some of them are in test_spell_for_xnnpack, which is run more often
+@pytest.mark.parametrize(("network", "sides"), [(Focused, (3, 8, 12)), (Followed, (6, 5, 4))])
 def test_all_of_it_is_one_partition(network, sides, tmp_path):
     torch.manual_seed(0)
     net, x = network().eval(), torch.randn(1, *sides)

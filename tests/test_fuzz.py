@@ -34,6 +34,7 @@ def seeds(tmp_path_factory, onnx_file, tflite_pair):
     return folder
 
 
+@pytest.mark.exhaustive
 def test_nothing_is_found(seeds, tmp_path):
     counts = fuzz.fuzz(seeds, KINDS, range(INPUTS), 0, tmp_path)
     assert counts.findings == []
