@@ -1,15 +1,11 @@
 """What forward makes of numbers alone, and resizing without aliases: alike by torch.fx and by torch.export."""
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from capturing import captured_of
-from test_positions import ByExport
+from capturing import ByExport, captured_of, off_when_exported
 
-from dcd_deploy import export_module
 from dcd_deploy.lowering.graph import op_name
-from dcd_deploy.runtimes import open_model
 
 X = torch.randn(1, 3, 16, 16)
 
@@ -38,9 +34,7 @@ MADE = {
 @pytest.mark.parametrize(("to", "batch"), [("onnx", "dynamic"), ("tflite", 1)])
 def test_where_torch_export_captured(name, to, batch, tmp_path):
     network = ByExport(MADE[name]).eval()
-    result = export_module(network, X, to=to, batch=batch, layout="nchw", out=tmp_path)
-    (found,) = open_model(result.artifact.path).run_all(X.numpy())
-    assert np.abs(found - network(X).detach().numpy()).max() < 1e-5
+    assert off_when_exported(network, X, tmp_path, to=to, batch=batch, layout="nchw") < 1e-5
 
 
 def names_of(function):

@@ -1,31 +1,16 @@
 """Poolings whose positions nobody reads, as torch.export and users write them, are poolings of one tensor."""
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from capturing import Calling, captured_of
+from capturing import ByExport, Calling, captured_of, off_when_exported
 from laying import laid_out
 from torch import nn
 
 from dcd_deploy import export_module
 from dcd_deploy.lowering.graph import op_name
-from dcd_deploy.runtimes import open_model
 
 X = torch.randn(1, 3, 16, 16)
-
-
-class ByExport(nn.Module):
-    """torch.fx does not follow it, torch.export does."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.conv, self.function = nn.Conv2d(3, 4, 1), function
-
-    def forward(self, x):
-        if x.shape[2] % 2:
-            x = F.pad(x, (0, 0, 0, 1))
-        return self.function(self.conv(x))
 
 
 def written_into(y):
@@ -46,9 +31,7 @@ POOLINGS = {
 @pytest.mark.parametrize(("to", "batch"), [("onnx", "dynamic"), ("tflite", 1)])
 def test_a_pooling_where_torch_export_captured(name, to, batch, tmp_path):
     network = ByExport(POOLINGS[name]).eval()
-    result = export_module(network, X, to=to, batch=batch, layout="nchw", out=tmp_path)
-    (found,) = open_model(result.artifact.path).run_all(X.numpy())
-    assert np.abs(found - network(X).detach().numpy()).max() < 1e-5
+    assert off_when_exported(network, X, tmp_path, to=to, batch=batch, layout="nchw") < 1e-5
 
 
 @pytest.mark.long
