@@ -111,7 +111,7 @@ def _inside(first: FileNode | None, group: list[Operator]) -> Iterator[FileNode]
 
 
 def _of_dynamic(operator: Operator, layer: Sequence[Operator]) -> str:
-    """Return what an operator of a dynamic layer belongs to: only maps have four axes, only kernels several rows."""
+    """Return what an operator of a dynamic layer belongs to: a row of values to the attention, a matrix to a kernel."""
     written = operator.written
     if operator.kind == "ADD" and len(written) == 4 and not operator.computed <= {each.output for each in layer}:
         return "residual"
@@ -119,6 +119,6 @@ def _of_dynamic(operator: Operator, layer: Sequence[Operator]) -> str:
         return "static"
     if operator.kind == POOLING:
         return "attention"
-    if operator.kind == "BATCH_MATMUL" or len(written) >= 4:
-        return "dynamic"
-    return "attention" if math.prod(written) == written[-1] else "kernel"
+    if math.prod(written) == written[-1]:
+        return "attention"
+    return "dynamic" if operator.kind == "BATCH_MATMUL" or len(written) >= 4 else "kernel"

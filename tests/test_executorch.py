@@ -68,7 +68,7 @@ def test_no_operator_only_to_change_a_shape_that_the_delegate_takes_as_it_is(exp
     """What is pooled to a pixel is no row, Φ is no product of two maps, and b(x) is a bias as a row."""
     kinds = Counter(each.kind for each in operators(exported.artifact.path))
     assert kinds["BATCH_MATMUL"] == 0
-    cells, phi, scale, bias, output = 2, 4, 2, 1, 1
+    cells, phi, scale, bias, output = 2, 4, 2, 2, 1
     assert kinds["RESHAPE"] == cells + phi + scale + bias + output
     kernels, residual, branch = 2, 1, 1
     assert kinds["ADD"] == kernels + residual + branch, "the constant bias is a column of P, and no sum"

@@ -4,9 +4,12 @@ import sys
 from dataclasses import replace
 
 import pytest
-from deployed import published_shape
+import torch
+from deployed import BACKENDS, published_shape
+from lowering_cases import published
+from torch.utils.flop_counter import FlopCounterMode
 
-from dcd_deploy.dynamic.shape import MapSize
+from dcd_deploy.dynamic.shape import MapSize, shape_of
 from dcd_deploy.errors import OptionError, UnknownNameError
 from dcd_deploy.lowering import channels_first, int8_cost
 from dcd_deploy.lowering.lowering import Rates, lowerings_in, static_cost
@@ -23,6 +26,7 @@ from dcd_deploy.lowering.targets import (
     in_int8,
     target_for,
 )
+from dcd_deploy.models.dynamic import ResNetDynamicConv
 from dcd_deploy.models.geometry import LayerGeometry, basic_geometry, bottleneck_geometry, mobilenet_geometry
 
 DUMMY = """
@@ -123,7 +127,35 @@ def test_multiply_adds_of_the_lowerings():
     static, query, phi, project = 96 * 16 * 100, 8 * 16 * 100, 64 * 100, 96 * 8 * 100
     assert costs["branch"].macs == attention + static + query + phi + project
     assert costs["blocked"].macs == costs["branch"].macs
-    assert costs["kernel"].macs == attention + 4 * 96 + 96 * 64 + 96 * 8 * 16 + static
+    assert costs["kernel"].macs == attention + 4 * 96 + 16 * 64 + 96 * 8 * 16 + static
+
+
+def computed(name, inputs, outputs, latent=8):
+    """The multiply-adds that a lowering of a published layer does on 10×10 pixels, and those that the model counts."""
+    backend, _, lowering = name.partition(" ")
+    kind, size = BACKENDS[backend].lowerings[lowering], MapSize(10, 10, 10, 10)
+    operator = published(ResNetDynamicConv(LayerGeometry(inputs, outputs, latent, 4, 2)).double().eval())
+    made = kind(operator, size)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        made(torch.ones(1, inputs, 10, 10, dtype=torch.float64))
+    return counter.get_total_flops() // 2, kind.cost(shape_of(operator), size, activated=True).macs
+
+
+@pytest.mark.parametrize("name", ["channels_first kernel", "channels_first nchwc", "xnnpack kernel"])
+def test_p_phi_q_is_made_from_its_smaller_side(name, monkeypatch):
+    """P (Φ Q) for a layer that widens."""
+    done, told = computed(name, 16, 96)
+    assert done == told
+    for module in ("assemble.kernel", "xnnpack.kernel"):
+        monkeypatch.setattr(f"dcd_deploy.lowering.{module}.query_first", lambda operator: False)
+    assert computed(name, 16, 96)[0] >= done + (96 - 16) * 8**2
+
+
+@pytest.mark.parametrize("name", ["channels_first kernel", "channels_first nchwc"])
+def test_p_phi_q_of_a_layer_that_narrows(name):
+    """(P Φ) Q; XNNPACK's has a latent channel more there, of ones."""
+    done, told = computed(name, 96, 16)
+    assert done == told
 
 
 def moved(cost):

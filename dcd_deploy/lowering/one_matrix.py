@@ -13,6 +13,7 @@ class OneMatrixLowering(Lowering):
     """A dynamic convolution of one group, of one sample, whose kernel is one matrix for all pixels or patches."""
 
     batches: ClassVar[str] = ONE
+    smaller_side: ClassVar[bool] = False  # whether Φ Q is made in place of P Φ, where it is smaller
 
     @classmethod
     def refusal(cls, shape: OperatorShape) -> str | None:
@@ -33,7 +34,8 @@ class OneMatrixLowering(Lowering):
         inputs, x = g.C * g.taps, g.C * size.inputs
         low_rank = costs.NOTHING
         if LOW_RANK in shape.terms:
-            computed, streamed = g.K * latent**2 + latent * shape.kernel_size, latent * (inputs + 3 * g.K)
+            inner, outer = sorted((inputs, g.K)) if cls.smaller_side else (g.K, inputs)
+            computed, streamed = inner * latent**2 + latent * shape.kernel_size, latent * (3 * inner + outer)
             low_rank = Cost(0, computed, 0, 0, streamed, 0)
         taken_apart = 0 if g.pointwise else inputs * size.outputs  # by a convolution by ones and zeros
         around = Cost(taken_apart * g.taps, 0, x + 2 * taken_apart, 0, 0, taken_apart > 0)

@@ -7,6 +7,8 @@ A product of it and the patches of a map is the convolution.
     by columns  the transposes of these
                 Wᵀ = W0ᵀ ⊙ λ + Σ π_m W_mᵀ ⊙ scales + Qᵀ (Φᵀ Pᵀ)
 
+Of one sample, P Φ Q is made from its smaller side: P (Φ Q) where a kernel has more outputs than inputs.
+
 Heads are (N, values), and matrices (N, …); for one sample ``one`` drops the N, since a sum and a product of plain
 matrices is one operator (Gemm).
 """
@@ -49,6 +51,12 @@ def query_taps(term: LowRank, g: ConvGeometry) -> Tensor:
     return F.pad(term.query[:, :, None, None], around).flatten(1)
 
 
+def query_first(operator: DynamicOperator) -> bool:
+    """Whether Φ Q is smaller than P Φ."""
+    g = operator.geometry
+    return g.K // g.groups > g.C // g.groups * g.taps
+
+
 Heads = Mapping[str, Tensor]
 
 
@@ -61,7 +69,7 @@ class Kernel(nn.Module):
     def __init__(self, operator: DynamicOperator, *, columns: bool = False) -> None:
         super().__init__()
         g = self.geometry = operator.geometry
-        self.columns = columns
+        self.columns, self.query_first = columns, query_first(operator)
         row_scaled, low_rank, mixture = (
             operator.term(RowScaled),
             operator.term(LowRank),
@@ -104,8 +112,10 @@ class Kernel(nn.Module):
         return self.with_low_rank(kernel, low_rank, one=one)
 
     def low_rank(self, phi: Tensor, *, one: bool) -> Tensor:
-        """Return the product of P Φ and Q, or P Φ, or Φᵀ Pᵀ alone, where the other factor comes with the sum."""
+        """Return P Φ Q, or its inner product alone, or the transpose, where the other factor comes with the sum."""
         phi = phi.view(phi.shape[1:]) if one else phi
+        if one and self.query_first:
+            return torch.matmul(self.query, phi) if self.columns else torch.matmul(phi, self.query)
         if self.columns:
             return torch.matmul(phi, self.project)
         half = torch.matmul(self.project, phi)
@@ -115,7 +125,9 @@ class Kernel(nn.Module):
         """Return the kernel, if there is one, plus P Φ Q."""
         if not (one or self.columns):
             return low_rank if kernel is None else kernel + low_rank
-        left, right = (self.query, low_rank) if self.columns else (low_rank, self.query)
+        first = one and self.query_first
+        outer = self.project if first else self.query
+        left, right = (low_rank, outer) if self.columns == first else (outer, low_rank)
         if kernel is None:
             return torch.matmul(left, right)
         return torch.addmm(kernel, left, right) if one else kernel + torch.matmul(left, right)

@@ -96,7 +96,8 @@ class ChannelsFirstKernel(Lowering):
         g, kernel = shape.geometry, shape.kernel_size
         x, y = g.C * size.inputs, g.K * size.outputs
         arrives_plain = g.pointwise and activated  # what such a layer follows is a sum or another plain layer
-        low_rank = g.K * shape.latent**2 + shape.latent * kernel
-        weights = shape.latent * (g.C * g.taps + 3 * g.K)
+        inner, outer = sorted((g.C // g.groups * g.taps, g.K))  # P Φ Q is made from its smaller side
+        low_rank = inner * shape.latent**2 + shape.latent * kernel
+        weights = shape.latent * (3 * inner + outer)
         around = Cost(0, low_rank, x, x * (not arrives_plain) + y * activated, weights, 2)
         return costs.added(costs.kernel(shape, size, kernel, g.K), around, depthwise_in_plain(shape, size))

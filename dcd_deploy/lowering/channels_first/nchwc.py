@@ -99,8 +99,9 @@ class NchwcLowering(Lowering):
         g, latent = shape.geometry, shape.latent
         inputs, outputs = aligned(g.C), aligned(g.K)
         weights = outputs * (g.taps if g.depthwise else inputs)
-        of_low_rank = latent * (inputs + 3 * outputs)
-        around = Cost(outputs * latent**2, latent * weights, g.C * size.inputs, weights, of_low_rank, 3)
+        inner, outer = sorted((weights // outputs, outputs))  # P Φ Q is made from its smaller side
+        of_low_rank = latent * (3 * inner + outer)
+        around = Cost(inner * latent**2, latent * weights, g.C * size.inputs, weights, of_low_rank, 3)
         return costs.added(costs.kernel(shape, size, weights, outputs), around)
 
 

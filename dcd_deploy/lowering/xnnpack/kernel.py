@@ -1,11 +1,12 @@
 """The kernel order by a linear layer with a computed weight: y = act(x W(x)ᵀ + b(x)), one operator on one sample.
 
-    V = P Φ                 linear of P by Φᵀ
-    W = V Q + λ ⊙ W0        linear of V by Qᵀ
-    b = V t1 + …            linear of V by t1: V is in the cache, and a dense layer of the attention's would be read
+    V = P Φ                 linear of P by Φᵀ              or, with more outputs than inputs,
+    W = V Q + λ ⊙ W0        linear of V by Qᵀ              P (Φ Q): linear of P by linear of Qᵀ by Φ
+    b = V t1 + …            linear of t1 by V              a head: it is linear in what the stages give
     y = act(x Wᵀ + b)       linear of the map's pixels by W, with its bias; the delegate fuses the activation
 
-The latent map has a channel of ones, so that the constant bias is a column of P, and no sum (``with_latent_one``).
+V is in the cache, where the weights of a head would be read; without V there is only the head. Beside V the latent map
+has a channel of ones, so that the constant bias is a column of P, and no sum (``with_latent_one``).
 XNNPACK's convolution takes constant weights alone; its fully connected operator computed ones too.
 """
 
@@ -23,7 +24,7 @@ from dcd_deploy.dynamic.shape import MapSize
 from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
 from dcd_deploy.lowering.assemble.attention import Bias, Heads
 from dcd_deploy.lowering.assemble.enlarged import with_latent_one
-from dcd_deploy.lowering.assemble.kernel import Kernel
+from dcd_deploy.lowering.assemble.kernel import Kernel, query_first
 from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.layers import frozen, linear_of
 from dcd_deploy.lowering.one_matrix import OneMatrixLowering
@@ -34,12 +35,14 @@ class XnnpackKernel(OneMatrixLowering):
     """A dynamic convolution of one group, of one sample; (1, C, H, W) to (1, K, H', W'), or (1, C) to (1, K)."""
 
     name: ClassVar[str] = "kernel"
+    smaller_side: ClassVar[bool] = True
     activation: nn.Module
 
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
         super().__init__(operator, size)
-        by_rows = with_latent_one(without_copies(with_relu6(operator), size))
-        operator = phi_by_columns(by_rows)
+        by_rows = without_copies(with_relu6(operator), size)
+        by_rows = by_rows if query_first(by_rows) else with_latent_one(by_rows)
+        operator = for_rows(by_rows)
         g = self.geometry = operator.geometry
         self.attention = PooledAttention(operator, size)
         self.shift = ComputedBias(by_rows)
@@ -49,9 +52,9 @@ class XnnpackKernel(OneMatrixLowering):
 
     def forward(self, x: Tensor, operand: Tensor | None = None) -> Tensor:
         heads, stages, phi = self.attention(x if operand is None else operand)
-        half = None if phi is None else self.kernel.project_by(phi)
-        bias = self.shift(heads, stages, half)
-        kernel = self.kernel(heads, half)
+        inner = None if phi is None else self.kernel.inner(phi)
+        bias = self.shift(heads, stages, inner)
+        kernel = self.kernel(heads, inner)
         if self.geometry.vector:
             row: Tensor = self.activation(F.linear(x, kernel, bias))
             return row
@@ -65,12 +68,12 @@ class ComputedBias(nn.Module):
     def __init__(self, operator: DynamicOperator) -> None:
         super().__init__()
         low_rank, self.query_shift, self.constant = operator.term(LowRank), None, None
-        if low_rank is not None and low_rank.query_shift is not None:
+        if low_rank is not None and low_rank.query_shift is not None and not query_first(operator):
             self.query_shift = frozen(low_rank.query_shift[None])
             without = replace(low_rank, query_shift=None)
             terms = tuple(without if term is low_rank else term for term in operator.terms)
             operator = replace(operator, terms=terms)
-        self.bias = Bias(operator, linear_of, columns=True)
+        self.bias = Bias(operator, linear_of, columns=not query_first(operator))
         if self.bias.is_constant and self.bias.constant is not None:
             row = self.bias.constant
             if self.query_shift is None:
@@ -78,22 +81,27 @@ class ComputedBias(nn.Module):
             else:
                 self.bias.constant = frozen(row[None])  # as the shift is: the delegate would reshape it at each run
 
-    def forward(self, heads: Heads, stages: Tensor, half: Tensor | None) -> Tensor | None:
-        """``half`` is P Φ (K, L), where there is a low-rank term."""
+    def forward(self, heads: Heads, stages: Tensor, inner: Tensor | None) -> Tensor | None:
+        """``inner`` is the inner product of P Φ Q, where there is a low-rank term."""
         bias: Tensor | None
         if self.constant is not None:
             bias = self.constant(next(iter(heads.values()))[..., :1])
         else:
             bias = self.bias(heads, stages)
         bias = None if bias is None else bias.reshape(1, -1)
-        if self.query_shift is None or half is None:
+        if self.query_shift is None or inner is None:
             return bias
-        shift = F.linear(self.query_shift, half)
+        shift = F.linear(self.query_shift, inner)
         return shift if bias is None else shift + bias
 
 
+def for_rows(operator: DynamicOperator) -> DynamicOperator:
+    """Return the operator whose Φ, or Φᵀ, is the weight of the inner product's linear layer."""
+    return operator if query_first(operator) else phi_by_columns(operator)
+
+
 class XnnpackRows(Kernel):
-    """The kernel as torch has it, (K, C·taps), for heads (1, values) and P Φ (K, L)."""
+    """The kernel as torch has it, (K, C·taps), for heads (1, values) and P Φ (K, L), or (Φ Q)ᵀ (C·taps, L)."""
 
     def hold_low_rank(self, query: Tensor, project: Tensor) -> None:
         """Keep Qᵀ (C·taps, L) and P (K, L)."""
@@ -103,14 +111,14 @@ class XnnpackRows(Kernel):
         """Keep the bank as a layer."""
         self.mix = linear_of(bank.t())
 
-    def project_by(self, phi: Tensor) -> Tensor:
-        """Return P Φ, for Φᵀ (1, L, L)."""
-        return F.linear(self.project, phi.view(phi.shape[1:]))
+    def inner(self, phi: Tensor) -> Tensor:
+        """Return P Φ for Φᵀ (1, L, L), or (Φ Q)ᵀ for Φ."""
+        return F.linear(self.query if self.query_first else self.project, phi.view(phi.shape[1:]))
 
     def low_rank(self, phi: Tensor, *, one: bool) -> Tensor:
-        """Return (P Φ) Q, for P Φ."""
+        """Return P Φ Q, for the inner product."""
         assert one, "one sample"
-        return F.linear(phi, self.query)
+        return F.linear(self.project, phi) if self.query_first else F.linear(phi, self.query)
 
     def with_low_rank(self, kernel: Tensor | None, low_rank: Tensor, *, one: bool) -> Tensor:
         """Return the sum."""

@@ -17,11 +17,11 @@ from torch import Tensor
 from dcd_deploy.dynamic.operator import DynamicOperator
 from dcd_deploy.dynamic.shape import LOW_RANK, MapSize, OperatorShape
 from dcd_deploy.lowering.assemble import terms as costs
-from dcd_deploy.lowering.assemble.activations import phi_by_columns, with_relu6
+from dcd_deploy.lowering.assemble.activations import with_relu6
 from dcd_deploy.lowering.assemble.windows import without_copies
 from dcd_deploy.lowering.channels_first.parts import Patches
 from dcd_deploy.lowering.lowering import ONE, Cost, Lowering
-from dcd_deploy.lowering.xnnpack.kernel import ComputedBias, XnnpackRows
+from dcd_deploy.lowering.xnnpack.kernel import ComputedBias, XnnpackRows, for_rows
 from dcd_deploy.lowering.xnnpack.parts import PooledAttention
 
 
@@ -34,7 +34,7 @@ class XnnpackProducts(Lowering):
     def __init__(self, operator: DynamicOperator, size: MapSize) -> None:
         super().__init__(operator, size)
         by_rows = without_copies(with_relu6(operator), size)
-        operator = phi_by_columns(by_rows)
+        operator = for_rows(by_rows)
         g = self.geometry = operator.geometry
         self.attention, self.kernel = PooledAttention(operator, size), XnnpackRows(operator)
         self.bias, self.patches = ComputedBias(by_rows), Patches(g)
@@ -43,11 +43,11 @@ class XnnpackProducts(Lowering):
     def forward(self, x: Tensor, operand: Tensor | None = None) -> Tensor:
         g = self.geometry
         heads, stages, phi = self.attention(x if operand is None else operand)
-        half = None if phi is None else self.kernel.project_by(phi)
-        kernel = self.kernel(heads, half).reshape(g.groups, g.K // g.groups, -1)
+        inner = None if phi is None else self.kernel.inner(phi)
+        kernel = self.kernel(heads, inner).reshape(g.groups, g.K // g.groups, -1)
         patches = self.patches(x).reshape(g.groups, kernel.shape[2], math.prod(self.sides))
         y = torch.bmm(kernel, patches).reshape(1, g.K, *self.sides)
-        bias = self.bias(heads, stages, half)
+        bias = self.bias(heads, stages, inner)
         return y if bias is None else y + bias.reshape(1, g.K, 1, 1)
 
     @classmethod
