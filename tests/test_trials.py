@@ -16,6 +16,7 @@ from dcd_deploy.benchmarks.machine import core_ids
 from dcd_deploy.benchmarks.measure import MeasureConfig
 from dcd_deploy.benchmarks.process import Here, ask
 from dcd_deploy.benchmarks.worker import MEMORY, TIME, Request
+from dcd_deploy.commands.values import parse_names
 from dcd_deploy.errors import (
     BenchError,
     CheckpointError,
@@ -120,8 +121,13 @@ def test_the_twin_is_made_where_there_is_none(alone, tmp_path):
 
 
 def test_against_more_than_one(alone, onnx_file):
-    result = commands.bench(alone, against=("released", "static:0.5", str(onnx_file)), memory=False, **FAST)
+    result = commands.bench(alone, against=("released", "static:0.5", onnx_file), memory=False, **FAST)
     assert list(result.trials[0].ratios) == ["static twin", "released form", "static ×0.5", "digits.onnx"]
+
+
+def test_a_path_is_one_name_whatever_is_in_it():
+    assert parse_names(Path("a,b.onnx")) == ("a,b.onnx",)
+    assert parse_names(["static:0.5,released", Path("c,d.onnx")]) == ("static:0.5", "released", "c,d.onnx")
 
 
 def test_a_form_that_the_converter_refuses_is_a_failure_beside_the_result(onnx_file, monkeypatch):

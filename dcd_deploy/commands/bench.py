@@ -43,7 +43,7 @@ def bench(
         str | Path, Option("Model file to time against; 'static' for the static twin; 'none'.")
     ] = "static",
     against: Annotated[
-        str | Sequence[str],
+        str | Path | Sequence[str | Path],
         Option("More to time against: 'released' (unfolded), 'static:WIDTH', model files.", several=True),
     ] = (),
     runtime: Annotated[

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from numbers import Integral, Real
+from pathlib import Path
 
 from dcd_deploy.errors import OptionError
 
@@ -100,9 +101,10 @@ def parse_strides(value: Counts) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def parse_names(value: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the names of ``"a,b"`` or ``("a", "b")``, each once."""
-    parts = value.split(",") if isinstance(value, str) else [part for text in value for part in text.split(",")]
+def parse_names(value: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    """Return the names of ``"a,b"`` or ``("a", "b")``, each once; a path is one, whatever is in it."""
+    given = (value,) if isinstance(value, str | Path) else value
+    parts = [part for each in given for part in (each.split(",") if isinstance(each, str) else [str(each)])]
     return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 
