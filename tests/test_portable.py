@@ -121,6 +121,14 @@ CASES = {
         ),
         {"Softplus": 1},
     ),
+    "of another slope": (
+        (
+            "(double[N, 3] x) => (double[N, 3] y) <double two = {2}, float t = {20}> { z = Mul (two, x)"
+            " s = Softplus (z)"
+            " o = CastLike (two, s) d = Div (s, o) c = CastLike (t, z) g = Greater (z, c) y = Where (g, x, d) }"
+        ),
+        {"Mul": 2, "Softplus": 1},
+    ),
     "a softmax times a bank": (
         (
             "(double[1, 2] x) => (double[1, 1, 3] y) <double[1, 2, 3] b = {1, 2, 3, 4, 5, 6}> {"
@@ -157,9 +165,13 @@ LEFT = {
         "(double[1, 3] x) => (double[1, 3] y) <double one = {1}, double t = {2}> { s = Softplus (x)"
         " d = Div (s, one) g = Greater (x, t) y = Where (g, x, d) }"
     ),
-    "a softplus of another slope": (
+    "a softplus divided by another number": (
+        "(double[1, 3] x) => (double[1, 3] y) <double two = {2}, double c = {3}, double t = {20}> { z = Mul (x, two)"
+        " s = Softplus (z) d = Div (s, c) g = Greater (z, t) y = Where (g, x, d) }"
+    ),
+    "a softplus of what is not its input": (
         "(double[1, 3] x) => (double[1, 3] y) <double two = {2}, double t = {20}> { z = Mul (x, two) s = Softplus (z)"
-        " d = Div (s, two) g = Greater (z, t) y = Where (g, x, d) }"
+        " d = Div (s, two) g = Greater (z, t) n = Neg (x) y = Where (g, n, d) }"
     ),
     "an unpadded convolution": (
         "(double[1, 1, 1, 1] x) => (double[1, 1, 1, 1] y) <double[1, 1, 1, 1] w = {2}> { y = Conv (x, w) }"

@@ -45,6 +45,8 @@ SPELLED = {
     "elu of another slope": nn.ELU(0.5),
     "softplus": F.softplus,
     "Softplus": nn.Softplus(),
+    "Softplus of another slope": nn.Softplus(beta=0.25),
+    "softplus of another slope and threshold": lambda y: F.softplus(y, 2, threshold=30),
     "mish": nn.Mish(),
     "nearest": lambda y: F.interpolate(y, scale_factor=2),
     "nearest of two factors": lambda y: F.interpolate(y, size=(9, 16)),
@@ -76,7 +78,7 @@ SPELLED = {
     "layer_norm": lambda y: F.layer_norm(y, (4,), eps=0.1),
 }
 LEFT = {
-    "softplus of another slope": nn.Softplus(beta=2),  # left as they are
+    "softplus that soon is its input": nn.Softplus(threshold=2),  # left as they are
     "softmax of columns": lambda y: y.softmax(3),
     "nearest of no whole factor": lambda y: F.interpolate(y, size=(5, 7)),
     "places, not numbers": lambda y: y[:, torch.arange(3) + torch.tensor(1)],

@@ -102,6 +102,9 @@ def hardsigmoid(x: Tensor) -> Tensor:
     return torch.clamp(x + 3.0, 0.0, 6.0) / 6.0
 
 
+FAR = 20.0  # torch's threshold, from which on a softplus is what goes in, to 3e-9
+
+
 def softplus(x: Tensor) -> Tensor:
     """Return log(1 + exp(x))."""
     return torch.relu(x) + torch.log(below(x) + 1.0)
@@ -119,14 +122,22 @@ def _elu(graph: NetworkGraph, node: fx.Node) -> Spelled:
     return Spelled(lambda x: torch.relu(x) + (torch.exp(torch.clamp(x, -math.inf, 0.0)) - 1.0) * alpha)
 
 
-def _plain(graph: NetworkGraph, node: fx.Node) -> bool:
-    """Whether a softplus has its usual slope."""
-    return float(getattr(graph.submodule(node), "beta", 1)) == 1 and len(node.args) == 1 and not node.kwargs
+def _softplus(graph: NetworkGraph, node: fx.Node) -> Spelled | None:
+    beta, threshold = (
+        getattr(
+            graph.submodule(node), name, node.kwargs.get(name, node.args[place] if len(node.args) > place else usual)
+        )
+        for place, (name, usual) in enumerate((("beta", 1.0), ("threshold", FAR)), start=1)
+    )
+    if not (isinstance(beta, float | int) and isinstance(threshold, float | int) and beta > 0 and threshold >= FAR):
+        return None
+    slope = float(beta)
+    return Spelled(softplus if slope == 1 else lambda x: softplus(x * slope) / slope)
 
 
 ELEMENTWISE: dict[str, Callable[[NetworkGraph, fx.Node], Spelled | None]] = {
     "hardsigmoid": lambda *_: Spelled(hardsigmoid),
-    "softplus": lambda graph, node: Spelled(softplus) if _plain(graph, node) else None,
+    "softplus": _softplus,
     "mish": lambda *_: Spelled(mish),
     "elu": _elu,
 }

@@ -1,9 +1,11 @@
 """A softplus without a threshold from which on it is its input, as torch has it.
 
     Where(x > 20, x, Softplus(x) / 1)          →          Softplus(x)
+    Where(β x > 20, x, Softplus(β x) / β)      →          Softplus(β x) · 1/β
 
 From 20 on they differ by less than 3e-9, far below what float32 can tell there. ncnn does not load the words of the
-threshold, and OpenCV 4 refuses the CastLike in them. Of another slope β, which torch divides by, all stays.
+threshold, and OpenCV 4 refuses the CastLike in them. Of a product, a softplus and a quotient ncnn's converter makes an
+operator that ncnn does not have.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from dcd_deploy.export.onnx.portable.rewriting import Value, constant, nodes_of, replace
+from dcd_deploy.export.onnx.portable.rewriting import Value, added_constant, constant, nodes_of, replace
 
 LEAST = 20.0  # the threshold of torch
 
@@ -24,9 +26,28 @@ def plain_softplus(graph: ir.Graph) -> None:
         softplus = None if divided is None else _maker(divided.inputs[0], "Softplus")
         if greater is None or divided is None or softplus is None:
             continue
-        same = value is not None and greater.inputs[0] is value and softplus.inputs[0] is value
-        if same and _number(greater.inputs[1]) >= LEAST and _number(divided.inputs[1]) == 1:
+        scaled, slope = softplus.inputs[0], _number(divided.inputs[1])
+        if scaled is None or greater.inputs[0] is not scaled or not _number(greater.inputs[1]) >= LEAST:
+            continue
+        if scaled is value and slope == 1:
             replace(node, "Softplus", [value])
+        elif (
+            slope > 0
+            and (factor := constant(_factor(scaled, value))) is not None
+            and factor.size == 1
+            and factor.item() == slope
+        ):
+            inverse = added_constant(graph, f"{scaled.name}.inverse", np.asarray(1 / factor, factor.dtype))
+            replace(node, "Mul", [softplus.outputs[0], inverse])
+
+
+def _factor(product: Value, value: Value) -> Value:
+    """Return what a product multiplies a value by, if it does."""
+    node = _maker(product, "Mul")
+    for one, other in () if node is None else (node.inputs, node.inputs[::-1]):
+        if one is value:
+            return other
+    return None
 
 
 def _maker(value: Value, operator: str) -> ir.Node | None:
