@@ -8,13 +8,22 @@ from dcd_deploy.benchmarks.sweep import NETWORKS
 from dcd_deploy.lowering.targets import LITERT, ONNXRUNTIME_ARM
 
 SIDE = 224
+# layers that widen, with P (Φ Q) in place of (P Φ) Q: (K - C) L² less each; how many, C, K, L
+WIDENING = {
+    "mobilenetv2_dcd_x0.5": [(1, 8, 48, 4), (5, 16, 96, 8), (4, 32, 192, 16), (3, 48, 288, 12)],
+    "mobilenetv2_dcd_x1.0": [(1, 16, 96, 8), (2, 24, 144, 12), (3, 32, 192, 16), (4, 64, 384, 16), (3, 96, 576, 24)],
+}
+
+
+def less(network):
+    return sum(layers * (outputs - inputs) * latent**2 for layers, inputs, outputs, latent in WIDENING[network])
 
 
 @pytest.mark.parametrize(
     ("network", "target", "more"),
     [
-        ("mobilenetv2_dcd_x0.5", ONNXRUNTIME_ARM, 104.8e6 - 97.1e6),
-        ("mobilenetv2_dcd_x1.0", ONNXRUNTIME_ARM, 327.2e6 - 300.8e6),
+        ("mobilenetv2_dcd_x0.5", ONNXRUNTIME_ARM, 104.8e6 - 97.1e6 - less("mobilenetv2_dcd_x0.5")),
+        ("mobilenetv2_dcd_x1.0", ONNXRUNTIME_ARM, 327.2e6 - 300.8e6 - less("mobilenetv2_dcd_x1.0")),
         ("mobilenetv2_dcd_x1.0", LITERT, 327.2e6 - 300.8e6),
         # its 3×3 layers have no kernel order there, as in that count
         pytest.param("resnet18_dcd", LITERT, 1880e6 - 1814e6, marks=pytest.mark.exhaustive),
