@@ -129,6 +129,28 @@ CASES = {
         ),
         {"Mul": 2, "Softplus": 1},
     ),
+    "a gate of one channel over several": (
+        (
+            "(double[N, 3, 2, 2] x) => (double[N, 3, 2, 2] y) <double[1, 3, 1, 1] w = {1, -2, 3}>"
+            " { v = Conv (x, w) g = Sigmoid (v) y = Mul (g, x) }"
+        ),
+        {"Conv": 1, "Sigmoid": 1, "Reshape": 1, "Mul": 1},
+    ),
+    "a sum of it": (
+        (
+            "(double[1, 3, 2, 2] x) => (double[1, 3, 2, 2] y) <double[1, 3, 1, 1] w = {1, -2, 3}>"
+            " { v = Conv (x, w) y = Sub (x, v) }"
+        ),
+        {"Conv": 1, "Reshape": 1, "Sub": 1},
+    ),
+    "a length of channels": (
+        ("(double[1, 3, 2, 2] x) => (double[1, 1, 2, 2] y) <int64[1] a = {1}> { y = ReduceL2 (x, a) }"),
+        {"Reshape": 2, "Mul": 1, "ReduceSum": 1, "Sqrt": 1},
+    ),
+    "of several axes, of which none is kept": (
+        "(double[N, 3, 2] x) => (double[N] y) <int64[2] a = {1, 2}> { y = ReduceL2 <keepdims = 0> (x, a) }",
+        {"Mul": 1, "ReduceSum": 1, "Sqrt": 1},
+    ),
     "a softmax times a bank": (
         (
             "(double[1, 2] x) => (double[1, 1, 3] y) <double[1, 2, 3] b = {1, 2, 3, 4, 5, 6}> {"
@@ -161,6 +183,17 @@ LEFT = {
     ),
     "a square": "(double[1, 3] x) => (double[1, 3] y) <double e = {2}> { y = Pow (x, e) }",
     "a root": "(double[1, 3] x) => (double[1, 3] y) <double e = {0.5}> { a = Abs (x) y = Pow (a, e) }",
+    "a gate of as many channels": (
+        "(double[1, 2, 2, 2] x) => (double[1, 2, 2, 2] y) <double[2, 2, 1, 1] w = {1, -2, 3, 4}>"
+        " { v = Conv (x, w) g = Sigmoid (v) y = Mul (x, g) }"
+    ),
+    "a gate that no convolution makes": (
+        "(double[1, 3, 2, 2] x, double[1, 1, 2, 2] v) => (double[1, 3, 2, 2] y) { g = Sigmoid (v) y = Mul (x, g) }"
+    ),
+    "a gate of one pixel": (
+        "(double[1, 3, 2, 2] x, double[1, 3, 1, 1] z) => (double[1, 3, 2, 2] y) <double[1, 3, 1, 1] w = {1, -2, 3}>"
+        " { g = Conv (z, w) y = Mul (x, g) }"
+    ),
     "a softplus that soon is its input": (
         "(double[1, 3] x) => (double[1, 3] y) <double one = {1}, double t = {2}> { s = Softplus (x)"
         " d = Div (s, one) g = Greater (x, t) y = Where (g, x, d) }"

@@ -37,6 +37,22 @@ def test_the_same_for_nnapi(name):
 
 # (runtime, name) → (graph in float64, operators after)
 FOR_ONE = {
+    ("ncnn", "the largest of the channels"): (
+        "(double[N, 6, 2, 3] x) => (double[N, 1, 2, 3] y) <int64[1] a = {1}> { y = ReduceMax (x, a) }",
+        {"Reshape": 2, "MaxPool": 1},
+    ),
+    ("ncnn", "not kept"): (
+        "(double[1, 6, 2, 3] x) => (double[1, 2, 3] y) <int64[1] a = {-3}> { y = ReduceMax <keepdims = 0> (x, a) }",
+        {"Reshape": 2, "MaxPool": 1},
+    ),
+    ("ncnn", "the largest of rows"): (
+        "(double[1, 6, 2, 3] x) => (double[1, 6, 1, 3] y) <int64[1] a = {2}> { y = ReduceMax (x, a) }",
+        {"Reshape": 2, "ReduceMax": 1},
+    ),
+    ("openvino", "a length"): (
+        "(double[1, 3, 2] x) => (double[1, 1, 2] y) <int64[1] a = {1}> { y = ReduceL2 (x, a) }",
+        {"ReduceL2": 1},
+    ),
     ("openvino", "the means of parts"): (
         (
             "(double[N, 2, 4, 6] x) => (double[N, 8] y) <int64[4] s = {-1, 4, 2, 6}, int64[3] t = {-1, 8, 3},"

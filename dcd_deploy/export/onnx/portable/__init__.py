@@ -15,6 +15,8 @@ Each costs onnxruntime nothing measurable. They run in this order, after simplif
     plain_softplus   a softplus with a threshold → Softplus
     plain_mish       Mish → x · Tanh(Softplus(x))
     bounded_tanh     Tanh(x) → Tanh(Clip(x, −20, 20))
+    plain_length     ReduceL2 → Sqrt(ReduceSum(x · x))
+    spatial_gate     x · Sigmoid(Conv(y)) of one channel → a Reshape between
 """
 
 from __future__ import annotations
@@ -38,9 +40,12 @@ from dcd_deploy.export.onnx.portable.many_axes import many_axes
 from dcd_deploy.export.onnx.portable.one_pixel import one_pixel
 from dcd_deploy.export.onnx.portable.one_pooling import one_pooling
 from dcd_deploy.export.onnx.portable.ones_channel import ones_channel
+from dcd_deploy.export.onnx.portable.plain_length import plain_length
 from dcd_deploy.export.onnx.portable.plain_mish import plain_mish
 from dcd_deploy.export.onnx.portable.plain_softplus import plain_softplus
+from dcd_deploy.export.onnx.portable.pooled_max import pooled_max
 from dcd_deploy.export.onnx.portable.single_axis import single_axis
+from dcd_deploy.export.onnx.portable.spatial_gate import spatial_gate
 from dcd_deploy.export.onnx.portable.uneven_split import uneven_split
 from dcd_deploy.export.onnx.portable.whole_powers import whole_powers
 
@@ -59,6 +64,8 @@ PASSES: tuple[Rewrite, ...] = (
     plain_softplus,
     plain_mish,
     bounded_tanh,  # behind what writes one
+    plain_length,  # behind single_axis
+    spatial_gate,
 )
 
 
@@ -68,13 +75,13 @@ ALONE: dict[str | None, tuple[Rewrite, ...]] = {
     "coreml": (hard_swish,),
     "openvino": (one_pooling, ones_channel),
     "mnn": (one_pooling, global_pooling),
-    "ncnn": (one_pooling, global_pooling),
+    "ncnn": (one_pooling, global_pooling, pooled_max),
 }
 # what a runtime can do without: it is right on what they avoid, and quicker
 NEEDLESS: dict[str | None, tuple[Rewrite, ...]] = {
     "nnapi": (joined_products, bounded_tanh),  # it would split them unevenly, and has no such Clip
     "coreml": (bounded_tanh,),
-    "openvino": (hard_sigmoid, computed_sum, large_mean, single_axis, bounded_tanh),
+    "openvino": (hard_sigmoid, computed_sum, large_mean, single_axis, bounded_tanh, plain_length, spatial_gate),
 }
 
 
