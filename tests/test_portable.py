@@ -143,6 +143,10 @@ CASES = {
         ),
         {"Conv": 1, "Reshape": 1, "Sub": 1},
     ),
+    "a constant of another type": (
+        "(double[1, 3] x) => (double[1, 3] y) <float two = {2}> { c = CastLike (two, x) y = Mul (x, c) }",
+        {"Mul": 1},
+    ),
     "a length of channels": (
         ("(double[1, 3, 2, 2] x) => (double[1, 1, 2, 2] y) <int64[1] a = {1}> { y = ReduceL2 (x, a) }"),
         {"Reshape": 2, "Mul": 1, "ReduceSum": 1, "Sqrt": 1},

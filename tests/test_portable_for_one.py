@@ -45,6 +45,38 @@ FOR_ONE = {
         "(double[1, 6, 2, 3] x) => (double[1, 2, 3] y) <int64[1] a = {-3}> { y = ReduceMax <keepdims = 0> (x, a) }",
         {"Reshape": 2, "MaxPool": 1},
     ),
+    ("ncnn", "the largest of a map"): (
+        "(double[N, 2, 2, 3] x) => (double[N, 2] y) <int64[2] a = {-1, 2}> { y = ReduceMax <keepdims = 0> (x, a) }",
+        {"GlobalMaxPool": 1, "Reshape": 1},
+    ),
+    ("ncnn", "every second column"): (
+        (
+            "(double[N, 2, 5, 5] x) => (double[N, 2, 5, 2] y) <int64[1] s = {1}, int64[1] e = {999}, int64[1] a = {3},"
+            " int64[1] t = {2}> { y = Slice (x, s, e, a, t) }"
+        ),
+        {"Slice": 1, "MaxPool": 1},
+    ),
+    ("ncnn", "every second pixel"): (
+        (
+            "(double[1, 2, 5, 6] x) => (double[1, 2, 3, 2] y) <int64[2] s = {0, 1}, int64[2] e = {5, 6},"
+            " int64[2] a = {-2, -1}, int64[2] t = {2, 3}> { y = Slice (x, s, e, a, t) }"
+        ),
+        {"Slice": 1, "MaxPool": 1},
+    ),
+    ("ncnn", "every second channel"): (
+        (
+            "(double[1, 4, 2, 2] x) => (double[1, 2, 2, 2] y) <int64[1] s = {0}, int64[1] e = {4}, int64[1] a = {1},"
+            " int64[1] t = {2}> { y = Slice (x, s, e, a, t) }"
+        ),
+        {"Slice": 1},
+    ),
+    ("ncnn", "columns backwards"): (
+        (
+            "(double[1, 1, 2, 4] x) => (double[1, 1, 2, 2] y) <int64[1] s = {3}, int64[1] e = {-9}, int64[1] a = {3},"
+            " int64[1] t = {-2}> { y = Slice (x, s, e, a, t) }"
+        ),
+        {"Slice": 1},
+    ),
     ("ncnn", "the largest of rows"): (
         "(double[1, 6, 2, 3] x) => (double[1, 6, 1, 3] y) <int64[1] a = {2}> { y = ReduceMax (x, a) }",
         {"Reshape": 2, "ReduceMax": 1},

@@ -2,6 +2,7 @@
 
 Each costs onnxruntime nothing measurable. They run in this order, after simplification:
 
+    constant_casts   CastLike(c, x) → c
     hard_sigmoid     HardSigmoid → Clip, its slope and offset folded into the product before it
     joined_products  three or more products of one vector → one, and a Split
     computed_sum     Gemm with a computed summand → MatMul, Add
@@ -29,6 +30,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from dcd_deploy.export.onnx.portable.bounded_tanh import bounded_tanh
 from dcd_deploy.export.onnx.portable.computed_sum import computed_sum
+from dcd_deploy.export.onnx.portable.constant_casts import constant_casts
 from dcd_deploy.export.onnx.portable.equal_ranks import equal_ranks
 from dcd_deploy.export.onnx.portable.exact_gelu import exact_gelu
 from dcd_deploy.export.onnx.portable.global_pooling import global_pooling
@@ -44,6 +46,7 @@ from dcd_deploy.export.onnx.portable.plain_length import plain_length
 from dcd_deploy.export.onnx.portable.plain_mish import plain_mish
 from dcd_deploy.export.onnx.portable.plain_softplus import plain_softplus
 from dcd_deploy.export.onnx.portable.pooled_max import pooled_max
+from dcd_deploy.export.onnx.portable.pooled_steps import pooled_steps
 from dcd_deploy.export.onnx.portable.single_axis import single_axis
 from dcd_deploy.export.onnx.portable.spatial_gate import spatial_gate
 from dcd_deploy.export.onnx.portable.uneven_split import uneven_split
@@ -51,6 +54,7 @@ from dcd_deploy.export.onnx.portable.whole_powers import whole_powers
 
 Rewrite = Callable[[ir.Graph], None]
 PASSES: tuple[Rewrite, ...] = (
+    constant_casts,
     hard_sigmoid,
     joined_products,
     computed_sum,
@@ -75,7 +79,7 @@ ALONE: dict[str | None, tuple[Rewrite, ...]] = {
     "coreml": (hard_swish,),
     "openvino": (one_pooling, ones_channel),
     "mnn": (one_pooling, global_pooling),
-    "ncnn": (one_pooling, global_pooling, pooled_max),
+    "ncnn": (one_pooling, global_pooling, pooled_max, pooled_steps),
 }
 # what a runtime can do without: it is right on what they avoid, and quicker
 NEEDLESS: dict[str | None, tuple[Rewrite, ...]] = {

@@ -4,8 +4,7 @@
     Where(β x > 20, x, Softplus(β x) / β)      →          Softplus(β x) · 1/β
 
 From 20 on they differ by less than 3e-9, far below what float32 can tell there. ncnn does not load the words of the
-threshold, and OpenCV 4 refuses the CastLike in them. Of a product, a softplus and a quotient ncnn's converter makes an
-operator that ncnn does not have.
+threshold. Of a product, a softplus and a quotient its converter makes an operator that ncnn does not have.
 """
 
 from __future__ import annotations
@@ -56,7 +55,6 @@ def _maker(value: Value, operator: str) -> ir.Node | None:
 
 
 def _number(value: Value) -> float:
-    """Return a single constant, also one that is cast; not a number of another value."""
-    cast = _maker(value, "CastLike") or _maker(value, "Cast")
-    found = constant(value if cast is None else cast.inputs[0])
+    """Return a single constant; not a number of another value."""
+    found = constant(value)
     return float(found.item()) if found is not None and found.size == 1 else float(np.nan)
