@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS_OPTIONS
+from conftest import DIGITS_OPTIONS, PHOTOGRAPHS
 from deployed import OnChannelsLast
 from foreign_networks import NETWORKS, calibrated
 from mixture_layers import MixedKernels
@@ -31,8 +31,6 @@ from dcd_deploy.export.deployable import deployable
 from dcd_deploy.export.tflite import build as build_tflite
 from dcd_deploy.export.tflite.convert import to_tflite
 from dcd_deploy.lowering.channels_last.parts import Conv
-from dcd_deploy.models.random_weights import calibrated_network, save_checkpoint
-from dcd_deploy.models.spec import NetworkSpec
 from dcd_deploy.runtimes import litert_compiled, open_model, self_check
 from dcd_deploy.runtimes.litert_compiled import FLAGS, HOW_TO_SET, LiteRtCompiledSession
 
@@ -54,9 +52,9 @@ def test_every_way_to_run_it_is_verified(digits_compiled):
 
 @pytest.mark.exhaustive
 def test_a_network_of_full_size(tmp_path):
-    spec = NetworkSpec("mobilenetv2_dcd", 1000, 0.5)
-    checkpoint = save_checkpoint(tmp_path / "model.pth.tar", calibrated_network(spec, 224), spec.arch)
-    result = commands.export(checkpoint, to="tflite", target=LITERT_COMPILED, out=tmp_path, name="full")
+    """Trained weights: random ones may amplify rounding beyond the tolerance, on one processor and not on another."""
+    checkpoint = PHOTOGRAPHS / "dcd.pth.tar"
+    result = commands.export(checkpoint, to="tflite", target=LITERT_COMPILED, input_size=224, out=tmp_path, name="full")
     assert [one.stage for one in result.built.report.comparisons] == STAGES
     assert list(result.built.lowering.values()).count(FULLY_CONNECTED) > 8
     assert self_check(open_model(result.artifact.path)).passed
