@@ -115,20 +115,19 @@ def mish(x: Tensor) -> Tensor:
     return x * torch.tanh(softplus(x))
 
 
+def _given(graph: NetworkGraph, node: fx.Node, place: int, name: str, usual: float) -> Any:
+    """Return a setting of a module, or of a call: by its name, at its place, or what is usual."""
+    of_call = node.kwargs.get(name, node.args[place] if len(node.args) > place else usual)
+    return getattr(graph.submodule(node), name, of_call)
+
+
 def _elu(graph: NetworkGraph, node: fx.Node) -> Spelled:
-    module = graph.submodule(node)
-    given: Any = node.kwargs.get("alpha", node.args[1] if len(node.args) > 1 else 1.0)
-    alpha = float(getattr(module, "alpha", given))
+    alpha = float(_given(graph, node, 1, "alpha", 1.0))
     return Spelled(lambda x: torch.relu(x) + (torch.exp(torch.clamp(x, -math.inf, 0.0)) - 1.0) * alpha)
 
 
 def _softplus(graph: NetworkGraph, node: fx.Node) -> Spelled | None:
-    beta, threshold = (
-        getattr(
-            graph.submodule(node), name, node.kwargs.get(name, node.args[place] if len(node.args) > place else usual)
-        )
-        for place, (name, usual) in enumerate((("beta", 1.0), ("threshold", FAR)), start=1)
-    )
+    beta, threshold = _given(graph, node, 1, "beta", 1.0), _given(graph, node, 2, "threshold", FAR)
     if not (isinstance(beta, float | int) and isinstance(threshold, float | int) and beta > 0 and threshold >= FAR):
         return None
     slope = float(beta)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from dcd_deploy.export.onnx.portable.rewriting import Value, before, constant, nodes_of, replace
+from dcd_deploy.export.onnx.portable.rewriting import Value, before, constant, maker, nodes_of, replace
 
 
 def exact_gelu(graph: ir.Graph) -> None:
@@ -25,7 +25,7 @@ def exact_gelu(graph: ir.Graph) -> None:
 
 def _parts(value: Value, operator: str) -> tuple[ir.Value, ir.Value] | None:
     """Return the operands of an operator that makes a value: what is computed, and a single number."""
-    node = _maker(value, operator)
+    node = maker(value, operator)
     for computed, number in () if node is None else (node.inputs, node.inputs[::-1]):
         numbers = constant(number)
         if computed is not None and number is not None and numbers is not None and numbers.size == 1:
@@ -33,14 +33,9 @@ def _parts(value: Value, operator: str) -> tuple[ir.Value, ir.Value] | None:
     return None
 
 
-def _maker(value: Value, operator: str) -> ir.Node | None:
-    node = None if value is None else value.producer()
-    return node if node is not None and (node.domain, node.op_type) == ("", operator) else None
-
-
 def _is_gate_of(value: Value, gate: ir.Value) -> bool:
     """Whether a gate is a + Erf(b · value), a and b numbers."""
     summed = _parts(gate, "Add")
-    erf = None if summed is None else _maker(summed[0], "Erf")
+    erf = None if summed is None else maker(summed[0], "Erf")
     scaled = [] if erf is None else [_parts(erf.inputs[0], operator) for operator in ("Div", "Mul")]
     return any(parts is not None and parts[0] is value for parts in scaled)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from dcd_deploy.export.onnx.portable.rewriting import Value, added_constant, constant, nodes_of, replace
+from dcd_deploy.export.onnx.portable.rewriting import Value, added_constant, constant, maker, nodes_of, replace
 
 LEAST = 20.0  # the threshold of torch
 
@@ -21,8 +21,8 @@ def plain_softplus(graph: ir.Graph) -> None:
     """Write every softplus with a high threshold as one operator."""
     for node in nodes_of(graph, "Where"):
         condition, value, other = node.inputs
-        greater, divided = _maker(condition, "Greater"), _maker(other, "Div")
-        softplus = None if divided is None else _maker(divided.inputs[0], "Softplus")
+        greater, divided = maker(condition, "Greater"), maker(other, "Div")
+        softplus = None if divided is None else maker(divided.inputs[0], "Softplus")
         if greater is None or divided is None or softplus is None:
             continue
         scaled, slope = softplus.inputs[0], _number(divided.inputs[1])
@@ -42,16 +42,11 @@ def plain_softplus(graph: ir.Graph) -> None:
 
 def _factor(product: Value, value: Value) -> Value:
     """Return what a product multiplies a value by, if it does."""
-    node = _maker(product, "Mul")
+    node = maker(product, "Mul")
     for one, other in () if node is None else (node.inputs, node.inputs[::-1]):
         if one is value:
             return other
     return None
-
-
-def _maker(value: Value, operator: str) -> ir.Node | None:
-    node = None if value is None else value.producer()
-    return node if node is not None and (node.domain, node.op_type) == ("", operator) else None
 
 
 def _number(value: Value) -> float:

@@ -3,7 +3,7 @@
     x (N, C, H, W) → ReduceMax<axes 2, 3> →  x → GlobalMaxPool
     x (N, C, H, W) → ReduceMax<axis 1>   →   x → Reshape (N, 1, C, H·W) → MaxPool (C, 1) → Reshape (N, 1, H, W)
 
-For ncnn alone, whose converter knows no ReduceMax (CBAM's spatial attention); MNN crashes on the pooling.
+For ncnn alone, whose converter knows no ReduceMax (CBAM's spatial attention); MNN has crashed on the pooling.
 """
 
 from __future__ import annotations

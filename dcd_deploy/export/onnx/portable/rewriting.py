@@ -23,6 +23,12 @@ def constant(value: Value) -> NDArray[Any] | None:
     return None if value is None or value.const_value is None else value.const_value.numpy()
 
 
+def maker(value: Value, operator: str) -> ir.Node | None:
+    """Return the node that makes a value, where it is one of a standard operator."""
+    node = None if value is None else value.producer()
+    return node if node is not None and (node.domain, node.op_type) == ("", operator) else None
+
+
 def attribute(node: ir.Node, name: str, default: Any) -> Any:
     """Return an attribute of a node."""
     found = node.attributes.get(name)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from dcd_deploy.export.onnx.portable.rewriting import Value, added_constant, before, nodes_of, sizes_for_reshape
+from dcd_deploy.export.onnx.portable.rewriting import Value, added_constant, before, maker, nodes_of, sizes_for_reshape
 
 
 def spatial_gate(graph: ir.Graph) -> None:
@@ -33,8 +33,6 @@ def _is_spread(sizes: list[int], over: Value) -> bool:
 
 def _is_convolved(value: Value) -> bool:
     """Whether a convolution makes a value, or does but for one operator behind it."""
-    maker = None if value is None else value.producer()
-    if maker is not None and maker.op_type != "Conv":
-        source = maker.inputs[0] if maker.inputs else None
-        maker = None if source is None else source.producer()
-    return maker is not None and maker.op_type == "Conv"
+    node = None if value is None else value.producer()
+    behind = node.inputs[0] if node is not None and node.inputs else None
+    return maker(value, "Conv") is not None or maker(behind, "Conv") is not None
