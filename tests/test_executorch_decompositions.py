@@ -54,6 +54,9 @@ FOLLOWED = {
     "variances": lambda y: y.var(1, keepdim=True) + y.var((2, 3), unbiased=False, keepdim=True) + y.std(3)[..., None],
     "logsumexp": lambda y: (9 * y).logsumexp(1) + y.logsumexp((1, 2), True),
     "flip": lambda y: y.flip(-1) + y.flip((1, 2)),
+    "einsum": lambda y: (
+        y * torch.einsum("bchw->bc", y)[..., None, None] + torch.einsum("bchw,bw->bhc", y, y[:, 0, 0]).mT[..., None]
+    ),
     "expand to its own sizes": lambda y: y.expand(-1, 6, 5, 4) * 2,
     "squeeze beside a mean": lambda y: y.mean(1, keepdim=True).squeeze(1).unsqueeze(-1),
     "reflect": lambda y: F.pad(y, (3, 1, 0, 4), "reflect"),

@@ -109,22 +109,20 @@ def test_what_xnnpack_leaves_is_named(traced):
         ("Didn't find op for builtin opcode 'STABLEHLO_SORT' version '1'.", "STABLEHLO_SORT .* does not have; "),
         ("Node number 9 (STABLEHLO_CASE) failed to prepare.", "STABLEHLO_CASE .* does not take in this form; "),
         ("x.cc It is no map.Node number 9 (PAD) failed to prepare.", r"PAD .* in this form \(x.cc It is no map.\); "),
+        ("Node number 9 (DIV) failed to invoke.", "DIV .* does not take in this form; "),
         ("Something else.", "does not take what litert-torch made of the network: Something else.; "),
     ],
 )
 def test_what_the_interpreter_says_it_lacks(monkeypatch, said, words):
     monkeypatch.setattr(build, "_behind", lambda *_: "")
 
-    def opened(_):
-        raise ModelFileError(f"expected a TFLite model at 'the converted model', but ai-edge-litert says: {said}")
-
-    with pytest.raises(ExportError, match=words):
-        build._session(opened, b"")
+    with pytest.raises(ExportError, match=words), build._taken(b""):
+        raise ModelFileError(f"the model cannot run on this input: ai-edge-litert says: {said}")
 
 
 def test_bytes_that_are_no_model_are_no_fault_of_the_network():
-    with pytest.raises(ModelFileError, match="expected a TFLite model"):
-        build._session(build.STAGES[build.XNNPACK], b"none")
+    with pytest.raises(ModelFileError, match="expected a TFLite model"), build._taken(b"none"):
+        build.STAGES[build.XNNPACK](b"none")
 
 
 class Unpooling(nn.Module):

@@ -60,6 +60,11 @@ SPELLED = {
     "AdaptiveMaxPool2d": nn.AdaptiveMaxPool2d(1),
     "expand_as": lambda y: y * y.mean((2, 3), keepdim=True).expand_as(y),
     "expand": lambda y: y.mean((2, 3), keepdim=True).expand(y.shape) + y,
+    "softmax of columns and rows": lambda y: y.softmax(3) + y.softmax(-2),
+    "an expanded output": lambda y: y.mean((2, 3), keepdim=True).expand_as(y),
+    "expand of a product": lambda y: (y.flatten(2) @ y.flatten(2).mT).unsqueeze(3).expand(-1, 6, 6, 2),
+    "repeat": lambda y: y.mean(2, keepdim=True).repeat(1, 1, 3, 1),
+    "places, expanded": lambda y: y + y.mean(3).argmax(1, keepdim=True)[..., None].expand(-1, 6, 3, 1),
     "products": attention,
     "a whole number": lambda y: y * torch.tensor(2) - torch.tensor(1),
     "whole numbers": lambda y: y + torch.arange(6).view(6, 1, 1) / (1 + y.abs()),
@@ -79,7 +84,7 @@ SPELLED = {
 }
 LEFT = {
     "softplus that soon is its input": nn.Softplus(threshold=2),  # left as they are
-    "softmax of columns": lambda y: y.softmax(3),
+    "softmax of samples": lambda y: y.softmax(0) * 0 + y,
     "nearest of no whole factor": lambda y: F.interpolate(y, size=(5, 7)),
     "places, not numbers": lambda y: y[:, torch.arange(3) + torch.tensor(1)],
     "samples": lambda y: y[[0]] + 0 * y,
@@ -87,7 +92,7 @@ LEFT = {
     "amax of rows": lambda y: y.amax(2),
     "InstanceNorm2d of running statistics": nn.InstanceNorm2d(6, track_running_stats=True),
     "GroupNorm of computed weights": lambda y: F.group_norm(y, 2, 1 + 0 * y.mean((0, 2, 3))),
-    "an expanded output": lambda y: y.mean((2, 3), keepdim=True).expand_as(y),
+    "an expanded constant": lambda y: y + torch.tensor([[[0.5]]]).expand(6, 1, 1).to(y),
 }
 X = 3 * torch.randn(4, 3, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 

@@ -5,6 +5,7 @@ means, sums, maxima over other axes    →   windows (``reductions``), as are La
 x[:, 0], x[:, ::2], unbind, repeat     →   slices, reshapes, concatenations (``moves``)
 borders that are copies                →   of columns and rows
 x², √x, x to another power             →   products, a square root, exp and log
+einsum                                 →   products of batches of matrices, sums and reshapes, as torch has it
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ FOREIGN: dict[Any, Callable[..., Any]] = {
     aten.expand.default: moves.expanded,
     aten.pow.Tensor_Scalar: power,
 }
+COMPOSED = (aten.einsum.default,)  # of operators that may be among these
 WITH_INDICES = (aten.max.dim, aten.min.dim)
 BESIDE = {  # which the delegate takes alone, but not among these
     aten.unsqueeze.default: moves.with_one,
@@ -78,11 +80,15 @@ BESIDE = {  # which the delegate takes alone, but not among these
 def decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
     """Return a program without such operators; the same one where there are none, which saves tracing it again."""
     nodes = [node for node in program.graph.nodes if node.op == "call_function" and node.target in FOREIGN]
+    composed = {node.target for node in program.graph.nodes if node.target in COMPOSED}
     table = FOREIGN | BESIDE
     for node in nodes:
         if node.target in WITH_INDICES and _reads_indices(node):
             table.pop(node.target, None)
-    if not any(node.target in table and _is_foreign(node) for node in nodes):
+    if composed:
+        of_torch = torch.export.default_decompositions()
+        table |= {target: of_torch[target] for target in composed}
+    if not composed and not any(node.target in table and _is_foreign(node) for node in nodes):
         return program
     return program.run_decompositions(table)  # type: ignore[no-any-return]  # torch says nothing of it
 

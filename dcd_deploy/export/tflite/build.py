@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -42,7 +43,8 @@ from dcd_deploy.runtimes.litert_compiled import LiteRtCompiledSession
 
 COMPILED, XNNPACK = "TFLite, CompiledModel", "TFLite, XNNPACK"
 LACKING = re.compile(  # an interpreter's words; of some operators it has some forms
-    r"Didn't find op for builtin opcode '(?P<none>\w+)'|Node number (?P<number>\d+) \((?P<form>\w+)\) failed to prepare"
+    r"Didn't find op for builtin opcode '(?P<none>\w+)'|"
+    r"Node number (?P<number>\d+) \((?P<form>\w+)\) failed to (?:prepare|invoke)"
 )
 SAYS = " says: "  # between the file and an interpreter's own words
 STAGES: dict[str, Callable[[bytes], LiteRtSession]] = {
@@ -112,8 +114,8 @@ def build_tflite(
     sizes[config.weights] = len(model)
     passed, stages = checked(), _stages(lowering)
     for stage, opened in stages.items():
-        with progress(f"verify {stage}"):
-            session = _session(opened, model)
+        with progress(f"verify {stage}"), _taken(model):
+            session = opened(model)
             passed = passed.compared(stage, _runner(session, config.layout), config.tolerance, config.batch)
     if config.precision == INT8:
         with progress("calibrate and quantise"):
@@ -137,14 +139,15 @@ def _stages(lowering: Mapping[str, str]) -> dict[str, Callable[[bytes], LiteRtSe
     return {stage: opened for stage, opened in STAGES.items() if stage != COMPILED or _runtime(lowering) is not None}
 
 
-def _session(opened: Callable[[bytes], LiteRtSession], model: bytes) -> LiteRtSession:
-    """Return a converted model in a runtime.
+@contextmanager
+def _taken(model: bytes) -> Iterator[None]:
+    """Tell what an interpreter does not take of a converted model, when it opens or when it runs, as a refusal.
 
     Raises:
         ExportError: litert-torch made something of the network that TFLite's interpreter does not take.
     """
     try:
-        return opened(model)
+        yield
     except ModelFileError as error:
         _, says, said = str(error).partition(SAYS)
         if not says:  # it is no model, whose bytes are of our own making

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from dcd_deploy.lowering.channels_last.layout import RANKS, Layout, axis_in, logical_size, permuted
+from dcd_deploy.lowering.broadcast import Broadcast, copied_sides
+from dcd_deploy.lowering.channels_last.layout import RANKS, Layout, axis_in, logical_size, permuted, shape_in
 from dcd_deploy.lowering.channels_last.parts import GlobalPool
 from dcd_deploy.lowering.channels_last.site import Laid, Site
 from dcd_deploy.lowering.graph import is_getitem, op_name
@@ -225,19 +226,18 @@ def attribute(site: Site) -> Laid | None:
     return size(site) if len(site.node.args) > 1 and site.node.args[1] == "shape" else None
 
 
-def expand(site: Site) -> Laid | str | None:
-    """Return a value that those who read it broadcast by themselves; else it is repeated."""
-    layout = site.lies(site.operand)
-    before, after = site.shape_of(site.operand), site.shape_of(site.node)
-    alike = before is not None and after is not None and len(before) == len(after)
-    if alike and all(_broadcasts(site, reader) for reader in site.node.users):
-        return site.same(site.take(site.operand, layout), layout)
-    if layout is Layout.PLAIN or not alike or after is None:
+def copies(site: Site) -> Laid | str | None:
+    """Return a value that those who read it broadcast by themselves; else it is copied along its sides of one."""
+    layout, sides = site.lies(site.operand), copied_sides(site.node)
+    if sides is None:
         return None if layout is Layout.PLAIN else "it makes other axes"
-    if layout is not Layout.LAST:
+    if all(_broadcasts(site, reader) for reader in site.node.users):
+        return site.same(site.take(site.operand, layout), layout)
+    if len(sides) == RANKS[Layout.LAST]:
+        layout = Layout.LAST  # turned before, when it is small
+    elif layout is not Layout.PLAIN:
         return "it repeats a row"
-    sizes = (-1, after[2], after[3], after[1])
-    return site.call(torch.Tensor.expand, layout, site.take(site.operand, layout), *sizes)
+    return site.put(Broadcast(shape_in(layout, sides)), layout, site.take(site.operand, layout))
 
 
 def _broadcasts(site: Site, reader: fx.Node) -> bool:

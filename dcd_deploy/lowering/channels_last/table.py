@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dcd_deploy.lowering.broadcast import COPYING
 from dcd_deploy.lowering.channels_last import axes, elementwise, maps
 from dcd_deploy.lowering.channels_last.layout import RANKS, Layout
 from dcd_deploy.lowering.channels_last.site import Laid, Site, first_operand
@@ -64,8 +65,7 @@ TABLE: dict[str, Entry] = {
     "size": axes.size,
     "sym_size": axes.size,
     "getattr": axes.attribute,
-    "expand": axes.expand,
-    "expand_as": axes.expand,
+    **dict.fromkeys(COPYING, axes.copies),
     **elementwise.ENTRIES,
     "add": elementwise.scaled,
     "sub": elementwise.scaled,

@@ -3,10 +3,11 @@
 hardsigmoid(x)                        →   clamp(x + 3, 0, 6) / 6
 elu, softplus, mish                   →   of exponentials of what is below zero
 nearest ×n                            →   each pixel by a column of ones, then each row of pixels
-softmax over channels                 →   of pixels as they lie
+softmax of a map                      →   of rows: over channels, of pixels as they lie
 mean, largest over channels           →   a convolution by 1/C, the largest of a pixel as it lies
 largest of a whole map                →   pooling by a window as large
 x.expand_as(y) ⊙ y                    →   x ⊙ y, which broadcasts
+copies along other sides of one       →   products that broadcast (``broadcast``)
 a @ b of three or more dimensions     →   a product of batches of matrices
 whole numbers, lists of channels      →   floats, slices (``xnnpack.constants``)
 LayerNorm, GroupNorm, InstanceNorm    →   means and products (``xnnpack.norms``)
@@ -22,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from dcd_deploy.lowering.broadcast import COPYING, Broadcast, copied_sides
 from dcd_deploy.lowering.channels_last.settings import Settings, name_and_settings
 from dcd_deploy.lowering.graph import NetworkGraph, op_name, shape
 from dcd_deploy.lowering.layers import frozen
@@ -57,7 +59,7 @@ class SpellForXnnpack(Pass):
                 graph.module.graph.erase_node(node)
             elif (function := _product(node) or _normalised(node)) is not None:
                 node.op, node.target = "call_function", function
-            elif (spelled := norm_of(graph, node) or _spelled(graph, node)) is not None:
+            elif (spelled := norm_of(graph, node) or _copied(node) or _spelled(graph, node)) is not None:
                 graph.put_in_place(node, f"{node.name}_spelled", spelled)
             else:
                 continue
@@ -166,11 +168,16 @@ def _nearest(before: Sides, after: Sides, settings: Settings) -> Spelled | None:
 
 
 def _softmax(before: Sides, _: Sides, settings: Settings) -> Spelled | None:
-    if settings.get("dim") not in (1, -3) or settings.get("dtype") is not None:
+    """Return a softmax of rows of numbers: of a map, the delegate takes the last axis of what lies there, any."""
+    dim = settings.get("dim")
+    if dim not in range(-3, MAP) or not dim or settings.get("dtype") is not None:
         return None
-    channels, height, width = before[1:]
-    # of three dimensions: of a map, the delegate takes the last axis of what lies there, whatever it is
-    return Spelled(lambda x: as_map(torch.softmax(rows(x).reshape(len(x), -1, channels), 2), height, width))
+    axis, (channels, height, width) = dim % MAP, before[1:]
+    if axis == 1:
+        return Spelled(lambda x: as_map(torch.softmax(rows(x).reshape(len(x), -1, channels), 2), height, width))
+    if axis == 2:
+        return Spelled(lambda x: torch.softmax(x.transpose(2, 3).flatten(1, 2), 2).view(-1, channels, width, height).mT)
+    return Spelled(lambda x: torch.softmax(x.flatten(1, 2), 2).view(-1, *before[1:]))
 
 
 def _mean(before: Sides, after: Sides, settings: Settings) -> Spelled | None:
@@ -220,6 +227,12 @@ def _is_expanded_for_nothing(node: fx.Node) -> bool:
     if op_name(node) not in ("expand", "expand_as") or not isinstance(node.args[0], fx.Node):
         return False
     return bool(node.users) and all(_broadcasts(user, node) for user in node.users)
+
+
+def _copied(node: fx.Node) -> Broadcast | None:
+    """Return the copies along sides of one that a node makes."""
+    sides = copied_sides(node) if op_name(node) in COPYING else None
+    return None if sides is None else Broadcast(sides)
 
 
 def _broadcasts(user: fx.Node, node: fx.Node) -> bool:
