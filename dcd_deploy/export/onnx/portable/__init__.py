@@ -18,6 +18,7 @@ Each costs onnxruntime nothing measurable. They run in this order, after simplif
     bounded_tanh     Tanh(x) → Tanh(Clip(x, −20, 20))
     plain_length     ReduceL2 → Sqrt(ReduceSum(x · x))
     spatial_gate     x · Sigmoid(Conv(y)) of one channel → a Reshape between
+    plain_copies     Expand, Tile along sides of one → Mul by ones
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from dcd_deploy.export.onnx.portable.many_axes import many_axes
 from dcd_deploy.export.onnx.portable.one_pixel import one_pixel
 from dcd_deploy.export.onnx.portable.one_pooling import one_pooling
 from dcd_deploy.export.onnx.portable.ones_channel import ones_channel
+from dcd_deploy.export.onnx.portable.plain_copies import plain_copies
 from dcd_deploy.export.onnx.portable.plain_length import plain_length
 from dcd_deploy.export.onnx.portable.plain_mish import plain_mish
 from dcd_deploy.export.onnx.portable.plain_softplus import plain_softplus
@@ -70,6 +72,7 @@ PASSES: tuple[Rewrite, ...] = (
     bounded_tanh,  # behind what writes one
     plain_length,  # behind single_axis
     spatial_gate,
+    plain_copies,
 )
 
 
