@@ -36,7 +36,7 @@ SAID = {
     "refusing": "opening small.onnx: RuntimeError: no such operator: Split",
     "installing": "opening small.onnx: RuntimeError: pip ended with 1",
     "lacking_an_output": "running small.onnx: RuntimeError: it gave 0 of 1 outputs",
-    "quoting": "opening small.onnx: Node [Conv]: parse error",
+    "quoting": "opening small.onnx: RuntimeError: in function handleNode Node [Conv]: parse error",
 }
 
 

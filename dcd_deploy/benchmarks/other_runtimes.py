@@ -175,7 +175,7 @@ def way_out(name: str, path: Path, card: ModelCard, another: str) -> str:
 
 def refused(name: str, answer: Answer, path: Path, card: ModelCard) -> str:
     """Return what is said of a file that a runtime did not run."""
-    advice = way_out(name, path, card, KNOWN[name].advice)
+    advice = way_out(name, path, card, KNOWN[name].advice if card.lowering else "")  # it is about computed kernels
     return f"{answer.failure}; {advice}" if advice else str(answer.failure)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from dcd_deploy.errors import shown
 from dcd_deploy.own_process import PASSIVE, POLICY
+from dcd_deploy.runtimes.others.last_words import last_words
 from dcd_deploy.runtimes.session import Array, Input
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -148,9 +149,8 @@ def _answer(runtime: str, out: Path, models: int, outputs: int) -> Answer:
 def _failure(done: subprocess.CompletedProcess[bytes], out: Path) -> str:
     if done.returncode < 0:
         return f"crashed ({signal.Signals(-done.returncode).name}), {_stage(out)}"
-    lines = [line.lstrip("> ").strip() for line in done.stderr.decode(errors="replace").splitlines()]
-    said = [line for line in lines if any(map(str.isalnum, line))]  # OpenCV's messages end with a line of "> "
-    return f"{_stage(out)}: {shown(said[-1], LONGEST) if said else f'exit code {done.returncode}'}"
+    said = last_words(*(stream.decode(errors="replace") for stream in (done.stdout, done.stderr)))
+    return f"{_stage(out)}: {shown(said, LONGEST) if said else f'exit code {done.returncode}'}"
 
 
 def _stage(out: Path) -> str:
