@@ -57,6 +57,8 @@ FOLLOWED = {
     "einsum": lambda y: (
         y * torch.einsum("bchw->bc", y)[..., None, None] + torch.einsum("bchw,bw->bhc", y, y[:, 0, 0]).mT[..., None]
     ),
+    "tensordot": lambda y: torch.tensordot(y, y[0, :, :2, 0], ([1], [0])).flatten(1),
+    "split": lambda y: torch.cat(torch.split(y, [1, 2, 3], 1)[::-1], 1) + torch.cat(y.split(4, 1), 1),
     "expand to its own sizes": lambda y: y.expand(-1, 6, 5, 4) * 2,
     "squeeze beside a mean": lambda y: y.mean(1, keepdim=True).squeeze(1).unsqueeze(-1),
     "reflect": lambda y: F.pad(y, (3, 1, 0, 4), "reflect"),
@@ -137,6 +139,20 @@ class Focused(nn.Module):
         return self.classes(tokens[:, 0]), tokens.mean(1)
 
 
+class Recurrent(nn.Module):
+    """A reader of lines, with recurrent layers along the columns of a map."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.first = nn.Conv2d(3, 8, 3, 2, 1), nn.LSTM(8, 6, batch_first=True, bidirectional=True)
+        self.second, self.classes = nn.GRU(12, 6, 2), nn.Linear(6, 5)
+
+    def forward(self, x):
+        columns, _ = self.first(F.relu(self.stem(x)).mean(2).transpose(1, 2))
+        places, _ = self.second(columns.transpose(0, 1))
+        return (self.classes(places.transpose(0, 1)),)
+
+
 class Followed(nn.Module):
     """All of them in one network, but those with numbers of their own."""
 
@@ -153,7 +169,7 @@ class Followed(nn.Module):
 
 
 @pytest.mark.exhaustive  # some of them are in test_spell_for_xnnpack, which is run more often
-@pytest.mark.parametrize(("network", "sides"), [(Focused, (3, 8, 12)), (Followed, (6, 5, 4))])
+@pytest.mark.parametrize(("network", "sides"), [(Focused, (3, 8, 12)), (Recurrent, (3, 8, 12)), (Followed, (6, 5, 4))])
 def test_all_of_it_is_one_partition(network, sides, tmp_path):
     torch.manual_seed(0)
     net, x = network().eval(), torch.randn(1, *sides)

@@ -38,7 +38,21 @@ class Permuted(nn.Module):
         return F.layer_norm(y.permute(0, 2, 3, 1), (6,), self.weight, self.bias, 1e-6).permute(0, 3, 1, 2)
 
 
+class Along(nn.Module):
+    """A recurrent layer along the pixels of a map."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, y):
+        places = y.flatten(2).mT if self.layer.batch_first else y.flatten(2).permute(2, 0, 1)
+        return self.layer(places)[0].sum(0 if not self.layer.batch_first else 1)
+
+
 SPELLED = {
+    "GRU": Along(nn.GRU(6, 5, 2)),
+    "LSTM": Along(nn.LSTM(6, 5, batch_first=True, bidirectional=True, proj_size=3)),
     "hardsigmoid": F.hardsigmoid,
     "Hardsigmoid": nn.Hardsigmoid(),
     "elu": F.elu,

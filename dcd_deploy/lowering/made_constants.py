@@ -2,7 +2,8 @@
 
     aten.eye(16) → aten.view → bmm(x, ·)     →   bmm(x, buffer)
 
-What one number fills stays as it is: every exporter knows it, and a file would only grow.
+What one number fills stays as it is where it is large: a file would only grow. A recurrent layer's first state is small,
+and ExecuTorch's delegate makes none.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dcd_deploy.dynamic.float64 import InFloat64
 from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, is_getitem
 
 UNSET = "empty"
+FEW = 4096  # numbers
 
 
 def fold_constants(graph: NetworkGraph) -> None:
@@ -35,8 +37,8 @@ def fold_constants(graph: NetworkGraph) -> None:
 
 
 def _is_filled(value: Tensor) -> bool:
-    """Whether one number fills a tensor."""
-    return value.numel() == 0 or bool((value == value.flatten()[0]).all())
+    """Whether one number fills a tensor that is large, or there is none."""
+    return value.numel() == 0 or (value.numel() > FEW and bool((value == value.flatten()[0]).all()))
 
 
 def _is_steady(target: object) -> bool:

@@ -5,7 +5,7 @@ means, sums, maxima over other axes    →   windows (``reductions``), as are La
 x[:, 0], x[:, ::2], unbind, repeat     →   slices, reshapes, concatenations (``moves``)
 borders that are copies                →   of columns and rows
 x², √x, x to another power             →   products, a square root, exp and log
-einsum                                 →   products of batches of matrices, sums and reshapes, as torch has it
+einsum, tensordot, GRU, LSTM           →   the products, sums and reshapes that torch makes of them
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx
 from torch.utils._pytree import tree_map
 
@@ -65,10 +66,19 @@ FOREIGN: dict[Any, Callable[..., Any]] = {
     aten.flip.default: moves.flipped,
     aten.roll.default: moves.rolled,
     aten.repeat.default: moves.repeated,
+    aten.split.Tensor: moves.split,
+    aten.split_with_sizes.default: moves.split,
+    aten.unsafe_split.Tensor: moves.split,
     aten.expand.default: moves.expanded,
     aten.pow.Tensor_Scalar: power,
+    aten.mm.default: lambda a, b: F.linear(a, b.t()),
 }
-COMPOSED = (aten.einsum.default,)  # of operators that may be among these
+COMPOSED = (  # of operators that may be among these
+    aten.einsum.default,
+    aten.gru.input,
+    aten.lstm.input,
+    aten.tensordot.default,
+)
 WITH_INDICES = (aten.max.dim, aten.min.dim)
 BESIDE = {  # which the delegate takes alone, but not among these
     aten.unsqueeze.default: moves.with_one,

@@ -26,6 +26,13 @@ def unbound(x: Tensor, dim: int = 0) -> list[Tensor]:
     return [selected(x, dim, index) for index in range(x.shape[dim])]
 
 
+def split(x: Tensor, sizes: int | Sequence[int], dim: int = 0) -> list[Tensor]:
+    """Return x.split(sizes, dim)."""
+    side = x.shape[dim]
+    sizes = [min(sizes, side - start) for start in range(0, side, sizes)] if isinstance(sizes, int) else sizes
+    return [x.narrow(dim, sum(sizes[:i]), size) for i, size in enumerate(sizes)]
+
+
 def sliced(x: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Made:
     """Return each ``step``-th of a side: what lies between are the further columns of rows of ``step``."""
     dim %= x.dim()

@@ -31,6 +31,7 @@ from dcd_deploy.lowering.passes.contract import Pass, PassResult
 from dcd_deploy.lowering.xnnpack.constants import taken, taking, whole_as_floats
 from dcd_deploy.lowering.xnnpack.norms import norm_of
 from dcd_deploy.lowering.xnnpack.parts import rows
+from dcd_deploy.lowering.xnnpack.recurrent import from_zeros
 
 Sides = tuple[int, ...]
 OfTensor = Callable[[Tensor], Tensor]
@@ -50,6 +51,10 @@ class SpellForXnnpack(Pass):
         for node in list(graph.nodes):
             if (places := taking(node)) is not None:
                 node.target, node.args = taken, (node.args[0], *places)
+                result.changed += 1
+                continue
+            if (recurrent := from_zeros(graph, node)) is not None:
+                graph.put_in_place(node, f"{node.name}_spelled", recurrent)
                 result.changed += 1
                 continue
             if node.op not in ("call_function", "call_method", "call_module") or shape(node) is None:
