@@ -3,6 +3,7 @@
 attention (N, H, L, E)                 →   products of batches of matrices (``self_attention``)
 means, sums, maxima over other axes    →   windows (``reductions``), as are LayerNorm and log_softmax of them
 x[:, 0], x[:, ::2], unbind, repeat     →   slices, reshapes, concatenations (``moves``)
+pixels to channels, and back           →   reshapes and a permutation, whatever order x has in memory
 borders that are copies                →   of columns and rows
 x², √x, x to another power             →   products, a square root, exp and log
 """
@@ -64,6 +65,8 @@ FOREIGN: dict[Any, Callable[..., Any]] = {
     aten.flip.default: moves.flipped,
     aten.roll.default: moves.rolled,
     aten.repeat.default: moves.repeated,
+    aten.pixel_shuffle.default: moves.shuffled,
+    aten.pixel_unshuffle.default: moves.unshuffled,
     aten.expand.default: moves.expanded,
     aten.pow.Tensor_Scalar: power,
 }
