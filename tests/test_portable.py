@@ -162,6 +162,13 @@ CASES = {
         ),
         {"Softmax": 1, "Reshape": 1, "MatMul": 1},
     ),
+    "a computed kernel of one output": (
+        (
+            "(double[2, 3, 4, 4] x, double[1, 12] k, double[1] c) => (double[2, 1, 3, 3] y) <int64[4] s = {1, 3, 2, 2}>"
+            " { w = Reshape (k, s) b = Neg (c) y = Conv (x, w, b) }"
+        ),
+        {"Neg": 1, "Reshape": 2, "Conv": 2, "Add": 1},
+    ),
 }
 # what none of them may touch
 LEFT = {

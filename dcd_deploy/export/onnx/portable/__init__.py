@@ -18,6 +18,7 @@ Each costs onnxruntime nothing measurable. They run in this order, after simplif
     bounded_tanh     Tanh(x) → Tanh(Clip(x, −20, 20))
     plain_length     ReduceL2 → Sqrt(ReduceSum(x · x))
     spatial_gate     x · Sigmoid(Conv(y)) of one channel → a Reshape between
+    single_output    a convolution by a computed kernel of one output → of each channel, and their sum
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from dcd_deploy.export.onnx.portable.plain_softplus import plain_softplus
 from dcd_deploy.export.onnx.portable.pooled_max import pooled_max
 from dcd_deploy.export.onnx.portable.pooled_steps import pooled_steps
 from dcd_deploy.export.onnx.portable.single_axis import single_axis
+from dcd_deploy.export.onnx.portable.single_output import single_output
 from dcd_deploy.export.onnx.portable.spatial_gate import spatial_gate
 from dcd_deploy.export.onnx.portable.uneven_split import uneven_split
 from dcd_deploy.export.onnx.portable.whole_powers import whole_powers
@@ -70,6 +72,7 @@ PASSES: tuple[Rewrite, ...] = (
     bounded_tanh,  # behind what writes one
     plain_length,  # behind single_axis
     spatial_gate,
+    single_output,
 )
 
 
@@ -85,7 +88,16 @@ ALONE: dict[str | None, tuple[Rewrite, ...]] = {
 NEEDLESS: dict[str | None, tuple[Rewrite, ...]] = {
     "nnapi": (joined_products, bounded_tanh),  # it would split them unevenly, and has no such Clip
     "coreml": (bounded_tanh,),
-    "openvino": (hard_sigmoid, computed_sum, large_mean, single_axis, bounded_tanh, plain_length, spatial_gate),
+    "openvino": (
+        hard_sigmoid,
+        computed_sum,
+        large_mean,
+        single_axis,
+        bounded_tanh,
+        plain_length,
+        spatial_gate,
+        single_output,
+    ),
 }
 
 
