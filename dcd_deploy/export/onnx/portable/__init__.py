@@ -6,6 +6,7 @@ Each costs onnxruntime nothing measurable. They run in this order, after simplif
     hard_sigmoid     HardSigmoid → Clip, its slope and offset folded into the product before it
     joined_products  three or more products of one vector → one, and a Split
     computed_sum     Gemm with a computed summand → MatMul, Add
+    joined_axes      the mean over three axes or more → over two
     large_mean       the mean of a large map → along its last axis, then of the rest
     single_axis      the mean over one axis → over two, the second of size 1
     one_pixel        a padded convolution of one pixel → the tap that meets it
@@ -37,6 +38,7 @@ from dcd_deploy.export.onnx.portable.exact_gelu import exact_gelu
 from dcd_deploy.export.onnx.portable.global_pooling import global_pooling
 from dcd_deploy.export.onnx.portable.hard_sigmoid import hard_sigmoid
 from dcd_deploy.export.onnx.portable.hard_swish import hard_swish
+from dcd_deploy.export.onnx.portable.joined_axes import joined_axes
 from dcd_deploy.export.onnx.portable.joined_products import joined_products
 from dcd_deploy.export.onnx.portable.large_mean import large_mean
 from dcd_deploy.export.onnx.portable.many_axes import many_axes
@@ -60,6 +62,7 @@ PASSES: tuple[Rewrite, ...] = (
     hard_sigmoid,
     joined_products,
     computed_sum,
+    joined_axes,
     large_mean,
     single_axis,
     one_pixel,
