@@ -54,6 +54,7 @@ FOLLOWED = {
     "variances": lambda y: y.var(1, keepdim=True) + y.var((2, 3), unbiased=False, keepdim=True) + y.std(3)[..., None],
     "logsumexp": lambda y: (9 * y).logsumexp(1) + y.logsumexp((1, 2), True),
     "flip": lambda y: y.flip(-1) + y.flip((1, 2)),
+    "adaptive_avg_pool1d": lambda y: F.adaptive_avg_pool1d(y.flatten(2), 1),
     "pixels to channels": lambda y: F.pixel_unshuffle(y[:, :, 1:], 2) * 2,
     "channels to pixels": lambda y: F.pixel_shuffle(torch.cat([y, 2 * y], 1), 2),
     "expand to its own sizes": lambda y: y.expand(-1, 6, 5, 4) * 2,

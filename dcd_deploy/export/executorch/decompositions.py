@@ -58,6 +58,9 @@ FOREIGN: dict[Any, Callable[..., Any]] = {
     aten.layer_norm.default: reductions.layer_norm,
     aten.adaptive_avg_pool2d.default: reductions.adaptive_average,
     aten.avg_pool2d.default: reductions.average,
+    aten.adaptive_avg_pool1d.default: lambda x, output_size: (
+        reductions.mean(x, [-1], keepdim=True) if list(output_size) == [1] else NotImplemented
+    ),
     aten.select.int: moves.selected,
     aten.unbind.int: moves.unbound,
     aten.slice.Tensor: moves.sliced,
