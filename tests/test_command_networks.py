@@ -69,7 +69,7 @@ def test_a_known_network_needs_no_file(small_checkpoint):
     ("options", "named"),
     [
         ({"input_shape": None}, ("input_shape", "network")),
-        ({"input_shape": "9,11"}, ("input_shape",)),
+        ({"input_shape": "9,,11"}, ("input_shape",)),
         ({"input_size": 64}, ("input_shape", "network", "input_size")),
         ({"input_size": "224"}, ("input_shape", "network", "input_size")),
         ({"input_size": (48, 64)}, ("input_shape", "network", "input_size")),
@@ -114,7 +114,7 @@ def test_the_checkpoint_is_read_and_never_run(weights, file, tmp_path, capfd):
     assert "executed" not in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("text", ["", "3", "3,4", "3,4,5,6", "3,-4,5", "3,0,5", "a,b,c", "1000,99999,9999", 7, None])
+@pytest.mark.parametrize("text", ["", "3,4,5,6,7,8", "3,", "3,-4,5", "3,0,5", "a,b,c", "1000,99999,9999", 7, None, ()])
 def test_shapes_that_are_none(text):
     with pytest.raises(OptionError, match="`input_shape`"):
         parse_shape(text)
@@ -122,3 +122,6 @@ def test_shapes_that_are_none(text):
 
 def test_shapes():
     assert parse_shape("3, 224,192") == parse_shape([3, 224, 192]) == (3, 224, 192)
+    assert parse_shape("16") == (16,)
+    assert parse_shape((1, 256)) == (1, 256)
+    assert parse_shape("3,8,32,32") == (3, 8, 32, 32)

@@ -21,6 +21,7 @@ import dcd_deploy
 from dcd_deploy import commands
 from dcd_deploy.benchmarks.profile_executorch import ExecuTorchProfile
 from dcd_deploy.errors import ExportError, MissingDependencyError, ModelFileError, OptionError, VerificationError
+from dcd_deploy.export.executorch import build as build_pte
 from dcd_deploy.export.executorch import make as make_pte
 from dcd_deploy.export.executorch.graph import pte_stats
 from dcd_deploy.reports.export import show_export
@@ -282,3 +283,10 @@ def test_the_description_is_read_back(exported):
     card = open_model(exported.artifact.path, threads=1).described()
     assert card == replace(exported.artifact.card)
     assert pte_stats(exported.artifact.path.read_bytes()).macs == exported.built.finished.macs
+
+
+def test_what_the_runtime_cannot_run_of_a_new_program_is_a_refusal():
+    said = "expected an ExecuTorch program at 'the model', but the runtime says: invalid parameter"
+    refused = pytest.raises(ExportError, match="run what its exporter made.*says: invalid parameter.*onnx")
+    with refused, build_pte.running():
+        raise ModelFileError(said)

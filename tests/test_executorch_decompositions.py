@@ -59,6 +59,9 @@ FOLLOWED = {
     ),
     "tensordot": lambda y: torch.tensordot(y, y[0, :, :2, 0], ([1], [0])).flatten(1),
     "split": lambda y: torch.cat(torch.split(y, [1, 2, 3], 1)[::-1], 1) + torch.cat(y.split(4, 1), 1),
+    "adaptive_avg_pool1d": lambda y: F.adaptive_avg_pool1d(y.flatten(2), 1),
+    "pixels to channels": lambda y: F.pixel_unshuffle(y[:, :, 1:], 2) * 2,
+    "channels to pixels": lambda y: F.pixel_shuffle(torch.cat([y, 2 * y], 1), 2),
     "expand to its own sizes": lambda y: y.expand(-1, 6, 5, 4) * 2,
     "squeeze beside a mean": lambda y: y.mean(1, keepdim=True).squeeze(1).unsqueeze(-1),
     "reflect": lambda y: F.pad(y, (3, 1, 0, 4), "reflect"),
@@ -107,6 +110,19 @@ def test_they_compute_the_same(followed):
 
 def test_none_of_them_is_left(followed):
     assert decomposed(followed) is followed
+
+
+def test_pixels_are_shuffled_without_the_order_in_memory():
+    def lies_last(y):  # as what a dynamic layer makes
+        return y.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+    def shuffle(y):
+        return F.pixel_shuffle(lies_last(torch.cat([y, 2 * y], 1)), 2), F.pixel_unshuffle(lies_last(y[:, :, 1:]), 2)
+
+    with without_remarks():
+        graph = before_and_after(shuffle)[1].run_decompositions().graph
+    orders = [node.kwargs.get("memory_format") for node in graph.nodes if "clone" in str(node.target)]
+    assert torch.channels_last not in orders, "ExecuTorch leaves such a copy outside XNNPACK's part"
 
 
 @pytest.mark.parametrize("name", LEFT)

@@ -24,6 +24,24 @@ def test_an_output_may_be_called_as_an_operator_is(tmp_path, name):
         assert np.allclose(found, right.detach().numpy(), atol=1e-6)
 
 
+class NamedWeights(nn.Module):
+    """A weight is called as the input is, as StyleGAN's constant one, and another as the output."""
+
+    def __init__(self):
+        super().__init__()
+        self.input, self.output = nn.Parameter(torch.randn(1, 3, 6, 5)), nn.Parameter(torch.randn(1, 3, 1, 1))
+
+    def forward(self, x):
+        return (x + self.input) * self.output
+
+
+@pytest.mark.parametrize("batch", [1, "dynamic"])
+def test_a_weight_may_be_called_as_an_input_is(tmp_path, batch):
+    network = NamedWeights().eval()
+    model = open_model(export_module(network, X, out=tmp_path, batch=batch).artifact.path)
+    assert np.allclose(model.run_all(X.numpy())[0], network(X).detach().numpy(), atol=1e-6)
+
+
 def test_keys_that_are_no_texts_are_put_together(tmp_path):
     """As Monodepth2 gives its maps."""
     network = nn.Sequential(nn.Conv2d(3, 4, 1), Calling(lambda y: {("disp", 0): y, ("disp", 1): -y, 2: y.mean((2, 3))}))

@@ -4,7 +4,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
-from portable_cases import CASES, LEFT
+from portable_cases import CASES
+from portable_left import LEFT
 from rewriting import EXACT, inputs_of, operators, parsed
 
 from dcd_deploy.export.onnx import portable as rewrites

@@ -50,6 +50,18 @@ class Along(nn.Module):
         return self.layer(places)[0].sum(0 if not self.layer.batch_first else 1)
 
 
+class Biased(nn.Module):
+    """A bias by place, looked up in a table, as Swin has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(9, 6, generator=torch.Generator().manual_seed(1)))
+        self.register_buffer("index", torch.arange(12).view(3, 4) % 9)
+
+    def forward(self, y):
+        return y + self.table[self.index.view(-1)].view(3, 4, -1).permute(2, 0, 1)
+
+
 SPELLED = {
     "GRU": Along(nn.GRU(6, 5, 2)),
     "LSTM": Along(nn.LSTM(6, 5, batch_first=True, bidirectional=True, proj_size=3)),
@@ -84,6 +96,7 @@ SPELLED = {
     "whole numbers": lambda y: y + torch.arange(6).view(6, 1, 1) / (1 + y.abs()),
     "channels in another order": lambda y: y[:, [2, 1, 0]] + y[:, [3, 4, -1]],
     "rows twice": lambda y: y[:, :, [0, 0, 2]],
+    "what is looked up in weights": Biased(),
     "normalize": F.normalize,
     "normalize of rows": lambda y: F.normalize(input=y, dim=-1, eps=0.5),
     "GroupNorm": of_any_weights(nn.GroupNorm(2, 6)),
@@ -127,6 +140,18 @@ def test_it_computes_the_same(name):
             found = form(X[:samples])
             assert found.shape == wanted[:samples].shape
             assert (found - wanted[:samples]).abs().max() <= 1e-12 * wanted.abs().max()
+
+
+def test_what_is_made_of_sizes_is_a_weight():
+    net = network(lambda y: y + torch.arange(0, 2 * y.shape[3], 2) * 0.5)
+    form = deployed(net, 3, 4, target=EXECUTORCH).module
+    assert not any("arange" in str(node.target) for part in form.modules() for node in nodes_of(part))
+    with torch.inference_mode():
+        assert torch.equal(form(X[:1]), net.double()(X[:1]))
+
+
+def nodes_of(part):
+    return part.graph.nodes if isinstance(part, torch.fx.GraphModule) else ()
 
 
 class Everything(nn.Module):

@@ -97,15 +97,16 @@ class WeightOptions(RecognisedOptions, total=False):
 class NetworkOptions(WeightOptions, total=False):
     """The same with the size of the input.
 
-    It is ``input_shape``, (C, H, W) or "C,H,W", with ``network``, and of a known network ``input_size``, a side or
-    (height, width).
+    It is ``input_shape``, (C, H, W), "C,H,W" or of other axes, with ``network``, and of a known network ``input_size``,
+    a side or (height, width).
     """
 
     input_size: Annotated[
         Size, Option("Side, or HEIGHTxWIDTH, of a network known by its tensors.", default="224", beside=True)
     ]
     input_shape: Annotated[
-        Shape | None, Option("C,H,W of an input of your own network, such as 1,64,96.", NETWORK, beside=True)
+        Shape | None,
+        Option("C,H,W of an input of your own network, such as 1,64,96; C,L of a signal.", NETWORK, beside=True),
     ]
 
 

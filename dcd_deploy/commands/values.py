@@ -17,6 +17,7 @@ Counts = str | int | Sequence[int]
 Channels = str | Sequence[float] | None
 Shape = str | Sequence[int]
 
+MOST_AXES = 5
 MOST_VALUES = 1 << 28  # of one input: beyond it its float64 maps alone fill a machine
 
 
@@ -36,19 +37,22 @@ def size_text(value: Size) -> str:
     return value if isinstance(value, str) else "x".join(map(str, dict.fromkeys(parse_size(value))))
 
 
-def parse_shape(value: Shape) -> tuple[int, int, int]:
-    """Return (C, H, W) of ``"3,224,224"`` or ``(3, 224, 224)``."""
+def parse_shape(value: Shape) -> tuple[int, ...]:
+    """Return (C, H, W) of ``"3,224,224"`` or ``(3, 224, 224)``; signals, clips and vectors have other axes."""
     parts: Sequence[object] = value.split(",") if isinstance(value, str) else value
     try:
         texts = [str(part).strip() for part in parts]
     except TypeError:
         texts = []
-    if len(texts) != 3 or not all(re.fullmatch(r"[1-9]\d{0,5}", text) for text in texts):
-        raise OptionError(expected="`input_shape` as C,H,W such as 3,224,224", found=_shown(value))
-    channels, height, width = map(int, texts)
-    if channels * height * width > MOST_VALUES:
+    if not 1 <= len(texts) <= MOST_AXES or not all(re.fullmatch(r"[1-9]\d{0,5}", text) for text in texts):
+        raise OptionError(
+            expected="`input_shape` as C,H,W such as 3,224,224 (a signal's as C,L, a vector's as its length)",
+            found=_shown(value),
+        )
+    sizes = tuple(map(int, texts))
+    if math.prod(sizes) > MOST_VALUES:
         raise OptionError(expected=f"an `input_shape` of at most {MOST_VALUES} values", found=_shown(value))
-    return channels, height, width
+    return sizes
 
 
 def parse_batch(value: Batch) -> int | None:

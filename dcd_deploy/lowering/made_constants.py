@@ -2,8 +2,8 @@
 
     aten.eye(16) → aten.view → bmm(x, ·)     →   bmm(x, buffer)
 
-What one number fills stays as it is where it is large: a file would only grow. A recurrent layer's first state is small,
-and ExecuTorch's delegate makes none.
+What one number fills stays as it is where it is large: a file would only grow. A recurrent layer's first state is
+small, and ExecuTorch's delegate makes none.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def fold_constants(graph: NetworkGraph) -> None:
                 values[node] = node.target(*args, **kwargs)  # type: ignore[operator]  # a function
     for node, value in values.items():
         if any(user not in values for user in node.users) and isinstance(value, Tensor) and not _is_filled(value):
-            _put(graph, node, value)
+            put_constant(graph, node, value)
     graph.module.graph.eliminate_dead_code()
 
 
@@ -49,7 +49,8 @@ def _is_steady(target: object) -> bool:
     return not changes and not target._opname.startswith(UNSET)  # noqa: SLF001
 
 
-def _put(graph: NetworkGraph, node: fx.Node, value: Tensor) -> None:
+def put_constant(graph: NetworkGraph, node: fx.Node, value: Tensor) -> None:
+    """Put a weight in the place of a node."""
     name = f"{node.name}_made"
     while hasattr(graph.module, name):
         name += "_"

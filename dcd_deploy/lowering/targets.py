@@ -63,6 +63,12 @@ class Target:
         names = tuple(name for name in self.lowerings if self.backend.lowerings[name].batches in serving)
         return replace(self, lowerings=names, is_batch_free=batch is None)
 
+    def for_several(self) -> Target:
+        """Return the target without the lowerings of one sample alone, for a layer that gets several at once."""
+        return replace(
+            self, lowerings=tuple(name for name in self.lowerings if self.backend.lowerings[name].batches != ONE)
+        )
+
     def costs(self, shape: OperatorShape, size: MapSize, *, activated: bool) -> dict[str, Cost]:
         """Return what the layer costs in each lowering that serves here."""
         names = self.lowerings + (self.for_vectors if shape.geometry.vector else ())

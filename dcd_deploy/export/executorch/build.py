@@ -7,15 +7,16 @@ deploy form, for XNNPACK            checked, 1e-9
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from dcd_deploy.artifacts import FLOAT32, ModelCard
-from dcd_deploy.errors import OptionError
+from dcd_deploy.errors import ExportError, ModelFileError, OptionError
 from dcd_deploy.export.build_config import BuildConfig
 from dcd_deploy.export.built_model import BuiltModel
 from dcd_deploy.export.checked_reference import CheckedReference
-from dcd_deploy.export.executorch.convert import emit_executorch
+from dcd_deploy.export.executorch.convert import FORMAT_INSTEAD, emit_executorch
 from dcd_deploy.export.executorch.graph import pte_stats
 from dcd_deploy.progress import Progress, silent
 from dcd_deploy.runtimes.executorch import ExecuTorchSession
@@ -57,10 +58,27 @@ def build_pte(
         (edge,) = made()
         model = emit_executorch(edge)
     passed, stats, sizes = checked(), pte_stats(model), {FLOAT32: len(model)}
-    with progress(f"verify {STAGE}"):
+    with progress(f"verify {STAGE}"), running():
         session = ExecuTorchSession(model, 1, trusted=True)
         passed = passed.compared(STAGE, session.run_all, config.tolerance, config.batch)
     return BuiltPte(config, passed.report, passed.reference, stats, stats, lowering, notes, sizes, edge)
+
+
+@contextmanager
+def running() -> Iterator[None]:
+    """Tell what the runtime cannot run of a program that was made just now as a refusal of the network.
+
+    Raises:
+        ExportError: there is such.
+    """
+    try:
+        yield
+    except ModelFileError as error:
+        said = str(error).partition("the runtime says: ")[2] or str(error)
+        raise ExportError(
+            "expected ExecuTorch's own runtime to run what its exporter made of the network, but it says: "
+            f"{said}; write it in other operators (of fewer axes), or end the network before them{FORMAT_INSTEAD}"
+        ) from error
 
 
 def check_pte_options(config: BuildConfig) -> None:

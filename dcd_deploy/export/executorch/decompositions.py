@@ -3,6 +3,7 @@
 attention (N, H, L, E)                 →   products of batches of matrices (``self_attention``)
 means, sums, maxima over other axes    →   windows (``reductions``), as are LayerNorm and log_softmax of them
 x[:, 0], x[:, ::2], unbind, repeat     →   slices, reshapes, concatenations (``moves``)
+pixels to channels, and back           →   reshapes and a permutation, whatever order x has in memory
 borders that are copies                →   of columns and rows
 x², √x, x to another power             →   products, a square root, exp and log
 einsum, tensordot, GRU, LSTM           →   the products, sums and reshapes that torch makes of them
@@ -59,6 +60,9 @@ FOREIGN: dict[Any, Callable[..., Any]] = {
     aten.layer_norm.default: reductions.layer_norm,
     aten.adaptive_avg_pool2d.default: reductions.adaptive_average,
     aten.avg_pool2d.default: reductions.average,
+    aten.adaptive_avg_pool1d.default: lambda x, output_size: (
+        reductions.mean(x, [-1], keepdim=True) if list(output_size) == [1] else NotImplemented
+    ),
     aten.select.int: moves.selected,
     aten.unbind.int: moves.unbound,
     aten.slice.Tensor: moves.sliced,
@@ -69,6 +73,8 @@ FOREIGN: dict[Any, Callable[..., Any]] = {
     aten.split.Tensor: moves.split,
     aten.split_with_sizes.default: moves.split,
     aten.unsafe_split.Tensor: moves.split,
+    aten.pixel_shuffle.default: moves.shuffled,
+    aten.pixel_unshuffle.default: moves.unshuffled,
     aten.expand.default: moves.expanded,
     aten.pow.Tensor_Scalar: power,
     aten.mm.default: lambda a, b: F.linear(a, b.t()),

@@ -99,6 +99,22 @@ def repeated(x: Tensor, repeats: Sequence[int]) -> Made:
     return x.reshape(x.shape)
 
 
+def shuffled(x: Tensor, upscale_factor: int) -> Tensor:
+    """Return F.pixel_shuffle(x); torch's own way copies it into the order that x has in memory."""
+    *rest, channels, height, width = x.shape
+    r = upscale_factor
+    cells = x.reshape(-1, channels // r**2, r, r, height, width).permute(0, 1, 4, 2, 5, 3)
+    return cells.reshape(*rest, channels // r**2, height * r, width * r)
+
+
+def unshuffled(x: Tensor, downscale_factor: int) -> Tensor:
+    """Return F.pixel_unshuffle(x)."""
+    *rest, channels, height, width = x.shape
+    r = downscale_factor
+    cells = x.reshape(-1, channels, height // r, r, width // r, r).permute(0, 1, 3, 5, 2, 4)
+    return cells.reshape(*rest, channels * r**2, height // r, width // r)
+
+
 def expanded(x: Tensor, size: Sequence[int], *, implicit: bool = False) -> Made:  # noqa: ARG001
     """Return x where it has the size already."""
     same = len(size) == x.dim() and all(wanted in (-1, side) for wanted, side in zip(size, x.shape, strict=True))

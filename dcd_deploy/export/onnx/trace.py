@@ -130,7 +130,7 @@ def trace_onnx(
     wanted = max(opset, TRACED_FROM)
     traced = min(wanted, TRACED_UP_TO)
     program = _trace(single, inputs, outputs, batch, traced)
-    _name_outputs(program.model.graph, outputs)
+    _name_outputs(program.model.graph, [each.name for each in inputs], outputs)
     raw = onnx.ModelProto()
     raw.CopyFrom(program.model_proto)
     tidy(program.model)
@@ -194,8 +194,14 @@ def _trace(
     return program
 
 
-def _name_outputs(graph: ir.Graph, outputs: Sequence[str]) -> None:
-    """Name the outputs of a traced graph, whose own are ``PRIVATE``; what is called so inside gets another name."""
+def _name_outputs(graph: ir.Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Name the outputs of a traced graph, whose own are ``PRIVATE``; what is called so inside gets another name.
+
+    So does a weight that is called as an input is.
+    """
+    for weight in list(graph.initializers.values()):
+        if weight.name in (*inputs, *outputs):
+            weight.name = f"{weight.name}.weight"
     for value in (value for node in graph.all_nodes() for value in node.outputs):
         if value.name in outputs:
             value.name = f"{value.name}.inner"

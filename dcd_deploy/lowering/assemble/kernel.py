@@ -58,6 +58,7 @@ def query_first(operator: DynamicOperator) -> bool:
 
 
 Heads = Mapping[str, Tensor]
+ROWS_IN_ONNX = 3  # dimensions of Σ π_m W_m as a row; channels last it has four
 
 
 class Kernel(nn.Module):
@@ -152,7 +153,14 @@ class Kernel(nn.Module):
         return values[:, None, :] if self.columns else values[:, :, None]
 
     def _scaled(self, mixed: Tensor, heads: Heads, *, one: bool) -> Tensor:
+        """Return Σ π_m W_m ⊙ scales, of rows with their N as long as they are scaled.
+
+        Without it pnnx takes groups for samples, and ncnn crashes, or scales along another axis.
+        """
         g = self.geometry
+        if one and not self.columns and mixed.dim() == ROWS_IN_ONNX:
+            scaled = self._scaled(mixed, heads, one=False)
+            return scaled.reshape(scaled.shape[1:])
         matrix = (g.C // g.groups * g.taps, g.K // g.groups)
         mixed = mixed.reshape(*self.lead(one=one), *(matrix if self.columns else matrix[::-1]))
         if (inner := self._along_inputs(heads, one=one)) is not None:

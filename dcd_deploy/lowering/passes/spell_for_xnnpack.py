@@ -10,6 +10,7 @@ x.expand_as(y) ⊙ y                    →   x ⊙ y, which broadcasts
 copies along other sides of one       →   products that broadcast (``broadcast``)
 a @ b of three or more dimensions     →   a product of batches of matrices
 whole numbers, lists of channels      →   floats, slices (``xnnpack.constants``)
+what is looked up in weights           →   a weight (``xnnpack.lookups``)
 LayerNorm, GroupNorm, InstanceNorm    →   means and products (``xnnpack.norms``)
 """
 
@@ -29,6 +30,7 @@ from dcd_deploy.lowering.graph import NetworkGraph, op_name, shape
 from dcd_deploy.lowering.layers import frozen
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
 from dcd_deploy.lowering.xnnpack.constants import taken, taking, whole_as_floats
+from dcd_deploy.lowering.xnnpack.lookups import looked_up
 from dcd_deploy.lowering.xnnpack.norms import norm_of
 from dcd_deploy.lowering.xnnpack.parts import rows
 from dcd_deploy.lowering.xnnpack.recurrent import from_zeros
@@ -47,7 +49,7 @@ class SpellForXnnpack(Pass):
     reason: ClassVar[str] = "what it does not take runs outside, a hundred times slower"
 
     def apply(self, graph: NetworkGraph) -> PassResult:
-        result = PassResult(changed=whole_as_floats(graph))
+        result = PassResult(changed=looked_up(graph) + whole_as_floats(graph))
         for node in list(graph.nodes):
             if (places := taking(node)) is not None:
                 node.target, node.args = taken, (node.args[0], *places)

@@ -15,7 +15,7 @@ from dcd_deploy.dynamic.shape import MapSize, OperatorShape, shape_of
 from dcd_deploy.errors import ExportError, OptionError
 from dcd_deploy.lowering.annotate import is_activation
 from dcd_deploy.lowering.graph import ORIGIN, NetworkGraph, op_name, shape
-from dcd_deploy.lowering.lowering import Lowering
+from dcd_deploy.lowering.lowering import ONE, Lowering
 from dcd_deploy.lowering.passes.contract import Pass, PassRefusal, PassResult
 from dcd_deploy.lowering.places import is_within
 from dcd_deploy.lowering.targets import Target, target_for
@@ -26,12 +26,16 @@ Choice = str | Mapping[str, str]  # "auto", the lowering of all layers, or of ea
 
 @dataclass(frozen=True)
 class LayerSite:
-    """A call of a dynamic layer: its path, sizes, and whether an activation follows that a runtime can fuse."""
+    """A call of a dynamic layer: its path, sizes, and whether an activation follows that a runtime can fuse.
+
+    It is ``of_several`` where it gets several samples for one of the network's, such as the frames of a clip.
+    """
 
     path: str
     shape: OperatorShape
     size: MapSize
     activation: str  # in torch's words; "none"
+    of_several: bool = False
 
     @property
     def activated(self) -> bool:
@@ -49,13 +53,18 @@ def sites(graph: NetworkGraph) -> Iterator[tuple[fx.Node, LayerSite]]:
             calls[path] += 1
             path = path if calls[path] == 1 else f"{path}#{calls[path]}"
             size = MapSize(*_plane(node.args[0]), *_plane(node))
-            yield node, LayerSite(path, shape_of(layer.operator), size, _activation(graph, node))
+            several = _samples(node) > max(map(_samples, graph.module.graph.find_nodes(op="placeholder")), default=1)
+            yield node, LayerSite(path, shape_of(layer.operator), size, _activation(graph, node), several)
 
 
 def _plane(node: object) -> tuple[int, int]:
     found = shape(node) if isinstance(node, fx.Node) else None
     assert found is not None, "the shapes of the graph are not noted"
     return (found[2], found[3]) if len(found) == 4 else (1, 1)
+
+
+def _samples(node: fx.Node) -> int:
+    return (shape(node) or (1,))[0]
 
 
 def _activation(graph: NetworkGraph, node: fx.Node) -> str:
@@ -116,22 +125,29 @@ class Substitute(Pass):
         target = self.target
         if target.format == TFLITE and is_within(site.path, self.keep_float):
             target = target_for(target.name, target.format).for_batch(1)  # as all files in int8
+        if site.of_several:
+            target = target.for_several()
         if not target.costs(site.shape, site.size, activated=site.activated):
             each = [
                 f"'{name}': {one.refusal(site.shape) or 'of one sample'}"
                 for name, one in target.backend.lowerings.items()
             ]
+            where = "of several samples at once" if site.of_several else "at this batch"
+            way = "let its forward take one at a time" if site.of_several else "export it at `batch` 1"
             raise ExportError(
-                expected=f"an order of computation for '{site.path}' that serves in {target.format} at this batch",
+                expected=f"an order of computation for '{site.path}' that serves in {target.format} {where}",
                 found=f"none ({'; '.join(each)})",
-                advice="export it at `batch` 1, or to another format",
+                advice=f"{way}, or export to another format",
             )
         return target.choose(site.shape, site.size, activated=site.activated)
 
     def _possible(self, site: LayerSite, wanted: str) -> tuple[type[Lowering], str | None]:
         """Return the lowering asked for, or, where it cannot compute the layer, the target's own choice and why."""
         kind = self.target.backend.lowerings[wanted]
-        if (reason := kind.refusal(site.shape)) is None:
+        reason = kind.refusal(site.shape)
+        if reason is None and site.of_several and kind.batches == ONE:
+            reason = "it is of one sample, and the layer gets several at once"
+        if reason is None:
             return kind, None
         chosen = self._chosen(site)
         return self.target.backend.lowerings[chosen], f"'{wanted}' cannot compute it ({reason}); it is '{chosen}'"

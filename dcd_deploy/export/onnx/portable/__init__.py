@@ -6,6 +6,7 @@ Each costs onnxruntime nothing measurable. They run in this order, after simplif
     hard_sigmoid     HardSigmoid → Clip, its slope and offset folded into the product before it
     joined_products  three or more products of one vector → one, and a Split
     computed_sum     Gemm with a computed summand → MatMul, Add
+    joined_axes      the mean over three axes or more → over two
     large_mean       the mean of a large map → along its last axis, then of the rest
     single_axis      the mean over one axis → over two, the second of size 1
     one_pixel        a padded convolution of one pixel → the tap that meets it
@@ -19,6 +20,7 @@ Each costs onnxruntime nothing measurable. They run in this order, after simplif
     plain_length     ReduceL2 → Sqrt(ReduceSum(x · x))
     spatial_gate     x · Sigmoid(Conv(y)) of one channel → a Reshape between
     plain_copies     Expand, Tile along sides of one → Mul by ones
+    single_output    a convolution by a computed kernel of one output → of each channel, and their sum
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from dcd_deploy.export.onnx.portable.exact_gelu import exact_gelu
 from dcd_deploy.export.onnx.portable.global_pooling import global_pooling
 from dcd_deploy.export.onnx.portable.hard_sigmoid import hard_sigmoid
 from dcd_deploy.export.onnx.portable.hard_swish import hard_swish
+from dcd_deploy.export.onnx.portable.joined_axes import joined_axes
 from dcd_deploy.export.onnx.portable.joined_products import joined_products
 from dcd_deploy.export.onnx.portable.large_mean import large_mean
 from dcd_deploy.export.onnx.portable.many_axes import many_axes
@@ -50,6 +53,7 @@ from dcd_deploy.export.onnx.portable.plain_softplus import plain_softplus
 from dcd_deploy.export.onnx.portable.pooled_max import pooled_max
 from dcd_deploy.export.onnx.portable.pooled_steps import pooled_steps
 from dcd_deploy.export.onnx.portable.single_axis import single_axis
+from dcd_deploy.export.onnx.portable.single_output import single_output
 from dcd_deploy.export.onnx.portable.spatial_gate import spatial_gate
 from dcd_deploy.export.onnx.portable.uneven_split import uneven_split
 from dcd_deploy.export.onnx.portable.whole_powers import whole_powers
@@ -60,6 +64,7 @@ PASSES: tuple[Rewrite, ...] = (
     hard_sigmoid,
     joined_products,
     computed_sum,
+    joined_axes,
     large_mean,
     single_axis,
     one_pixel,
@@ -73,6 +78,7 @@ PASSES: tuple[Rewrite, ...] = (
     plain_length,  # behind single_axis
     spatial_gate,
     plain_copies,
+    single_output,
 )
 
 
@@ -88,7 +94,16 @@ ALONE: dict[str | None, tuple[Rewrite, ...]] = {
 NEEDLESS: dict[str | None, tuple[Rewrite, ...]] = {
     "nnapi": (joined_products, bounded_tanh),  # it would split them unevenly, and has no such Clip
     "coreml": (bounded_tanh,),
-    "openvino": (hard_sigmoid, computed_sum, large_mean, single_axis, bounded_tanh, plain_length, spatial_gate),
+    "openvino": (
+        hard_sigmoid,
+        computed_sum,
+        large_mean,
+        single_axis,
+        bounded_tanh,
+        plain_length,
+        spatial_gate,
+        single_output,
+    ),
 }
 
 
