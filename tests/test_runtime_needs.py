@@ -76,3 +76,16 @@ def test_boolean_constants_are_refused_where_they_are_not_read():
         build._checked_for_runtime(masked, "opencv4")
     build._checked_for_runtime(plain, "opencv4")
     build._checked_for_runtime(masked, "opencv")
+
+
+def test_adding_to_places_is_refused_where_it_is_wrong():
+    """MNN is off by 0.2 of the range, silently; what only writes to places is right there."""
+    body = (
+        "(float[4] x, float[2] u) => (float[4] y) <int64[2, 1] i = {1, 1}>"
+        ' { y = ScatterND <reduction = "%s"> (x, i, u) }'
+    )
+    adding, writing = parsed(body % "add"), parsed(body % "none")
+    with pytest.raises(ExportError, match=r"mnn adds up other numbers .*as 'y' does; use a transposed convolution"):
+        build._checked_for_runtime(adding, "mnn")
+    build._checked_for_runtime(writing, "mnn")
+    build._checked_for_runtime(adding, "openvino")

@@ -20,7 +20,8 @@ class RuntimeNeeds:
     ``format`` is its own, ``also`` another that it reads; ``targets`` are those it runs, the best first.
     ``constant_kernels``: it takes no convolution with computed weights, or not every one. ``bytes``: pictures as raw
     bytes were tried on it. ``one_partition``: of onnxruntime's table of operators for mobile processors the file may
-    use no other. ``booleans``: it reads constants of truth values. ``notes`` are told at export.
+    use no other. ``booleans``: it reads constants of truth values. ``adding``: it adds up what ScatterND puts in one
+    place. ``notes`` are told at export.
     """
 
     since: str
@@ -33,6 +34,7 @@ class RuntimeNeeds:
     constant_kernels: bool = False
     one_partition: bool = False
     booleans: bool = True
+    adding: bool = True
     notes: tuple[str, ...] = ()
 
     def check(
@@ -75,7 +77,7 @@ NEEDS = {
     "onnxruntime": RuntimeNeeds("1.16", also="ort", targets=ANY_ONNXRUNTIME, newest_opset=19, bytes=True),
     "onnxruntime-web": RuntimeNeeds("1.18", newest_opset=19),
     "openvino": RuntimeNeeds("2026.4"),
-    "mnn": RuntimeNeeds("3.6", notes=(WINOGRAD,)),
+    "mnn": RuntimeNeeds("3.6", adding=False, notes=(WINOGRAD,)),
     "ncnn": RuntimeNeeds("1.0.20261020, pnnx 20261020", fixed_batch=True, notes=(HALF,)),
     "tract": RuntimeNeeds("0.23"),
     "opencv": RuntimeNeeds("5.0"),

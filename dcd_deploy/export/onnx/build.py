@@ -123,6 +123,8 @@ def _checked_for_runtime(model: onnx.ModelProto, runtime: str | None) -> tuple[s
         check_one_partition(model, runtime)
     if not needs.booleans:
         _check_no_booleans(model, runtime)
+    if not needs.adding:
+        _check_no_adding(model, runtime)
     return tuple(f"{runtime}: {note}" for note in needs.notes)
 
 
@@ -134,6 +136,16 @@ def _check_no_booleans(model: onnx.ModelProto, runtime: str) -> None:
             f"{runtime} reads no boolean constants, and the network has '{shown(name)}'; pool to cells of one size "
             "where it pools adaptively, compute masks as numbers, or export it for another runtime"
         )
+
+
+def _check_no_adding(model: onnx.ModelProto, runtime: str) -> None:
+    """Raise ExportError where values are added to places, as torch's ``index_add`` does."""
+    for node in model.graph.node:
+        if node.op_type == "ScatterND" and any(one.name == "reduction" and one.s != b"none" for one in node.attribute):
+            raise ExportError(
+                f"{runtime} adds up other numbers where a network adds to places (`index_add`, overlapping frames), as "
+                f"'{shown(node.output[0])}' does; use a transposed convolution, or export it for another runtime"
+            )
 
 
 def _compared(stage: str, model: onnx.ModelProto, checked: CheckedReference, config: BuildConfig) -> CheckedReference:

@@ -40,11 +40,10 @@ def looked_up(graph: NetworkGraph) -> int:
 
 
 def _is_steady(node: fx.Node) -> bool:
-    """Whether a node gives the same each time, and changes nothing, as far as its inputs do."""
-    if node.op == "get_attr":
-        return True
-    named = op_name(node) if node.op in ("call_function", "call_method") else "_"
-    return not named.endswith("_") and named not in WRITES and (bool(node.all_input_nodes) or named in MAKERS)
+    """Whether a node gives the same each time, and changes nothing (``reassemble`` left few that do)."""
+    if node.op not in ("call_function", "call_method"):
+        return node.op == "get_attr"
+    return op_name(node) not in WRITES and (bool(node.all_input_nodes) or op_name(node) in MAKERS)
 
 
 def _is_lookup(node: fx.Node) -> bool:
