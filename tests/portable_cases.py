@@ -92,6 +92,14 @@ CASES = {
         "(double[N, 3] x) => (double[N, 3, 1, 1] y) <int64[2] a = {2, 3}> { y = Unsqueeze (x, a) }",
         {"Reshape": 1},
     ),
+    "a gated GELU": (
+        (
+            "(double[N, 3] x) => (double[N, 3] y) <double r = {1.4142135623730951}, double one = {1}, double h = {0.5}>"
+            " { a = Div (x, r) b = Erf (a) c = Add (b, one) d = Mul (x, h) g = Mul (d, c) s = Sigmoid (g)"
+            " y = Mul (s, g) }"
+        ),
+        {"Div": 1, "Erf": 1, "Add": 1, "Mul": 3, "Sigmoid": 1, "Reshape": 1},
+    ),
     "an exact GELU, as torch's exporter writes it": (
         (
             "(double[N, 3] x) => (double[N, 3] y) <double r = {1.4142135623730951}, double one = {1}, double h = {0.5}>"
