@@ -92,6 +92,31 @@ CASES = {
         "(double[N, 3] x) => (double[N, 3, 1, 1] y) <int64[2] a = {2, 3}> { y = Unsqueeze (x, a) }",
         {"Reshape": 1},
     ),
+    "an Einsum of five axes": (
+        (
+            "(double[N, 2, 3, 2, 4] x, double[N, 2, 3, 5, 4] z) => (double[N, 2, 3, 2, 5] y)"
+            ' { y = Einsum <equation = "bghid, bghjd -> bghij"> (x, z) }'
+        ),
+        {"Reshape": 3, "Transpose": 1, "MatMul": 1},
+    ),
+    "one that sums over a map and turns": (
+        (
+            "(double[1, 2, 3, 4] x, double[1, 5, 3, 4] z) => (double[5, 2, 1] y)"
+            ' { y = Einsum <equation = "bchw,bdhw->dcb"> (x, z) }'
+        ),
+        {"Reshape": 3, "Transpose": 2, "MatMul": 1},
+    ),
+    "one by a matrix": (
+        (
+            "(double[N, 2, 3, 2] x) => (double[N, 2, 3, 3] y) <double[2, 3] w = {1, 2, 3, 4, 5, 6}>"
+            ' { y = Einsum <equation = "nctv,vw->nctw"> (x, w) }'
+        ),
+        {"Reshape": 3, "MatMul": 1},
+    ),
+    "one that sums products": (
+        '(double[N, 3, 2] x, double[N, 3, 2] z) => (double[N, 2] y) { y = Einsum <equation = "ncl,ncl->nl"> (x, z) }',
+        {"Mul": 1, "Reshape": 1, "ReduceSum": 1},
+    ),
     "a gated GELU": (
         (
             "(double[N, 3] x) => (double[N, 3] y) <double r = {1.4142135623730951}, double one = {1}, double h = {0.5}>"

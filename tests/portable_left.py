@@ -2,6 +2,17 @@
 
 # what none of them may touch
 LEFT = {
+    "an outer product": (
+        '(double[1, 3] x, double[1, 2] z) => (double[1, 3, 2] y) { y = Einsum <equation = "bi,bj->bij"> (x, z) }'
+    ),
+    "an Einsum that drops an axis": (
+        '(double[1, 3] x, double[3, 2] z) => (double[1] y) { y = Einsum <equation = "bi,ij->b"> (x, z) }'
+    ),
+    "one of a diagonal": ('(double[3, 3] x) => (double[3] y) { y = Einsum <equation = "ii->i"> (x) }'),
+    "a weight for each pixel": (
+        "(double[1, 2, 3] x, double[1, 2, 4, 3] z) => (double[1, 4, 3] y)"
+        ' { y = Einsum <equation = "bkl,bkcl->bcl"> (x, z) }'
+    ),
     "copies of what may be one": ("(double[N, 3] x) => (double[4, 3] y) <int64[2] s = {4, 3}> { y = Expand (x, s) }"),
     "copies of whole numbers": (
         "(double[1, 3] x) => (double[2, 3] y) <int64[2] s = {2, 3}> { k = Cast <to = 7> (x) e = Expand (k, s)"

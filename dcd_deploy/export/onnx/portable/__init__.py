@@ -6,6 +6,7 @@ Each costs onnxruntime nothing measurable. They run in this order, after simplif
     hard_sigmoid     HardSigmoid → Clip, its slope and offset folded into the product before it
     joined_products  three or more products of one vector → one, and a Split
     computed_sum     Gemm with a computed summand → MatMul, Add
+    plain_einsum     Einsum of two tensors → MatMul, or a sum of products
     joined_axes      the mean over three axes or more → over two
     large_mean       the mean of a large map → along its last axis, then of the rest
     single_axis      the mean over one axis → over two, the second of size 1
@@ -47,6 +48,7 @@ from dcd_deploy.export.onnx.portable.one_pixel import one_pixel
 from dcd_deploy.export.onnx.portable.one_pooling import one_pooling
 from dcd_deploy.export.onnx.portable.ones_channel import ones_channel
 from dcd_deploy.export.onnx.portable.plain_copies import plain_copies
+from dcd_deploy.export.onnx.portable.plain_einsum import plain_einsum
 from dcd_deploy.export.onnx.portable.plain_length import plain_length
 from dcd_deploy.export.onnx.portable.plain_mish import plain_mish
 from dcd_deploy.export.onnx.portable.plain_softplus import plain_softplus
@@ -64,6 +66,7 @@ PASSES: tuple[Rewrite, ...] = (
     hard_sigmoid,
     joined_products,
     computed_sum,
+    plain_einsum,
     joined_axes,
     large_mean,
     single_axis,
