@@ -169,6 +169,25 @@ class Recurrent(nn.Module):
         return (self.classes(places.transpose(0, 1)),)
 
 
+class Windowed(nn.Module):
+    """Attention in windows with a bias looked up by position, of five axes as MaxViT has it, and of four as Swin."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.qkv = nn.Conv2d(3, 8, 1), nn.Linear(8, 24)
+        self.table = nn.Parameter(torch.randn(9, 2))
+        self.register_buffer("index", torch.arange(16 * 16).view(16, 16) % 9)
+
+    def forward(self, x):
+        y = self.stem(x).reshape(-1, 8, 2, 4, 3, 4).permute(0, 2, 4, 3, 5, 1).reshape(-1, 6, 16, 8)
+        q, k, v = (each.reshape(-1, 6, 16, 2, 4).permute(0, 1, 3, 2, 4) for each in self.qkv(y).chunk(3, -1))
+        bias = self.table[self.index.view(-1)].view(16, 16, -1).permute(2, 0, 1).contiguous().unsqueeze(0)
+        five = torch.einsum("bghid,bghjd->bghij", q, k)
+        four = (q @ k.transpose(-2, -1)).view(-1, 2, 16, 16)
+        mixed = torch.einsum("bghij,bghjd->bghid", (five + bias).softmax(-1), v)
+        return mixed, (four + bias).softmax(-1).view(-1, 6, 2, 16, 16)
+
+
 class Followed(nn.Module):
     """All of them in one network, but those with numbers of their own."""
 
@@ -185,7 +204,10 @@ class Followed(nn.Module):
 
 
 @pytest.mark.exhaustive  # some of them are in test_spell_for_xnnpack, which is run more often
-@pytest.mark.parametrize(("network", "sides"), [(Focused, (3, 8, 12)), (Recurrent, (3, 8, 12)), (Followed, (6, 5, 4))])
+@pytest.mark.parametrize(
+    ("network", "sides"),
+    [(Focused, (3, 8, 12)), (Recurrent, (3, 8, 12)), (Windowed, (3, 8, 12)), (Followed, (6, 5, 4))],
+)
 def test_all_of_it_is_one_partition(network, sides, tmp_path):
     torch.manual_seed(0)
     net, x = network().eval(), torch.randn(1, *sides)

@@ -78,9 +78,10 @@ def _parameter(weight: Tensor) -> nn.Parameter:
 
 
 def _single(values: Tensor) -> Tensor:
+    """Return a copy in torch's usual order in memory: of another (``channels_last``) ExecuTorch makes other maps."""
     if not values.is_floating_point():
-        return values.clone()
-    single = values.detach().to(torch.float32, copy=True)
+        return values.clone(memory_format=torch.contiguous_format)
+    single = values.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     return single.masked_fill_(single.abs() < SMALLEST_NORMAL, 0.0)
 
 

@@ -77,7 +77,7 @@ def running() -> Iterator[None]:
         said = str(error).partition("the runtime says: ")[2] or str(error)
         raise ExportError(
             "expected ExecuTorch's own runtime to run what its exporter made of the network, but it says: "
-            f"{said}; write it in other operators (of fewer axes), or end the network before them{FORMAT_INSTEAD}"
+            f"{said}; write it in other operators, or end the network before them{FORMAT_INSTEAD}"
         ) from error
 
 

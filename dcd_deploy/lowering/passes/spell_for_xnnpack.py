@@ -29,7 +29,7 @@ from dcd_deploy.lowering.channels_last.settings import Settings, name_and_settin
 from dcd_deploy.lowering.graph import NetworkGraph, op_name, shape
 from dcd_deploy.lowering.layers import frozen
 from dcd_deploy.lowering.passes.contract import Pass, PassResult
-from dcd_deploy.lowering.xnnpack.constants import taken, taking, whole_as_floats
+from dcd_deploy.lowering.xnnpack.constants import of_equal_rank, taken, taking, whole_as_floats
 from dcd_deploy.lowering.xnnpack.lookups import looked_up
 from dcd_deploy.lowering.xnnpack.norms import norm_of
 from dcd_deploy.lowering.xnnpack.parts import rows
@@ -49,7 +49,7 @@ class SpellForXnnpack(Pass):
     reason: ClassVar[str] = "what it does not take runs outside, a hundred times slower"
 
     def apply(self, graph: NetworkGraph) -> PassResult:
-        result = PassResult(changed=looked_up(graph) + whole_as_floats(graph))
+        result = PassResult(changed=looked_up(graph) + whole_as_floats(graph) + of_equal_rank(graph))
         for node in list(graph.nodes):
             if (places := taking(node)) is not None:
                 node.target, node.args = taken, (node.args[0], *places)

@@ -1,6 +1,7 @@
-"""Constants of whole numbers beside tensors, and lists of channels: XNNPACK casts nothing, and takes no list.
+"""Constants of whole numbers beside tensors, of fewer axes, and lists of channels: XNNPACK takes neither.
 
 y * torch.tensor(2), y + torch.arange(6).view(6, 1, 1)   →   the same numbers as floats
+y of five axes + a bias of four                          →   the bias with five
 y[:, [2, 1, 0]]                                          →   slices of y, side by side
 """
 
@@ -12,10 +13,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, fx
 
-from dcd_deploy.lowering.graph import NetworkGraph, is_getitem, op_name
+from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, is_getitem, op_name, shape
 from dcd_deploy.lowering.layers import frozen
 
 ARITHMETIC = ("add", "sub", "mul", "div", "rsub")
+MAP = 4  # dimensions
 FOLLOWED = ("view", "reshape", "unsqueeze", "expand", "expand_as", "permute", "flatten", "squeeze")
 
 
@@ -75,3 +77,34 @@ def taken(x: Tensor, dim: int, places: Sequence[int]) -> Tensor:
     starts = [0, *(at + 1 for at, (one, next_one) in enumerate(pairwise(places)) if next_one != one + 1), len(places)]
     runs = [x.narrow(dim, places[start], end - start) for start, end in pairwise(starts)]
     return torch.cat(runs, dim) if len(runs) > 1 else runs[0]
+
+
+def of_equal_rank(graph: NetworkGraph) -> int:
+    """Reshape what is added to more axes than four, or multiplied with them, to as many; return how often.
+
+    XNNPACK (of ExecuTorch 1.5) refuses that when it runs, for three axes and four it does not.
+    """
+    changed = 0
+    for node in list(graph.nodes):
+        sides = shape(node)
+        if op_name(node) not in ARITHMETIC or sides is None or len(sides) <= MAP:
+            continue
+        for operand in node.all_input_nodes:
+            fewer = shape(operand)
+            if fewer is not None and 0 < len(fewer) < len(sides):
+                whole = (*(1,) * (len(sides) - len(fewer)), *fewer)
+                with graph.module.graph.inserting_before(node):
+                    made = _reshaped(graph, operand, whole)
+                node.replace_input_with(operand, copy_meta(operand, made, shape=whole))
+                changed += 1
+    return changed
+
+
+def _reshaped(graph: NetworkGraph, operand: fx.Node, sides: Sequence[int]) -> fx.Node:
+    """Return a node of another shape; a constant of four axes the exporter would take for a map, and turn."""
+    if operand.op != "get_attr":
+        return graph.module.graph.call_method("reshape", (operand, *sides))
+    owner, _, name = str(operand.target).rpartition(".")
+    free = f"{operand.name}_of_{len(sides)}"
+    graph.module.register_parameter(free, frozen(getattr(graph.module.get_submodule(owner), name).reshape(sides)))
+    return graph.module.graph.get_attr(free)
