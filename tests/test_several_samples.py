@@ -10,6 +10,7 @@ from torch import nn
 from dcd_deploy.errors import ExportError
 from dcd_deploy.lowering.deploy import lower
 from dcd_deploy.lowering.targets import target_for
+from dcd_deploy.tuning.layer_case import groups_of
 
 LAYERS = {"DCD": Decomposed, "DY-Conv": MixedKernels, "ODConv": OmniDimensional}
 TARGETS = {"onnx": "portable", "tflite": "litert", "pte": "executorch"}
@@ -43,3 +44,19 @@ def test_they_get_an_order_of_computation_for_several(name, format):
     x = torch.randn(1, 24, 16, 12).double()
     with torch.inference_mode():
         assert (form.module(x) - network(x)).abs().max() < 1e-11
+
+
+@pytest.mark.parametrize("format", TARGETS)
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_forecast_takes_the_same(name, format):
+    torch.manual_seed(0)
+    target = target_for(TARGETS[format], format).for_batch(1)
+    graph = captured(OfFrames(lively(LAYERS[name]())).double().eval(), 16, 12, channels=24)
+    (group,) = groups_of(graph)
+    assert group.case.title.endswith(", several samples at once")
+    if (name, format) == ("ODConv", "pte"):
+        with pytest.raises(ExportError, match=r"on 16×12, .*several samples at once that serves in pte.*one sample"):
+            group.case.rule(target)
+        return
+    assert group.case.rule(target) == lower(graph, target).lowering["layer"]
+    assert len(target.rates) > 1 or group.case.extras(target).keys() == group.case.costs(target).keys()

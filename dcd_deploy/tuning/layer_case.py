@@ -9,6 +9,7 @@ from torch import fx, nn
 from dcd_deploy.dynamic.canonical import CanonicalLayer
 from dcd_deploy.dynamic.operator import DynamicOperator
 from dcd_deploy.dynamic.shape import MapSize, OperatorShape
+from dcd_deploy.errors import ExportError
 from dcd_deploy.lowering.capture import Captured
 from dcd_deploy.lowering.deploy import prepared
 from dcd_deploy.lowering.graph import NetworkGraph, op_name, shape
@@ -25,7 +26,7 @@ class LayerCase:
 
     ``activation`` is what follows, in torch's words, or "none"; ``follows_sum`` says whether it reads a sum, or an
     input or layer without an activation. ``operand`` is the shape, without the batch, of what its attention reads where
-    that is not its input.
+    that is not its input. It is ``of_several`` where it gets several samples for one of the network's.
     """
 
     shape: OperatorShape
@@ -33,6 +34,7 @@ class LayerCase:
     activation: str
     follows_sum: bool = False
     operand: tuple[int, ...] = ()
+    of_several: bool = False
 
     @property
     def activated(self) -> bool:
@@ -48,19 +50,37 @@ class LayerCase:
         stride = "" if g.stride == (1, 1) else f" by {_sides(g.stride)}"
         dilation = "" if g.dilation == (1, 1) else f", dilated by {_sides(g.dilation)}"
         terms = f", {self.shape.kernels} kernels" if self.shape.kernels else ""
-        return f"{kernel}{g.C}→{g.K}{groups} on {size.in_height}×{size.in_width}{stride}{dilation}{terms}"
+        samples = ", several samples at once" if self.of_several else ""
+        return f"{kernel}{g.C}→{g.K}{groups} on {size.in_height}×{size.in_width}{stride}{dilation}{terms}{samples}"
 
     def costs(self, target: Target) -> dict[str, Cost]:
         """Return what it costs in each lowering that the target's rule chooses from."""
-        return target.costs(self.shape, self.size, activated=self.activated)
+        return self._possible(target).costs(self.shape, self.size, activated=self.activated)
 
     def rule(self, target: Target) -> str:
         """Return the lowering that the target's rule takes."""
-        return target.choose(self.shape, self.size, activated=self.activated)
+        return self._possible(target).choose(self.shape, self.size, activated=self.activated)
 
     def extras(self, target: Target) -> dict[str, float]:
         """Return what each of them costs more than the static layer, in the target's ``unit``s."""
-        return target.extras(self.shape, self.size, activated=self.activated)
+        return self._possible(target).extras(self.shape, self.size, activated=self.activated)
+
+    def _possible(self, target: Target) -> Target:
+        """Return the target with the lowerings that can compute it.
+
+        Raises:
+            ExportError: there is none.
+        """
+        if not self.of_several:
+            return target
+        several = target.for_several()
+        if not several.costs(self.shape, self.size, activated=self.activated):
+            raise ExportError(
+                expected=f"an order of computation for {self.title} that serves in {target.format}",
+                found="none",
+                advice="let forward take one sample at a time, or take another format",
+            )
+        return several
 
 
 @dataclass(frozen=True)
@@ -82,7 +102,9 @@ def groups_of(captured: Captured) -> tuple[LayerGroup, ...]:
     for node, site in sites(graph):
         if site.shape.geometry.vector:
             continue
-        case = LayerCase(site.shape, site.size, site.activation, _follows_sum(graph, node), _operand(node))
+        case = LayerCase(
+            site.shape, site.size, site.activation, _follows_sum(graph, node), _operand(node), site.of_several
+        )
         layer = graph.submodule(node)
         assert isinstance(layer, CanonicalLayer)
         group = found.get(case, LayerGroup(case, (), layer.operator))
