@@ -143,7 +143,7 @@ def _check_no_adding(model: onnx.ModelProto, runtime: str) -> None:
     for node in model.graph.node:
         if node.op_type == "ScatterND" and any(one.name == "reduction" and one.s != b"none" for one in node.attribute):
             raise ExportError(
-                f"{runtime} adds up other numbers where a network adds to places (`index_add`, overlapping frames), as "
+                f"{runtime} adds up other numbers where a network adds to places (index_add, overlapping frames), as "
                 f"'{shown(node.output[0])}' does; use a transposed convolution, or export it for another runtime"
             )
 
