@@ -47,4 +47,4 @@ def test_no_computed_kernel_has_one_output(tmp_path):
     graph = graph_of(MixedKernels(K=1), 6, tmp_path)
     sizes, constants = sizes_in(graph), {each.name for each in graph.initializer}
     computed = [node.input[1] for node in graph.node if node.op_type == "Conv" and node.input[1] not in constants]
-    assert [sizes[name] for name in computed] == [(6, 1, 3, 3)]
+    assert [sizes[name] for name in computed] == [(2, 6, 3, 3)]
