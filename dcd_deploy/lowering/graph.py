@@ -133,6 +133,12 @@ def _taken(module: nn.Module, path: str) -> bool:
     return True
 
 
+def constant_of(graph: NetworkGraph, node: fx.Node) -> Any:
+    """Return the weight, or whatever else of the network, that a node reads."""
+    parent, _, name = str(node.target).rpartition(".")
+    return getattr(graph.module.get_submodule(parent), name)
+
+
 def is_getitem(node: fx.Node) -> bool:
     """Whether a node takes one of several values."""
     return node.op == "call_function" and node.target is operator.getitem

@@ -50,11 +50,11 @@ def _is_steady(target: object) -> bool:
 
 
 def put_constant(graph: NetworkGraph, node: fx.Node, value: Tensor) -> None:
-    """Put a weight in the place of a node, in torch's usual order: ExecuTorch takes another for a map's."""
+    """Put a weight in the place of a node."""
     name = f"{node.name}_made"
     while hasattr(graph.module, name):
         name += "_"
-    graph.module.register_buffer(name, value.clone(memory_format=torch.contiguous_format))
+    graph.module.register_buffer(name, value.clone())
     with graph.module.graph.inserting_before(node):
         node.replace_all_uses_with(copy_meta(node, graph.module.graph.get_attr(name)))
     graph.module.graph.erase_node(node)

@@ -23,7 +23,7 @@ from dcd_deploy.lowering.channels_last.layout import (
     shape_in,
 )
 from dcd_deploy.lowering.channels_last.settings import name_and_settings
-from dcd_deploy.lowering.graph import SHAPE, NetworkGraph, copy_meta, place, shape
+from dcd_deploy.lowering.graph import SHAPE, NetworkGraph, constant_of, copy_meta, place, shape
 
 FLOAT_BYTES = 4  # in the file
 
@@ -74,7 +74,7 @@ class LaidGraph:
 
     def _constant(self, value: fx.Node, layout: Layout, reader: fx.Node) -> fx.Node:
         del reader
-        constant = constant_in(layout, constant_of(self.graph, value))
+        constant = constant_in(layout, constant_of(self.graph, value).detach())
         name = f"{str(value.target).replace('.', '_')}_{layout.value}"
         while hasattr(self.graph.module, name):
             name += "_"
@@ -111,13 +111,6 @@ def moves(logical: tuple[int, ...]) -> bool:
 def is_constant(value: fx.Node) -> bool:
     """Whether a value is a weight of the network."""
     return value.op == "get_attr"
-
-
-def constant_of(graph: NetworkGraph, value: fx.Node) -> Tensor:
-    """Return the weight at a node."""
-    parent, _, name = str(value.target).rpartition(".")
-    found: Tensor = getattr(graph.module.get_submodule(parent), name)
-    return found.detach()
 
 
 def path_of(node: fx.Node) -> str:
@@ -187,7 +180,7 @@ class Site:
         """Return a setting that is a tensor, if it is a weight of the network."""
         value = self.settings.get(name)
         if isinstance(value, fx.Node):
-            return constant_of(self.laid.graph, value) if is_constant(value) else None
+            return constant_of(self.laid.graph, value).detach() if is_constant(value) else None
         return value if isinstance(value, Tensor) else None
 
     def computed(self, *names: str) -> bool:

@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, fx
 
-from dcd_deploy.lowering.graph import NetworkGraph, copy_meta, is_getitem, op_name, shape
+from dcd_deploy.lowering.graph import NetworkGraph, constant_of, copy_meta, is_getitem, op_name, shape
 from dcd_deploy.lowering.layers import frozen
 
 ARITHMETIC = ("add", "sub", "mul", "div", "rsub")
@@ -27,9 +27,7 @@ def whole_as_floats(graph: NetworkGraph) -> int:
     for node in list(graph.nodes):
         if node.op != "get_attr":
             continue
-        parent, _, name = str(node.target).rpartition(".")
-        owner = graph.module.get_submodule(parent)
-        value = getattr(owner, name)
+        value = constant_of(graph, node)
         if (
             not isinstance(value, Tensor)
             or value.dtype.is_floating_point
@@ -104,7 +102,6 @@ def _reshaped(graph: NetworkGraph, operand: fx.Node, sides: Sequence[int]) -> fx
     """Return a node of another shape; a constant of four axes the exporter would take for a map, and turn."""
     if operand.op != "get_attr":
         return graph.module.graph.call_method("reshape", (operand, *sides))
-    owner, _, name = str(operand.target).rpartition(".")
     free = f"{operand.name}_of_{len(sides)}"
-    graph.module.register_parameter(free, frozen(getattr(graph.module.get_submodule(owner), name).reshape(sides)))
+    graph.module.register_parameter(free, frozen(constant_of(graph, operand).reshape(sides)))
     return graph.module.graph.get_attr(free)

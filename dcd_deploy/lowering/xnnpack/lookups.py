@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from dcd_deploy.dynamic.float64 import InFloat64
-from dcd_deploy.lowering.graph import NetworkGraph, is_getitem, op_name
+from dcd_deploy.lowering.graph import NetworkGraph, constant_of, is_getitem, op_name
 from dcd_deploy.lowering.made_constants import put_constant
 
 LOOKUPS = ("index_select", "gather", "take", "embedding", "index")
@@ -61,8 +61,7 @@ def _is_weight(value: object) -> bool:
 
 def _value(graph: NetworkGraph, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
     if node.op == "get_attr":
-        parent, _, name = str(node.target).rpartition(".")
-        return getattr(graph.module.get_submodule(parent), name)
+        return constant_of(graph, node)
     args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
     if node.op == "call_method":
         return getattr(args[0], str(node.target))(*args[1:], **kwargs)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from dcd_deploy.lowering.graph import NetworkGraph, op_name, shape
+from dcd_deploy.lowering.graph import NetworkGraph, constant_of, op_name, shape
 from dcd_deploy.lowering.layers import frozen
 
 MAP = 4  # dimensions
@@ -129,5 +129,4 @@ def _constant(graph: NetworkGraph, value: Any) -> Any:
     """Return the tensor that a node stands for, or what is no such node."""
     if not isinstance(value, fx.Node) or value.op != "get_attr":
         return value
-    parent, _, name = str(value.target).rpartition(".")
-    return getattr(graph.module.get_submodule(parent), name)
+    return constant_of(graph, value)
